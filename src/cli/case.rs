@@ -1,0 +1,176 @@
+//! Cases: a change, a cluster in a few words, and the verdict that is expected. Read by the tests, by
+//! `flipguard check --case`, and by people.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cluster::files::Manifests;
+use crate::cluster::sketch::Sketch;
+use crate::model::{Change, ClusterView, Enforcement, Labels, Policy, Unread, Write};
+use crate::review::message;
+use crate::rules::{self, Outcome, Verdict};
+
+const NAMESPACE: &str = "shop";
+
+/// One file of `tests/cases/`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Case {
+    /// What the case shows, in a sentence.
+    pub shows: String,
+    /// The name of the Service.
+    #[serde(default = "app")]
+    service: String,
+    /// Its selector before.
+    from: Labels,
+    /// Its selector after.
+    to: Labels,
+    /// What else the Service has before, merged into its manifest.
+    #[serde(default)]
+    old: Value,
+    /// What else it has after.
+    #[serde(default)]
+    new: Value,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    trial: bool,
+    /// The namespace.
+    cluster: Vec<Sketch>,
+    /// What could not be read.
+    #[serde(default)]
+    unreadable: Vec<String>,
+    /// The verdict.
+    expect: Expectation,
+}
+
+/// The verdict that is expected.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Expectation {
+    outcome: ExpectedOutcome,
+    /// What the change does, in the rules' words; empty for one that is no flip.
+    act: Option<String>,
+    /// `reason=effect` of each finding, in order.
+    #[serde(default)]
+    findings: Vec<String>,
+    /// What the refusal and the warnings say, among other things.
+    #[serde(default)]
+    says: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ExpectedOutcome {
+    Allowed,
+    NotJudged,
+    Denied,
+    CannotJudge,
+}
+
+fn app() -> String {
+    "app".to_owned()
+}
+
+impl Case {
+    /// Reads a case.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no case.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        serde_saphyr::from_str(&text).with_context(|| format!("`{}` is no case", file.display()))
+    }
+
+    /// What the rules say.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn verdict(&self) -> anyhow::Result<Verdict> {
+        let policy =
+            Policy { enforcement: if self.trial { Enforcement::Warn } else { Enforcement::Deny }, ..Policy::default() };
+        Ok(rules::decide(&self.change()?, &self.view()?, &policy))
+    }
+
+    /// Whether a verdict is the expected one, and where not, how it differs.
+    ///
+    /// # Errors
+    /// When it differs.
+    pub fn compare(&self, verdict: &Verdict) -> Result<(), String> {
+        let Expectation { outcome, act, findings, says } = &self.expect;
+        let real = match verdict.outcome() {
+            Outcome::Allowed if !verdict.judged => ExpectedOutcome::NotJudged,
+            Outcome::Allowed => ExpectedOutcome::Allowed,
+            Outcome::Denied => ExpectedOutcome::Denied,
+            Outcome::CannotJudge => ExpectedOutcome::CannotJudge,
+        };
+        let text = format!("{}\n{}", message::refusal(verdict), message::warnings(verdict).join("\n"));
+        if real != *outcome {
+            return Err(format!("it is {real:?}, not {outcome:?}:\n{text}"));
+        }
+        if let Some(act) = act
+            && *act != verdict.act
+        {
+            return Err(format!("it does `{}`, not `{act}`", verdict.act));
+        }
+        let found: Vec<String> =
+            verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
+        if found != *findings {
+            return Err(format!("it finds {found:?}, not {findings:?}:\n{text}"));
+        }
+        match says.iter().find(|words| !text.contains(words.as_str())) {
+            Some(words) => Err(format!("it does not say `{words}`:\n{text}")),
+            None => Ok(()),
+        }
+    }
+
+    fn change(&self) -> anyhow::Result<Change> {
+        let service = |selector: &Labels, more: &Value| {
+            let mut manifest = json!({
+                "kind": "Service",
+                "metadata": { "name": self.service, "namespace": NAMESPACE, "uid": "uid-service" },
+                "spec": { "selector": selector },
+            });
+            merge(&mut manifest, more);
+            let manifests = Manifests::of("case", vec![manifest])?;
+            let found = manifests.service(NAMESPACE, &self.service)?.context("the Service is gone")?;
+            Ok::<_, anyhow::Error>(Box::new(found))
+        };
+        let write = Write::ServiceUpdate { old: service(&self.from, &self.old)?, new: service(&self.to, &self.new)? };
+        Ok(Change { write, dry_run: self.dry_run })
+    }
+
+    fn view(&self) -> anyhow::Result<ClusterView> {
+        let mut objects = Vec::new();
+        for sketch in &self.cluster {
+            objects.extend(sketch.expand().map_err(anyhow::Error::msg)?);
+        }
+        let mut view = Manifests::of("cluster", objects)?.view(NAMESPACE)?;
+        view.unread = self
+            .unreadable
+            .iter()
+            .map(|what| Unread { what: format!("{what} in namespace {NAMESPACE}"), why: "timed out".to_owned() })
+            .collect();
+        Ok(view)
+    }
+}
+
+/// JSON merge patch, RFC 7396.
+fn merge(into: &mut Value, from: &Value) {
+    let Value::Object(from) = from else { return };
+    for (key, value) in from {
+        let Some(object) = into.as_object_mut() else { return };
+        if value.is_null() {
+            object.remove(key);
+        } else if value.is_object() && object.get(key).is_some_and(Value::is_object) {
+            if let Some(inner) = object.get_mut(key) {
+                merge(inner, value);
+            }
+        } else {
+            object.insert(key.clone(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `flipguard check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use super::case::Case;
+use super::{EnforcementFlag, Output};
+use crate::cluster::files::{Manifest, Manifests};
+use crate::model::{Change, Policy, Write};
+use crate::review::message;
+use crate::rules::{self, Finding, Outcome, Verdict};
+
+/// Judge a change offline.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code: 0 allowed, 1 denied, 2 could not judge.\n\
+    Export a namespace with: kubectl -n NAMESPACE get svc,deploy,sts,ds,rs,pods -o yaml > cluster.yaml")]
+pub(super) struct Check {
+    /// The objects as they would be, YAML or JSON; `-` is standard input
+    #[arg(long, short = 'f', value_name = "FILE", required_unless_present = "case")]
+    change: Vec<PathBuf>,
+    /// The cluster as it is: what `kubectl get -o yaml` prints
+    #[arg(long, short, value_name = "FILE")]
+    cluster: Vec<PathBuf>,
+    /// Run cases (tests/cases/*.yaml) instead, each with its own cluster and expected verdict
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["change", "cluster"])]
+    case: Vec<PathBuf>,
+    /// The namespace of objects that do not say theirs
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+    /// Judge as in a dry run
+    #[arg(long)]
+    dry_run: bool,
+    /// Refuse, or only warn
+    #[arg(long, value_enum, default_value = "deny")]
+    enforcement: EnforcementFlag,
+    /// How to print the verdict
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Output,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if !self.case.is_empty() {
+            return self.run_cases();
+        }
+        let changes = Manifests::read(&self.change)?;
+        let cluster = Manifests::read(&self.cluster)?;
+        if changes.objects().is_empty() {
+            bail!("there is no object in {}", names(&self.change));
+        }
+        let verdicts =
+            changes.objects().iter().map(|object| self.judge(object, &cluster)).collect::<anyhow::Result<Vec<_>>>()?;
+        print(&verdicts, self.output)?;
+        Ok(exit_code(&verdicts))
+    }
+
+    fn judge(&self, object: &Manifest, cluster: &Manifests) -> anyhow::Result<Report> {
+        let namespace = object.namespace().unwrap_or(&self.namespace);
+        let subject = format!("{} {namespace}/{}", object.kind(), object.name());
+        let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let write = if object.kind() == "Service" {
+            let mut new = object.service()?;
+            namespace.clone_into(&mut new.meta.namespace);
+            match cluster.service(namespace, object.name())? {
+                Some(old) => Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) },
+                None => Write::Other,
+            }
+        } else {
+            Write::Other
+        };
+        let change = Change { write, dry_run: self.dry_run };
+        let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy);
+        Ok(Report::of(subject, &verdict))
+    }
+
+    fn run_cases(&self) -> anyhow::Result<ExitCode> {
+        let mut verdicts = Vec::new();
+        let mut wrong = 0;
+        for file in &self.case {
+            let case = Case::load(file)?;
+            let verdict = case.verdict()?;
+            verdicts.push(Report::of(file.display().to_string(), &verdict));
+            if let Err(why) = case.compare(&verdict) {
+                wrong += 1;
+                eprintln!("{}: not as the case expects: {why}", file.display());
+            }
+        }
+        print(&verdicts, self.output)?;
+        if wrong > 0 {
+            bail!("{wrong} of {} cases are not as expected", self.case.len());
+        }
+        Ok(exit_code(&verdicts))
+    }
+}
+
+/// A verdict as it is printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    subject: String,
+    judged: bool,
+    act: String,
+    outcome: &'static str,
+    message: String,
+    warnings: Vec<String>,
+    findings: Vec<FindingReport>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FindingReport {
+    reason: &'static str,
+    effect: &'static str,
+    message: String,
+    next_step: String,
+    details: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way_out: Option<String>,
+}
+
+impl Report {
+    fn of(subject: String, verdict: &Verdict) -> Self {
+        Self {
+            subject: if verdict.judged { verdict.subject.clone() } else { subject },
+            judged: verdict.judged,
+            act: verdict.act.clone(),
+            outcome: verdict.outcome().name(),
+            message: message::refusal(verdict),
+            warnings: message::warnings(verdict),
+            findings: verdict
+                .findings
+                .iter()
+                .map(|(finding, effect)| {
+                    let Finding { reason, message, next_step, details, way_out } = finding.clone();
+                    FindingReport { reason: reason.code(), effect: effect.name(), message, next_step, details, way_out }
+                })
+                .collect(),
+        }
+    }
+}
+
+fn print(reports: &[Report], output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(reports)?);
+        return Ok(());
+    }
+    for report in reports {
+        for warning in &report.warnings {
+            println!("Warning: {warning}");
+        }
+        let act = if report.act.is_empty() { String::new() } else { format!(", {}", report.act) };
+        match (report.judged, report.message.as_str()) {
+            (true, "") => println!("allowed: {}{act}", report.subject),
+            (false, _) => println!("allowed: {}: no rule speaks on this change", report.subject),
+            (true, message) => println!("{}: {message}", report.outcome),
+        }
+    }
+    Ok(())
+}
+
+fn exit_code(reports: &[Report]) -> ExitCode {
+    let any = |outcome: Outcome| reports.iter().any(|report| report.outcome == outcome.name());
+    ExitCode::from(if any(Outcome::CannotJudge) { 2 } else { u8::from(any(Outcome::Denied)) })
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,81 @@
+//! The command line: one file per command.
+
+pub mod case;
+pub mod check;
+mod manifests;
+mod serve;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::model::Enforcement;
+
+/// Makes blue-green by hand safe: an admission webhook that refuses a flip to a colour that is not ready.
+#[derive(Debug, Parser)]
+#[command(name = "flipguard", disable_version_flag = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Guard a cluster
+    Serve(serve::Serve),
+    /// Print all that the cluster needs, as YAML for `kubectl apply -f -`
+    Manifests(manifests::ManifestsCommand),
+    /// Judge a change offline, by files, as the webhook would
+    Check(check::Check),
+    /// Print the version
+    Version(version::Version),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Whether denials deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EnforcementFlag {
+    /// Refuse
+    Deny,
+    /// Warn only: the trial week
+    Warn,
+}
+
+impl From<EnforcementFlag> for Enforcement {
+    fn from(flag: EnforcementFlag) -> Self {
+        match flag {
+            EnforcementFlag::Deny => Self::Deny,
+            EnforcementFlag::Warn => Self::Warn,
+        }
+    }
+}
+
+impl Cli {
+    /// Runs the command. What it gives back is the exit code where nothing went wrong; an error is one line.
+    ///
+    /// # Errors
+    /// When the command could not be carried out.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Manifests(manifests) => manifests.run(),
+            Command::Check(check) => check.run(),
+            Command::Version(version) => Ok(version.run()),
+        }
+    }
+
+    /// The exit code for an error of this command: 1, but of `check` 2, since its 1 says "denied".
+    #[must_use]
+    pub fn failure(&self) -> ExitCode {
+        ExitCode::from(if matches!(self.command, Command::Check(_)) { 2 } else { 1 })
+    }
+}

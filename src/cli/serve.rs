@@ -1,0 +1,158 @@
+//! `flipguard serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::EnforcementFlag;
+use crate::certs::keeper;
+use crate::cluster::connect::{connect, one_line};
+use crate::cluster::{access, access::NAME};
+use crate::judge::Guard;
+use crate::model::Policy;
+use crate::registration::keeper::Keeper;
+use crate::registration::webhooks::Endpoint;
+use crate::server::{Listeners, Metrics, Readiness, listen};
+
+/// How often the API server is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Guard a cluster.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The cluster; without it, the Pod's own, or what KUBECONFIG names
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// flipguard's own namespace
+    #[arg(long, default_value = "flipguard-system")]
+    namespace: String,
+    /// Where reviews arrive, over TLS
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10250")]
+    listen: SocketAddr,
+    /// Where probes and metrics are asked for
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    status_listen: SocketAddr,
+    /// Where the API server reaches this process, such as https://127.0.0.1:10250
+    #[arg(long, value_name = "URL", value_parser = external_url)]
+    external_url: String,
+    /// Refuse, or only warn
+    #[arg(long, value_enum, default_value = "deny")]
+    enforcement: EnforcementFlag,
+    /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    drain: u64,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("flipguard=info"));
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<ExitCode> {
+        let client = connect(self.kubeconfig.as_deref()).await?;
+        access::check(&client, &self.namespace).await?;
+        let listeners = Listeners::bind(self.listen, self.status_listen)?;
+        let names = self.names()?;
+        let identity = keeper::load(&client, &self.namespace, &names).await?;
+
+        let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Arc::new(Readiness::default());
+        let endpoint = Endpoint {
+            url: self.external_url.clone(),
+            authority: identity.authority.clone(),
+            token: identity.token.clone(),
+        };
+        let registration = Keeper::new(client.clone(), endpoint, &policy.colours, &self.namespace, metrics.clone());
+        let service = listen::Service {
+            judge: Guard::new(client.clone(), policy),
+            identity: identity.served()?,
+            token: identity.token,
+            readiness: readiness.clone(),
+            metrics,
+            drain: Duration::from_secs(self.drain),
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = %self.listen,
+            status_listen = %self.status_listen,
+            external_url = self.external_url,
+            "serving"
+        );
+        let stop = stop_signal()?;
+        tokio::select! {
+            served = listeners.serve(service, stop) => served?,
+            () = registration.keep() => {}
+            () = probe(&client, &readiness) => {}
+        }
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The names that the certificate must hold.
+    fn names(&self) -> anyhow::Result<Vec<String>> {
+        let url: http::Uri = self.external_url.parse().context("--external-url is no URL")?;
+        let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let service = format!("{NAME}.{}.svc", self.namespace);
+        Ok(vec![format!("{service}.cluster.local"), service, host])
+    }
+}
+
+/// Keeps readiness true to whether the API server answers.
+async fn probe(client: &Client, readiness: &Readiness) {
+    loop {
+        let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));
+        if let Some(trouble) = &trouble {
+            tracing::warn!(trouble, "the API server does not answer");
+        }
+        readiness.api_server(trouble);
+        tokio::time::sleep(PROBE).await;
+    }
+}
+
+/// Ends at the first SIGTERM or SIGINT. The second one ends the process at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(1);
+        });
+    })
+}
+
+/// Checks a URL that the API server will call: https, a host, and nothing after the port.
+pub(super) fn external_url(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if url.scheme_str() != Some("https") {
+        return Err("it must begin with https://, since the API server calls webhooks over TLS only".to_owned());
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() {
+        return Err("it must end after the host and port; flipguard adds the path".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}

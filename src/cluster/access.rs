@@ -1,0 +1,104 @@
+//! What flipguard may do in the cluster, and whether it really may.
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::connect::one_line;
+
+/// One thing that flipguard must be allowed to do. The manifests grant exactly these, and the start checks them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The resource, in the plural.
+    pub resource: &'static str,
+    /// The verbs.
+    pub verbs: &'static [&'static str],
+    /// The one object that it is limited to, if any.
+    pub name: Option<&'static str>,
+    /// Whether it is needed in all namespaces, or in flipguard's own alone.
+    pub everywhere: bool,
+}
+
+/// The name of flipguard's Secret, ServiceAccount, roles and registration.
+pub const NAME: &str = "flipguard";
+
+/// All that flipguard must be allowed to do.
+pub const NEEDED: [Permission; 8] = [
+    reads("apps", "deployments"),
+    reads("apps", "statefulsets"),
+    reads("apps", "daemonsets"),
+    reads("apps", "replicasets"),
+    reads("", "pods"),
+    Permission {
+        group: "admissionregistration.k8s.io",
+        resource: "validatingwebhookconfigurations",
+        verbs: &["get", "patch"],
+        name: Some(NAME),
+        everywhere: true,
+    },
+    Permission { group: "", resource: "secrets", verbs: &["get", "update"], name: Some(NAME), everywhere: false },
+    // RBAC cannot limit `create` to a name: the name is not known when it is checked.
+    Permission { group: "", resource: "secrets", verbs: &["create"], name: None, everywhere: false },
+];
+
+const fn reads(group: &'static str, resource: &'static str) -> Permission {
+    Permission { group, resource, verbs: &["list"], name: None, everywhere: true }
+}
+
+/// Why the check of permissions failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// Some are missing.
+    #[error(
+        "missing permissions: {}; apply the output of `flipguard manifests`, which grants them to its ServiceAccount",
+        .0.join(", ")
+    )]
+    Missing(Vec<String>),
+    /// The API server did not say.
+    #[error("cannot check permissions: {0}")]
+    Unknown(String),
+}
+
+/// Asks the API server whether this client may do all that is needed.
+///
+/// # Errors
+/// When something is missing, named by verb and resource, or when the API server does not say.
+pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessError> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let mut missing = Vec::new();
+    for permission in NEEDED {
+        for verb in permission.verbs {
+            let review = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(ResourceAttributes {
+                        group: Some(permission.group.to_owned()),
+                        resource: Some(permission.resource.to_owned()),
+                        name: permission.name.map(str::to_owned),
+                        namespace: (!permission.everywhere).then(|| own_namespace.to_owned()),
+                        verb: Some((*verb).to_owned()),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let answer = reviews
+                .create(&PostParams::default(), &review)
+                .await
+                .map_err(|error| AccessError::Unknown(one_line(&error)))?;
+            if !answer.status.is_some_and(|status| status.allowed) {
+                missing.push(describe(&permission, verb, own_namespace));
+            }
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing(missing)) }
+}
+
+fn describe(permission: &Permission, verb: &str, own_namespace: &str) -> String {
+    let group = if permission.group.is_empty() { String::new() } else { format!(".{}", permission.group) };
+    let name = permission.name.map(|name| format!(" `{name}`")).unwrap_or_default();
+    let place = if permission.everywhere { String::new() } else { format!(" in namespace {own_namespace}") };
+    format!("{verb} {}{group}{name}{place}", permission.resource)
+}

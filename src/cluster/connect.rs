@@ -1,0 +1,79 @@
+//! A client for the API server that never waits long.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// No connection takes longer on a network that is fit for admission.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// No read that flipguard does takes longer; those for a verdict have a shorter deadline of their own.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The file cannot be used.
+    #[error("cannot use kubeconfig `{path}`: {why}; give another with --kubeconfig")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Neither a file nor a Pod's own credentials.
+    #[error("no cluster to talk to: {0}; give a kubeconfig with --kubeconfig")]
+    NoCluster(String),
+    /// Nobody answers, or not as an API server would.
+    #[error("cannot reach the API server at {url}: {why}; check the address and that it is up")]
+    Unreachable {
+        /// Where it should be.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// A client for the cluster of a kubeconfig, or of the Pod or kubeconfig that the surroundings give.
+///
+/// # Errors
+/// When the kubeconfig cannot be used, or nobody answers at its address.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let broken = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
+                path: path.display().to_string(),
+                why: one_line(&error),
+            };
+            let file = Kubeconfig::read_from(path).map_err(broken)?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(broken)?
+        }
+        None => Config::infer().await.map_err(|error| ConnectError::NoCluster(one_line(&error)))?,
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    // Retrying for minutes would outlive every deadline; who asks decides whether to ask again.
+    config.default_retry = false;
+    let url = config.cluster_url.to_string();
+    let unreachable = |why: String| ConnectError::Unreachable { url: url.clone(), why };
+    let client = Client::try_from(config).map_err(|error| unreachable(one_line(&error)))?;
+    client.apiserver_version().await.map_err(|error| unreachable(one_line(&error)))?;
+    Ok(client)
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace(['\n', '\r'], " ")
+}

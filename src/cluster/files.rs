@@ -1,0 +1,225 @@
+//! A cluster as files: what `kubectl get -o yaml` or `-o json` prints, several documents and Lists included.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::model::{ClusterView, Pod, Service, Unread, WorkloadKind, WorkloadManifest};
+
+/// Objects that were read from files.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    objects: Vec<Manifest>,
+}
+
+/// One object, and where it stands.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The file, and the number of the object in it.
+    pub place: String,
+    /// The object.
+    pub object: Value,
+}
+
+/// Why files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be opened.
+    #[error("cannot read `{file}`: {why}")]
+    Open {
+        /// The file.
+        file: String,
+        /// What the operating system said.
+        why: std::io::Error,
+    },
+    /// It is neither YAML nor JSON.
+    #[error("`{file}` is neither YAML nor JSON: {why}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// What the parser said, in one line.
+        why: String,
+    },
+    /// An object is not what it says.
+    #[error("{place}: {why}")]
+    Object {
+        /// The file, and the number of the object in it.
+        place: String,
+        /// The field, and what is wrong with it.
+        why: String,
+    },
+}
+
+impl Manifests {
+    /// Reads files; `-` is standard input.
+    ///
+    /// # Errors
+    /// When one cannot be read, is neither YAML nor JSON, or holds something that is no Kubernetes object.
+    pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, FileError> {
+        let mut manifests = Self::default();
+        for file in files {
+            let file = file.as_ref();
+            let name = file.display().to_string();
+            let opened = |why| FileError::Open { file: name.clone(), why };
+            let text = if name == "-" {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).map_err(opened)?;
+                text
+            } else {
+                fs::read_to_string(file).map_err(opened)?
+            };
+            manifests.add(&name, documents(&name, &text)?)?;
+        }
+        Ok(manifests)
+    }
+
+    /// Takes objects that are at hand.
+    ///
+    /// # Errors
+    /// When one is no Kubernetes object.
+    pub fn of(place: &str, objects: Vec<Value>) -> Result<Self, FileError> {
+        let mut manifests = Self::default();
+        manifests.add(place, objects)?;
+        Ok(manifests)
+    }
+
+    /// The objects, one after the other.
+    #[must_use]
+    pub fn objects(&self) -> &[Manifest] {
+        &self.objects
+    }
+
+    /// The Service of this name.
+    ///
+    /// # Errors
+    /// When a field that rules read has another type.
+    pub fn service(&self, namespace: &str, name: &str) -> Result<Option<Service>, FileError> {
+        let found = self
+            .objects
+            .iter()
+            .find(|object| object.kind() == "Service" && object.name() == name && object.is_in(namespace));
+        found.map(Manifest::service).transpose()
+    }
+
+    /// All that rules read of a namespace. An object without a namespace is in every one.
+    ///
+    /// # Errors
+    /// When a field that rules read has another type.
+    pub fn view(&self, namespace: &str) -> Result<ClusterView, FileError> {
+        let mut view = ClusterView::default();
+        for object in self.objects.iter().filter(|object| object.is_in(namespace)) {
+            if object.kind() == "Pod" {
+                let mut pod: Pod = object.decode()?;
+                namespace.clone_into(&mut pod.meta.namespace);
+                view.pods.push(pod);
+            } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == object.kind()) {
+                let mut workload = object.decode::<WorkloadManifest>()?.into_workload(kind);
+                namespace.clone_into(&mut workload.meta.namespace);
+                view.workloads.push(workload);
+            }
+        }
+        view.unread = left_out(&view, namespace);
+        Ok(view)
+    }
+
+    fn add(&mut self, file: &str, objects: Vec<Value>) -> Result<(), FileError> {
+        for object in objects {
+            let place = format!("{file}, object {}", self.objects.len() + 1);
+            let is_list = object.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+            match object.get("items").and_then(Value::as_array) {
+                Some(items) if is_list => self.add(file, items.clone())?,
+                _ if object.get("kind").is_none_or(|kind| !kind.is_string()) => {
+                    return Err(FileError::Object { place, why: "`kind` is missing; give whole manifests".to_owned() });
+                }
+                _ => self.objects.push(Manifest { place, object }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.object.get("kind").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The namespace, where it says one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.object.pointer("/metadata/namespace").and_then(Value::as_str)
+    }
+
+    /// The object as a Service.
+    ///
+    /// # Errors
+    /// When a field that rules read has another type.
+    pub fn service(&self) -> Result<Service, FileError> {
+        self.decode()
+    }
+
+    fn is_in(&self, namespace: &str) -> bool {
+        self.namespace().is_none_or(|own| own == namespace)
+    }
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, FileError> {
+        serde_path_to_error::deserialize(&self.object).map_err(|error| FileError::Object {
+            place: self.place.clone(),
+            why: format!("{} {}: `{}`: {}", self.kind(), self.name(), error.path(), error.inner()),
+        })
+    }
+}
+
+/// The documents of a text. The limits of the YAML parser are widened: the export of a namespace is large.
+pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError> {
+    let syntax = |why: String| FileError::Syntax { file: file.to_owned(), why };
+    if text.trim_start().starts_with('{') {
+        let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        return stream.collect::<Result<_, _>>().map_err(|error| syntax(error.to_string()));
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 50_000_000,
+            max_nodes: 20_000_000,
+            max_documents: 100_000,
+            max_total_scalar_bytes: 1 << 30,
+        },
+        with_snippet: false,
+    };
+    serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| syntax(error.to_string().replace('\n', " ")))
+}
+
+/// Files that hold workloads without their parts cannot tell whether the workloads are ready: that is no verdict
+/// about them.
+fn left_out(view: &ClusterView, namespace: &str) -> Vec<Unread> {
+    let unread = |what: &str| Unread {
+        what: format!("{what} in namespace {namespace}"),
+        why: format!("the files hold none; export all: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml"),
+    };
+    let mut unreads = Vec::new();
+    let running = |kind: Option<WorkloadKind>| {
+        view.workloads
+            .iter()
+            .any(|workload| kind.is_none_or(|kind| workload.kind == kind) && workload.counts.replicas > 0)
+    };
+    if running(Some(WorkloadKind::Deployment))
+        && !view.workloads.iter().any(|workload| workload.kind == WorkloadKind::ReplicaSet)
+    {
+        unreads.push(unread("replicasets"));
+    }
+    if running(None) && view.pods.is_empty() {
+        unreads.push(unread("pods"));
+    }
+    unreads
+}

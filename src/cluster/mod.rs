@@ -1,0 +1,7 @@
+//! Reading a cluster: afresh from its API server, or offline from files.
+
+pub mod access;
+pub mod connect;
+pub mod files;
+pub mod live;
+pub mod sketch;

@@ -1,0 +1,272 @@
+//! A cluster in a few words: one line for a workload with its ReplicaSet and Pods.
+//!
+//! Sketches are what `tests/cases/` is written in. Each expands to the manifests that `kubectl get -o yaml` would print,
+//! so that a case takes the same way as a cluster's own objects.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::model::{Labels, WorkloadKind};
+
+/// A workload, a Pod, or a manifest as it is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Sketch {
+    /// A whole manifest.
+    Manifest(ManifestSketch),
+    /// A workload with its Pods.
+    Workload(WorkloadSketch),
+    /// A Pod that no workload owns.
+    Pod(PodSketch),
+}
+
+/// A manifest as it is: anything with a `kind`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ManifestSketch {
+    kind: String,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+/// A workload with its Pods. All that is not said is as in a workload that is fully ready.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one word of the sketch language, and they combine freely")]
+pub struct WorkloadSketch {
+    deployment: Option<String>,
+    stateful_set: Option<String>,
+    daemon_set: Option<String>,
+    replica_set: Option<String>,
+    /// Labels of the Pod template.
+    labels: Labels,
+    /// How many Pods it wants.
+    #[serde(default = "one")]
+    replicas: u32,
+    /// How many of its current Pods are ready; the others have trouble.
+    ready: Option<u32>,
+    /// What troubles the Pods that are not ready.
+    trouble: Option<String>,
+    /// Status counters, where they differ from what the Pods give.
+    status: Option<StatusSketch>,
+    /// How many ready Pods of the template before exist.
+    #[serde(default)]
+    old_pods: u32,
+    /// How many of its current Pods really serve, where the status is behind.
+    really_ready: Option<u32>,
+    #[serde(default)]
+    paused: bool,
+    #[serde(default)]
+    deleting: bool,
+    #[serde(default)]
+    deadline_exceeded: bool,
+    /// Whether the controller has not seen the newest generation yet.
+    #[serde(default)]
+    unobserved: bool,
+    /// Whether Pods have no IP address.
+    #[serde(default)]
+    without_ip: bool,
+    /// Whether the ReplicaSet of the current revision does not exist yet.
+    #[serde(default)]
+    without_current_replica_set: bool,
+    /// Whether something else controls a ReplicaSet.
+    #[serde(default)]
+    controlled: bool,
+}
+
+/// Status counters.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StatusSketch {
+    replicas: Option<u32>,
+    updated: Option<u32>,
+    ready: Option<u32>,
+    available: Option<u32>,
+}
+
+/// A Pod that no workload owns.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodSketch {
+    pod: String,
+    labels: Labels,
+    #[serde(default = "yes")]
+    ready: bool,
+    trouble: Option<String>,
+    #[serde(default)]
+    deleting: bool,
+    phase: Option<String>,
+    /// The uid of its controller, such as an operator's own object.
+    controlled_by: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Sketch {
+    /// The manifests that it stands for; an error names what is missing or too much.
+    ///
+    /// # Errors
+    /// When a workload has no kind or several.
+    pub fn expand(&self) -> Result<Vec<Value>, String> {
+        match self {
+            Self::Manifest(ManifestSketch { kind, rest }) => {
+                let mut object = rest.clone();
+                object.insert("kind".to_owned(), json!(kind));
+                Ok(vec![Value::Object(object)])
+            }
+            Self::Workload(workload) => workload.expand(),
+            Self::Pod(pod) => Ok(vec![pod.expand()]),
+        }
+    }
+}
+
+impl WorkloadSketch {
+    fn kind_and_name(&self) -> Result<(WorkloadKind, &str), String> {
+        let named = [
+            (WorkloadKind::Deployment, &self.deployment),
+            (WorkloadKind::StatefulSet, &self.stateful_set),
+            (WorkloadKind::DaemonSet, &self.daemon_set),
+            (WorkloadKind::ReplicaSet, &self.replica_set),
+        ];
+        let mut given = named.iter().filter_map(|(kind, name)| Some((*kind, name.as_deref()?)));
+        match (given.next(), given.next()) {
+            (Some(one), None) => Ok(one),
+            _ => Err("give exactly one of `deployment`, `statefulSet`, `daemonSet`, `replicaSet`".to_owned()),
+        }
+    }
+
+    fn expand(&self) -> Result<Vec<Value>, String> {
+        let (kind, name) = self.kind_and_name()?;
+        let uid = format!("uid-{name}");
+        let ready = self.ready.unwrap_or(self.replicas);
+        let status = self.status.unwrap_or_default();
+        let replicas = status.replicas.unwrap_or(self.replicas + self.old_pods);
+        let updated = status.updated.unwrap_or(self.replicas);
+        let ready_counter = status.ready.unwrap_or(ready + self.old_pods);
+        let available = status.available.unwrap_or(ready_counter);
+        let mut metadata = json!({
+            "name": name, "uid": uid, "generation": 2,
+            "annotations": { "deployment.kubernetes.io/revision": "2" },
+        });
+        if self.deleting {
+            put(&mut metadata, "deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+        }
+        if self.controlled {
+            put(&mut metadata, "ownerReferences", owner("Deployment", "uid-of-something-else"));
+        }
+        let mut counters = if kind == WorkloadKind::DaemonSet {
+            json!({
+                "desiredNumberScheduled": self.replicas, "currentNumberScheduled": replicas,
+                "updatedNumberScheduled": updated, "numberReady": ready_counter, "numberAvailable": available,
+            })
+        } else {
+            json!({
+                "replicas": replicas, "updatedReplicas": updated, "readyReplicas": ready_counter,
+                "availableReplicas": available, "updateRevision": format!("{name}-2"),
+            })
+        };
+        put(&mut counters, "observedGeneration", json!(if self.unobserved { 1 } else { 2 }));
+        if self.deadline_exceeded {
+            let condition = json!([{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }]);
+            put(&mut counters, "conditions", condition);
+        }
+        let mut objects = vec![json!({
+            "kind": kind.name(),
+            "metadata": metadata,
+            "spec": {
+                "replicas": self.replicas, "paused": self.paused,
+                "template": { "metadata": { "labels": self.labels } },
+            },
+            "status": counters,
+        })];
+        let (current, old) = if kind == WorkloadKind::Deployment {
+            if !self.without_current_replica_set {
+                objects.push(self.replica_set(name, &uid, 2));
+            }
+            objects.push(self.replica_set(name, &uid, 1));
+            (owner("ReplicaSet", &format!("{uid}-2")), owner("ReplicaSet", &format!("{uid}-1")))
+        } else {
+            (owner(kind.name(), &uid), owner(kind.name(), &uid))
+        };
+        let serving = self.really_ready.unwrap_or(ready);
+        for index in 0..self.replicas {
+            objects.push(self.pod(name, 2, index, index < serving, &current));
+        }
+        for index in 0..self.old_pods {
+            objects.push(self.pod(name, 1, index, true, &old));
+        }
+        Ok(objects)
+    }
+
+    fn replica_set(&self, name: &str, owner_uid: &str, revision: u32) -> Value {
+        json!({
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": format!("{name}-{revision}"), "uid": format!("{owner_uid}-{revision}"),
+                "annotations": { "deployment.kubernetes.io/revision": revision.to_string() },
+                "ownerReferences": owner("Deployment", owner_uid),
+            },
+            "spec": { "template": { "metadata": { "labels": self.labels } } },
+        })
+    }
+
+    fn pod(&self, name: &str, revision: u32, index: u32, ready: bool, owner: &Value) -> Value {
+        let mut labels = self.labels.clone();
+        labels.insert("controller-revision-hash".to_owned(), format!("{name}-{revision}"));
+        let trouble = self.trouble.as_deref().unwrap_or("ImagePullBackOff");
+        json!({
+            "kind": "Pod",
+            "metadata": {
+                "name": format!("{name}-{revision}-{index}"), "uid": format!("uid-{name}-{revision}-{index}"),
+                "labels": labels, "ownerReferences": owner,
+            },
+            "status": pod_status(ready, trouble, !self.without_ip),
+        })
+    }
+}
+
+impl PodSketch {
+    fn expand(&self) -> Value {
+        let mut metadata = json!({ "name": self.pod, "uid": format!("uid-{}", self.pod), "labels": self.labels });
+        if self.deleting {
+            put(&mut metadata, "deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+        }
+        if let Some(uid) = &self.controlled_by {
+            put(&mut metadata, "ownerReferences", owner("Custom", uid));
+        }
+        let mut status = pod_status(self.ready, self.trouble.as_deref().unwrap_or("ImagePullBackOff"), true);
+        if let Some(phase) = &self.phase {
+            put(&mut status, "phase", json!(phase));
+        }
+        json!({ "kind": "Pod", "metadata": metadata, "status": status })
+    }
+}
+
+fn pod_status(ready: bool, trouble: &str, has_ip: bool) -> Value {
+    let word = if ready { "True" } else { "False" };
+    let state = if ready { json!({ "running": {} }) } else { json!({ "waiting": { "reason": trouble } }) };
+    let mut status = json!({
+        "phase": if ready { "Running" } else { "Pending" },
+        "conditions": [{ "type": "Ready", "status": word }],
+        "containerStatuses": [{ "ready": ready, "state": state }],
+    });
+    if has_ip {
+        put(&mut status, "podIP", json!("10.0.0.1"));
+    }
+    status
+}
+
+fn owner(kind: &str, uid: &str) -> Value {
+    json!([{ "kind": kind, "uid": uid, "controller": true }])
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
+    }
+}

@@ -1,0 +1,33 @@
+//! Where fresh reads and the pure rules meet.
+
+use kube::Client;
+use tokio::time::Instant;
+
+use crate::cluster::live;
+use crate::model::{Change, ClusterView, Policy};
+use crate::rules::{self, Verdict, reads};
+use crate::server::Judge;
+
+/// Judges changes by what the API server says after each of them arrived.
+pub struct Guard {
+    client: Client,
+    policy: Policy,
+}
+
+impl Guard {
+    /// A guard over the cluster that a client talks to.
+    #[must_use]
+    pub fn new(client: Client, policy: Policy) -> Self {
+        Self { client, policy }
+    }
+}
+
+impl Judge for Guard {
+    async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
+        let view = match reads::needed(change, &self.policy) {
+            Some(reads) => live::view(&self.client, &reads, deadline).await,
+            None => ClusterView::default(),
+        };
+        rules::decide(change, &view, &self.policy)
+    }
+}

@@ -1,0 +1,22 @@
+//! flipguard: an admission webhook that makes blue-green by hand safe.
+//!
+//! ```text
+//! bytes -> review::wire -> review::change -> [ rules::decide ] -> Verdict -> review::answer -> bytes
+//!                               |                  ^
+//!                               +-- what to read --+-- ClusterView <- cluster::live | files (offline)
+//! ```
+//!
+//! The middle is pure: [`rules::decide`] takes a [`model::Change`] and a [`model::ClusterView`] and does no I/O. The
+//! edges bring the data: [`review`] speaks the API server's admission protocol, [`cluster`] reads a namespace afresh for
+//! each request that could be dangerous. [`judge`] is where the two meet. Around that stand [`server`] (listeners),
+//! [`registration`] (what the API server is told), [`certs`] (its TLS identity) and [`cli`] (one file per command).
+
+pub mod certs;
+pub mod cli;
+pub mod cluster;
+pub mod judge;
+pub mod model;
+pub mod registration;
+pub mod review;
+pub mod rules;
+pub mod server;

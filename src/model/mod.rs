@@ -1,0 +1,25 @@
+//! Plain data: what flipguard knows of a cluster, parsed once.
+//!
+//! Every type here is the trimmed shape of something in Kubernetes: it holds the fields that rules use and no
+//! others, so decoding a list costs little and nothing secret can leak from it. The types deserialise straight
+//! from Kubernetes' own JSON. Nothing here does I/O, reads a clock or names a client library.
+
+mod change;
+mod colour;
+mod meta;
+mod pod;
+mod policy;
+mod selector;
+mod service;
+mod view;
+mod workload;
+
+pub use change::{Change, Write};
+pub use colour::{ColourScheme, Pin};
+pub use meta::{Labels, Meta, Owner, annotation};
+pub use pod::Pod;
+pub use policy::{Action, Enforcement, Policy};
+pub use selector::Selector;
+pub use service::{Role, Service, Unguarded};
+pub use view::{ClusterView, Unread};
+pub use workload::{Counts, Workload, WorkloadKind, WorkloadManifest};

@@ -1,0 +1,175 @@
+//! Pods: whether each serves, and if not, why not.
+
+use serde::Deserialize;
+
+use super::Meta;
+
+/// A Pod, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Manifest")]
+pub struct Pod {
+    /// Its metadata.
+    pub meta: Meta,
+    /// Whether its condition `Ready` is true.
+    pub ready: bool,
+    /// Whether it has an IP address.
+    pub has_ip: bool,
+    /// Whether it has ended for good (phase `Succeeded` or `Failed`).
+    pub terminal: bool,
+    /// Why it is not ready, in Kubernetes' own word where it has one (`ImagePullBackOff`).
+    pub trouble: Option<String>,
+}
+
+impl Pod {
+    /// Whether a Service that selects it would send it traffic: Ready, with an IP, neither ended nor on its way
+    /// out (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.ready && self.has_ip && !self.terminal && !self.meta.deleting
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    metadata: Meta,
+    status: Option<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    phase: Option<String>,
+    reason: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    conditions: Option<Vec<Condition>>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContainerStatus {
+    ready: Option<bool>,
+    state: Option<State>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    waiting: Option<Ended>,
+    terminated: Option<Ended>,
+    running: Option<Running>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    reason: Option<String>,
+    exit_code: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Running {}
+
+impl From<Manifest> for Pod {
+    fn from(manifest: Manifest) -> Self {
+        let status = manifest.status.unwrap_or_default();
+        let ready = status.condition("Ready").is_some_and(|condition| condition.status == "True");
+        Self {
+            meta: manifest.metadata,
+            ready,
+            has_ip: status.pod_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
+            terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+            trouble: if ready { None } else { Some(status.trouble()) },
+        }
+    }
+}
+
+impl Status {
+    fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().flatten().find(|condition| condition.kind == kind)
+    }
+
+    /// The most telling word for why it is not ready: the Pod's own reason (`Evicted`), the scheduler's, then
+    /// what its containers wait for, died of, or fail to answer.
+    fn trouble(&self) -> String {
+        if let Some(reason) = &self.reason {
+            return reason.clone();
+        }
+        if let Some(scheduled) = self.condition("PodScheduled").filter(|condition| condition.status == "False") {
+            return scheduled.reason.clone().unwrap_or_else(|| "Unschedulable".to_owned());
+        }
+        let init = self.init_container_statuses.iter().flatten();
+        let containers = self.container_statuses.iter().flatten();
+        let statuses: Vec<&ContainerStatus> = init.chain(containers).collect();
+        let waiting = statuses
+            .iter()
+            .filter_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref())
+            .find(|reason| !matches!(*reason, "PodInitializing" | "ContainerCreating"));
+        if let Some(reason) = waiting {
+            return reason.to_owned();
+        }
+        let died = statuses.iter().filter(|status| status.ready != Some(true)).find_map(|status| {
+            let ended = status.state.as_ref()?.terminated.as_ref()?;
+            (ended.exit_code != Some(0)).then(|| ended.reason.clone().unwrap_or_else(|| "Error".to_owned()))
+        });
+        if let Some(reason) = died {
+            return reason;
+        }
+        let running_unready = self.container_statuses.iter().flatten().any(|status| {
+            status.ready != Some(true) && status.state.as_ref().is_some_and(|state| state.running.is_some())
+        });
+        if running_unready {
+            return "readiness probe not passed".to_owned();
+        }
+        if statuses.iter().any(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some())) {
+            return "ContainerCreating".to_owned();
+        }
+        // All containers are ready and the Pod is not: a readiness gate says no.
+        let gate = self.condition("Ready").and_then(|condition| condition.reason.clone());
+        gate.unwrap_or_else(|| "Pending".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble(status: &str) -> Option<String> {
+        let json = format!(r#"{{"metadata":{{"name":"p"}},"status":{status}}}"#);
+        serde_json::from_str::<Pod>(&json).unwrap().trouble
+    }
+
+    #[test]
+    fn names_the_trouble_in_kubernetes_own_word() {
+        let says = |status: &str| trouble(status).unwrap();
+        let waiting = r#"{"containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}"#;
+        assert_eq!(says(waiting), "ImagePullBackOff");
+        let init = r#"{"initContainerStatuses":[{"ready":false,"state":{"waiting":{"reason":"CrashLoopBackOff"}}}],
+            "containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"PodInitializing"}}}]}"#;
+        assert_eq!(says(init), "CrashLoopBackOff");
+        let unschedulable = r#"{"conditions":[{"type":"PodScheduled","status":"False","reason":"Unschedulable"}]}"#;
+        assert_eq!(says(unschedulable), "Unschedulable");
+        let probe = r#"{"containerStatuses":[{"ready":false,"state":{"running":{"startedAt":"x"}}}]}"#;
+        assert_eq!(says(probe), "readiness probe not passed");
+        let killed =
+            r#"{"containerStatuses":[{"ready":false,"state":{"terminated":{"exitCode":137,"reason":"OOMKilled"}}}]}"#;
+        assert_eq!(says(killed), "OOMKilled");
+        let gate = r#"{"conditions":[{"type":"Ready","status":"False","reason":"ReadinessGatesNotReady"}],
+            "containerStatuses":[{"ready":true,"state":{"running":{}}}]}"#;
+        assert_eq!(says(gate), "ReadinessGatesNotReady");
+        assert_eq!(says("{}"), "Pending");
+    }
+
+    #[test]
+    fn a_ready_pod_has_no_trouble() {
+        assert_eq!(trouble(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! Services, and what each is for.
+
+use serde::Deserialize;
+
+use super::{ColourScheme, Meta, Selector, annotation};
+
+/// A Service, trimmed to what routing depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "Manifest")]
+pub struct Service {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The labels of the Pods that it routes to.
+    pub selector: Selector,
+    /// Whether it is a DNS alias (`type: ExternalName`) and routes to no Pod.
+    pub is_external_name: bool,
+}
+
+/// What a Service is for, which decides whether the rules look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Its routing is blue-green: the rules guard it.
+    Traffic,
+    /// A way to look at one colour. No rule judges it.
+    Preview,
+    /// It pins no colour. No rule judges it.
+    Plain,
+    /// Nobody asked flipguard to look.
+    Unguarded(Unguarded),
+}
+
+/// Why a Service is unguarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unguarded {
+    /// It has no selector: its endpoints are written by hand or by an operator.
+    NoSelector,
+    /// It is a DNS alias.
+    ExternalName,
+    /// Argo Rollouts routes it.
+    ArgoRollouts,
+    /// Its annotation says so.
+    OptedOut,
+}
+
+impl Service {
+    /// The selector by which traffic is routed: none for a DNS alias, whatever it says.
+    #[must_use]
+    pub fn routed(&self) -> &Selector {
+        static NOTHING: Selector = Selector::nothing();
+        if self.is_external_name { &NOTHING } else { &self.selector }
+    }
+
+    /// What it is for. An annotation that says so outranks the name; a Service that nobody routes is no traffic
+    /// Service, whatever it says.
+    #[must_use]
+    pub fn role(&self, scheme: &ColourScheme) -> Role {
+        if self.is_external_name {
+            return Role::Unguarded(Unguarded::ExternalName);
+        }
+        if self.selector.is_empty() {
+            return Role::Unguarded(Unguarded::NoSelector);
+        }
+        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
+            return Role::Unguarded(Unguarded::ArgoRollouts);
+        }
+        if self.meta.annotation(annotation::GUARD) == Some("false") {
+            return Role::Unguarded(Unguarded::OptedOut);
+        }
+        match self.meta.annotation(annotation::ROLE) {
+            Some("traffic") => return Role::Traffic,
+            Some("preview") => return Role::Preview,
+            _ => {}
+        }
+        let pins = scheme.pins(&self.selector);
+        if pins.is_empty() {
+            Role::Plain
+        } else if pins.iter().any(|pin| has_word(&self.meta.name, pin.colour)) || has_word(&self.meta.name, "preview") {
+            Role::Preview
+        } else {
+            Role::Traffic
+        }
+    }
+}
+
+/// Whether a name holds a word between dashes or its ends: `app-green` has `green`, `evergreen` has not. A word
+/// may itself hold dashes (`release-7`).
+fn has_word(name: &str, word: &str) -> bool {
+    let (name, word) = (name.to_ascii_lowercase(), word.to_ascii_lowercase());
+    !word.is_empty() && format!("-{name}-").contains(&format!("-{word}-"))
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    metadata: Meta,
+    spec: Option<Spec>,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    selector: Option<Selector>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl From<Manifest> for Service {
+    fn from(manifest: Manifest) -> Self {
+        let spec = manifest.spec.unwrap_or_default();
+        Self {
+            meta: manifest.metadata,
+            selector: spec.selector.unwrap_or_default(),
+            is_external_name: spec.kind.as_deref() == Some("ExternalName"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(json: &str) -> Role {
+        let service: Service = serde_json::from_str(json).unwrap();
+        service.role(&ColourScheme::default())
+    }
+
+    fn named(name: &str, key: &str, value: &str) -> Role {
+        role(&format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"selector":{{"{key}":"{value}"}}}}}}"#))
+    }
+
+    #[test]
+    fn roles_by_name_and_selector() {
+        assert_eq!(named("app", "color", "green"), Role::Traffic);
+        assert_eq!(named("app", "app", "shop-green"), Role::Traffic);
+        assert_eq!(named("evergreen", "color", "green"), Role::Traffic);
+        assert_eq!(named("app-green", "color", "green"), Role::Preview);
+        assert_eq!(named("app-blue-preview", "color", "blue"), Role::Preview);
+        assert_eq!(named("app-preview", "color", "blue"), Role::Preview);
+        assert_eq!(named("shop-release-7", "version", "release-7"), Role::Preview);
+        assert_eq!(named("app-green", "color", "blue"), Role::Traffic);
+        assert_eq!(named("app", "app", "shop"), Role::Plain);
+    }
+
+    #[test]
+    fn roles_by_annotation() {
+        let with = |annotations: &str, spec: &str| {
+            role(&format!(r#"{{"metadata":{{"name":"app","annotations":{annotations}}},"spec":{spec}}}"#))
+        };
+        let green = r#"{"selector":{"color":"green"}}"#;
+        assert_eq!(with(r#"{"flipguard.dev/role":"preview"}"#, green), Role::Preview);
+        assert_eq!(with(r#"{"flipguard.dev/role":"traffic"}"#, r#"{"selector":{"app":"x"}}"#), Role::Traffic);
+        assert_eq!(with(r#"{"flipguard.dev/guard":"false"}"#, green), Role::Unguarded(Unguarded::OptedOut));
+        assert_eq!(
+            with(r#"{"argo-rollouts.argoproj.io/managed-by-rollouts":"r"}"#, green),
+            Role::Unguarded(Unguarded::ArgoRollouts)
+        );
+        assert_eq!(with("{}", "{}"), Role::Unguarded(Unguarded::NoSelector));
+        assert_eq!(
+            with("{}", r#"{"type":"ExternalName","selector":{"color":"green"}}"#),
+            Role::Unguarded(Unguarded::ExternalName)
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! What was read of a cluster to judge one change.
+
+use super::{Pod, Workload, WorkloadKind};
+
+/// A namespace as it was read after the request arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterView {
+    /// All workloads, ReplicaSets that Deployments own included.
+    pub workloads: Vec<Workload>,
+    /// All Pods that the old or the new selector of the change can match.
+    pub pods: Vec<Pod>,
+    /// What could not be read. A rule that needs it denies: unknown is not ready.
+    pub unread: Vec<Unread>,
+}
+
+/// Something that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// What, in the user's words: `pods in namespace shop`.
+    pub what: String,
+    /// Why, in one line.
+    pub why: String,
+}
+
+impl ClusterView {
+    /// The ReplicaSet that runs a Deployment's present template: the one that the Deployment controls by uid and
+    /// whose revision equals its own. After an undo that is not the newest.
+    #[must_use]
+    pub fn current_replica_set<'a>(&'a self, deployment: &'a Workload) -> Option<&'a Workload> {
+        let revision = deployment.revision()?;
+        self.replica_sets_of(deployment).find(|replica_set| replica_set.revision() == Some(revision))
+    }
+
+    /// All ReplicaSets that a Deployment controls.
+    pub fn replica_sets_of<'a>(&'a self, deployment: &'a Workload) -> impl Iterator<Item = &'a Workload> {
+        self.workloads.iter().filter(move |workload| {
+            workload.kind == WorkloadKind::ReplicaSet && workload.meta.is_controlled_by(&deployment.meta.uid)
+        })
+    }
+
+    /// All Pods that belong to a workload, of whatever revision.
+    #[must_use]
+    pub fn pods_of(&self, workload: &Workload) -> Vec<&Pod> {
+        let mut owners = vec![workload.meta.uid.as_str()];
+        if workload.kind == WorkloadKind::Deployment {
+            owners.extend(self.replica_sets_of(workload).map(|replica_set| replica_set.meta.uid.as_str()));
+        }
+        let owned = |pod: &&Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(&owner.uid.as_str()));
+        self.pods.iter().filter(owned).collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! Workloads: the four kinds that keep Pods running, in one shape.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::{Labels, Meta, annotation};
+
+/// A Deployment, StatefulSet, DaemonSet or ReplicaSet, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Which of the four it is.
+    pub kind: WorkloadKind,
+    /// Its metadata.
+    pub meta: Meta,
+    /// How many Pods it should run: `spec.replicas` (absent: 1), of a DaemonSet `status.desiredNumberScheduled`.
+    pub wanted: u32,
+    /// Whether a Deployment is paused.
+    pub paused: bool,
+    /// The labels of its Pod template.
+    pub template_labels: Labels,
+    /// The generation that its controller has seen.
+    pub observed_generation: i64,
+    /// What its controller last counted.
+    pub counts: Counts,
+    /// Whether a Deployment gave up on its rollout (condition `Progressing`, reason `ProgressDeadlineExceeded`).
+    pub deadline_exceeded: bool,
+    /// `status.updateRevision` of a StatefulSet.
+    pub update_revision: Option<String>,
+}
+
+/// The kinds of workload that the rules know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+    /// `apps/v1` ReplicaSet.
+    ReplicaSet,
+}
+
+/// Status counters; an absent one is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Pods that exist, of every template (of a DaemonSet: those on Nodes that should run one).
+    pub replicas: u32,
+    /// Pods of the current template. ReplicaSets have no such count: there it equals `replicas`.
+    pub updated: u32,
+    /// Pods that are ready.
+    pub ready: u32,
+    /// Pods that have been ready for `minReadySeconds`.
+    pub available: u32,
+}
+
+impl WorkloadKind {
+    /// All four kinds.
+    pub const ALL: [Self; 4] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet];
+
+    /// The kind as manifests spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::ReplicaSet => "ReplicaSet",
+        }
+    }
+
+    /// The resource as URLs and RBAC spell it.
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+            Self::ReplicaSet => "replicasets",
+        }
+    }
+
+    /// The word that `kubectl` takes before a slash.
+    #[must_use]
+    pub fn singular(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::StatefulSet => "statefulset",
+            Self::DaemonSet => "daemonset",
+            Self::ReplicaSet => "replicaset",
+        }
+    }
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The kind and the name: `Deployment app-green`.
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.meta.name)
+    }
+}
+
+impl Workload {
+    /// The Deployment controller's number for its template.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        self.meta.annotation(annotation::REVISION)
+    }
+
+    /// Whether a Service can be served by it in its own right: a ReplicaSet with a controller is a part of
+    /// something else.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        self.kind != WorkloadKind::ReplicaSet || self.meta.controller.is_none()
+    }
+}
+
+/// The JSON of a workload before its kind is known: items of a list do not say it.
+#[derive(Debug, Deserialize)]
+pub struct WorkloadManifest {
+    metadata: Meta,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Spec {
+    replicas: Option<u32>,
+    paused: Option<bool>,
+    template: Option<Template>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Template {
+    metadata: Option<Meta>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    observed_generation: Option<i64>,
+    replicas: Option<u32>,
+    updated_replicas: Option<u32>,
+    ready_replicas: Option<u32>,
+    available_replicas: Option<u32>,
+    update_revision: Option<String>,
+    desired_number_scheduled: Option<u32>,
+    current_number_scheduled: Option<u32>,
+    updated_number_scheduled: Option<u32>,
+    number_ready: Option<u32>,
+    number_available: Option<u32>,
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    reason: Option<String>,
+}
+
+impl WorkloadManifest {
+    /// The workload, now that its kind is known.
+    #[must_use]
+    pub fn into_workload(self, kind: WorkloadKind) -> Workload {
+        let spec = self.spec.unwrap_or_default();
+        let status = self.status.unwrap_or_default();
+        let zero = Option::<u32>::unwrap_or_default;
+        let (wanted, counts) = if kind == WorkloadKind::DaemonSet {
+            let counts = Counts {
+                replicas: zero(status.current_number_scheduled),
+                updated: zero(status.updated_number_scheduled),
+                ready: zero(status.number_ready),
+                available: zero(status.number_available),
+            };
+            (zero(status.desired_number_scheduled), counts)
+        } else {
+            let replicas = zero(status.replicas);
+            let counts = Counts {
+                replicas,
+                updated: if kind == WorkloadKind::ReplicaSet { replicas } else { zero(status.updated_replicas) },
+                ready: zero(status.ready_replicas),
+                available: zero(status.available_replicas),
+            };
+            (spec.replicas.unwrap_or(1), counts)
+        };
+        let deadline_exceeded = status.conditions.iter().flatten().any(|condition| {
+            condition.kind == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+        });
+        Workload {
+            kind,
+            meta: self.metadata,
+            wanted,
+            paused: spec.paused == Some(true),
+            template_labels: spec
+                .template
+                .and_then(|template| template.metadata)
+                .map(|meta| meta.labels)
+                .unwrap_or_default(),
+            observed_generation: status.observed_generation.unwrap_or_default(),
+            counts,
+            deadline_exceeded,
+            update_revision: status.update_revision,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_counters_are_zero_and_absent_replicas_are_one() {
+        let manifest: WorkloadManifest = serde_json::from_str(r#"{"metadata":{"name":"app"},"spec":{}}"#).unwrap();
+        let workload = manifest.into_workload(WorkloadKind::Deployment);
+        assert_eq!(workload.wanted, 1);
+        assert_eq!(workload.counts, Counts::default());
+        assert_eq!(workload.to_string(), "Deployment app");
+    }
+}

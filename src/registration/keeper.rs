@@ -1,0 +1,136 @@
+//! Keeps the registration filled in.
+//!
+//! The manifests create it empty, so installing locks nobody out; it is filled in only once a call to this replica
+//! passes, and put back when somebody changes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::json;
+
+use super::webhooks::{self, Endpoint};
+use crate::cluster::access::NAME;
+use crate::cluster::connect::one_line;
+use crate::model::ColourScheme;
+use crate::server::Metrics;
+
+/// How soon drift is seen.
+const INTERVAL: Duration = Duration::from_secs(3);
+/// How soon it is tried again while it does not guard yet.
+const IMPATIENT: Duration = Duration::from_millis(300);
+
+/// Who the server says it is in `managedFields`.
+const FIELD_MANAGER: &str = "flipguard";
+
+/// Keeps one registration.
+pub struct Keeper {
+    configurations: Api<ValidatingWebhookConfiguration>,
+    wanted: Vec<ValidatingWebhook>,
+    endpoint: Endpoint,
+    metrics: Arc<Metrics>,
+}
+
+/// Where the registration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// As wanted.
+    InPlace,
+    /// It is not, for this reason.
+    Waiting(String),
+}
+
+impl Keeper {
+    /// A keeper of the registration for an endpoint.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        endpoint: Endpoint,
+        colours: &ColourScheme,
+        own_namespace: &str,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let wanted = webhooks::validating(&endpoint, colours, own_namespace);
+        Self { configurations: Api::all(client), wanted, endpoint, metrics }
+    }
+
+    /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.
+    pub async fn keep(self) {
+        let mut known: Option<State> = None;
+        loop {
+            let state = match self.fill_in().await {
+                Ok(()) => State::InPlace,
+                Err(why) => State::Waiting(why),
+            };
+            let in_place = state == State::InPlace;
+            self.metrics.registered(in_place);
+            if known.as_ref() != Some(&state) {
+                match &state {
+                    State::InPlace => tracing::info!(url = self.endpoint.url, "registered: flipguard guards"),
+                    State::Waiting(why) => tracing::warn!(why, "not registered: flipguard does not guard yet"),
+                }
+            }
+            known = Some(state);
+            tokio::time::sleep(if in_place { INTERVAL } else { IMPATIENT }).await;
+        }
+    }
+
+    async fn fill_in(&self) -> Result<(), String> {
+        let configuration = self
+            .configurations
+            .get_opt(NAME)
+            .await
+            .map_err(|error| format!("cannot get ValidatingWebhookConfiguration {NAME}: {}", one_line(&error)))?
+            .ok_or_else(|| {
+                format!("there is no ValidatingWebhookConfiguration {NAME}; apply the output of `flipguard manifests`")
+            })?;
+        if configuration.webhooks.as_ref() == Some(&self.wanted) {
+            return Ok(());
+        }
+        self.call_itself().await.map_err(|why| format!("a call to {} does not pass: {why}", self.endpoint.url))?;
+        // The resourceVersion keeps two writers from undoing each other unseen.
+        let patch = json!({
+            "metadata": { "resourceVersion": configuration.metadata.resource_version },
+            "webhooks": self.wanted,
+        });
+        self.configurations
+            .patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
+            .await
+            .map_err(|error| format!("cannot patch ValidatingWebhookConfiguration {NAME}: {}", one_line(&error)))?;
+        Ok(())
+    }
+
+    /// Sends a review to the address that the API server will use, trusting what it will trust.
+    async fn call_itself(&self) -> Result<(), String> {
+        let url: http::Uri = self.endpoint.validate_url().parse().map_err(|error| format!("{error}"))?;
+        let mut config = Config::new(url.clone());
+        let authority =
+            CertificateDer::from_pem_slice(self.endpoint.authority.as_bytes()).map_err(|error| error.to_string())?;
+        config.root_cert = Some(vec![authority.to_vec()]);
+        config.connect_timeout = Some(INTERVAL);
+        config.read_timeout = Some(INTERVAL);
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| one_line(&error))?;
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "self-check",
+                "kind": { "group": "flipguard.dev", "version": "v1", "kind": "SelfCheck" },
+                "resource": { "group": "flipguard.dev", "version": "v1", "resource": "selfchecks" },
+                "operation": "CREATE",
+            },
+        });
+        let request = http::Request::post(url.path())
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(review.to_string().into_bytes())
+            .map_err(|error| error.to_string())?;
+        let answer: serde_json::Value = client.request(request).await.map_err(|error| one_line(&error))?;
+        let uid = answer.pointer("/response/uid").and_then(serde_json::Value::as_str);
+        if uid == Some("self-check") { Ok(()) } else { Err("something else answers there".to_owned()) }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the API server is told: the webhooks, who keeps them in place, and the manifests that an admin applies.
+
+pub mod keeper;
+pub mod manifests;
+pub mod webhooks;

@@ -1,0 +1,115 @@
+//! `AdmissionReview` as it goes back.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Unreadable, message};
+use crate::rules::{Outcome, Verdict};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+}
+
+/// `meta/v1` Status. Codes 409 and 422 are never used: `kubectl apply --force` would delete and re-create.
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "Kubernetes calls it so")]
+struct Status {
+    status: &'static str,
+    message: String,
+    reason: &'static str,
+    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<Cause>,
+    /// client-go retries by itself after this many seconds, and shows the message in the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Cause {
+    reason: &'static str,
+    message: String,
+}
+
+/// The answer to a change that was judged, as JSON.
+#[must_use]
+pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
+    let outcome = verdict.outcome();
+    let status = match outcome {
+        Outcome::Allowed => None,
+        Outcome::Denied => Some(("Forbidden", 403, None)),
+        Outcome::CannotJudge => Some(("ServiceUnavailable", 503, Some(1))),
+    };
+    let mut audit_annotations = BTreeMap::new();
+    if !verdict.findings.is_empty() {
+        let reasons: Vec<&str> = verdict.findings.iter().map(|(finding, _)| finding.reason.code()).collect();
+        audit_annotations.insert("outcome", outcome.name().to_owned());
+        audit_annotations.insert("reasons", reasons.join(","));
+    }
+    encode(Response {
+        uid,
+        allowed: outcome == Outcome::Allowed,
+        status: status.map(|(reason, code, retry_after_seconds)| Status {
+            status: "Failure",
+            message: message::refusal(verdict),
+            reason,
+            code,
+            details: Some(Details {
+                causes: verdict
+                    .denying()
+                    .map(|finding| Cause { reason: finding.reason.code(), message: finding.message.clone() })
+                    .collect(),
+                retry_after_seconds,
+            }),
+        }),
+        warnings: message::warnings(verdict),
+        audit_annotations,
+    })
+}
+
+/// The answer to a review that cannot be understood: it is refused, under its uid.
+#[must_use]
+pub fn unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
+    encode(Response {
+        uid,
+        status: Some(Status {
+            status: "Failure",
+            message: format!("flipguard cannot read this review: {unreadable}"),
+            reason: "BadRequest",
+            code: 400,
+            details: None,
+        }),
+        ..Response::default()
+    })
+}
+
+fn encode(response: Response<'_>) -> Vec<u8> {
+    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    // Strings, numbers and maps with string keys always serialise; an empty body would be refused by the API server.
+    serde_json::to_vec(&review).unwrap_or_default()
+}

@@ -1,0 +1,96 @@
+//! A verdict in words.
+
+use crate::rules::{Effect, Finding, Outcome, Verdict};
+
+/// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
+const WARNING_LIMIT: usize = 120;
+/// How many warnings one long finding may become.
+const WARNING_PARTS: usize = 4;
+
+/// Why a change was refused. The first line stands alone, since many tools show no line breaks: what, why, numbers,
+/// next step. Empty for a change that was allowed.
+#[must_use]
+pub fn refusal(verdict: &Verdict) -> String {
+    let mut lines = Vec::new();
+    let refused = match verdict.outcome() {
+        Outcome::Allowed => return String::new(),
+        Outcome::Denied if verdict.act.is_empty() => "refused".to_owned(),
+        Outcome::Denied => format!("{} refused", verdict.act),
+        Outcome::CannotJudge => "cannot be judged now".to_owned(),
+    };
+    for (index, finding) in verdict.denying().enumerate() {
+        let Finding { reason, message, next_step, details, .. } = finding;
+        lines.push(if index == 0 {
+            format!("{}: {refused}, {reason}: {message}; {next_step}", verdict.subject)
+        } else {
+            format!("  also {reason}: {message}; {next_step}")
+        });
+        lines.extend(details.iter().map(|detail| format!("  {detail}")));
+    }
+    lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// The warnings of a verdict: each begins with its reason code, has no control character, and is short enough to be
+/// shown whole; a long one goes on in the next.
+#[must_use]
+pub fn warnings(verdict: &Verdict) -> Vec<String> {
+    verdict.findings.iter().flat_map(|(finding, effect)| warning(finding, *effect)).collect()
+}
+
+fn warning(finding: &Finding, effect: Effect) -> Vec<String> {
+    let Finding { reason, message, next_step, .. } = finding;
+    let text = match (effect, &finding.way_out) {
+        (Effect::Denies | Effect::Logs, _) => return Vec::new(),
+        (Effect::WarnsInDryRun, _) => format!("would be refused now: {message}; {next_step}"),
+        (Effect::WarnsInTrial, _) => format!("would be refused if enforcement were deny: {message}; {next_step}"),
+        (Effect::Warns, Some(way_out)) => format!("allowed, {way_out}: {message}"),
+        (Effect::Warns, None) => format!("{message}; {next_step}"),
+    };
+    wrap(&printable(&text), WARNING_LIMIT.saturating_sub(reason.code().len() + 2))
+        .into_iter()
+        .map(|part| format!("{reason}: {part}"))
+        .collect()
+}
+
+/// Parts of at most `width` characters, broken at spaces where there are any.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut part = String::new();
+    for word in text.split(' ') {
+        for piece in pieces(word, width) {
+            if !part.is_empty() && part.chars().count() + 1 + piece.chars().count() > width {
+                parts.push(std::mem::take(&mut part));
+            }
+            if !part.is_empty() {
+                part.push(' ');
+            }
+            part.push_str(&piece);
+        }
+    }
+    parts.push(part);
+    parts.truncate(WARNING_PARTS);
+    parts
+}
+
+fn pieces(word: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    letters.chunks(width.max(1)).map(|piece| piece.iter().collect()).collect()
+}
+
+/// Text from the cluster may hold anything; a terminal must not be moved by it.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapped_parts_fit_and_lose_nothing() {
+        let text = format!("short words and {} end", "x".repeat(150));
+        let parts = wrap(&text, 100);
+        assert!(parts.iter().all(|part| part.chars().count() <= 100), "{parts:?}");
+        assert_eq!(parts.concat().replace(' ', ""), text.replace(' ', ""));
+    }
+}

@@ -1,0 +1,197 @@
+//! `AdmissionReview` as it arrives.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The `request` of an `AdmissionReview`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Names this call; the answer must repeat it.
+    #[serde(borrow)]
+    pub uid: Cow<'a, str>,
+    /// The kind of the object, as the webhook registered for it.
+    #[serde(borrow)]
+    pub kind: Kind<'a>,
+    /// The resource, as the webhook registered for it.
+    #[serde(borrow)]
+    pub resource: Resource<'a>,
+    /// `scale`, `status`; empty for the object itself.
+    #[serde(borrow, default)]
+    pub sub_resource: Option<Cow<'a, str>>,
+    /// Empty on a `deletecollection` and on a CREATE with `generateName`.
+    #[serde(borrow, default)]
+    pub name: Option<Cow<'a, str>>,
+    /// The namespace; empty for cluster-scoped objects.
+    #[serde(borrow, default)]
+    pub namespace: Option<Cow<'a, str>>,
+    /// What is asked for.
+    pub operation: Operation,
+    /// Who asks.
+    #[serde(borrow, default)]
+    pub user_info: UserInfo<'a>,
+    /// The object as it would be; null on DELETE.
+    #[serde(borrow, default)]
+    pub object: Option<&'a RawValue>,
+    /// The object as it is stored; null on CREATE.
+    #[serde(borrow, default)]
+    pub old_object: Option<&'a RawValue>,
+    /// Whether nothing is to be stored.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+}
+
+/// Group, version and kind.
+#[derive(Debug, Deserialize)]
+pub struct Kind<'a> {
+    /// The API group; empty for the core group.
+    #[serde(borrow, default)]
+    pub group: Cow<'a, str>,
+    /// The version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// The kind.
+    #[serde(borrow)]
+    pub kind: Cow<'a, str>,
+}
+
+/// Group, version and resource.
+#[derive(Debug, Deserialize)]
+pub struct Resource<'a> {
+    /// The API group; empty for the core group.
+    #[serde(borrow, default)]
+    pub group: Cow<'a, str>,
+    /// The version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// The resource, in the plural.
+    #[serde(borrow)]
+    pub resource: Cow<'a, str>,
+}
+
+/// Who asks.
+#[derive(Debug, Default, Deserialize)]
+pub struct UserInfo<'a> {
+    /// The name that authentication gave.
+    #[serde(borrow, default)]
+    pub username: Cow<'a, str>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of a stored object, by whatever verb.
+    Update,
+    /// Its removal.
+    Delete,
+    /// A connection, such as `kubectl exec`.
+    Connect,
+}
+
+impl Operation {
+    /// The word that the protocol uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// A body that is no review that can be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    /// The uid to answer with, where it could be found.
+    pub uid: Option<String>,
+    /// What is wrong with it, in one line.
+    pub why: String,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the envelope of a review.
+    ///
+    /// # Errors
+    /// When the body is not an `AdmissionReview` of version `admission.k8s.io/v1` with a `request`.
+    pub fn parse(body: &'a [u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Review<'a> {
+            #[serde(borrow)]
+            api_version: Cow<'a, str>,
+            #[serde(borrow)]
+            kind: Cow<'a, str>,
+            #[serde(borrow)]
+            request: Option<Request<'a>>,
+        }
+        let review: Review<'a> = serde_json::from_slice(body).map_err(|error| Unreadable {
+            uid: uid_of(body),
+            why: format!("body is not an AdmissionReview: {error}"),
+        })?;
+        if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
+            return Err(Unreadable {
+                uid: review.request.map(|request| request.uid.into_owned()),
+                why: format!(
+                    "body is `{}` of `{}`; only `AdmissionReview` of `admission.k8s.io/v1` is spoken here",
+                    review.kind, review.api_version
+                ),
+            });
+        }
+        review.request.ok_or_else(|| Unreadable { uid: None, why: "the AdmissionReview has no `request`".to_owned() })
+    }
+
+    /// The namespace; empty for cluster-scoped objects.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("")
+    }
+
+    /// The name; empty where the request has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("")
+    }
+}
+
+/// The uid of a review whose other fields make no sense.
+fn uid_of(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Review {
+        request: Uid,
+    }
+    #[derive(Deserialize)]
+    struct Uid {
+        uid: String,
+    }
+    serde_json::from_slice::<Review>(body).ok().map(|review| review.request.uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_review_of_another_version_is_refused_by_name_and_keeps_its_uid() {
+        let body = br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u1",
+            "kind":{"version":"v1","kind":"Service"},"resource":{"version":"v1","resource":"services"},
+            "operation":"UPDATE"}}"#;
+        let unreadable = Request::parse(body).unwrap_err();
+        assert_eq!(unreadable.uid.as_deref(), Some("u1"));
+        assert!(unreadable.why.contains("`admission.k8s.io/v1beta1`"), "{}", unreadable.why);
+    }
+
+    #[test]
+    fn the_uid_survives_a_field_of_the_wrong_type() {
+        let body = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview",
+            "request":{"uid":"u2","operation":7}}"#;
+        assert_eq!(Request::parse(body).unwrap_err().uid.as_deref(), Some("u2"));
+    }
+}

@@ -1,0 +1,127 @@
+//! What came of a judgement.
+
+use super::{Patience, Reason};
+use crate::model::{Action, Change, Enforcement, Policy};
+
+/// The judgement of one change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// Whether any rule looked at the change.
+    pub judged: bool,
+    /// What the change is about: `service shop/app`.
+    pub subject: String,
+    /// What the change does, in the rules' words: `flip version 1.0 -> 2.0`.
+    pub act: String,
+    /// What the rules found, each with what it does.
+    pub findings: Vec<(Finding, Effect)>,
+}
+
+/// One rule's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which rule.
+    pub reason: Reason,
+    /// What is wrong, with its numbers, in one line without a final period.
+    pub message: String,
+    /// What to do next, with the command.
+    pub next_step: String,
+    /// More, for who wants to know: one line each.
+    pub details: Vec<String>,
+    /// Why the finding does not stand in the way this time.
+    pub way_out: Option<String>,
+}
+
+/// What a finding does to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Refuses it.
+    Denies,
+    /// Warns.
+    Warns,
+    /// Would refuse it, were it not a dry run and were the cluster to stay as it is.
+    WarnsInDryRun,
+    /// Would refuse it, were enforcement not `Warn`.
+    WarnsInTrial,
+    /// Is logged only.
+    Logs,
+}
+
+/// The answer as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Go on.
+    Allowed,
+    /// Refused.
+    Denied,
+    /// Nothing is known to be wrong, but what would show it could not be read.
+    CannotJudge,
+}
+
+impl Outcome {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::CannotJudge => "cannot-judge",
+        }
+    }
+}
+
+impl Effect {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Denies => "deny",
+            Self::Warns => "warn",
+            Self::WarnsInDryRun => "dry-run-warn",
+            Self::WarnsInTrial => "would-deny",
+            Self::Logs => "audit",
+        }
+    }
+}
+
+impl Verdict {
+    /// No rule speaks on the change.
+    #[must_use]
+    pub fn not_judged() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn about(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { judged: true, subject: format!("{kind} {namespace}/{name}"), ..Self::default() }
+    }
+
+    /// Adds what a rule found, with the effect that the policy and the way of asking give it.
+    pub(super) fn find(&mut self, finding: Finding, change: &Change, policy: &Policy) {
+        let effect = match finding.reason.default_action() {
+            Action::Audit => Effect::Logs,
+            Action::Warn => Effect::Warns,
+            Action::Deny if finding.way_out.is_some() => Effect::Warns,
+            Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
+            Action::Deny if change.dry_run && finding.reason.patience() == Patience::NotYet => Effect::WarnsInDryRun,
+            Action::Deny => Effect::Denies,
+        };
+        self.findings.push((finding, effect));
+    }
+
+    /// The answer as a whole.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let mut denying = self.denying().peekable();
+        if denying.peek().is_none() {
+            Outcome::Allowed
+        } else if denying.all(|finding| finding.reason == Reason::ClusterUnreadable) {
+            Outcome::CannotJudge
+        } else {
+            Outcome::Denied
+        }
+    }
+
+    /// The findings that refuse the change.
+    pub fn denying(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|(_, effect)| *effect == Effect::Denies).map(|(finding, _)| finding)
+    }
+}

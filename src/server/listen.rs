@@ -1,0 +1,135 @@
+//! Binding, serving, and stopping without losing a review.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::review::{self, Shared};
+use super::{Judge, Metrics, Readiness, status};
+
+/// A connection must bring its first request within this time.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Longer than the API server keeps an idle connection (90 s), so that it is always the one to hang up: a review sent
+/// on a connection that is just being closed is lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// Reviews in flight get this long to end once the listener is closed; the longest timeout that they can have.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not to be had.
+    #[error("cannot listen on {address} ({flag}): {why}; choose another address with {flag}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that set it.
+        flag: &'static str,
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// The certificate and its key do not fit.
+    #[error("cannot serve the certificate: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A listener ended.
+    #[error("a listener ended: {0}")]
+    Ended(#[from] io::Error),
+}
+
+/// The two listeners, bound but not serving yet.
+pub struct Listeners {
+    reviews: TcpListener,
+    status: TcpListener,
+}
+
+/// What is served, and how it stops.
+pub struct Service<J> {
+    /// Who judges.
+    pub judge: J,
+    /// The certificate chain and its key.
+    pub identity: (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+    /// The last segment of the registered path.
+    pub token: String,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
+    /// What `/metrics` says.
+    pub metrics: Arc<Metrics>,
+    /// How long to go on serving once told to stop, so that everybody has heard of it.
+    pub drain: Duration,
+}
+
+impl Listeners {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// When an address is taken or not ours, naming the flag that set it.
+    pub fn bind(listen: SocketAddr, status_listen: SocketAddr) -> Result<Self, ServeError> {
+        Ok(Self { reviews: bind(listen, "--listen")?, status: bind(status_listen, "--status-listen")? })
+    }
+
+    /// Serves until `stop` ends, then drains: not ready at first, while endpoints are still being removed, and every
+    /// answer closes its connection; then no new connections; then the end of the last review.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used or a listener fails.
+    pub async fn serve<J: Judge>(self, service: Service<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Service { judge, identity, token, readiness, metrics, drain } = service;
+        let tls = RustlsConfig::from_config(Arc::new(tls_config(identity)?));
+        let handle = Handle::new();
+        let shared = Arc::new(Shared { judge, token, metrics: metrics.clone(), readiness: readiness.clone() });
+
+        let mut reviews = axum_server::from_tcp_rustls(self.reviews, tls)?
+            .handle(handle.clone())
+            .first_request_timeout(FIRST_REQUEST);
+        reviews.http_builder().http1().header_read_timeout(KEEP_ALIVE);
+        let reviews = reviews.serve(review::router(shared).into_make_service());
+
+        let mut probes = axum_server::from_tcp(self.status)?.first_request_timeout(FIRST_REQUEST);
+        probes.http_builder().http1().header_read_timeout(KEEP_ALIVE);
+        let probes = probes.serve(status::router(readiness.clone(), metrics).into_make_service());
+
+        tokio::pin!(reviews, probes);
+        // A listener that ends before it is told to ends the process.
+        tokio::select! {
+            ended = &mut reviews => return Ok(ended?),
+            ended = &mut probes => return Ok(ended?),
+            () = stop => {}
+        }
+        readiness.drain();
+        tracing::info!(seconds = drain.as_secs(), "draining");
+        let closing = async {
+            tokio::time::sleep(drain).await;
+            handle.graceful_shutdown(Some(GRACE));
+        };
+        tokio::select! {
+            (ended, ()) = async { tokio::join!(reviews, closing) } => Ok(ended?),
+            ended = probes => Ok(ended?),
+        }
+    }
+}
+
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    let failed = |why| ServeError::Bind { address, flag, why };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn tls_config(
+    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
+) -> Result<ServerConfig, ServeError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // The API server speaks HTTP/1.1 to webhooks (apiserver, `pkg/util/webhook/client.go`).
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    Ok(config)
+}

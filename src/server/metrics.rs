@@ -1,0 +1,111 @@
+//! What Prometheus sees.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::rules::{Effect, Verdict};
+
+/// All metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: Family<DecisionLabels, Counter>,
+    would_deny: Family<RuleLabels, Counter>,
+    unreadable: Counter,
+    seconds: Family<OutcomeLabels, Histogram>,
+    registered: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    kind: String,
+    rule: &'static str,
+    action: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// Upper bounds in seconds: from what a request without reads takes to the longest timeout.
+const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("flipguard");
+        let decisions = Family::<DecisionLabels, Counter>::default();
+        registry.register(
+            "decisions",
+            "What each rule did, by kind of object, rule and action; rule `none` counts changes without a finding",
+            decisions.clone(),
+        );
+        let would_deny = Family::<RuleLabels, Counter>::default();
+        registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
+        let unreadable = Counter::default();
+        registry.register("unreadable_reviews", "Reviews that could not be understood", unreadable.clone());
+        let seconds =
+            Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
+        registry.register_with_unit(
+            "admission",
+            "Time from the arrival of a review to its answer",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        let registered = Gauge::default();
+        registry.register(
+            "registered",
+            "1 when the API server's registration is as this replica wants it, else 0",
+            registered.clone(),
+        );
+        Self { registry, decisions, would_deny, unreadable, seconds, registered }
+    }
+}
+
+impl Metrics {
+    /// Counts a verdict and the time it took. The kind is limited to what flipguard registers for.
+    pub(super) fn decided(&self, kind: &str, verdict: &Verdict, took: Duration) {
+        self.seconds.get_or_create(&OutcomeLabels { outcome: verdict.outcome().name() }).observe(took.as_secs_f64());
+        let count = |rule: &'static str, action: &'static str| {
+            self.decisions.get_or_create(&DecisionLabels { kind: kind.to_owned(), rule, action }).inc();
+        };
+        if verdict.findings.is_empty() {
+            count("none", "allow");
+        }
+        for (finding, effect) in &verdict.findings {
+            count(finding.reason.code(), effect.name());
+            if *effect == Effect::WarnsInTrial {
+                self.would_deny.get_or_create(&RuleLabels { rule: finding.reason.code() }).inc();
+            }
+        }
+    }
+
+    pub(super) fn unreadable(&self) {
+        self.unreadable.inc();
+    }
+
+    /// Says whether the registration is in place.
+    pub fn registered(&self, is: bool) {
+        self.registered.set(i64::from(is));
+    }
+
+    /// All of them, in the OpenMetrics text format.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

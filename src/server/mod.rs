@@ -1,0 +1,25 @@
+//! The listeners: reviews over TLS, probes and metrics in the clear. Given a judge, it knows no cluster.
+
+mod deadline;
+pub mod listen;
+pub mod metrics;
+pub mod readiness;
+mod review;
+mod status;
+
+use std::future::Future;
+
+use tokio::time::Instant;
+
+pub use listen::{Listeners, ServeError};
+pub use metrics::Metrics;
+pub use readiness::Readiness;
+
+use crate::model::Change;
+use crate::rules::Verdict;
+
+/// Something that judges changes.
+pub trait Judge: Send + Sync + 'static {
+    /// Judges one change; whatever it reads, it has read by the deadline.
+    fn judge(&self, change: &Change, deadline: Instant) -> impl Future<Output = Verdict> + Send;
+}

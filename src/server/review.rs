@@ -1,0 +1,129 @@
+//! The review endpoint: a body in, a verdict out, one log line.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use tokio::time::Instant;
+
+use super::deadline::time_for_reads;
+use super::{Judge, Metrics, Readiness};
+use crate::review::{self, Unreadable, answer, wire};
+use crate::rules::Verdict;
+
+/// The largest review that is read. The API server's own limit for one object is 3 MiB (etcd: 1.5 MiB), and a review
+/// holds two.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+pub(super) struct Shared<J> {
+    pub(super) judge: J,
+    pub(super) token: String,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+}
+
+/// `/validate/<token>`; anything else is not found, before any body is read: a review has side effects, so not
+/// everyone who can connect may send one.
+pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
+    Router::new().route("/validate/{token}", post(validate::<J>)).with_state(shared)
+}
+
+async fn validate<J: Judge>(
+    State(shared): State<Arc<Shared<J>>>,
+    Path(token): Path<String>,
+    request: Request,
+) -> Response {
+    let arrived = Instant::now();
+    if !same(token.as_bytes(), shared.token.as_bytes()) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let deadline = arrived + time_for_reads(request.uri().query());
+    let mut response = match to_bytes(request.into_body(), BODY_LIMIT).await {
+        Ok(body) => judge(&shared, &body, arrived, deadline).await,
+        Err(error) if is_too_large(&error) => {
+            plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
+        }
+        Err(error) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
+    };
+    if shared.readiness.is_draining() {
+        // The API server's pool must not write on a connection that is about to go: a POST is not replayed.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn judge<J: Judge>(shared: &Shared<J>, body: &[u8], arrived: Instant, deadline: Instant) -> Response {
+    let request = match wire::Request::parse(body) {
+        Ok(request) => request,
+        Err(unreadable) => return refuse(shared, &unreadable),
+    };
+    let change = match review::change_of(&request) {
+        Ok(change) => change,
+        Err(unreadable) => return refuse(shared, &unreadable),
+    };
+    let verdict = shared.judge.judge(&change, deadline).await;
+    shared.metrics.decided(&request.kind.kind, &verdict, arrived.elapsed());
+    log(&request, &verdict, arrived);
+    json(answer::judged(&request.uid, &verdict))
+}
+
+/// One line a decision; never an object.
+fn log(request: &wire::Request<'_>, verdict: &Verdict, arrived: Instant) {
+    let reasons: Vec<String> =
+        verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
+    let first = verdict.findings.first().map_or("", |(finding, _)| finding.message.as_str());
+    tracing::info!(
+        uid = %request.uid,
+        kind = %request.kind.kind,
+        namespace = request.namespace(),
+        name = request.name(),
+        operation = request.operation.name(),
+        user = %request.user_info.username,
+        dry_run = request.dry_run == Some(true),
+        judged = verdict.judged,
+        act = verdict.act,
+        outcome = verdict.outcome().name(),
+        reasons = reasons.join(","),
+        first_finding = first,
+        millis = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "decision"
+    );
+}
+
+/// A review that cannot be understood is denied under its uid; what has none is no review.
+fn refuse<J: Judge>(shared: &Shared<J>, unreadable: &Unreadable) -> Response {
+    shared.metrics.unreadable();
+    tracing::warn!(uid = unreadable.uid.as_deref().unwrap_or(""), why = unreadable.why, "unreadable review");
+    match &unreadable.uid {
+        Some(uid) => json(answer::unreadable(uid, unreadable)),
+        None => plain(StatusCode::BAD_REQUEST, unreadable.to_string()),
+    }
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+fn plain(status: StatusCode, text: String) -> Response {
+    (status, text + "\n").into_response()
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Compares without telling by its time where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
