@@ -183,9 +183,12 @@ impl Manifest {
 /// The documents of a text. The limits of the YAML parser are widened: the export of a namespace is large.
 pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError> {
     let syntax = |why: String| FileError::Syntax { file: file.to_owned(), why };
+    // JSON is tried first for its speed; what begins with a brace may be YAML all the same.
     if text.trim_start().starts_with('{') {
         let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        return stream.collect::<Result<_, _>>().map_err(|error| syntax(error.to_string()));
+        if let Ok(documents) = stream.collect() {
+            return Ok(documents);
+        }
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {

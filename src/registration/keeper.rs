@@ -106,8 +106,8 @@ impl Keeper {
 
     /// Sends a review to the address that the API server will use, trusting what it will trust.
     async fn call_itself(&self) -> Result<(), String> {
-        let url: http::Uri = self.endpoint.validate_url().parse().map_err(|error| format!("{error}"))?;
-        let mut config = Config::new(url.clone());
+        let address: http::Uri = self.endpoint.url.parse().map_err(|error| format!("{error}"))?;
+        let mut config = Config::new(address);
         let authority =
             CertificateDer::from_pem_slice(self.endpoint.authority.as_bytes()).map_err(|error| error.to_string())?;
         config.root_cert = Some(vec![authority.to_vec()]);
@@ -125,7 +125,7 @@ impl Keeper {
                 "operation": "CREATE",
             },
         });
-        let request = http::Request::post(url.path())
+        let request = http::Request::post(self.endpoint.validate_path())
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(review.to_string().into_bytes())
             .map_err(|error| error.to_string())?;

@@ -24,10 +24,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The address of the validating endpoint.
+    /// The path of the validating endpoint.
     #[must_use]
-    pub fn validate_url(&self) -> String {
-        format!("{}/validate/{}", self.url.trim_end_matches('/'), self.token)
+    pub fn validate_path(&self) -> String {
+        format!("/validate/{}", self.token)
     }
 }
 
@@ -38,7 +38,7 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
     vec![ValidatingWebhook {
         name: "guard.flipguard.dev".to_owned(),
         client_config: WebhookClientConfig {
-            url: Some(endpoint.validate_url()),
+            url: Some(format!("{}{}", endpoint.url, endpoint.validate_path())),
             ca_bundle: Some(ByteString(endpoint.authority.clone().into_bytes())),
             service: None,
         },

@@ -1,0 +1,24 @@
+# The one index of commands. `make demo` and `make test` need Rust and Go, and bring everything else.
+
+# Build results live outside the clone, so that another clone need not build again.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
+
+.PHONY: help demo test lint up
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Play the blue-green story on a real control plane (KEEP=1 leaves it running)
+	@echo "Building flipguard (about 2 min at first) ..."
+	@cargo build --quiet --locked --bin flipguard --example demo
+	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
+
+test: lint ## Run all tests: format, lints, unit, cases, end-to-end
+	cargo test --locked --workspace
+
+lint: ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+up: ## Start a bare control plane and stay (Ctrl-C ends it)
+	@cargo run --quiet --locked -p controlplane -- up

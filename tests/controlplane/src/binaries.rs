@@ -1,0 +1,165 @@
+//! Where the control plane's binaries are; built once, if need be.
+
+use std::{
+    env,
+    fs::{self, File, TryLockError},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    go_modules::{GO_MODULES, GoModule, Program, cache_key},
+    process::Process,
+    watchdog::Watchdog,
+};
+
+/// kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and kwok.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// `KUBEBUILDER_ASSETS`: the user's own binaries come first.
+    assets: Option<PathBuf>,
+    cache: PathBuf,
+}
+
+impl Binaries {
+    /// Finds the binaries: in the folder `KUBEBUILDER_ASSETS` (the envtest convention) when it is set, else in our
+    /// cache `$XDG_CACHE_HOME/flipguard/controlplane`. What is missing is built into the cache with Go, with its
+    /// progress on stderr; the first time that takes about eight minutes on two cores.
+    ///
+    /// # Errors
+    /// When something is missing and cannot be built.
+    pub fn ensure() -> Result<Self> {
+        let assets = match env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()) {
+            Some(folder) => Some(
+                fs::canonicalize(&folder)
+                    .with_context(|| format!("KUBEBUILDER_ASSETS is set to {}", folder.to_string_lossy()))?,
+            ),
+            None => None,
+        };
+        let root = cache_root()?;
+        let binaries = Self { assets, cache: root.join(cache_key()) };
+        for module in &GO_MODULES {
+            if !binaries.missing(module).is_empty() {
+                binaries.build_once(module, &root)?;
+            }
+        }
+        Ok(binaries)
+    }
+
+    /// The path of the binary `name`, such as `kubectl`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        let own = self.assets.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file());
+        own.unwrap_or_else(|| self.cache.join(name))
+    }
+
+    fn missing(&self, module: &'static GoModule) -> Vec<&'static Program> {
+        module.programs.iter().filter(|program| !self.path(program.name).is_file()).collect()
+    }
+
+    /// Builds what `module` lacks, unless another run has just done so.
+    fn build_once(&self, module: &'static GoModule, root: &Path) -> Result<()> {
+        fs::create_dir_all(&self.cache).with_context(|| format!("cannot create {}", self.cache.display()))?;
+        let path = root.join("lock");
+        let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                eprintln!("controlplane: another run is building; waiting for it ({})", path.display());
+                lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let missing = self.missing(module);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(assets) = &self.assets {
+            let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
+            eprintln!("controlplane: not in KUBEBUILDER_ASSETS ({}): {}", assets.display(), names.join(", "));
+        }
+        build(module, &missing, root, &self.cache)
+        // The lock ends with its file.
+    }
+}
+
+fn cache_root() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    let cache = cache.context("no cache folder: neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(cache.join("flipguard").join("controlplane"))
+}
+
+/// Builds in a folder of its own and moves the results: an interrupted build leaves nothing half.
+fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) -> Result<()> {
+    ensure_go()?;
+    let began = Instant::now();
+    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
+    eprintln!("controlplane: building {} ({}); {}", module.name, names.join(", "), module.usual_time);
+
+    let watchdog = Arc::new(Watchdog::start()?);
+    let folder = tempfile::Builder::new()
+        .prefix("build-")
+        .tempdir_in(root)
+        .with_context(|| format!("cannot create a folder in {}", root.display()))?;
+    watchdog.remove(folder.path())?;
+    let (source, scratch, built) =
+        (folder.path().join("source"), folder.path().join("scratch"), folder.path().join("built"));
+    for subfolder in [&source, &scratch, &built] {
+        fs::create_dir(subfolder).with_context(|| format!("cannot create {}", subfolder.display()))?;
+    }
+    fs::write(source.join("go.mod"), module.go_mod).context("cannot write go.mod")?;
+    fs::write(source.join("go.sum"), module.go_sum).context("cannot write go.sum")?;
+
+    let mut go = Command::new("go");
+    go.current_dir(&source)
+        .args(["build", "-trimpath", "-ldflags", &format!("-s -w {}", module.versions), "-o"])
+        .arg(&built)
+        .args(programs.iter().map(|program| program.package))
+        .env("CGO_ENABLED", "0")
+        // A workspace around the cache folder is none of ours.
+        .env("GOWORK", "off")
+        .env("GOTMPDIR", &scratch);
+    let go = Process::spawn(&watchdog, "go build", go, folder.path().join("log"))?;
+    let status = loop {
+        match go.wait(Duration::from_secs(15)) {
+            Some(status) => break status,
+            None => eprintln!("controlplane: still building {}: {} s", module.name, began.elapsed().as_secs()),
+        }
+    };
+    ensure!(
+        status.success(),
+        "cannot build {} ({status}); the end of what go build said:\n{}",
+        module.name,
+        go.log_tail()
+    );
+    for program in programs {
+        // `go build -o FOLDER` keeps the package's own name.
+        let (from, to) = (built.join(program.built_as), cache.join(program.name));
+        fs::rename(&from, &to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
+    }
+    eprintln!("controlplane: built {} in {} s", module.name, began.elapsed().as_secs());
+    Ok(())
+}
+
+fn ensure_go() -> Result<()> {
+    let asked = Command::new("go").arg("version").stdin(Stdio::null()).output();
+    match asked {
+        Ok(output) => {
+            ensure!(output.status.success(), "go version fails: {}", String::from_utf8_lossy(&output.stderr).trim());
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+            "the control plane is built once with Go, and no `go` is on the PATH: install Go 1.26 or newer \
+             (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with the binaries"
+        ),
+        Err(error) => Err(error).context("cannot run go"),
+    }
+}

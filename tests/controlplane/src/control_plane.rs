@@ -1,0 +1,343 @@
+//! Starting, using and ending one control plane.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::{
+    binaries::Binaries,
+    certificates::{Authority, service_account_key},
+    components::Components,
+    kubeconfig::{self, write_private},
+    process::Process,
+    timing::{StageTable, Stopwatch},
+    watchdog::Watchdog,
+};
+
+const NODES: &str = include_str!("../kwok/nodes.yaml");
+const KWOK_STAGES: &str = include_str!("../kwok/stages.yaml");
+
+/// What ends a kept control plane, in its folder.
+const STOP_FILE: &str = "stop";
+
+/// How long one condition of the start may take. A loaded machine is slow; a broken start mostly shows by a process
+/// that ends, and that is seen at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a component may take to end when asked.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A running control plane. Dropping it kills everything and removes its folder; so does the end of this process,
+/// whatever ends it.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // In the order in which a drop ends them: what depends on the API server first.
+    controllers: Vec<Process>,
+    api_server: Process,
+    etcd: Process,
+    components: Components,
+    authority: Authority,
+    admin: PathBuf,
+    clients: AtomicU32,
+    stages: Vec<(String, Duration)>,
+    watchdog: Arc<Watchdog>,
+    dir: PathBuf,
+    folder: TempDir,
+}
+
+impl ControlPlane {
+    /// Starts everything in a new temporary folder (in `TMPDIR`), with a free port for each server, and waits until
+    /// the two Nodes are Ready and Pods can be created.
+    ///
+    /// # Errors
+    /// When something does not start; the error shows the end of that component's log.
+    pub fn start(binaries: &Binaries) -> Result<Self> {
+        let mut stopwatch = Stopwatch::start();
+        let watchdog = Arc::new(Watchdog::start()?);
+        let folder = tempfile::Builder::new()
+            .prefix("controlplane-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .context("cannot create a temporary folder")?;
+        let dir = fs::canonicalize(folder.path())
+            .with_context(|| format!("cannot find the temporary folder {}", folder.path().display()))?;
+        watchdog.remove(&dir)?;
+
+        let components = Components::new(binaries, &dir)?;
+        let authority = Authority::new()?;
+        let admin = write_files(&dir, &components, &authority)?;
+        stopwatch.lap("certificates and files");
+
+        let spawn = |name: &str, command| Process::spawn(&watchdog, name, command, components.log(name));
+        let etcd = spawn("etcd", components.etcd())?;
+        // It waits for etcd by itself.
+        let api_server = spawn("kube-apiserver", components.api_server())?;
+        let mut control_plane = Self {
+            controllers: Vec::new(),
+            api_server,
+            etcd,
+            components,
+            authority,
+            admin,
+            clients: AtomicU32::new(0),
+            stages: Vec::new(),
+            watchdog,
+            dir,
+            folder,
+        };
+        control_plane.wait_for_api_server()?;
+        stopwatch.lap("etcd and kube-apiserver: /readyz");
+
+        control_plane.start_controllers()?;
+        control_plane.apply_nodes()?;
+        control_plane.wait_for_nodes()?;
+        stopwatch.lap("scheduler and kwok: nodes ready");
+        control_plane.wait_for_service_account()?;
+        stopwatch.lap("controller manager: service account");
+        control_plane.stages = stopwatch.into_laps();
+        Ok(control_plane)
+    }
+
+    /// The API server's address, such as `https://127.0.0.1:20443`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.components.url()
+    }
+
+    /// The kubeconfig of a cluster admin (group `system:masters`). It names its certificate and key by absolute path.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.admin
+    }
+
+    /// The folder with its state, its certificates (`pki/`) and its logs (`logs/`).
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The certificate of the authority that signed the API server's.
+    #[must_use]
+    pub fn ca_pem(&self) -> String {
+        self.authority.certificate()
+    }
+
+    /// A kubectl as cluster admin. It reads nothing from the user's home or environment, and leaves nothing there.
+    #[must_use]
+    pub fn kubectl(&self) -> Command {
+        self.components.kubectl(&self.admin)
+    }
+
+    /// Issues a client certificate for `user` in `groups` (at most two) and writes a kubeconfig for it.
+    ///
+    /// # Errors
+    /// When there are more groups, or when a file cannot be written.
+    pub fn client_kubeconfig(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
+        let identity = self.authority.client(user, groups)?;
+        let plain: String = user.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
+        // The number tells `a:b` from `a-b`, and two certificates of one user from each other.
+        let number = self.clients.fetch_add(1, Ordering::Relaxed);
+        let folder = self.dir.join("clients");
+        let authority = self.components.pki().join("ca.crt");
+        kubeconfig::write(&folder, &format!("{plain}-{number}"), &self.url(), &authority, &identity)
+    }
+
+    /// Starts another process beside it, such as the webhook under test: supervised, with its output in
+    /// `logs/NAME.log`. It ends when the returned value is dropped, and with this process at the latest.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
+        Process::spawn(&self.watchdog, name, command, self.components.log(name))
+    }
+
+    /// How long each stage of the start took.
+    #[must_use]
+    pub fn stages(&self) -> &[(String, Duration)] {
+        &self.stages
+    }
+
+    /// The same, to be printed.
+    #[must_use]
+    pub fn stage_table(&self) -> StageTable<'_> {
+        StageTable(&self.stages)
+    }
+
+    /// An error with the end of its log if one of the components has ended.
+    ///
+    /// # Errors
+    /// When a component has ended.
+    pub fn ensure_running(&self) -> Result<()> {
+        self.processes().try_for_each(Process::ensure_running)
+    }
+
+    /// Ends everything in order and removes the folder. Processes of [`spawn`](Self::spawn) are their owner's.
+    ///
+    /// # Errors
+    /// When something could not be ended or removed; what is left, the watchdog removes at our end.
+    pub fn stop(self) -> Result<()> {
+        for process in &self.controllers {
+            process.terminate()?;
+        }
+        for process in self.processes() {
+            process.stop(GRACE)?;
+        }
+        let Self { folder, dir, .. } = self;
+        folder.close().with_context(|| format!("cannot remove {}", dir.display()))
+    }
+
+    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or `controlplane down DIR`,
+    /// or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which [`spawn`](Self::spawn) gave.
+    ///
+    /// # Errors
+    /// When the watchdog cannot be told.
+    pub fn keep(self, others: &[Process]) -> Result<PathBuf> {
+        self.watchdog.keep(&self.dir.join(STOP_FILE))?;
+        self.processes().chain(others).for_each(Process::release);
+        let Self { folder, dir, .. } = self;
+        // Its path may go through symbolic links; ours does not.
+        drop(folder.keep());
+        Ok(dir)
+    }
+
+    /// Ends a control plane that was kept, and waits until its folder is gone.
+    ///
+    /// # Errors
+    /// When `dir` is no folder of a control plane, or when the folder stays.
+    pub fn end_kept(dir: &Path) -> Result<()> {
+        ensure!(dir.join("pki").join("ca.crt").is_file(), "{} is no control plane's folder", dir.display());
+        let stop = dir.join(STOP_FILE);
+        fs::write(&stop, "").with_context(|| format!("cannot write {}", stop.display()))?;
+        let deadline = Instant::now() + PATIENCE;
+        while dir.exists() {
+            ensure!(Instant::now() < deadline, "{} is still there: nothing watches over it any more", dir.display());
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.controllers.iter().chain([&self.api_server, &self.etcd])
+    }
+
+    fn start_controllers(&mut self) -> Result<()> {
+        let commands = [
+            ("kube-controller-manager", self.components.controller_manager()),
+            ("kube-scheduler", self.components.scheduler()),
+            ("kwok", self.components.kwok()),
+        ];
+        for (name, command) in commands {
+            self.controllers.push(self.spawn(name, command)?);
+        }
+        Ok(())
+    }
+
+    fn wait_for_api_server(&self) -> Result<()> {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.components.api_port()));
+        self.wait_until("kube-apiserver listens", || {
+            // Cheap, and so asked first: a kubectl costs more than the API server can spare while it starts.
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).map(drop).map_err(Into::into)
+        })?;
+        self.wait_until("kube-apiserver is ready", || self.ask(["get", "--raw=/readyz"]).map(drop))
+    }
+
+    fn apply_nodes(&self) -> Result<()> {
+        let mut create = self.kubectl();
+        create.args(["create", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut create = create.spawn().context("cannot start kubectl")?;
+        if let Some(mut stdin) = create.stdin.take() {
+            // When kubectl reads nothing, its own error says why.
+            drop(stdin.write_all(NODES.as_bytes()));
+        }
+        let output = create.wait_with_output().context("cannot wait for kubectl")?;
+        ensure!(output.status.success(), "cannot create the nodes: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
+    }
+
+    /// Ready, and without the taint that a new Node has until the node controller has seen it.
+    fn wait_for_nodes(&self) -> Result<()> {
+        let columns =
+            r#"-o=jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{.spec.taints}{"\n"}{end}"#;
+        self.wait_until("the nodes are ready", || {
+            let nodes = self.ask(["get", "nodes", columns])?;
+            ensure!(nodes.lines().count() == 2 && nodes.lines().all(|node| node == "True"), "nodes: {nodes:?}");
+            Ok(())
+        })
+    }
+
+    /// Until it exists, the API server refuses every Pod of the namespace.
+    fn wait_for_service_account(&self) -> Result<()> {
+        self.wait_until("the namespace default has its service account", || {
+            self.ask(["--namespace=default", "get", "serviceaccount", "default"]).map(drop)
+        })
+    }
+
+    fn ask(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+        let mut kubectl = self.kubectl();
+        kubectl.arg("--request-timeout=5s").args(args).stdin(Stdio::null());
+        let output = kubectl.output().context("cannot run kubectl")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn wait_until(&self, what: &str, holds: impl Fn() -> Result<()>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let Err(error) = holds() else { return Ok(()) };
+            self.ensure_running().with_context(|| format!("waiting until {what}"))?;
+            if Instant::now() >= deadline {
+                bail!(
+                    "waited {} s until {what}, in vain: {error:#}; the end of the API server's log:\n{}",
+                    PATIENCE.as_secs(),
+                    self.api_server.log_tail()
+                );
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Writes certificates, keys, kubeconfigs and kwok's stages; gives the admin's kubeconfig.
+fn write_files(dir: &Path, components: &Components, authority: &Authority) -> Result<PathBuf> {
+    let pki = components.pki();
+    for folder in [&pki, &dir.join("logs"), &dir.join("clients"), &components.home()] {
+        fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    fs::write(components.stages(), KWOK_STAGES).context("cannot write kwok's stages")?;
+
+    let ca = pki.join("ca.crt");
+    write_private(&ca, &authority.certificate())?;
+    let names = ["127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc"];
+    let server = authority.server("kube-apiserver", &names)?;
+    write_private(&pki.join("kube-apiserver.crt"), &server.certificate)?;
+    write_private(&pki.join("kube-apiserver.key"), &server.key)?;
+    let (private, public) = service_account_key()?;
+    write_private(&pki.join("service-account.key"), &private)?;
+    write_private(&pki.join("service-account.pub"), &public)?;
+
+    let url = components.url();
+    let clients: [(&str, &str, &[&str]); 3] = [
+        ("kube-controller-manager", "system:kube-controller-manager", &[]),
+        ("kube-scheduler", "system:kube-scheduler", &[]),
+        // It writes the status of what it plays, as kubelets would; there is no role for that.
+        ("kwok", "kwok", &["system:masters"]),
+    ];
+    for (name, user, groups) in clients {
+        kubeconfig::write(&pki, name, &url, &ca, &authority.client(user, groups)?)?;
+    }
+    kubeconfig::write(&pki, "admin", &url, &ca, &authority.client("admin", &["system:masters"])?)
+}

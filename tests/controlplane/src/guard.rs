@@ -1,0 +1,200 @@
+//! flipguard under test: installed by its own manifests, run beside the control plane under its own ServiceAccount.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{ControlPlane, Process, free_port};
+
+/// Its own namespace.
+const NAMESPACE: &str = "flipguard-system";
+
+/// Where the Service lives that shows whether it guards.
+const CANARY: &str = "flipguard-canary";
+
+/// How long it may take to guard. It takes well under two seconds; a loaded machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running flipguard that guards its control plane.
+#[derive(Debug)]
+pub struct Guard {
+    process: Process,
+    listen: SocketAddr,
+    status: SocketAddr,
+    kubeconfig: PathBuf,
+}
+
+impl Guard {
+    /// Applies the manifests that `binary` prints, starts it with `flags` besides those that it needs, and waits
+    /// until the API server asks it.
+    ///
+    /// # Errors
+    /// When something cannot be applied or started, or when it does not guard within a minute.
+    pub fn start(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
+        let listen = local(free_port()?);
+        let url = format!("https://{listen}");
+        let manifests = Command::new(binary)
+            .args(["manifests", "--namespace", NAMESPACE, "--external-url", &url])
+            .output()
+            .with_context(|| format!("cannot run {}", binary.display()))?;
+        ensure!(manifests.status.success(), "flipguard manifests: {}", text(&manifests.stderr));
+        apply(control_plane, &text(&manifests.stdout))?;
+        let kubeconfig = service_account_kubeconfig(control_plane)?;
+        let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &url, flags)?;
+        guard.wait_until_it_guards(control_plane)?;
+        Ok(guard)
+    }
+
+    /// Starts one more replica behind the same address.
+    fn serve(
+        control_plane: &ControlPlane,
+        binary: &Path,
+        kubeconfig: &Path,
+        listen: SocketAddr,
+        url: &str,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let status = local(free_port()?);
+        let mut serve = Command::new(binary);
+        serve
+            .args(["serve", "--namespace", NAMESPACE, "--external-url", url, "--drain", "0", "--kubeconfig"])
+            .arg(kubeconfig)
+            .args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()])
+            .args(flags);
+        let process = control_plane.spawn(&format!("flipguard-{}", listen.port()), serve)?;
+        Ok(Self { process, listen, status, kubeconfig: kubeconfig.to_owned() })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Gives up its process, to keep it running.
+    #[must_use]
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
+    /// Where it listens for reviews.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// The kubeconfig of its ServiceAccount.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// What it has logged so far: one JSON object a line.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let path = self.process.log_path();
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Asks its status listener, and gives the status line and the body.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn ask(&self, path: &str) -> Result<(String, String)> {
+        let mut stream = TcpStream::connect_timeout(&self.status, Duration::from_secs(5)).context("status listener")?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("status listener")?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let status = head.lines().next().unwrap_or_default().to_owned();
+        Ok((status, body.to_owned()))
+    }
+
+    /// Waits until a change that it has a warning for comes back with that warning: only then has every part of the
+    /// API server seen the registration.
+    ///
+    /// # Errors
+    /// When it does not within a minute, or has ended.
+    pub fn wait_until_it_guards(&self, control_plane: &ControlPlane) -> Result<()> {
+        apply(
+            control_plane,
+            &format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: {CANARY}}}}}\n---\n\
+                 {{apiVersion: v1, kind: Service, metadata: {{name: canary, namespace: {CANARY}}}, \
+                 spec: {{selector: {{color: blue}}, ports: [{{port: 80}}]}}}}\n"
+            ),
+        )?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let flip = control_plane
+                .kubectl()
+                .args(["-n", CANARY, "patch", "service", "canary", "--dry-run=server", "-p"])
+                .arg(r#"{"spec":{"selector":{"color":"green"}}}"#)
+                .output()
+                .context("cannot run kubectl")?;
+            if text(&flip.stderr).contains("target-missing") {
+                return Ok(());
+            }
+            self.process.ensure_running()?;
+            if Instant::now() > deadline {
+                bail!("flipguard does not guard after {} s:\n{}", PATIENCE.as_secs(), self.process.log_tail());
+            }
+            sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Applies YAML as cluster admin.
+fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
+    let mut apply = control_plane.kubectl();
+    apply.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut apply = apply.spawn().context("cannot start kubectl")?;
+    if let Some(mut stdin) = apply.stdin.take() {
+        // When kubectl reads nothing, its own error says why.
+        drop(stdin.write_all(yaml.as_bytes()));
+    }
+    let output = apply.wait_with_output().context("cannot wait for kubectl")?;
+    ensure!(output.status.success(), "kubectl apply: {}", text(&output.stderr));
+    Ok(output)
+}
+
+/// A kubeconfig with a token of flipguard's own ServiceAccount, so that its RBAC is the real one.
+fn service_account_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
+    let token = control_plane
+        .kubectl()
+        .args(["-n", NAMESPACE, "create", "token", "flipguard", "--duration=24h"])
+        .output()
+        .context("cannot run kubectl")?;
+    ensure!(token.status.success(), "kubectl create token: {}", text(&token.stderr));
+    let path = control_plane.dir().join("flipguard.kubeconfig");
+    let kubeconfig = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: flipguard\n\
+         clusters: [{{name: local, cluster: {{server: '{}', certificate-authority: '{}'}}}}]\n\
+         contexts: [{{name: flipguard, context: {{cluster: local, user: flipguard}}}}]\n\
+         users: [{{name: flipguard, user: {{token: '{}'}}}}]\n",
+        control_plane.url(),
+        control_plane.dir().join("pki").join("ca.crt").display(),
+        text(&token.stdout).trim(),
+    );
+    fs::write(&path, kubeconfig).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

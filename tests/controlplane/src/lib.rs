@@ -1,0 +1,44 @@
+//! A real Kubernetes control plane on one machine: etcd, kube-apiserver, kube-controller-manager and
+//! kube-scheduler, with kwok as the kubelet. Tests, the demo and the bench run against it.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use controlplane::{Binaries, ControlPlane};
+//!
+//! let binaries = Binaries::ensure()?;
+//! let control_plane = ControlPlane::start(&binaries)?;
+//! let nodes = control_plane.kubectl().args(["get", "nodes"]).output()?;
+//! control_plane.stop()
+//! # }
+//! ```
+//!
+//! Pods do what their annotations say, see `kwok/stages.yaml`:
+//!
+//! | `kwok.flipguard.dev/pod` | the Pod is |
+//! |---|---|
+//! | absent, or `ready` | Ready at once; the Pod of a Job completes (after `kwok.flipguard.dev/after`, if set) |
+//! | `late` | running, and Ready after `kwok.flipguard.dev/after` (default `5s`) |
+//! | `starting` | running, but not Ready |
+//! | `failing` | waiting, with the reason in `kwok.flipguard.dev/reason` (default `ImagePullBackOff`) |
+//! | `pending` | left as it is |
+//!
+//! Put it on a Pod template, or change it later with `kubectl annotate pod --overwrite`.
+
+mod binaries;
+mod certificates;
+mod components;
+mod control_plane;
+mod go_modules;
+mod guard;
+mod kubeconfig;
+mod ports;
+mod process;
+mod timing;
+mod watchdog;
+
+pub use binaries::Binaries;
+pub use control_plane::ControlPlane;
+pub use guard::Guard;
+pub use ports::free_port;
+pub use process::Process;
+pub use timing::StageTable;

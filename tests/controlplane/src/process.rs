@@ -1,0 +1,276 @@
+//! A process that never outlives us.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::watchdog::Watchdog;
+
+/// A supervised process: it leads a process group of its own (Ctrl-C does not reach it), writes to a log file, and
+/// is ended with us, whatever happens. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    id: u32,
+    log: PathBuf,
+    state: Mutex<State>,
+    watchdog: Arc<Watchdog>,
+}
+
+#[derive(Debug)]
+struct State {
+    child: Child,
+    /// Set once reaped: from then on the id may belong to somebody else, and gets no signal.
+    ended: Option<ExitStatus>,
+    released: bool,
+}
+
+impl Process {
+    /// Starts `command` with both outputs appended to `log`, so that a restart keeps the earlier lines.
+    pub(crate) fn spawn(watchdog: &Arc<Watchdog>, name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = output.try_clone()?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name} ({program})"))?;
+        let id = child.id();
+        let state = Mutex::new(State { child, ended: None, released: false });
+        // Made before the watchdog is told: if that fails, the drop kills it.
+        let process = Self { name: name.to_owned(), id, log, state, watchdog: Arc::clone(watchdog) };
+        watchdog.started(id)?;
+        Ok(process)
+    }
+
+    /// The name that it was started under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process id, which is also the id of its group.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Where both its outputs go.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// Asks it to end (SIGTERM to its group). Does nothing when it has ended.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Kills it (SIGKILL to its group). Does nothing when it has ended.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn kill(&self) -> Result<()> {
+        self.signal("KILL")
+    }
+
+    /// Freezes it (SIGSTOP): it keeps its ports and answers nothing.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets a suspended process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn resume(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    /// Waits for its end, at most for `timeout`.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let ended = self.reap(&mut self.lock());
+            if ended.is_some() || Instant::now() >= deadline {
+                return ended;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether it still runs; a suspended process does.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.reap(&mut self.lock()).is_none()
+    }
+
+    /// An error with the end of its log, if it does not run any more.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn ensure_running(&self) -> Result<()> {
+        let ended = self.reap(&mut self.lock());
+        ensure!(
+            ended.is_none(),
+            "{} has ended ({}); the end of {}:\n{}",
+            self.name,
+            ended.map(|status| status.to_string()).unwrap_or_default(),
+            self.log.display(),
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// The last 20 lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail(&self.log).unwrap_or_else(|error| format!("(cannot read the log: {error})"))
+    }
+
+    /// Asks it to end, and kills it when it has not after `patience`.
+    ///
+    /// # Errors
+    /// When the signals cannot be sent.
+    pub fn stop(&self, patience: Duration) -> Result<()> {
+        self.terminate()?;
+        if self.wait(patience).is_none() {
+            self.kill()?;
+            // A killed process ends at once, unless the kernel holds it: then the watchdog is its last hope.
+            ensure!(self.wait(Duration::from_secs(10)).is_some(), "{} survives SIGKILL", self.name);
+        }
+        Ok(())
+    }
+
+    /// Leaves it to the watchdog: dropping this no longer kills it.
+    pub(crate) fn release(&self) {
+        self.lock().released = true;
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        // The lock is held: nobody can reap it, and so free its id, between the look and the signal.
+        let mut state = self.lock();
+        if self.reap(&mut state).is_some() {
+            return Ok(());
+        }
+        // The shell's own kill: a kill program is not installed everywhere.
+        let sent = Command::new("sh")
+            .args(["-c", r#"kill -s "$0" -- "-$1""#, signal, &self.id.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot send {signal} to {}", self.name))?;
+        ensure!(
+            sent.success() || self.reap(&mut state).is_some(),
+            "cannot send {signal} to {} ({})",
+            self.name,
+            self.id
+        );
+        Ok(())
+    }
+
+    fn reap(&self, state: &mut State) -> Option<ExitStatus> {
+        if state.ended.is_none()
+            && let Ok(Some(status)) = state.child.try_wait()
+        {
+            state.ended = Some(status);
+            // A dead watchdog has nothing to forget.
+            drop(self.watchdog.ended(self.id));
+        }
+        state.ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.lock().released {
+            // A drop cannot report; what survives this, the watchdog ends.
+            drop(self.kill());
+            let _ = self.wait(Duration::from_secs(10));
+        }
+    }
+}
+
+fn tail(log: &Path) -> std::io::Result<String> {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(fs::File::open(log)?).split(b'\n') {
+        if last.len() == 20 {
+            last.pop_front();
+        }
+        last.push_back(format!("  {}", String::from_utf8_lossy(&line?)));
+    }
+    Ok(Vec::from(last).join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(folder: &Path, script: &str) -> Result<Process> {
+        let watchdog = Arc::new(Watchdog::start()?);
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::spawn(&watchdog, "shell", command, folder.join("shell.log"))
+    }
+
+    #[test]
+    fn an_early_end_shows_the_end_of_the_log() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let process = shell(folder.path(), "seq 1 30; echo broken >&2; exit 3")?;
+        assert_eq!(process.wait(Duration::from_secs(10)).and_then(|status| status.code()), Some(3));
+        let Err(error) = process.ensure_running() else { anyhow::bail!("it should have ended") };
+        let message = error.to_string();
+        assert!(message.contains("broken") && message.contains("  30") && !message.contains("  11\n"), "{message}");
+        process.terminate()?;
+        Ok(())
+    }
+
+    #[test]
+    fn stop_ends_a_suspended_process_and_its_children() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let process = shell(folder.path(), "trap '' TERM; sleep 60 & echo $!; wait")?;
+        let child = loop {
+            let log = fs::read_to_string(process.log_path())?;
+            if let Some(child) = log.lines().next() {
+                break child.to_owned();
+            }
+            sleep(Duration::from_millis(10));
+        };
+        process.suspend()?;
+        assert!(process.is_running());
+        process.stop(Duration::from_millis(100))?;
+        assert!(!process.is_running());
+        let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "the child {child} lives: {state}");
+        Ok(())
+    }
+}

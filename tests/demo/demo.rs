@@ -1,0 +1,208 @@
+//! The demo: the blue-green story, told by real kubectl against a real control plane that flipguard guards.
+//!
+//! Each command is printed before its real output, and each verdict is checked; any other one makes the demo fail.
+//! `KEEP=1` leaves all of it running.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use controlplane::{Binaries, ControlPlane, Guard};
+
+fn main() -> ExitCode {
+    match demo() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nthe demo failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> Result<()> {
+    let flipguard = env::args_os().nth(1).map(PathBuf::from).context("give the path of the flipguard binary")?;
+    let binaries = Binaries::ensure()?;
+    let started = Instant::now();
+    println!("Starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok ...");
+    let control_plane = ControlPlane::start(&binaries)?;
+    println!("{}", control_plane.stage_table());
+    println!("Applying `flipguard manifests`, starting `flipguard serve` ...");
+    let guard = Guard::start(&control_plane, &flipguard, &[])?;
+    println!("flipguard guards, {:.1} s after the start.", started.elapsed().as_secs_f64());
+
+    let by_version = Story::new(&control_plane, "by-version", "version", "1.0", "2.0")?;
+    by_version.tell()?;
+    let by_colour = Story::new(&control_plane, "by-colour", "color", "blue", "green")?;
+    by_colour.tell()?;
+    heading(&format!("All as expected, after {:.0} s.", started.elapsed().as_secs_f64()));
+
+    if env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
+        let kubeconfig = control_plane.kubeconfig().to_owned();
+        let kubectl = binaries.path("kubectl");
+        let dir = control_plane.keep(&[guard.into_process()])?;
+        println!("All is left running. Use it with\n");
+        println!("  export KUBECONFIG='{}'", kubeconfig.display());
+        println!("  {} get pods -A\n\nand end it with\n", kubectl.display());
+        println!("  touch '{}/stop'", dir.display());
+        return Ok(());
+    }
+    drop(guard);
+    control_plane.stop()
+}
+
+/// One app with two colours.
+struct Story<'a> {
+    control_plane: &'a ControlPlane,
+    folder: PathBuf,
+    namespace: &'static str,
+    key: &'static str,
+    one: &'static str,
+    two: &'static str,
+}
+
+/// The verdict that is expected.
+#[derive(Clone, Copy)]
+enum Expect<'a> {
+    Passes,
+    Refused { reason: &'a str, saying: &'a [&'a str] },
+}
+
+impl<'a> Story<'a> {
+    fn new(
+        control_plane: &'a ControlPlane,
+        namespace: &'static str,
+        key: &'static str,
+        one: &'static str,
+        two: &'static str,
+    ) -> Result<Self> {
+        let folder = control_plane.dir().join(namespace);
+        fs::create_dir(&folder)?;
+        let story = Self { control_plane, folder, namespace, key, one, two };
+        story.write("blue.yaml", &deployment("app-blue", key, one, "app:1.0", "ready"))?;
+        story.write("green.yaml", &deployment("app-green", key, two, "app:2.0", "failing"))?;
+        story.write("service-blue.yaml", &service("app", key, one))?;
+        story.write("service-green.yaml", &service("app", key, two))?;
+        story.write("preview.yaml", &service("app-preview", key, two))?;
+        Ok(story)
+    }
+
+    fn tell(&self) -> Result<()> {
+        let Self { key, one, two, .. } = self;
+        heading(&format!("The story with a selector `{key}: {one}` -> `{key}: {two}`"));
+        self.runs("create a namespace", &["create", "namespace", self.namespace])?;
+        self.runs("app:1.0 runs as app-blue, and the Service selects it", &["apply", "-f", "blue.yaml"])?;
+        self.runs("", &["rollout", "status", "deployment/app-blue", "--timeout=60s"])?;
+        self.runs("", &["apply", "-f", "service-blue.yaml"])?;
+
+        self.runs("app:2.0 is deployed beside it, but its image cannot be pulled", &["apply", "-f", "green.yaml"])?;
+        let waiting = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff";
+        let label = format!("{key}={two}");
+        self.until_there(&["get", "pods", "-l", &label, "-o", "name"])?;
+        self.runs("", &["wait", "pods", "-l", &label, waiting, "--timeout=60s"])?;
+        let flip: &[&str] = &["apply", "-f", "service-green.yaml"];
+        self.step(
+            "flip to it: refused, since nothing would answer",
+            flip,
+            Expect::Refused {
+                reason: "target-not-ready",
+                saying: &["has 0 of 3 pods ready", "ImagePullBackOff", "rollout status deployment/app-green"],
+            },
+        )?;
+        self.runs("a preview Service may look at it all the same", &["apply", "-f", "preview.yaml"])?;
+
+        let becomes = |state: &'static str| ["annotate", "pods", "--overwrite", "-l", &label, state].map(str::to_owned);
+        let starting = becomes("kwok.flipguard.dev/pod=starting");
+        self.runs_owned("the image can be pulled now: the pods start (kwok plays the kubelet)", &starting)?;
+        self.runs("", &["wait", "pods", "-l", &label, "--for=jsonpath={.status.phase}=Running", "--timeout=60s"])?;
+        self.step(
+            "flip: still refused, they run but are not ready",
+            flip,
+            Expect::Refused { reason: "target-not-ready", saying: &["readiness probe not passed"] },
+        )?;
+        self.runs_owned("the pods become ready", &becomes("kwok.flipguard.dev/pod=ready"))?;
+        self.runs("", &["rollout", "status", "deployment/app-green", "--timeout=60s"])?;
+        self.runs("the same flip passes", flip)?;
+        self.runs("and so does going back at once", &["apply", "-f", "service-blue.yaml"])?;
+        self.runs(
+            "taking the app down: the Service first, then its pods",
+            &["delete", "service", "app", "app-preview"],
+        )?;
+        self.runs("", &["delete", "deployment", "app-blue", "app-green"])
+    }
+
+    fn runs_owned(&self, says: &str, args: &[String]) -> Result<()> {
+        self.runs(says, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn runs(&self, says: &str, args: &[&str]) -> Result<()> {
+        self.step(says, args, Expect::Passes)
+    }
+
+    /// Prints what is expected, the command and its real output, and compares.
+    fn step(&self, says: &str, args: &[&str], expect: Expect<'_>) -> Result<()> {
+        if !says.is_empty() {
+            println!("\n# {says}");
+        }
+        println!("$ kubectl -n {} {}", self.namespace, args.join(" "));
+        let output = self.kubectl(args).output().context("cannot run kubectl")?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{}", text.trim_end());
+        match expect {
+            Expect::Passes => ensure!(output.status.success(), "this should pass"),
+            Expect::Refused { reason, saying } => {
+                ensure!(!output.status.success(), "this should be refused");
+                let missing = [reason].into_iter().chain(saying.iter().copied()).find(|words| !text.contains(words));
+                if let Some(words) = missing {
+                    bail!("the refusal should say `{words}`");
+                }
+                println!("  -> refused, as it should be: {reason}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a `get` prints something: `kubectl wait` fails where nothing is there yet.
+    fn until_there(&self, args: &[&str]) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.kubectl(args).output()?.stdout.is_empty() {
+            ensure!(Instant::now() < deadline, "nothing came of `kubectl {}`", args.join(" "));
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn kubectl(&self, args: &[&str]) -> std::process::Command {
+        let mut kubectl = self.control_plane.kubectl();
+        kubectl.args(["-n", self.namespace]).args(args).current_dir(&self.folder).stdin(Stdio::null());
+        kubectl
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        fs::write(Path::new(&self.folder).join(name), text).with_context(|| format!("cannot write {name}"))
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n=== {text}");
+}
+
+fn service(name: &str, key: &str, value: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  selector:\n    app: app\n    {key}: \"{value}\"\n  \
+         ports:\n  - port: 80\n    targetPort: 8080\n"
+    )
+}
+
+fn deployment(name: &str, key: &str, value: &str, image: &str, pods: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  replicas: 3\n  selector:\n    \
+         matchLabels:\n      app: app\n      {key}: \"{value}\"\n  template:\n    metadata:\n      labels:\n        \
+         app: app\n        {key}: \"{value}\"\n      annotations:\n        kwok.flipguard.dev/pod: {pods}\n    \
+         spec:\n      containers:\n      - name: web\n        image: {image}\n        ports:\n        - \
+         containerPort: 8080\n"
+    )
+}

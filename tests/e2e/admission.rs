@@ -1,0 +1,120 @@
+//! What the API server sends to flipguard, and what it does not.
+
+use anyhow::{Context, Result, ensure};
+use flipguard::certs::keeper;
+use serde_json::Value;
+
+use super::Test;
+use super::shop::{Pods, Shop};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("admission::ordinary_writes_send_nothing", ordinary_writes_send_nothing),
+    ("admission::one_line_a_decision", one_line_a_decision),
+    ("admission::metrics_and_probes", metrics_and_probes),
+    ("admission::two_replicas_share_one_identity", two_replicas_share_one_identity),
+    ("admission::a_secret_that_is_no_identity_heals", a_secret_that_is_no_identity_heals),
+];
+
+const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
+const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
+
+fn ordinary_writes_send_nothing(shop: &Shop) -> Result<()> {
+    // Plain Services, in any way.
+    shop.route("plain", &[("app", "shop")])?.succeeds()?;
+    shop.route("plain", &[("app", "store"), ("tier", "web")])?.succeeds()?;
+    // Uncoloured and coloured workloads, with all that their controllers write.
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.deploy_ready("plain", &[("app", "shop")], 2)?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/plain")?;
+    shop.kubectl(&["delete", "deployment/plain"])?.succeeds()?;
+    // A traffic Service: made, applied again, labelled, annotated, its ports and its status changed.
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.kubectl(&["label", "service", "app", "team=shop"])?.succeeds()?;
+    shop.kubectl(&["annotate", "service", "app", "note=hello"])?.succeeds()?;
+    let ports = r#"{"spec":{"sessionAffinity":"ClientIP"}}"#;
+    shop.kubectl(&["patch", "service", "app", "-p", ports])?.succeeds()?;
+    let status = r#"{"status":{"conditions":[{"type":"Probed","status":"True","reason":"Probed","message":"",
+        "lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
+    shop.kubectl(&["patch", "service", "app", "--subresource=status", "-p", status])?.succeeds()?;
+    ensure!(shop.decisions()?.is_empty(), "flipguard was asked: {:?}", shop.decisions()?);
+    // And one write that is not ordinary, so that the count is known to count.
+    shop.route("app", GREEN)?.is_refused("target-missing", &[])?;
+    ensure!(shop.decisions()?.len() == 1, "{:?}", shop.decisions()?);
+    Ok(())
+}
+
+fn one_line_a_decision(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy("app-green", GREEN, 1, Pods::Failing("ImagePullBackOff"))?;
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.wait_for_pods("name=app-green", 1, "ImagePullBackOff")?;
+    shop.kubectl(&["--as=alice", "--as-group=system:masters", "set", "selector", "service", "app", "color=green"])?
+        .is_refused("target-not-ready", &[])?;
+    let decisions = shop.decisions()?;
+    let [line] = decisions.as_slice() else { anyhow::bail!("{} lines: {decisions:?}", decisions.len()) };
+    let says = |key: &str, value: &str| {
+        ensure!(line.get(key).and_then(Value::as_str) == Some(value), "{key} should be {value}: {line}");
+        Ok(())
+    };
+    says("kind", "Service")?;
+    says("name", "app")?;
+    says("operation", "UPDATE")?;
+    says("user", "alice")?;
+    says("outcome", "denied")?;
+    says("reasons", "target-not-ready=deny")?;
+    ensure!(line.get("millis").and_then(Value::as_u64).is_some(), "{line}");
+    ensure!(!line.to_string().contains("clusterIP"), "an object is in the log: {line}");
+    Ok(())
+}
+
+fn metrics_and_probes(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.route("app", GREEN)?.is_refused("target-missing", &[])?;
+    let (status, body) = shop.guard.ask("/readyz")?;
+    ensure!(status.contains("200") && body == "ok\n", "{status}: {body}");
+    ensure!(shop.guard.ask("/livez")?.0.contains("200"));
+    let (_, metrics) = shop.guard.ask("/metrics")?;
+    ensure!(metrics.contains("flipguard_registered 1"), "{metrics}");
+    let counted = "flipguard_decisions_total{kind=\"Service\",rule=\"target-missing\",action=\"deny\"}";
+    ensure!(metrics.contains(counted), "{metrics}");
+    ensure!(metrics.contains("flipguard_admission_seconds_bucket{le=\"0.1\",outcome=\"denied\"}"), "{metrics}");
+    Ok(())
+}
+
+/// Whichever wins, all serve the same.
+fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
+    let names = vec!["flipguard.example".to_owned()];
+    on_runtime(async {
+        let client = client(shop).await?;
+        let load = || keeper::load(&client, &shop.namespace, &names);
+        let (a, b, c, d) = tokio::join!(load(), load(), load(), load());
+        let (a, b, c, d) = (a?, b?, c?, d?);
+        ensure!(a == b && b == c && c == d, "replicas have different identities");
+        let more = vec!["flipguard.example".to_owned(), "192.0.2.7".to_owned()];
+        let renewed = keeper::load(&client, &shop.namespace, &more).await?;
+        ensure!(renewed.authority == a.authority && renewed.token == a.token && renewed.leaf != a.leaf);
+        Ok(())
+    })
+}
+
+fn a_secret_that_is_no_identity_heals(shop: &Shop) -> Result<()> {
+    shop.kubectl(&["create", "secret", "generic", "flipguard", "--from-literal=ca.crt=cut off"])?.succeeds()?;
+    let names = vec!["flipguard.example".to_owned()];
+    on_runtime(async {
+        let client = client(shop).await?;
+        let made = keeper::load(&client, &shop.namespace, &names).await?;
+        ensure!(made == keeper::load(&client, &shop.namespace, &names).await?, "it was not stored");
+        Ok(())
+    })
+}
+
+async fn client(shop: &Shop) -> Result<kube::Client> {
+    Ok(flipguard::cluster::connect::connect(Some(shop.control_plane.kubeconfig())).await?)
+}
+
+fn on_runtime<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?.block_on(future)
+}

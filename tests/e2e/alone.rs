@@ -1,0 +1,102 @@
+//! What disturbs other tests: they run one at a time, after all others.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use controlplane::Guard;
+
+use super::Test;
+use super::shop::{Pods, Shop};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("alone::what_cannot_be_read_denies", what_cannot_be_read_denies),
+    ("alone::a_registration_that_drifts_is_repaired", a_registration_that_drifts_is_repaired),
+    ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
+    ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
+    ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
+];
+
+const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
+const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
+
+fn green_starts(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
+    shop.route("app", BLUE)?.passes_silently()
+}
+
+fn what_cannot_be_read_denies(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    let refused = shop.until("reads fail", || Ok(shop.route("app", GREEN)?.err.contains("cluster-unreadable")));
+    let attempt = shop.route("app", GREEN)?;
+    shop.apply(&binding)?.succeeds()?;
+    refused?;
+    ensure!(!attempt.ok, "it passed: {}", attempt.out);
+    attempt.says("cannot be judged now, cluster-unreadable: could not read deployments in namespace")?;
+    attempt.says("is forbidden")?;
+    shop.until("reads work again", || Ok(shop.route("app", GREEN)?.ok))
+}
+
+fn a_registration_that_drifts_is_repaired(shop: &Shop) -> Result<()> {
+    green_starts(shop)?;
+    let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]"#;
+    shop.plain_kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?
+        .succeeds()?;
+    shop.until("it is repaired", || {
+        let policy = "-o=jsonpath={.webhooks[0].failurePolicy}";
+        Ok(shop.plain_kubectl(&["get", "validatingwebhookconfiguration", "flipguard", policy])?.out == "Fail")
+    })?;
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &[])
+}
+
+fn a_registration_that_is_missing_is_shown(shop: &Shop) -> Result<()> {
+    let manifest = shop.plain_kubectl(&["get", "validatingwebhookconfiguration", "flipguard", "-o", "yaml"])?.out;
+    let without_webhooks = manifest.split("webhooks:").next().context("no manifest")?.replace("uid:", "#");
+    let without_version: String = without_webhooks
+        .lines()
+        .filter(|line| !line.contains("resourceVersion"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", "flipguard"])?.succeeds()?;
+    let shown = shop.until("it is shown", || {
+        Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0")
+            && shop.guard.log()?.contains("there is no ValidatingWebhookConfiguration flipguard"))
+    });
+    ensure!(shop.guard.ask("/readyz")?.0.contains("200"), "a missing registration must not make it unready");
+    shop.apply(&without_version)?.succeeds()?;
+    shown?;
+    shop.guard.wait_until_it_guards(shop.control_plane)
+}
+
+fn manifests_apply_again_without_a_diff(shop: &Shop) -> Result<()> {
+    let url = format!("https://{}", shop.guard.listen());
+    let manifests = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard"))
+        .args(["manifests", "--external-url", &url])
+        .output()?;
+    let manifests = String::from_utf8(manifests.stdout)?;
+    let file = shop.control_plane.dir().join("manifests.yaml");
+    std::fs::write(&file, &manifests)?;
+    let diff = shop.plain_kubectl(&["diff", "-f", &file.to_string_lossy()])?;
+    ensure!(diff.ok && diff.out.is_empty(), "{}{}", diff.out, diff.err);
+    shop.plain_kubectl(&["apply", "-f", &file.to_string_lossy()])?.succeeds()?;
+    green_starts(shop)?;
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &[])
+}
+
+/// The guard of all other tests makes room for one that only warns.
+fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
+    green_starts(shop)?;
+    shop.guard.process().terminate()?;
+    let status = shop.guard.process().wait(Duration::from_secs(20)).context("it does not stop on SIGTERM")?;
+    ensure!(status.success(), "it ended with {status}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
+    let trial = Guard::start(shop.control_plane, binary, &["--enforcement", "warn"])?;
+    shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: would be refused if enforcement were deny"])?;
+    let (_, metrics) = trial.ask("/metrics")?;
+    ensure!(metrics.contains("flipguard_would_deny_total{rule=\"target-not-ready\"} 1"), "{metrics}");
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! End-to-end tests: real kubectl against a real API server with flipguard registered.
+//!
+//! One control plane serves the whole run; each test has a namespace of its own, and they run in parallel. What
+//! disturbs the others runs alone afterwards.
+
+mod admission;
+mod alone;
+mod commands;
+mod flips;
+mod readiness;
+mod shop;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use controlplane::{Binaries, ControlPlane, Guard};
+use libtest_mimic::{Arguments, Trial};
+
+use shop::Shop;
+
+/// Tests at a time. They mostly wait for controllers.
+const PARALLEL: usize = 6;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if arguments.list {
+        // Listing needs no control plane, but the same names.
+        let trials = parallel().chain(alone::TESTS.iter().map(|(name, _)| *name));
+        let trials = trials.map(|name| Trial::test(name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    arguments.test_threads.get_or_insert(PARALLEL);
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("the control plane or flipguard did not come up: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parallel() -> impl Iterator<Item = &'static str> {
+    tests().into_iter().map(|(name, _)| name)
+}
+
+type Test = (&'static str, fn(&Shop) -> Result<()>);
+
+fn tests() -> Vec<Test> {
+    [flips::TESTS, readiness::TESTS, admission::TESTS, commands::TESTS].concat()
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
+    let binaries = Binaries::ensure()?;
+    let started = Instant::now();
+    let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start(&binaries)?));
+    let guard: &'static Guard =
+        Box::leak(Box::new(Guard::start(control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &[])?));
+    eprintln!("{}", control_plane.stage_table());
+    eprintln!("flipguard guards after {:.1} s", started.elapsed().as_secs_f64());
+
+    let started = Instant::now();
+    let trials = tests()
+        .into_iter()
+        .map(|(name, test)| {
+            Trial::test(name, move || {
+                Shop::open(name, control_plane, guard).and_then(|shop| test(&shop)).map_err(|e| format!("{e:#}").into())
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(arguments, trials);
+    eprintln!("in parallel: {:.1} s", started.elapsed().as_secs_f64());
+
+    let started = Instant::now();
+    let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let trials = alone::TESTS
+        .iter()
+        .map(|(name, test)| {
+            Trial::test(*name, move || {
+                Shop::open(name, control_plane, guard).and_then(|shop| test(&shop)).map_err(|e| format!("{e:#}").into())
+            })
+        })
+        .collect();
+    let alone = libtest_mimic::run(&one_at_a_time, trials);
+    eprintln!("alone: {:.1} s", started.elapsed().as_secs_f64());
+    // Both leave by the end of this process; the watchdog ends and removes what is left.
+    Ok(if conclusion.has_failed() { conclusion.exit_code() } else { alone.exit_code() })
+}
