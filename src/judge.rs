@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use crate::cluster::live;
 use crate::model::{Change, ClusterView, Policy};
+use crate::rules::labels::{self, Put};
 use crate::rules::{self, Verdict, reads};
 use crate::server::Judge;
 
@@ -20,14 +21,21 @@ impl Guard {
     pub fn new(client: Client, policy: Policy) -> Self {
         Self { client, policy }
     }
+
+    async fn view(&self, change: &Change, deadline: Instant) -> ClusterView {
+        match reads::needed(change, &self.policy) {
+            Some(reads) => Box::pin(live::view(&self.client, &reads, deadline)).await,
+            None => ClusterView::default(),
+        }
+    }
 }
 
 impl Judge for Guard {
     async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
-        let view = match reads::needed(change, &self.policy) {
-            Some(reads) => live::view(&self.client, &reads, deadline).await,
-            None => ClusterView::default(),
-        };
-        rules::decide(change, &view, &self.policy)
+        rules::decide(change, &self.view(change, deadline).await, &self.policy)
+    }
+
+    async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
+        labels::label(change, &self.view(change, deadline).await, &self.policy)
     }
 }

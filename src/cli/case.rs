@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::files::Manifests;
 use crate::cluster::sketch::Sketch;
-use crate::model::{Change, ClusterView, Enforcement, Labels, Policy, Unread, Write};
+use crate::model::{Change, ClusterView, Enforcement, Labels, Policy, Tool, Unread, User, Write};
 use crate::review::message;
 use crate::rules::{self, Outcome, Verdict};
 
@@ -36,6 +36,12 @@ pub struct Case {
     new: Value,
     #[serde(default)]
     dry_run: bool,
+    /// The field manager that asks.
+    manager: Option<String>,
+    /// Whether the user has the verb `override`.
+    may_override: Option<bool>,
+    /// Whether the Rollout exists that Argo Rollouts' mark names.
+    rollout_exists: Option<bool>,
     #[serde(default)]
     trial: bool,
     /// The namespace.
@@ -140,7 +146,8 @@ impl Case {
             Ok::<_, anyhow::Error>(Box::new(found))
         };
         let write = Write::ServiceUpdate { old: service(&self.from, &self.old)?, new: service(&self.to, &self.new)? };
-        Ok(Change { write, dry_run: self.dry_run })
+        let tool = self.manager.as_deref().and_then(Tool::of_field_manager);
+        Ok(Change { write, dry_run: self.dry_run, user: User::default(), tool })
     }
 
     fn view(&self) -> anyhow::Result<ClusterView> {
@@ -149,6 +156,8 @@ impl Case {
             objects.extend(sketch.expand().map_err(anyhow::Error::msg)?);
         }
         let mut view = Manifests::of("cluster", objects)?.view(NAMESPACE)?;
+        view.may_override = self.may_override;
+        view.rollout_exists = self.rollout_exists;
         view.unread = self
             .unreadable
             .iter()

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::case::Case;
 use super::{EnforcementFlag, Output};
 use crate::cluster::files::{Manifest, Manifests};
-use crate::model::{Change, Policy, Write};
+use crate::model::{Change, Policy, User, Write};
 use crate::review::message;
 use crate::rules::{self, Finding, Outcome, Verdict};
 
@@ -72,7 +72,7 @@ impl Check {
         } else {
             Write::Other
         };
-        let change = Change { write, dry_run: self.dry_run };
+        let change = Change { write, dry_run: self.dry_run, user: User::default(), tool: None };
         let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy);
         Ok(Report::of(subject, &verdict))
     }
@@ -135,7 +135,7 @@ impl Report {
                 .findings
                 .iter()
                 .map(|(finding, effect)| {
-                    let Finding { reason, message, next_step, details, way_out } = finding.clone();
+                    let Finding { reason, message, next_step, details, way_out, .. } = finding.clone();
                     FindingReport { reason: reason.code(), effect: effect.name(), message, next_step, details, way_out }
                 })
                 .collect(),

@@ -25,12 +25,28 @@ pub struct Permission {
 pub const NAME: &str = "flipguard";
 
 /// All that flipguard must be allowed to do.
-pub const NEEDED: [Permission; 8] = [
+pub const NEEDED: [Permission; 12] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
     reads("apps", "replicasets"),
     reads("", "pods"),
+    reads("", "services"),
+    Permission { group: "argoproj.io", resource: "rollouts", verbs: &["get"], name: None, everywhere: true },
+    Permission {
+        group: "authorization.k8s.io",
+        resource: "subjectaccessreviews",
+        verbs: &["create"],
+        name: None,
+        everywhere: true,
+    },
+    Permission {
+        group: "admissionregistration.k8s.io",
+        resource: "mutatingwebhookconfigurations",
+        verbs: &["get", "patch"],
+        name: Some(NAME),
+        everywhere: true,
+    },
     Permission {
         group: "admissionregistration.k8s.io",
         resource: "validatingwebhookconfigurations",

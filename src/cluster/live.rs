@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
 use kube::core::Request;
-use kube::core::params::ListParams;
+use kube::core::params::{GetParams, ListParams};
+use kube::{Api, Client};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::one_line;
-use crate::model::{ClusterView, Pod, Selector, Unread, Workload, WorkloadKind, WorkloadManifest};
+use crate::model::{ClusterView, Pod, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest};
 use crate::rules::Reads;
 
 /// Objects asked for at a time.
@@ -24,27 +26,117 @@ const MOST: usize = 20_000;
 
 /// Reads what a change needs.
 pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterView {
-    let namespace = reads.namespace.as_str();
+    let mut view = ClusterView::default();
+    let (fleet, services, may_override, rollout) = tokio::join!(
+        maybe(reads.pods.as_ref().map(|labels| fleet(client, &reads.namespace, labels, deadline))),
+        maybe(reads.services.then(|| services(client, &reads.namespace, deadline))),
+        maybe(reads.may_override.as_ref().map(|(user, service)| may_override(
+            client,
+            &reads.namespace,
+            user,
+            service,
+            deadline
+        ))),
+        maybe(reads.rollout.as_ref().map(|name| rollout_exists(client, &reads.namespace, name, deadline))),
+    );
+    if let Some((workloads, pods)) = fleet {
+        for read in workloads {
+            keep(read, &mut view.unread, |mut some| view.workloads.append(&mut some));
+        }
+        keep(pods, &mut view.unread, |pods| view.pods = pods);
+    }
+    if let Some(read) = services {
+        keep(read, &mut view.unread, |services| view.services = services);
+    }
+    if let Some(read) = may_override {
+        keep(read, &mut view.unread, |may| view.may_override = Some(may));
+    }
+    if let Some(read) = rollout {
+        keep(read, &mut view.unread, |exists| view.rollout_exists = Some(exists));
+    }
+    view
+}
+
+async fn maybe<F: Future>(read: Option<F>) -> Option<F::Output> {
+    match read {
+        Some(read) => Some(read.await),
+        None => None,
+    }
+}
+
+fn keep<T>(read: Result<T, Unread>, unread: &mut Vec<Unread>, keep: impl FnOnce(T)) {
+    match read {
+        Ok(read) => keep(read),
+        Err(why) => unread.push(why),
+    }
+}
+
+type Read<T> = Result<T, Unread>;
+
+async fn fleet(
+    client: &Client,
+    namespace: &str,
+    labels: &Selector,
+    deadline: Instant,
+) -> ([Read<Vec<Workload>>; 4], Read<Vec<Pod>>) {
     let workloads = |kind: WorkloadKind| workloads(client, kind, namespace, deadline);
     let (deployments, stateful_sets, daemon_sets, replica_sets, pods) = tokio::join!(
         workloads(WorkloadKind::Deployment),
         workloads(WorkloadKind::StatefulSet),
         workloads(WorkloadKind::DaemonSet),
         workloads(WorkloadKind::ReplicaSet),
-        pods(client, namespace, &reads.pods, deadline),
+        pods(client, namespace, labels, deadline),
     );
-    let mut view = ClusterView::default();
-    for read in [deployments, stateful_sets, daemon_sets, replica_sets] {
-        match read {
-            Ok(mut some) => view.workloads.append(&mut some),
-            Err(unread) => view.unread.push(unread),
-        }
+    ([deployments, stateful_sets, daemon_sets, replica_sets], pods)
+}
+
+async fn services(client: &Client, namespace: &str, deadline: Instant) -> Read<Vec<Service>> {
+    let path = format!("/api/v1/namespaces/{namespace}/services");
+    list(client, path, "services", namespace, &Selector::nothing(), deadline).await
+}
+
+/// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.
+async fn may_override(client: &Client, namespace: &str, user: &User, service: &str, deadline: Instant) -> Read<bool> {
+    let unread = |why: String| Unread { what: format!("whether user `{}` may override", user.name), why };
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.name.clone()),
+            uid: Some(user.uid.clone()),
+            groups: Some(user.groups.clone()),
+            extra: Some(user.extra.clone()),
+            resource_attributes: Some(ResourceAttributes {
+                group: Some("flipguard.dev".to_owned()),
+                resource: Some("bluegreenpolicies".to_owned()),
+                verb: Some("override".to_owned()),
+                namespace: Some(namespace.to_owned()),
+                name: Some(service.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let answer = timeout_at(deadline, reviews.create(&PostParams::default(), &review))
+        .await
+        .map_err(|_| unread("no answer in time".to_owned()))?
+        .map_err(|error| unread(one_line(&error)))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Whether an Argo Rollout of this name exists; where its kind does not, none does.
+async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
+    #[derive(Deserialize)]
+    struct Exists {}
+    let unread = |why: String| Unread { what: format!("Rollout {name} in namespace {namespace}"), why };
+    let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
+    let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(one_line(&error)))?;
+    match timeout_at(deadline, client.request::<Exists>(request)).await {
+        Ok(Ok(Exists {})) => Ok(true),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(false),
+        Ok(Err(error)) => Err(unread(one_line(&error))),
+        Err(_) => Err(unread("no answer in time".to_owned())),
     }
-    match pods {
-        Ok(pods) => view.pods = pods,
-        Err(unread) => view.unread.push(unread),
-    }
-    view
 }
 
 async fn workloads(

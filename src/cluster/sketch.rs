@@ -39,6 +39,9 @@ pub struct WorkloadSketch {
     replica_set: Option<String>,
     /// Labels of the Pod template.
     labels: Labels,
+    /// The Pod template's spec: `containers` and all else. Pods have the same.
+    #[serde(default = "probed")]
+    spec: Value,
     /// How many Pods it wants.
     #[serde(default = "one")]
     replicas: u32,
@@ -95,8 +98,16 @@ pub struct PodSketch {
     #[serde(default)]
     deleting: bool,
     phase: Option<String>,
+    /// Its spec.
+    #[serde(default)]
+    spec: Value,
     /// The uid of its controller, such as an operator's own object.
     controlled_by: Option<String>,
+}
+
+/// One container with a readiness probe, which is what nobody warns of.
+fn probed() -> Value {
+    json!({ "containers": [{ "name": "web", "image": "web", "readinessProbe": {} }] })
 }
 
 fn one() -> u32 {
@@ -180,7 +191,7 @@ impl WorkloadSketch {
             "metadata": metadata,
             "spec": {
                 "replicas": self.replicas, "paused": self.paused,
-                "template": { "metadata": { "labels": self.labels } },
+                "template": { "metadata": { "labels": self.labels }, "spec": self.spec },
             },
             "status": counters,
         })];
@@ -225,6 +236,7 @@ impl WorkloadSketch {
                 "name": format!("{name}-{revision}-{index}"), "uid": format!("uid-{name}-{revision}-{index}"),
                 "labels": labels, "ownerReferences": owner,
             },
+            "spec": self.spec,
             "status": pod_status(ready, trouble, !self.without_ip),
         })
     }
@@ -243,7 +255,7 @@ impl PodSketch {
         if let Some(phase) = &self.phase {
             put(&mut status, "phase", json!(phase));
         }
-        json!({ "kind": "Pod", "metadata": metadata, "status": status })
+        json!({ "kind": "Pod", "metadata": metadata, "spec": self.spec, "status": status })
     }
 }
 

@@ -1,6 +1,8 @@
 //! One write that somebody asks for.
 
-use super::Service;
+use std::collections::BTreeMap;
+
+use super::{Service, Workload};
 
 /// A write, and how it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +11,10 @@ pub struct Change {
     pub write: Write,
     /// Whether nothing is to be stored (`--dry-run=server`).
     pub dry_run: bool,
+    /// Who asks.
+    pub user: User,
+    /// The deployment tool that asks, where its field manager is known.
+    pub tool: Option<Tool>,
 }
 
 /// What is written.
@@ -21,6 +27,79 @@ pub enum Write {
         /// As it would be.
         new: Box<Service>,
     },
+    /// A Deployment is created or changed.
+    DeploymentWrite {
+        /// As it is stored; `None` for a new one.
+        old: Option<Box<Workload>>,
+        /// As it would be.
+        new: Box<Workload>,
+    },
     /// Something that no rule speaks on.
     Other,
+}
+
+/// Who asks, as authentication said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The uid, where there is one.
+    pub uid: String,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// What else authentication said; authorisers may use it.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A deployment tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Argo CD.
+    ArgoCd,
+    /// Flux: its kustomize-controller or helm-controller.
+    Flux,
+    /// Helm.
+    Helm,
+}
+
+impl Tool {
+    /// The tool behind a field manager.
+    #[must_use]
+    pub fn of_field_manager(manager: &str) -> Option<Self> {
+        match manager {
+            "helm" => Some(Self::Helm),
+            "kustomize-controller" | "helm-controller" => Some(Self::Flux),
+            "argocd-controller" | "argocd-application-controller" | "argocd" => Some(Self::ArgoCd),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ArgoCd => "Argo CD",
+            Self::Flux => "Flux",
+            Self::Helm => "Helm",
+        }
+    }
+
+    /// How it goes on after a refusal that waiting mends.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::ArgoCd => {
+                "Argo CD tries again by itself where syncPolicy.retry is set; a later sync wave for the Service makes it \
+                 wait for the new colour"
+            }
+            Self::Flux => {
+                "Flux tries again at its next interval; to wait in order, put the Service into a Kustomization of its own \
+                 with dependsOn and wait: true"
+            }
+            Self::Helm => {
+                "run the same helm upgrade again once the new colour is ready; to do it in one go, deploy the colour in \
+                 one release (with --wait) and flip in the next"
+            }
+        }
+    }
 }

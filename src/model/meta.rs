@@ -22,7 +22,12 @@ pub mod annotation {
     /// (Kubernetes, `pkg/controller/deployment/util`).
     pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
-    pub(super) const READ: [&str; 4] = [GUARD, ROLE, ARGO_ROLLOUTS, REVISION];
+    /// The container that `kubectl` takes for the main one (Kubernetes, well-known annotations).
+    pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+    /// The labels that flipguard added to a Deployment: `metadata/version,template/version`.
+    pub const ADDED_LABELS: &str = "flipguard.dev/added-labels";
+
+    pub(super) const READ: [&str; 6] = [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS];
 }
 
 /// The trimmed `ObjectMeta` of an object.
@@ -43,6 +48,8 @@ pub struct Meta {
     pub labels: Labels,
     /// The annotations that flipguard reads (see [`annotation`]).
     pub annotations: Labels,
+    /// Whether it has any annotation at all.
+    pub is_annotated: bool,
     /// The owner that has `controller: true`.
     pub controller: Option<Owner>,
 }
@@ -99,6 +106,7 @@ impl From<Manifest> for Meta {
             generation: manifest.generation.unwrap_or_default(),
             deleting: manifest.deletion_timestamp.is_some(),
             labels: manifest.labels.unwrap_or_default(),
+            is_annotated: manifest.annotations.is_some(),
             annotations: manifest.annotations.map(|read| read.0).unwrap_or_default(),
             controller: manifest
                 .owner_references

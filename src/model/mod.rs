@@ -6,6 +6,7 @@
 
 mod change;
 mod colour;
+mod container;
 mod meta;
 mod pod;
 mod policy;
@@ -14,12 +15,13 @@ mod service;
 mod view;
 mod workload;
 
-pub use change::{Change, Write};
+pub use change::{Change, Tool, User, Write};
 pub use colour::{ColourScheme, Pin};
+pub use container::{Container, ContainerPort, Containers, Protocol};
 pub use meta::{Labels, Meta, Owner, annotation};
 pub use pod::Pod;
 pub use policy::{Action, Enforcement, Policy};
 pub use selector::Selector;
-pub use service::{Role, Service, Unguarded};
+pub use service::{Role, Service, ServicePort, Unguarded};
 pub use view::{ClusterView, Unread};
-pub use workload::{Counts, Workload, WorkloadKind, WorkloadManifest};
+pub use workload::{Counts, Template, Workload, WorkloadKind, WorkloadManifest};

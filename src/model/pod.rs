@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Meta;
+use super::{Containers, Meta};
 
 /// A Pod, trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Pod {
     pub has_ip: bool,
     /// Whether it has ended for good (phase `Succeeded` or `Failed`).
     pub terminal: bool,
+    /// Its containers.
+    pub containers: Containers,
     /// Why it is not ready, in Kubernetes' own word where it has one (`ImagePullBackOff`).
     pub trouble: Option<String>,
 }
@@ -32,6 +34,7 @@ impl Pod {
 #[derive(Deserialize)]
 struct Manifest {
     metadata: Meta,
+    spec: Option<Containers>,
     status: Option<Status>,
 }
 
@@ -84,6 +87,7 @@ impl From<Manifest> for Pod {
         let ready = status.condition("Ready").is_some_and(|condition| condition.status == "True");
         Self {
             meta: manifest.metadata,
+            containers: manifest.spec.unwrap_or_default(),
             ready,
             has_ip: status.pod_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),

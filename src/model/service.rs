@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{ColourScheme, Meta, Selector, annotation};
+use super::{ColourScheme, Meta, Protocol, Selector, annotation};
 
 /// A Service, trimmed to what routing depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -14,6 +14,29 @@ pub struct Service {
     pub selector: Selector,
     /// Whether it is a DNS alias (`type: ExternalName`) and routes to no Pod.
     pub is_external_name: bool,
+    /// Whether it routes to Pods that are not ready (`publishNotReadyAddresses`).
+    pub publishes_not_ready: bool,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The number under which clients know it.
+    pub port: u32,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The name of the container port that it goes to; `None` where it goes to a number, which needs no look-up.
+    pub target_name: Option<String>,
+}
+
+impl ServicePort {
+    /// Whether clients take another port for the same.
+    #[must_use]
+    pub fn is_same_to_clients(&self, other: &Self) -> bool {
+        self.port == other.port && self.protocol == other.protocol
+    }
 }
 
 /// What a Service is for, which decides whether the rules look at it.
@@ -96,10 +119,30 @@ struct Manifest {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Spec {
     selector: Option<Selector>,
     #[serde(rename = "type")]
     kind: Option<String>,
+    publish_not_ready_addresses: Option<bool>,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "Kubernetes calls them so")]
+struct Port {
+    port: Option<u32>,
+    protocol: Option<Protocol>,
+    target_port: Option<TargetPort>,
+}
+
+/// `IntOrString`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TargetPort {
+    Number(#[expect(dead_code, reason = "a number needs no look-up")] u32),
+    Name(String),
 }
 
 impl From<Manifest> for Service {
@@ -109,6 +152,20 @@ impl From<Manifest> for Service {
             meta: manifest.metadata,
             selector: spec.selector.unwrap_or_default(),
             is_external_name: spec.kind.as_deref() == Some("ExternalName"),
+            publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
+            ports: spec
+                .ports
+                .into_iter()
+                .flatten()
+                .map(|port| ServicePort {
+                    port: port.port.unwrap_or_default(),
+                    protocol: port.protocol.unwrap_or_default(),
+                    target_name: match port.target_port {
+                        Some(TargetPort::Name(name)) => Some(name),
+                        Some(TargetPort::Number(_)) | None => None,
+                    },
+                })
+                .collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What was read of a cluster to judge one change.
 
-use super::{Pod, Workload, WorkloadKind};
+use super::{Pod, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -9,6 +9,12 @@ pub struct ClusterView {
     pub workloads: Vec<Workload>,
     /// All Pods that the old or the new selector of the change can match.
     pub pods: Vec<Pod>,
+    /// All Services of the namespace; read only where a label could touch what they select.
+    pub services: Vec<Service>,
+    /// Whether the user has the verb `override`; `None` where nobody asked.
+    pub may_override: Option<bool>,
+    /// Whether the Rollout exists that Argo Rollouts' mark names; `None` where nobody asked.
+    pub rollout_exists: Option<bool>,
     /// What could not be read. A rule that needs it denies: unknown is not ready.
     pub unread: Vec<Unread>,
 }
@@ -41,11 +47,18 @@ impl ClusterView {
     /// All Pods that belong to a workload, of whatever revision.
     #[must_use]
     pub fn pods_of(&self, workload: &Workload) -> Vec<&Pod> {
+        let owners = self.owners_of_pods(workload);
+        let owned = |pod: &&Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(&owner.uid.as_str()));
+        self.pods.iter().filter(owned).collect()
+    }
+
+    /// The uids that the Pods of a workload have as their controller: its own, and those of its ReplicaSets.
+    #[must_use]
+    pub fn owners_of_pods<'a>(&'a self, workload: &'a Workload) -> Vec<&'a str> {
         let mut owners = vec![workload.meta.uid.as_str()];
         if workload.kind == WorkloadKind::Deployment {
             owners.extend(self.replica_sets_of(workload).map(|replica_set| replica_set.meta.uid.as_str()));
         }
-        let owned = |pod: &&Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(&owner.uid.as_str()));
-        self.pods.iter().filter(owned).collect()
+        owners
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use super::{Labels, Meta, annotation};
+use super::{Containers, Labels, Meta, annotation};
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, trimmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +19,10 @@ pub struct Workload {
     pub wanted: u32,
     /// Whether a Deployment is paused.
     pub paused: bool,
-    /// The labels of its Pod template.
-    pub template_labels: Labels,
+    /// Its Pod template.
+    pub template: Template,
+    /// The label keys that its own selector asks for.
+    pub selector_keys: Vec<String>,
     /// The generation that its controller has seen.
     pub observed_generation: i64,
     /// What its controller last counted.
@@ -27,6 +31,28 @@ pub struct Workload {
     pub deadline_exceeded: bool,
     /// `status.updateRevision` of a StatefulSet.
     pub update_revision: Option<String>,
+}
+
+/// A Pod template, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Template {
+    /// Its labels.
+    pub labels: Labels,
+    /// The container that `kubectl` takes for the main one, where an annotation names it.
+    pub default_container: Option<String>,
+    /// Its containers.
+    pub containers: Containers,
+    /// The whole `spec` as JSON. It is compared only when a flip is judged, and only of the workloads concerned.
+    pub spec: Box<str>,
+}
+
+impl Template {
+    /// The image of the main container: the one that an annotation names, else the first.
+    #[must_use]
+    pub fn main_image(&self) -> Option<&str> {
+        let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
+        named.or_else(|| self.containers.main().next()).map(|container| container.image.as_str())
+    }
 }
 
 /// The kinds of workload that the rules know.
@@ -113,6 +139,12 @@ impl Workload {
         self.meta.annotation(annotation::REVISION)
     }
 
+    /// Whether `kubectl scale` works on it.
+    #[must_use]
+    pub fn is_scalable(&self) -> bool {
+        self.kind != WorkloadKind::DaemonSet
+    }
+
     /// Whether a Service can be served by it in its own right: a ReplicaSet with a controller is a part of
     /// something else.
     #[must_use]
@@ -133,12 +165,60 @@ pub struct WorkloadManifest {
 struct Spec {
     replicas: Option<u32>,
     paused: Option<bool>,
-    template: Option<Template>,
+    selector: Option<LabelSelector>,
+    template: Option<ParsedTemplate>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Template {
+#[serde(rename_all = "camelCase")]
+struct LabelSelector {
+    match_labels: Option<Labels>,
+    match_expressions: Option<Vec<Requirement>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Requirement {
+    key: String,
+}
+
+impl LabelSelector {
+    fn keys(self) -> Vec<String> {
+        let labels = self.match_labels.into_iter().flatten().map(|(key, _)| key);
+        labels.chain(self.match_expressions.into_iter().flatten().map(|requirement| requirement.key)).collect()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "TemplateManifest")]
+struct ParsedTemplate(Template);
+
+#[derive(Deserialize)]
+struct TemplateManifest {
     metadata: Option<Meta>,
+    spec: Option<ParsedSpec>,
+}
+
+impl From<TemplateManifest> for ParsedTemplate {
+    fn from(manifest: TemplateManifest) -> Self {
+        let meta = manifest.metadata.unwrap_or_default();
+        let default_container = meta.annotation(annotation::DEFAULT_CONTAINER).map(str::to_owned);
+        let (containers, spec) = manifest.spec.map(|spec| (spec.containers, spec.text)).unwrap_or_default();
+        Self(Template { labels: meta.labels, default_container, containers, spec })
+    }
+}
+
+/// A `PodSpec`, read for its containers and kept as it is.
+struct ParsedSpec {
+    containers: Containers,
+    text: Box<str>,
+}
+
+impl<'de> Deserialize<'de> for ParsedSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let containers = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+        Ok(Self { containers, text: Box::<str>::from(raw) })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,11 +278,8 @@ impl WorkloadManifest {
             meta: self.metadata,
             wanted,
             paused: spec.paused == Some(true),
-            template_labels: spec
-                .template
-                .and_then(|template| template.metadata)
-                .map(|meta| meta.labels)
-                .unwrap_or_default(),
+            template: spec.template.unwrap_or_default().0,
+            selector_keys: spec.selector.map(LabelSelector::keys).unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
             counts,
             deadline_exceeded,

@@ -3,14 +3,20 @@
 //! The manifests create it empty, so installing locks nobody out; it is filled in only once a call to this replica
 //! passes, and put back when somebody changes it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
+use k8s_openapi::ClusterResourceScope;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
+};
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::webhooks::{self, Endpoint};
@@ -27,10 +33,11 @@ const IMPATIENT: Duration = Duration::from_millis(300);
 /// Who the server says it is in `managedFields`.
 const FIELD_MANAGER: &str = "flipguard";
 
-/// Keeps one registration.
+/// Keeps the registration.
 pub struct Keeper {
-    configurations: Api<ValidatingWebhookConfiguration>,
-    wanted: Vec<ValidatingWebhook>,
+    client: Client,
+    validating: Vec<ValidatingWebhook>,
+    mutating: Vec<MutatingWebhook>,
     endpoint: Endpoint,
     metrics: Arc<Metrics>,
 }
@@ -54,8 +61,9 @@ impl Keeper {
         own_namespace: &str,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let wanted = webhooks::validating(&endpoint, colours, own_namespace);
-        Self { configurations: Api::all(client), wanted, endpoint, metrics }
+        let validating = webhooks::validating(&endpoint, colours, own_namespace);
+        let mutating = webhooks::mutating(&endpoint, colours, own_namespace);
+        Self { client, validating, mutating, endpoint, metrics }
     }
 
     /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.
@@ -80,27 +88,35 @@ impl Keeper {
     }
 
     async fn fill_in(&self) -> Result<(), String> {
-        let configuration = self
-            .configurations
+        self.fill_in_one::<MutatingWebhookConfiguration, _>(&self.mutating, |stored| stored.webhooks.as_ref()).await?;
+        self.fill_in_one::<ValidatingWebhookConfiguration, _>(&self.validating, |stored| stored.webhooks.as_ref()).await
+    }
+
+    async fn fill_in_one<C, W>(&self, wanted: &Vec<W>, webhooks: fn(&C) -> Option<&Vec<W>>) -> Result<(), String>
+    where
+        C: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
+        W: PartialEq + Serialize,
+    {
+        let kind = C::kind(&());
+        let configurations: Api<C> = Api::all(self.client.clone());
+        let stored = configurations
             .get_opt(NAME)
             .await
-            .map_err(|error| format!("cannot get ValidatingWebhookConfiguration {NAME}: {}", one_line(&error)))?
-            .ok_or_else(|| {
-                format!("there is no ValidatingWebhookConfiguration {NAME}; apply the output of `flipguard manifests`")
-            })?;
-        if configuration.webhooks.as_ref() == Some(&self.wanted) {
+            .map_err(|error| format!("cannot get {kind} {NAME}: {}", one_line(&error)))?
+            .ok_or_else(|| format!("there is no {kind} {NAME}; apply the output of `flipguard manifests`"))?;
+        if webhooks(&stored) == Some(wanted) {
             return Ok(());
         }
         self.call_itself().await.map_err(|why| format!("a call to {} does not pass: {why}", self.endpoint.url))?;
         // The resourceVersion keeps two writers from undoing each other unseen.
         let patch = json!({
-            "metadata": { "resourceVersion": configuration.metadata.resource_version },
-            "webhooks": self.wanted,
+            "metadata": { "resourceVersion": stored.meta().resource_version },
+            "webhooks": wanted,
         });
-        self.configurations
+        configurations
             .patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
             .await
-            .map_err(|error| format!("cannot patch ValidatingWebhookConfiguration {NAME}: {}", one_line(&error)))?;
+            .map_err(|error| format!("cannot patch {kind} {NAME}: {}", one_line(&error)))?;
         Ok(())
     }
 

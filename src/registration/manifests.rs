@@ -53,6 +53,11 @@ pub fn objects(namespace: &str) -> Vec<Value> {
             "kind": "ValidatingWebhookConfiguration",
             "metadata": { "name": NAME, "labels": labels },
         }),
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": { "name": NAME, "labels": labels },
+        }),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, RuleWithOperations, ValidatingWebhook, WebhookClientConfig,
+    MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
@@ -11,6 +11,9 @@ use crate::rules::relevance::{self, Condition};
 
 /// How long the API server waits for what can be denied, in seconds.
 const GUARD_TIMEOUT: i32 = 5;
+
+/// How long the API server waits for labels, in seconds; without an answer it goes on.
+const LABEL_TIMEOUT: i32 = 2;
 
 /// Where the API server finds flipguard, and how it knows it.
 #[derive(Debug, Clone)]
@@ -29,6 +32,14 @@ impl Endpoint {
     pub fn validate_path(&self) -> String {
         format!("/validate/{}", self.token)
     }
+
+    fn client_config(&self, path: &str) -> WebhookClientConfig {
+        WebhookClientConfig {
+            url: Some(format!("{}{path}", self.url)),
+            ca_bundle: Some(ByteString(self.authority.clone().into_bytes())),
+            service: None,
+        }
+    }
 }
 
 /// The validating webhooks. Every field that the API server would default is set, so that what is stored can be
@@ -37,21 +48,9 @@ impl Endpoint {
 pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str) -> Vec<ValidatingWebhook> {
     vec![ValidatingWebhook {
         name: "guard.flipguard.dev".to_owned(),
-        client_config: WebhookClientConfig {
-            url: Some(format!("{}{}", endpoint.url, endpoint.validate_path())),
-            ca_bundle: Some(ByteString(endpoint.authority.clone().into_bytes())),
-            service: None,
-        },
-        rules: Some(vec![RuleWithOperations {
-            api_groups: Some(vec![String::new()]),
-            api_versions: Some(vec!["v1".to_owned()]),
-            resources: Some(vec!["services".to_owned()]),
-            operations: Some(vec!["UPDATE".to_owned()]),
-            scope: Some("Namespaced".to_owned()),
-        }]),
-        match_conditions: Some(
-            relevance::service_update_conditions(colours).into_iter().map(match_condition).collect(),
-        ),
+        client_config: endpoint.client_config(&endpoint.validate_path()),
+        rules: Some(vec![rule("", "services", &["UPDATE"])]),
+        match_conditions: Some(match_conditions(relevance::service_update_conditions(colours))),
         namespace_selector: Some(guarded_namespaces(own_namespace)),
         object_selector: Some(LabelSelector::default()),
         failure_policy: Some("Fail".to_owned()),
@@ -62,8 +61,41 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
     }]
 }
 
-fn match_condition(condition: Condition) -> MatchCondition {
-    MatchCondition { name: condition.name.to_owned(), expression: condition.expression }
+/// The mutating webhooks, likewise.
+#[must_use]
+pub fn mutating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str) -> Vec<MutatingWebhook> {
+    vec![MutatingWebhook {
+        name: "label.flipguard.dev".to_owned(),
+        client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
+        rules: Some(vec![rule("apps", "deployments", &["CREATE", "UPDATE"])]),
+        match_conditions: Some(match_conditions(relevance::label_conditions(colours))),
+        namespace_selector: Some(guarded_namespaces(own_namespace)),
+        object_selector: Some(LabelSelector::default()),
+        failure_policy: Some("Ignore".to_owned()),
+        match_policy: Some("Equivalent".to_owned()),
+        reinvocation_policy: Some("IfNeeded".to_owned()),
+        side_effects: "None".to_owned(),
+        timeout_seconds: Some(LABEL_TIMEOUT),
+        admission_review_versions: vec!["v1".to_owned()],
+    }]
+}
+
+fn rule(group: &str, resource: &str, operations: &[&str]) -> RuleWithOperations {
+    let one = |text: &str| Some(vec![text.to_owned()]);
+    RuleWithOperations {
+        api_groups: one(group),
+        api_versions: one("v1"),
+        resources: one(resource),
+        operations: Some(operations.iter().map(|operation| (*operation).to_owned()).collect()),
+        scope: Some("Namespaced".to_owned()),
+    }
+}
+
+fn match_conditions(conditions: Vec<Condition>) -> Vec<MatchCondition> {
+    conditions
+        .into_iter()
+        .map(|condition| MatchCondition { name: condition.name.to_owned(), expression: condition.expression })
+        .collect()
 }
 
 /// All namespaces but those that the cluster and flipguard itself need to come up.

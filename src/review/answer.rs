@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Unreadable, message};
+use crate::rules::labels::{Put, PutValue};
 use crate::rules::{Outcome, Verdict};
 
 #[derive(Serialize)]
@@ -22,10 +27,21 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
+    /// One without the other is an error to the API server.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    patch: Option<EncodedPatch>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EncodedPatch {
+    /// A JSON Patch in base64.
+    patch: String,
+    patch_type: &'static str,
 }
 
 /// `meta/v1` Status. Codes 409 and 422 are never used: `kubectl apply --force` would delete and re-create.
@@ -59,6 +75,35 @@ struct Cause {
 /// The answer to a change that was judged, as JSON.
 #[must_use]
 pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
+    encode(response(uid, verdict))
+}
+
+/// The answer to a Deployment that may have got labels, as JSON.
+#[must_use]
+pub fn labelled(uid: &str, verdict: &Verdict, puts: &[Put]) -> Vec<u8> {
+    let patch = patch(puts).and_then(|patch| serde_json::to_vec(&patch).ok()).map(|patch| EncodedPatch {
+        patch: base64::engine::general_purpose::STANDARD.encode(patch),
+        patch_type: "JSONPatch",
+    });
+    encode(Response { patch, ..response(uid, verdict) })
+}
+
+/// The JSON Patch (RFC 6902) that puts values into an object; `None` where there is nothing to put. `add` replaces
+/// what is there.
+#[must_use]
+pub fn patch(puts: &[Put]) -> Option<Patch> {
+    let operation = |put: &Put| {
+        let path = PointerBuf::from_tokens(&put.path);
+        match &put.value {
+            None => PatchOperation::Remove(RemoveOperation { path }),
+            Some(PutValue::EmptyMap) => PatchOperation::Add(AddOperation { path, value: json!({}) }),
+            Some(PutValue::Text(text)) => PatchOperation::Add(AddOperation { path, value: json!(text) }),
+        }
+    };
+    (!puts.is_empty()).then(|| Patch(puts.iter().map(operation).collect()))
+}
+
+fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
     let outcome = verdict.outcome();
     let status = match outcome {
         Outcome::Allowed => None,
@@ -71,9 +116,10 @@ pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
         audit_annotations.insert("outcome", outcome.name().to_owned());
         audit_annotations.insert("reasons", reasons.join(","));
     }
-    encode(Response {
+    Response {
         uid,
         allowed: outcome == Outcome::Allowed,
+        patch: None,
         status: status.map(|(reason, code, retry_after_seconds)| Status {
             status: "Failure",
             message: message::refusal(verdict),
@@ -89,7 +135,15 @@ pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
         }),
         warnings: message::warnings(verdict),
         audit_annotations,
-    })
+    }
+}
+
+/// The answer to a write that should have got labels, but cannot be understood: nobody is refused for want of a label.
+#[must_use]
+pub fn unlabelled(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
+    let warnings =
+        vec![message::printable(&format!("flipguard adds no labels: {unreadable}")).chars().take(120).collect()];
+    encode(Response { uid, allowed: true, warnings, ..Response::default() })
 }
 
 /// The answer to a review that cannot be understood: it is refused, under its uid.

@@ -1,6 +1,6 @@
 //! A verdict in words.
 
-use crate::rules::{Effect, Finding, Outcome, Verdict};
+use crate::rules::{Effect, Finding, Outcome, Patience, Verdict};
 
 /// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
@@ -26,6 +26,10 @@ pub fn refusal(verdict: &Verdict) -> String {
             format!("  also {reason}: {message}; {next_step}")
         });
         lines.extend(details.iter().map(|detail| format!("  {detail}")));
+    }
+    let waiting_helps = verdict.denying().all(|finding| finding.reason.row().patience == Patience::NotYet);
+    if let Some(tool) = verdict.tool.filter(|_| waiting_helps) {
+        lines.push(format!("  {}: {}", tool.name(), tool.hint()));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
@@ -78,7 +82,7 @@ fn pieces(word: &str, width: usize) -> Vec<String> {
 }
 
 /// Text from the cluster may hold anything; a terminal must not be moved by it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 

@@ -1,6 +1,7 @@
 //! `AdmissionReview` as it arrives.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -41,6 +42,9 @@ pub struct Request<'a> {
     /// Whether nothing is to be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
+    /// What came with the request.
+    #[serde(borrow, default)]
+    pub options: Option<Options<'a>>,
 }
 
 /// Group, version and kind.
@@ -77,6 +81,24 @@ pub struct UserInfo<'a> {
     /// The name that authentication gave.
     #[serde(borrow, default)]
     pub username: Cow<'a, str>,
+    /// Its uid.
+    #[serde(borrow, default)]
+    pub uid: Option<Cow<'a, str>>,
+    /// Its groups.
+    #[serde(default)]
+    pub groups: Option<Vec<String>>,
+    /// What else authentication said.
+    #[serde(default)]
+    pub extra: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// What came with the request: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options<'a> {
+    /// Who says that it manages the fields that it writes.
+    #[serde(borrow, default)]
+    pub field_manager: Option<Cow<'a, str>>,
 }
 
 /// What is asked for.

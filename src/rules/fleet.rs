@@ -1,5 +1,7 @@
 //! What one selector matches.
 
+use std::collections::BTreeSet;
+
 use crate::model::{ClusterView, Pod, Selector, Workload};
 
 /// The workloads and Pods that a selector matches.
@@ -9,7 +11,9 @@ pub struct Fleet<'a> {
     /// Matched Pods that no matched workload owns: bare ones, those of an operator's own kind, those that got
     /// their labels at run time. Ones that have ended are left out.
     pub standing: Vec<&'a Pod>,
-    /// How many matched Pods serve now.
+    /// Matched Pods that serve now.
+    pub serving: Vec<&'a Pod>,
+    /// How many those are.
     pub ready: usize,
 }
 
@@ -20,15 +24,16 @@ impl<'a> Fleet<'a> {
         let workloads: Vec<&Workload> = view
             .workloads
             .iter()
-            .filter(|workload| workload.stands_alone() && selector.matches(&workload.template_labels))
+            .filter(|workload| workload.stands_alone() && selector.matches(&workload.template.labels))
             .collect();
-        let owned: Vec<&Pod> = workloads.iter().flat_map(|workload| view.pods_of(workload)).collect();
+        let owners: BTreeSet<&str> = workloads.iter().flat_map(|workload| view.owners_of_pods(workload)).collect();
+        let owned = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(owner.uid.as_str()));
         let matched = || view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
+        let serving: Vec<&Pod> = matched().filter(|pod| pod.serves()).collect();
         Self {
-            standing: matched()
-                .filter(|pod| !pod.terminal && !owned.iter().any(|known| std::ptr::eq(*known, *pod)))
-                .collect(),
-            ready: matched().filter(|pod| pod.serves()).count(),
+            standing: matched().filter(|pod| !pod.terminal && !owned(pod)).collect(),
+            ready: serving.len(),
+            serving,
             workloads,
         }
     }

@@ -1,45 +1,23 @@
 //! Flips: may a Service's routing move to another colour?
 
-use super::fleet::Fleet;
 use super::readiness::{counters, shortfall, trouble};
-use super::{Finding, Reason, Verdict};
-use crate::model::{Change, ClusterView, Pod, Policy, Service};
-
-/// Judges an update of a Service that is, or was, a traffic Service.
-pub(super) fn judge(
-    old: &Service,
-    new: &Service,
-    view: &ClusterView,
-    change: &Change,
-    policy: &Policy,
-    verdict: &mut Verdict,
-) {
-    if !is_flip(old, new, view, policy) {
-        return;
-    }
-    verdict.act = describe(old, new);
-    let current = Fleet::of(old.routed(), view);
-    let target = Fleet::of(new.routed(), view);
-    let way_out = way_out(&current, &target);
-    for mut finding in target_findings(&current, &target, new, old, view) {
-        finding.way_out.clone_from(&way_out);
-        verdict.find(finding, change, policy);
-    }
-}
+use super::service::Update;
+use super::{Finding, Reason};
+use crate::model::{Pod, Selector, Service};
 
 /// Whether the change drops a Pod that serves now, or changes the pinned value while none does. A key more that all
 /// serving Pods have is no flip.
-fn is_flip(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> bool {
-    let mut served = view.pods.iter().filter(|pod| pod.serves() && old.routed().matches(&pod.meta.labels)).peekable();
-    if served.peek().is_some() {
-        return served.any(|pod: &Pod| !new.routed().matches(&pod.meta.labels));
+pub(super) fn is_flip(update: &Update<'_>) -> bool {
+    let Update { old, new, current, colours, .. } = update;
+    if current.serving.is_empty() {
+        return colours.pins(old.routed()) != colours.pins(new.routed());
     }
-    let colours = &policy.colours;
-    colours.pins(old.routed()) != colours.pins(new.routed())
+    current.serving.iter().any(|pod| !new.routed().matches(&pod.meta.labels))
 }
 
 /// Why a target that is not ready may be flipped to all the same.
-fn way_out(current: &Fleet<'_>, target: &Fleet<'_>) -> Option<String> {
+pub(super) fn way_out(update: &Update<'_>) -> Option<String> {
+    let Update { current, target, .. } = update;
     if current.is_empty() {
         return Some("the old selector matches no workload and no pod, so nothing is lost".to_owned());
     }
@@ -48,7 +26,7 @@ fn way_out(current: &Fleet<'_>, target: &Fleet<'_>) -> Option<String> {
 }
 
 /// `flip version 1.0 -> 2.0`.
-fn describe(old: &Service, new: &Service) -> String {
+pub(super) fn describe(old: &Service, new: &Service) -> String {
     let left = old.routed().without(new.routed());
     let reached = new.routed().without(old.routed());
     let same_keys = left.pairs().map(|(key, _)| key).eq(reached.pairs().map(|(key, _)| key));
@@ -57,21 +35,16 @@ fn describe(old: &Service, new: &Service) -> String {
             left.pairs().zip(reached.pairs()).map(|((key, from), (_, to))| format!("{key} {from} -> {to}")).collect();
         return format!("flip {}", moves.join(", "));
     }
-    let or_nothing = |selector: &crate::model::Selector| {
-        if selector.is_empty() { "(nothing)".to_owned() } else { selector.to_string() }
-    };
+    let or_nothing =
+        |selector: &Selector| if selector.is_empty() { "(nothing)".to_owned() } else { selector.to_string() };
     format!("flip {} -> {}", or_nothing(&left), or_nothing(&reached))
 }
 
-fn target_findings(
-    current: &Fleet<'_>,
-    target: &Fleet<'_>,
-    new: &Service,
-    old: &Service,
-    view: &ClusterView,
-) -> Vec<Finding> {
+/// What the target lacks.
+pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
+    let Update { current, target, view, .. } = update;
     if target.is_empty() {
-        return vec![missing(new, old)];
+        return vec![missing(update)];
     }
     let workload_gaps: Vec<_> =
         target.workloads.iter().map(|workload| (*workload, shortfall(workload, view))).collect();
@@ -81,13 +54,10 @@ fn target_findings(
     for (workload, gap) in workload_gaps {
         // A colour may keep a workload at zero, such as a batch part that is off, as long as another one runs.
         if let Some(gap) = gap.filter(|_| workload.wanted > 0 || workload.meta.deleting || !something_ready) {
-            findings.push(Finding {
-                reason: Reason::TargetNotReady,
-                message: format!("{workload} {}", gap.what),
-                next_step: gap.next_step,
-                details: vec![counters(workload)],
-                way_out: None,
-            });
+            let message = format!("{workload} {}", gap.what);
+            findings.push(
+                Finding::new(Reason::TargetNotReady, message, gap.next_step).with_details(vec![counters(workload)]),
+            );
         }
     }
     // A Pod on its way out gets no traffic; it counts only where it is all that there is.
@@ -103,17 +73,16 @@ fn target_findings(
     findings
 }
 
-fn missing(new: &Service, old: &Service) -> Finding {
+fn missing(update: &Update<'_>) -> Finding {
+    let Update { old, new, .. } = update;
     let common = old.routed().common(new.routed());
     let filter = if common.is_empty() { String::new() } else { format!(" -l {common}") };
     let namespace = &new.meta.namespace;
-    Finding {
-        reason: Reason::TargetMissing,
-        message: format!("selector {} matches no workload and no pod in namespace {namespace}", new.routed()),
-        next_step: format!("deploy it first; see what is there: kubectl -n {namespace} get pods --show-labels{filter}"),
-        details: Vec::new(),
-        way_out: None,
-    }
+    Finding::new(
+        Reason::TargetMissing,
+        format!("selector {} matches no workload and no pod in namespace {namespace}", new.routed()),
+        format!("deploy it first; see what is there: kubectl -n {namespace} get pods --show-labels{filter}"),
+    )
 }
 
 /// One finding for all Pods that stand for themselves and do not serve.
@@ -126,14 +95,9 @@ fn standing_pods<'a>(failing: impl Iterator<Item = &'a Pod>, of: usize) -> Optio
     } else {
         String::new()
     };
-    Some(Finding {
-        reason: Reason::TargetNotReady,
-        message: format!("Pod {} is not ready: {}{others}", first.meta.name, trouble(first)),
-        next_step: format!(
-            "wait for it: kubectl -n {} wait --for=condition=Ready pod/{}",
-            first.meta.namespace, first.meta.name
-        ),
-        details: failing.iter().skip(1).take(4).map(|pod| format!("Pod {}: {}", pod.meta.name, trouble(pod))).collect(),
-        way_out: None,
-    })
+    let message = format!("Pod {} is not ready: {}{others}", first.meta.name, trouble(first));
+    let next_step =
+        format!("wait for it: kubectl -n {} wait --for=condition=Ready pod/{}", first.meta.namespace, first.meta.name);
+    let details = failing.iter().skip(1).take(4).map(|pod| format!("Pod {}: {}", pod.meta.name, trouble(pod)));
+    Some(Finding::new(Reason::TargetNotReady, message, next_step).with_details(details.collect()))
 }

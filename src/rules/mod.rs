@@ -3,19 +3,29 @@
 //! [`decide`] is total and pure: no I/O, no clock, no log, no panic. What went wrong outside arrives in the view as
 //! data. One file holds one family of rules:
 //!
-//! - [`flip`]: may a Service's routing move to another colour?
+//! - `service`: what may not be done to a traffic Service; it calls the others
+//! - `flip`: may its routing move to another colour?
+//! - `ports`: do the Pods have the named ports?
+//! - `parity`: is the target like what serves now?
+//! - [`version`]: what an image's tag says, and whether a label says the same
+//! - [`labels`]: which labels are added to a Deployment
 //!
-//! Beside them stand what rules share: [`readiness`] (section by section what "fully ready" means), [`fleet`] (what a
-//! selector matches), [`reads`] (what must be read to judge a change), [`relevance`] (which writes can matter at all,
-//! as a predicate and as CEL for the API server), [`reason`] (the table of rules) and [`verdict`].
+//! Beside them stand what rules share: [`readiness`] (what "fully ready" means), [`fleet`] (what a selector matches),
+//! [`reads`] (what must be read to judge a change), [`relevance`] (which writes can matter at all, as a predicate and as
+//! CEL for the API server), [`reason`] (the table of rules) and [`verdict`].
 
 pub mod fleet;
-pub mod flip;
+mod flip;
+pub mod labels;
+mod parity;
+mod ports;
 pub mod readiness;
 pub mod reads;
 pub mod reason;
 pub mod relevance;
+mod service;
 pub mod verdict;
+pub mod version;
 
 pub use reads::Reads;
 pub use reason::{Patience, Reason};
@@ -26,17 +36,13 @@ use crate::model::{Change, ClusterView, Policy, Write};
 /// Judges one change.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, policy: &Policy) -> Verdict {
-    let Some(reads) = reads::needed(change, policy) else {
+    let (Write::ServiceUpdate { old, new }, Some(reads)) = (&change.write, reads::needed(change, policy)) else {
         return Verdict::not_judged();
     };
-    let Write::ServiceUpdate { old, new } = &change.write else {
-        return Verdict::not_judged();
-    };
-    let mut verdict = Verdict::about("service", &reads.namespace, &new.meta.name);
-    if let Some(finding) = reads::unreadable(view) {
-        verdict.find(finding, change, policy);
-        return verdict;
+    let mut verdict = Verdict::about("service", &reads.namespace, &new.meta.name, change);
+    match reads::unreadable(view) {
+        Some(finding) => verdict.find(finding, change, policy),
+        None => service::judge(old, new, view, change, policy, &mut verdict),
     }
-    flip::judge(old, new, view, change, policy, &mut verdict);
     verdict
 }

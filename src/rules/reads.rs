@@ -1,39 +1,62 @@
 //! What must be read to judge a change.
 
-use super::{Finding, Reason, relevance};
-use crate::model::{Change, ClusterView, Policy, Selector, Write};
+use super::{Finding, Reason, labels, relevance, service};
+use crate::model::{Change, ClusterView, Policy, Selector, Service, User, Write, annotation};
 
-/// What to read: all workloads of a namespace, and the Pods that carry some labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reads {
     /// The namespace.
     pub namespace: String,
-    /// Every Pod that the old or the new selector matches carries these; empty: all Pods of the namespace.
-    pub pods: Selector,
+    /// All workloads, and the Pods that carry these labels; empty labels: all Pods of the namespace.
+    pub pods: Option<Selector>,
+    /// All Services.
+    pub services: bool,
+    /// Whether this user has the verb `override` for the Service of this name.
+    pub may_override: Option<(User, String)>,
+    /// Whether the Rollout of this name exists.
+    pub rollout: Option<String>,
 }
 
 /// What to read for a change; `None` where no rule speaks on it.
 #[must_use]
 pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
-    let Write::ServiceUpdate { old, new } = &change.write else {
-        return None;
+    match &change.write {
+        Write::ServiceUpdate { old, new } => {
+            relevance::service_update(old, new, &policy.colours).then(|| for_service(old, new, change, policy))
+        }
+        Write::DeploymentWrite { old, new } => labels::concerns(old.as_deref(), new, policy).then(|| Reads {
+            namespace: new.meta.namespace.clone(),
+            services: true,
+            ..Reads::default()
+        }),
+        Write::Other => None,
+    }
+}
+
+fn for_service(old: &Service, new: &Service, change: &Change, policy: &Policy) -> Reads {
+    // One list serves both selectors, in one consistent snapshot. An empty selector matches no Pod, so it narrows
+    // nothing.
+    let pods = match (old.routed().is_empty(), new.routed().is_empty()) {
+        (true, _) => new.routed().clone(),
+        (_, true) => old.routed().clone(),
+        (false, false) => old.routed().common(new.routed()),
     };
-    relevance::service_update(old, new, &policy.colours).then(|| Reads {
+    let opts_out = service::opts_out(old, new, &policy.colours);
+    Reads {
         namespace: new.meta.namespace.clone(),
-        // One list serves both selectors, in one consistent snapshot. An empty selector matches no Pod, so it
-        // narrows nothing.
-        pods: if old.selector.is_empty() { new.selector.clone() } else { old.selector.common(&new.selector) },
-    })
+        pods: Some(pods),
+        services: false,
+        may_override: opts_out.then(|| (change.user.clone(), new.meta.name.clone())),
+        rollout: new.meta.annotation(annotation::ARGO_ROLLOUTS).filter(|_| opts_out).map(str::to_owned),
+    }
 }
 
 /// The finding for what could not be read: unknown is never "not applicable".
 pub(super) fn unreadable(view: &ClusterView) -> Option<Finding> {
     let first = view.unread.first()?;
-    Some(Finding {
-        reason: Reason::ClusterUnreadable,
-        message: format!("could not read {}: {}", first.what, first.why),
-        next_step: "try again; if it stays, ask the cluster admin to look at flipguard's log".to_owned(),
-        details: view.unread.iter().skip(1).map(|unread| format!("{}: {}", unread.what, unread.why)).collect(),
-        way_out: None,
-    })
+    let details = view.unread.iter().skip(1).map(|unread| format!("{}: {}", unread.what, unread.why)).collect();
+    let message = format!("could not read {}: {}", first.what, first.why);
+    let next_step = "try again; if it stays, ask the cluster admin to look at flipguard's log".to_owned();
+    Some(Finding::new(Reason::ClusterUnreadable, message, next_step).with_details(details))
 }

@@ -11,6 +11,28 @@ pub enum Reason {
     TargetMissing,
     /// The target is not fully ready.
     TargetNotReady,
+    /// The selector is taken away.
+    SelectorEmptied,
+    /// The new selector pins no colour any more.
+    SelectorUnpinned,
+    /// A named port is not to be found in the Pods.
+    PortUnresolved,
+    /// The Service becomes a DNS alias.
+    TypeExternalName,
+    /// The Service is told to route to Pods that are not ready.
+    PublishesNotReady,
+    /// The Service leaves flipguard's care.
+    OptOutNotPermitted,
+    /// The target has fewer ready Pods than the current colour.
+    CapacityBelowLive,
+    /// The target's template differs in more than its image.
+    EnvironmentDiffers,
+    /// Nothing checks whether the target is ready.
+    NoReadinessProbe,
+    /// The version label and the image disagree.
+    VersionMismatch,
+    /// An image without a tag.
+    ImageUntagged,
     /// What the verdict depends on could not be read.
     ClusterUnreadable,
 }
@@ -24,34 +46,176 @@ pub enum Patience {
     Never,
 }
 
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The stable code that messages, metrics and policies use.
+    pub code: &'static str,
+    /// What it does unless a policy says otherwise.
+    pub action: Action,
+    /// Whether waiting helps.
+    pub patience: Patience,
+    /// When it speaks.
+    pub says: &'static str,
+    /// Why that is dangerous.
+    pub why: &'static str,
+    /// What to do.
+    pub way_out: &'static str,
+}
+
 impl Reason {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::TargetMissing, Self::TargetNotReady, Self::ClusterUnreadable];
+    pub const ALL: [Self; 14] = [
+        Self::TargetMissing,
+        Self::TargetNotReady,
+        Self::SelectorEmptied,
+        Self::SelectorUnpinned,
+        Self::PortUnresolved,
+        Self::TypeExternalName,
+        Self::PublishesNotReady,
+        Self::OptOutNotPermitted,
+        Self::CapacityBelowLive,
+        Self::EnvironmentDiffers,
+        Self::NoReadinessProbe,
+        Self::VersionMismatch,
+        Self::ImageUntagged,
+        Self::ClusterUnreadable,
+    ];
+
+    /// Its row of the table.
+    #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table, one row each")]
+    pub fn row(self) -> Row {
+        use Action::{Deny, Warn};
+        use Patience::{Never, NotYet};
+        let (code, action, patience, says, why, way_out) = match self {
+            Self::TargetMissing => (
+                "target-missing",
+                Deny,
+                NotYet,
+                "A flip goes to a selector that matches no workload and no Pod.",
+                "The Service would have no endpoints: every request would fail.",
+                "Deploy the colour first, or correct the selector.",
+            ),
+            Self::TargetNotReady => (
+                "target-not-ready",
+                Deny,
+                NotYet,
+                "A flip goes to a colour of which something is not fully ready: its counters do not agree with its \
+                 spec, or too few Pods of its current template serve.",
+                "Traffic for all replicas would meet some, none, or those of an older version.",
+                "Wait with the command in the message. When the current colour has no ready Pod and the target has \
+                 one, the flip passes with a warning.",
+            ),
+            Self::SelectorEmptied => (
+                "selector-emptied",
+                Deny,
+                Never,
+                "The selector of a traffic Service is removed or made empty.",
+                "Kubernetes then stops writing its endpoints: the old ones stay for ever, ready or not.",
+                "Flip to another colour, or delete the Service to take the app down.",
+            ),
+            Self::SelectorUnpinned => (
+                "selector-unpinned",
+                Deny,
+                Never,
+                "The old selector pinned a colour and the new one pins none, or it matches workloads of two colours \
+                 that both want Pods.",
+                "Both versions would serve at once.",
+                "Keep one colour in the selector. A move from one colour key to another passes.",
+            ),
+            Self::PortUnresolved => (
+                "port-unresolved",
+                Deny,
+                Never,
+                "A named target port is not declared, under this name and protocol, by every Pod that would serve. \
+                 Numbers always pass. For a port that is new in the Service it is a warning.",
+                "Pods without the port get no traffic on it; if none has it, all requests on it fail.",
+                "Declare the port in the target's Pod template, or correct `targetPort`.",
+            ),
+            Self::TypeExternalName => (
+                "type-external-name",
+                Deny,
+                Never,
+                "A traffic Service with ready endpoints becomes a DNS alias (`type: ExternalName`).",
+                "Clients move as their DNS caches end, and nothing can check what they meet.",
+                "Make a Service of another name for the alias.",
+            ),
+            Self::PublishesNotReady => (
+                "publishes-not-ready",
+                Deny,
+                Never,
+                "`publishNotReadyAddresses` is set on a traffic Service.",
+                "Traffic would go to Pods whether they are ready or not.",
+                "Set it on a Service of its own, such as the headless one of a StatefulSet.",
+            ),
+            Self::OptOutNotPermitted => (
+                "opt-out-not-permitted",
+                Deny,
+                Never,
+                "A traffic Service with ready endpoints is taken out of flipguard's care (`flipguard.dev/guard: \
+                 \"false\"`, `flipguard.dev/role: preview`, Argo Rollouts' mark) by somebody who may not.",
+                "The next change of it would be guarded by nobody.",
+                "Ask somebody with the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Argo \
+                 Rollouts' mark is accepted where a Rollout of that name exists.",
+            ),
+            Self::CapacityBelowLive => (
+                "capacity-below-live",
+                Warn,
+                Never,
+                "The target has fewer ready Pods than the current colour.",
+                "The same traffic would meet fewer Pods.",
+                "Scale the target to the current colour's size before the flip.",
+            ),
+            Self::EnvironmentDiffers => (
+                "environment-differs",
+                Warn,
+                Never,
+                "The Pod template of the target differs from the current one in more than its image and what spells \
+                 its colour; the paths are listed.",
+                "A flip is to change the version; another setting that changes with it is easily overlooked.",
+                "Compare the two templates; if it is meant, go on.",
+            ),
+            Self::NoReadinessProbe => (
+                "no-readiness-probe",
+                Warn,
+                Never,
+                "No container of a target workload has a readiness probe.",
+                "Ready then only means started.",
+                "Add a readinessProbe to the Pod template.",
+            ),
+            Self::VersionMismatch => (
+                "version-mismatch",
+                Warn,
+                Never,
+                "The version label of the target and the tag of its image disagree.",
+                "What the selector says is not what runs.",
+                "Correct the label or the image.",
+            ),
+            Self::ImageUntagged => (
+                "image-untagged",
+                Warn,
+                Never,
+                "A Deployment with a colour runs an image without a tag.",
+                "The version label says `latest`, and two colours cannot be told apart by it.",
+                "Give the image a tag.",
+            ),
+            Self::ClusterUnreadable => (
+                "cluster-unreadable",
+                Deny,
+                NotYet,
+                "Something that the verdict depends on could not be read in time.",
+                "What is not known is not ready.",
+                "Clients try again by themselves. If it stays, look at flipguard's log and its permissions.",
+            ),
+        };
+        Row { code, action, patience, says, why, way_out }
+    }
 
     /// The stable code that messages, metrics and policies use.
     #[must_use]
     pub fn code(self) -> &'static str {
-        match self {
-            Self::TargetMissing => "target-missing",
-            Self::TargetNotReady => "target-not-ready",
-            Self::ClusterUnreadable => "cluster-unreadable",
-        }
-    }
-
-    /// What it does unless a policy says otherwise.
-    #[must_use]
-    pub fn default_action(self) -> Action {
-        match self {
-            Self::TargetMissing | Self::TargetNotReady | Self::ClusterUnreadable => Action::Deny,
-        }
-    }
-
-    /// Whether waiting helps.
-    #[must_use]
-    pub fn patience(self) -> Patience {
-        match self {
-            Self::TargetMissing | Self::TargetNotReady | Self::ClusterUnreadable => Patience::NotYet,
-        }
+        self.row().code
     }
 }
 

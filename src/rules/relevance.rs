@@ -4,8 +4,7 @@
 //! evaluates before it calls anybody. What the predicate accepts, the conditions accept; so ordinary writes cost
 //! nothing, and nothing that a rule could refuse slips past.
 
-use std::fmt::Write as _;
-
+use super::labels::VERSION;
 use crate::model::{ColourScheme, Role, Service, annotation};
 
 /// One CEL expression of a webhook's `matchConditions`; all of them must hold for a call.
@@ -17,53 +16,111 @@ pub struct Condition {
     pub expression: String,
 }
 
-/// Whether an update of a Service is judged: its routing moves, and its old or new object is a traffic Service. What
-/// opts out counts as opted out at once.
+/// What of a Service routes traffic, or says how it is guarded: one row each, as Rust and as CEL.
+struct Aspect {
+    differs: fn(&Service, &Service) -> bool,
+    /// The value in CEL; `OBJECT` stands for the object.
+    cel: &'static str,
+}
+
+const ASPECTS: [Aspect; 7] = [
+    Aspect { differs: |a, b| a.selector != b.selector, cel: "OBJECT.?spec.?selector.orValue({})" },
+    Aspect { differs: |a, b| a.ports != b.ports, cel: "OBJECT.?spec.?ports.orValue([])" },
+    Aspect { differs: |a, b| a.is_external_name != b.is_external_name, cel: "OBJECT.?spec.?type.orValue('')" },
+    Aspect {
+        differs: |a, b| a.publishes_not_ready != b.publishes_not_ready,
+        cel: "OBJECT.?spec.?publishNotReadyAddresses.orValue(false)",
+    },
+    Aspect {
+        differs: |a, b| annotation_differs(a, b, annotation::GUARD),
+        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/guard'].orValue('')",
+    },
+    Aspect { differs: |a, b| annotation_differs(a, b, annotation::ROLE), cel: ROLE },
+    Aspect {
+        differs: |a, b| annotation_differs(a, b, annotation::ARGO_ROLLOUTS),
+        cel: "OBJECT.?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')",
+    },
+];
+
+const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
+const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
+
+fn annotation_differs(a: &Service, b: &Service, key: &str) -> bool {
+    a.meta.annotation(key) != b.meta.annotation(key)
+}
+
+/// Whether an update of a Service is judged: its routing or its guard changes, and its old or new object is a traffic
+/// Service.
 #[must_use]
 pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
-    let opted_out = match new.role(colours) {
-        Role::Unguarded(_) => true,
-        Role::Preview => new.meta.annotation(annotation::ROLE).is_some(),
-        Role::Traffic | Role::Plain => false,
-    };
-    let guarded = [old, new].iter().any(|service| service.role(colours) == Role::Traffic);
-    old.routed() != new.routed() && guarded && !opted_out
+    let changes = ASPECTS.iter().any(|aspect| (aspect.differs)(old, new));
+    changes && [old, new].iter().any(|service| service.role(colours) == Role::Traffic)
 }
 
 /// The conditions under which the API server calls for an update of a Service.
 #[must_use]
 pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
-    let mut pinned = format!("k in {}", list(&colours.keys));
+    let changes: Vec<String> = ASPECTS
+        .iter()
+        .map(|aspect| format!("{} != {}", of("object", aspect.cel), of("oldObject", aspect.cel)))
+        .collect();
+    let mut pinned = vec![format!("k in {}", list(&colours.keys))];
     if !colours.names.is_empty() {
-        let _ = write!(pinned, " || s[k] in {}", list(&colours.names));
-        for name in &colours.names {
-            let _ = write!(pinned, " || s[k].endsWith({})", quote(&format!("-{name}")));
-        }
+        pinned.push(format!("s[k] in {}", list(&colours.names)));
+        pinned.extend(colours.names.iter().map(|name| format!("s[k].endsWith({})", quote(&format!("-{name}")))));
     }
+    let both = |cel: &str| format!("[{}, {}]", of("object", cel), of("oldObject", cel));
     vec![
-        Condition {
-            name: "routing-moves",
-            expression: format!("{} != {}", selector_of("object"), selector_of("oldObject")),
-        },
+        Condition { name: "routing-or-guard-changes", expression: changes.join(" || ") },
         Condition {
             name: "colour-pinned",
             expression: format!(
-                "[{}, {}].exists(s, s.exists(k, {pinned})) || [{}, {}].exists(role, role == 'traffic')",
-                selector_of("object"),
-                selector_of("oldObject"),
-                annotation_of("object", annotation::ROLE),
-                annotation_of("oldObject", annotation::ROLE),
+                "{}.exists(s, s.exists(k, {})) || {}.exists(role, role == 'traffic')",
+                both(SELECTOR),
+                pinned.join(" || "),
+                both(ROLE),
             ),
         },
     ]
 }
 
-fn selector_of(object: &str) -> String {
-    format!("{object}.?spec.?selector.orValue({{}})")
+/// The conditions under which the API server asks for labels on a Deployment.
+#[must_use]
+pub fn label_conditions(colours: &ColourScheme) -> Vec<Condition> {
+    let keys: Vec<String> = colours.keys.iter().filter(|key| *key != VERSION).cloned().collect();
+    let name = "object.?metadata.?name.orValue('')";
+    let mark = format!("OBJECT.?metadata.?annotations[?{}].orValue('')", quote(annotation::ADDED_LABELS));
+    let mut known = vec![
+        format!("object.?spec.?template.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&keys)),
+        format!("object.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&keys)),
+    ];
+    known.extend(colours.names.iter().map(|colour| {
+        let [whole, end, begin] = [colour.clone(), format!("-{colour}"), format!("{colour}-")].map(|text| quote(&text));
+        format!("{name} == {whole} || {name}.endsWith({end}) || {name}.startsWith({begin})")
+    }));
+    let spec = "OBJECT.?spec.orValue({})";
+    vec![
+        Condition {
+            name: "spec-or-mark-changes",
+            expression: format!(
+                "request.operation == 'CREATE' || {} != {} || {} != {}",
+                of("object", spec),
+                of("oldObject", spec),
+                of("object", &mark),
+                of("oldObject", &mark),
+            ),
+        },
+        Condition { name: "colour-known", expression: known.join(" || ") },
+        Condition {
+            name: "nobody-controls-it",
+            expression: "!object.?metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))"
+                .to_owned(),
+        },
+    ]
 }
 
-fn annotation_of(object: &str, key: &str) -> String {
-    format!("{object}.?metadata.?annotations[?{}].orValue('')", quote(key))
+fn of(object: &str, cel: &str) -> String {
+    cel.replace("OBJECT", object)
 }
 
 fn list(words: &[String]) -> String {
@@ -83,5 +140,13 @@ mod tests {
     #[test]
     fn quotes_survive_quotes() {
         assert_eq!(quote(r"it's a \"), r"'it\'s a \\'");
+    }
+
+    #[test]
+    fn annotations_in_cel_are_those_that_are_read() {
+        let cel: String = ASPECTS.iter().map(|aspect| aspect.cel).collect();
+        for key in [annotation::GUARD, annotation::ROLE, annotation::ARGO_ROLLOUTS] {
+            assert!(cel.contains(&format!("[?'{key}']")), "{key}");
+        }
     }
 }

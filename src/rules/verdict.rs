@@ -1,7 +1,7 @@
 //! What came of a judgement.
 
 use super::{Patience, Reason};
-use crate::model::{Action, Change, Enforcement, Policy};
+use crate::model::{Action, Change, Enforcement, Policy, Tool};
 
 /// The judgement of one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +12,8 @@ pub struct Verdict {
     pub subject: String,
     /// What the change does, in the rules' words: `flip version 1.0 -> 2.0`.
     pub act: String,
+    /// The tool that asked, for a hint on how it goes on.
+    pub tool: Option<Tool>,
     /// What the rules found, each with what it does.
     pub findings: Vec<(Finding, Effect)>,
 }
@@ -29,6 +31,23 @@ pub struct Finding {
     pub details: Vec<String>,
     /// Why the finding does not stand in the way this time.
     pub way_out: Option<String>,
+    /// What it does unless a policy or the way of asking says otherwise.
+    pub action: Action,
+}
+
+impl Finding {
+    pub(super) fn new(reason: Reason, message: String, next_step: String) -> Self {
+        Self { reason, message, next_step, details: Vec::new(), way_out: None, action: reason.row().action }
+    }
+
+    pub(super) fn with_details(self, details: Vec<String>) -> Self {
+        Self { details, ..self }
+    }
+
+    /// The same, in a case where the rule only warns.
+    pub(super) fn only_a_warning(self) -> Self {
+        Self { action: self.action.min(Action::Warn), ..self }
+    }
 }
 
 /// What a finding does to the request.
@@ -90,18 +109,20 @@ impl Verdict {
         Self::default()
     }
 
-    pub(super) fn about(kind: &str, namespace: &str, name: &str) -> Self {
-        Self { judged: true, subject: format!("{kind} {namespace}/{name}"), ..Self::default() }
+    pub(super) fn about(kind: &str, namespace: &str, name: &str, change: &Change) -> Self {
+        Self { judged: true, subject: format!("{kind} {namespace}/{name}"), tool: change.tool, ..Self::default() }
     }
 
     /// Adds what a rule found, with the effect that the policy and the way of asking give it.
     pub(super) fn find(&mut self, finding: Finding, change: &Change, policy: &Policy) {
-        let effect = match finding.reason.default_action() {
+        let effect = match finding.action {
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
             Action::Deny if finding.way_out.is_some() => Effect::Warns,
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
-            Action::Deny if change.dry_run && finding.reason.patience() == Patience::NotYet => Effect::WarnsInDryRun,
+            Action::Deny if change.dry_run && finding.reason.row().patience == Patience::NotYet => {
+                Effect::WarnsInDryRun
+            }
             Action::Deny => Effect::Denies,
         };
         self.findings.push((finding, effect));

@@ -17,9 +17,13 @@ pub use readiness::Readiness;
 
 use crate::model::Change;
 use crate::rules::Verdict;
+use crate::rules::labels::Put;
 
 /// Something that judges changes.
 pub trait Judge: Send + Sync + 'static {
     /// Judges one change; whatever it reads, it has read by the deadline.
     fn judge(&self, change: &Change, deadline: Instant) -> impl Future<Output = Verdict> + Send;
+
+    /// What to put into an object that is written, and what to warn of.
+    fn label(&self, change: &Change, deadline: Instant) -> impl Future<Output = (Verdict, Vec<Put>)> + Send;
 }

@@ -26,24 +26,35 @@ pub(super) struct Shared<J> {
     pub(super) readiness: Arc<Readiness>,
 }
 
-/// `/validate/<token>`; anything else is not found, before any body is read: a review has side effects, so not
-/// everyone who can connect may send one.
-pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
-    Router::new().route("/validate/{token}", post(validate::<J>)).with_state(shared)
+/// Which of the two endpoints was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    Validate,
+    Mutate,
 }
 
-async fn validate<J: Judge>(
-    State(shared): State<Arc<Shared<J>>>,
-    Path(token): Path<String>,
-    request: Request,
-) -> Response {
+/// `/validate/<token>` and `/mutate/<token>`; anything else is not found, before any body is read: a review has side
+/// effects, so not everyone who can connect may send one.
+pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
+    let endpoint = |endpoint: Endpoint| {
+        post(move |State(shared): State<Arc<Shared<J>>>, Path(token): Path<String>, request: Request| async move {
+            review(&shared, endpoint, &token, request).await
+        })
+    };
+    Router::new()
+        .route("/validate/{token}", endpoint(Endpoint::Validate))
+        .route("/mutate/{token}", endpoint(Endpoint::Mutate))
+        .with_state(shared)
+}
+
+async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, request: Request) -> Response {
     let arrived = Instant::now();
     if !same(token.as_bytes(), shared.token.as_bytes()) {
         return StatusCode::NOT_FOUND.into_response();
     }
     let deadline = arrived + time_for_reads(request.uri().query());
     let mut response = match to_bytes(request.into_body(), BODY_LIMIT).await {
-        Ok(body) => judge(&shared, &body, arrived, deadline).await,
+        Ok(body) => answer_to(shared, endpoint, &body, arrived, deadline).await,
         Err(error) if is_too_large(&error) => {
             plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
         }
@@ -56,28 +67,41 @@ async fn validate<J: Judge>(
     response
 }
 
-async fn judge<J: Judge>(shared: &Shared<J>, body: &[u8], arrived: Instant, deadline: Instant) -> Response {
+async fn answer_to<J: Judge>(
+    shared: &Shared<J>,
+    endpoint: Endpoint,
+    body: &[u8],
+    arrived: Instant,
+    deadline: Instant,
+) -> Response {
     let request = match wire::Request::parse(body) {
         Ok(request) => request,
-        Err(unreadable) => return refuse(shared, &unreadable),
+        Err(unreadable) => return refuse(shared, endpoint, &unreadable),
     };
     let change = match review::change_of(&request) {
         Ok(change) => change,
-        Err(unreadable) => return refuse(shared, &unreadable),
+        Err(unreadable) => return refuse(shared, endpoint, &unreadable),
     };
-    let verdict = shared.judge.judge(&change, deadline).await;
+    let (verdict, puts) = match endpoint {
+        Endpoint::Validate => (shared.judge.judge(&change, deadline).await, Vec::new()),
+        Endpoint::Mutate => shared.judge.label(&change, deadline).await,
+    };
     shared.metrics.decided(&request.kind.kind, &verdict, arrived.elapsed());
-    log(&request, &verdict, arrived);
-    json(answer::judged(&request.uid, &verdict))
+    log(&request, endpoint, &verdict, puts.len(), arrived);
+    json(match endpoint {
+        Endpoint::Validate => answer::judged(&request.uid, &verdict),
+        Endpoint::Mutate => answer::labelled(&request.uid, &verdict, &puts),
+    })
 }
 
 /// One line a decision; never an object.
-fn log(request: &wire::Request<'_>, verdict: &Verdict, arrived: Instant) {
+fn log(request: &wire::Request<'_>, endpoint: Endpoint, verdict: &Verdict, puts: usize, arrived: Instant) {
     let reasons: Vec<String> =
         verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
     let first = verdict.findings.first().map_or("", |(finding, _)| finding.message.as_str());
     tracing::info!(
         uid = %request.uid,
+        endpoint = if endpoint == Endpoint::Mutate { "mutate" } else { "validate" },
         kind = %request.kind.kind,
         namespace = request.namespace(),
         name = request.name(),
@@ -89,18 +113,20 @@ fn log(request: &wire::Request<'_>, verdict: &Verdict, arrived: Instant) {
         outcome = verdict.outcome().name(),
         reasons = reasons.join(","),
         first_finding = first,
+        patched = puts > 0,
         millis = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
         "decision"
     );
 }
 
 /// A review that cannot be understood is denied under its uid; what has none is no review.
-fn refuse<J: Judge>(shared: &Shared<J>, unreadable: &Unreadable) -> Response {
+fn refuse<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, unreadable: &Unreadable) -> Response {
     shared.metrics.unreadable();
     tracing::warn!(uid = unreadable.uid.as_deref().unwrap_or(""), why = unreadable.why, "unreadable review");
-    match &unreadable.uid {
-        Some(uid) => json(answer::unreadable(uid, unreadable)),
-        None => plain(StatusCode::BAD_REQUEST, unreadable.to_string()),
+    match (&unreadable.uid, endpoint) {
+        (Some(uid), Endpoint::Validate) => json(answer::unreadable(uid, unreadable)),
+        (Some(uid), Endpoint::Mutate) => json(answer::unlabelled(uid, unreadable)),
+        (None, _) => plain(StatusCode::BAD_REQUEST, unreadable.to_string()),
     }
 }
 

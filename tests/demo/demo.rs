@@ -203,6 +203,6 @@ fn deployment(name: &str, key: &str, value: &str, image: &str, pods: &str) -> St
          matchLabels:\n      app: app\n      {key}: \"{value}\"\n  template:\n    metadata:\n      labels:\n        \
          app: app\n        {key}: \"{value}\"\n      annotations:\n        kwok.flipguard.dev/pod: {pods}\n    \
          spec:\n      containers:\n      - name: web\n        image: {image}\n        ports:\n        - \
-         containerPort: 8080\n"
+         containerPort: 8080\n        readinessProbe:\n          httpGet: {{port: 8080}}\n"
     )
 }

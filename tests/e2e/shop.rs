@@ -246,7 +246,7 @@ pub(crate) fn workload(
     format!(
         "{{apiVersion: apps/v1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{replicas}{more}\
          selector: {{matchLabels: {{name: {name}}}}}, template: {{metadata: {{labels: {}, annotations: {}}}, \
-         spec: {{containers: [{{name: web, image: '{image}'}}]}}}}}}}}\n",
+         spec: {{containers: [{{name: web, image: '{image}', readinessProbe: {{httpGet: {{port: 8080}}}}}}]}}}}}}}}\n",
         map(&all),
         map(&pods.annotations()),
     )

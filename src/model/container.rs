@@ -1,0 +1,150 @@
+//! Containers: what a Pod, or a template for Pods, runs.
+
+use serde::Deserialize;
+
+/// A container, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Manifest")]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its image, as written.
+    pub image: String,
+    /// The ports that it declares.
+    pub ports: Vec<ContainerPort>,
+    /// Whether it has a readiness probe.
+    pub has_readiness_probe: bool,
+    /// Of an init container: whether it runs beside the others (`restartPolicy: Always`, KEP-753).
+    pub is_sidecar: bool,
+}
+
+/// A port that a container declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// The protocol of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// What is meant where nothing is said.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// As manifests spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+}
+
+/// The containers of a `PodSpec`: those that serve (sidecars included), in the order in which ports are looked up
+/// (Kubernetes, `pkg/api/v1/pod/util.go`, `FindPort`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "Spec")]
+pub struct Containers(Vec<Container>);
+
+impl Containers {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Container] {
+        &self.0
+    }
+
+    /// Those that are no sidecars.
+    pub fn main(&self) -> impl Iterator<Item = &Container> {
+        self.0.iter().filter(|container| !container.is_sidecar)
+    }
+
+    /// Whether one of them declares a port of this name and protocol.
+    #[must_use]
+    pub fn have_port(&self, name: &str, protocol: Protocol) -> bool {
+        let mut ports = self.0.iter().flat_map(|container| &container.ports);
+        ports.any(|port| port.name == name && port.protocol == protocol)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
+}
+
+impl From<Spec> for Containers {
+    fn from(spec: Spec) -> Self {
+        let main = spec.containers.into_iter().flatten().map(|container| Container { is_sidecar: false, ..container });
+        let sidecars = spec.init_containers.into_iter().flatten().filter(|container| container.is_sidecar);
+        Self(main.chain(sidecars).collect())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    name: Option<String>,
+    image: Option<String>,
+    ports: Option<Vec<Port>>,
+    readiness_probe: Option<serde::de::IgnoredAny>,
+    restart_policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Port {
+    name: Option<String>,
+    protocol: Option<Protocol>,
+}
+
+impl From<Manifest> for Container {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            name: manifest.name.unwrap_or_default(),
+            image: manifest.image.unwrap_or_default(),
+            ports: manifest
+                .ports
+                .into_iter()
+                .flatten()
+                .map(|port| ContainerPort {
+                    name: port.name.unwrap_or_default(),
+                    protocol: port.protocol.unwrap_or_default(),
+                })
+                .collect(),
+            has_readiness_probe: manifest.readiness_probe.is_some(),
+            is_sidecar: manifest.restart_policy.as_deref() == Some("Always"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_found_by_name_and_protocol_sidecars_included() {
+        let containers: Containers = serde_json::from_str(
+            r#"{"containers":[{"name":"web","ports":[{"name":"http","containerPort":80}]}],
+                "initContainers":[{"name":"once","ports":[{"name":"gone","containerPort":1}]},
+                    {"name":"proxy","restartPolicy":"Always","ports":[{"name":"dns","protocol":"UDP","containerPort":53}]}]}"#,
+        )
+        .unwrap();
+        assert!(containers.have_port("http", Protocol::Tcp));
+        assert!(!containers.have_port("http", Protocol::Udp));
+        assert!(containers.have_port("dns", Protocol::Udp));
+        assert!(!containers.have_port("gone", Protocol::Tcp));
+        assert_eq!(containers.main().count(), 1);
+    }
+}

@@ -1,0 +1,73 @@
+//! Named ports: do the Pods have what the Service's ports point at?
+
+use super::service::Update;
+use super::{Finding, Reason};
+use crate::model::{Pod, ServicePort};
+
+/// On a flip every named port must be found in every Pod of the target that would serve.
+pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
+    let serving = &update.target.serving;
+    unresolved(update, serving)
+        .map(|(port, name, pod)| finding(update, port, name, pod, is_new(update, port)))
+        .collect()
+}
+
+/// On any other change only what would be lost counts: a port that resolves today must go on to.
+pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
+    let serving = &update.target.serving;
+    unresolved(update, serving)
+        .filter_map(|(port, name, pod)| {
+            if is_new(update, port) {
+                return Some(finding(update, port, name, pod, true));
+            }
+            let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port))?;
+            let resolves_today = before.target_name.as_deref().is_none_or(|name| {
+                update.current.serving.iter().all(|pod| pod.containers.have_port(name, before.protocol))
+            });
+            resolves_today.then(|| finding(update, port, name, pod, false))
+        })
+        .collect()
+}
+
+/// The named ports that some Pod has not, each with the first such Pod.
+fn unresolved<'a>(
+    update: &'a Update<'_>,
+    serving: &'a [&'a Pod],
+) -> impl Iterator<Item = (&'a ServicePort, &'a str, &'a Pod)> {
+    update.new.ports.iter().filter_map(move |port| {
+        let name = port.target_name.as_deref()?;
+        let without = |pod: &&&Pod| !pod.containers.have_port(name, port.protocol);
+        let pod = serving.iter().filter(without).min_by(|a, b| a.meta.name.cmp(&b.meta.name))?;
+        Some((port, name, *pod))
+    })
+}
+
+fn is_new(update: &Update<'_>, port: &ServicePort) -> bool {
+    !update.old.ports.iter().any(|old| old.is_same_to_clients(port))
+}
+
+fn finding(update: &Update<'_>, port: &ServicePort, name: &str, pod: &Pod, only_new: bool) -> Finding {
+    let protocol = port.protocol.name();
+    let mut declared: Vec<&str> = pod
+        .containers
+        .all()
+        .iter()
+        .flat_map(|container| &container.ports)
+        .filter(|declared| declared.protocol == port.protocol && !declared.name.is_empty())
+        .map(|declared| declared.name.as_str())
+        .collect();
+    declared.sort_unstable();
+    let has = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
+    let finding = Finding::new(
+        Reason::PortUnresolved,
+        format!(
+            "port {} points at `{name}` ({protocol}), which Pod {} does not declare (it has {has})",
+            port.port, pod.meta.name
+        ),
+        format!(
+            "declare it, or correct targetPort: kubectl -n {} get pod {} -o jsonpath='{{.spec.containers[*].ports}}'",
+            update.new.meta.namespace, pod.meta.name
+        ),
+    );
+    if only_new { finding.only_a_warning() } else { finding }
+}

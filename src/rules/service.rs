@@ -1,0 +1,185 @@
+//! What may not be done to a traffic Service, whether it flips or not.
+
+use super::fleet::Fleet;
+use super::{Finding, Reason, Verdict, flip, parity, ports, version};
+use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Service, annotation};
+
+/// An update of a Service, with what its selectors match.
+pub(super) struct Update<'a> {
+    pub(super) old: &'a Service,
+    pub(super) new: &'a Service,
+    pub(super) view: &'a ClusterView,
+    pub(super) colours: &'a ColourScheme,
+    pub(super) current: Fleet<'a>,
+    pub(super) target: Fleet<'a>,
+}
+
+/// Judges an update of a Service that is, or was, a traffic Service.
+pub(super) fn judge(
+    old: &Service,
+    new: &Service,
+    view: &ClusterView,
+    change: &Change,
+    policy: &Policy,
+    verdict: &mut Verdict,
+) {
+    let colours = &policy.colours;
+    let (current, target) = (Fleet::of(old.routed(), view), Fleet::of(new.routed(), view));
+    let update = Update { old, new, view, colours, current, target };
+    let mut find = |finding: Option<Finding>| {
+        if let Some(finding) = finding {
+            verdict.find(finding, change, policy);
+        }
+    };
+    if opts_out(old, new, colours) {
+        find(opt_out(&update));
+        return;
+    }
+    if new.is_external_name {
+        find(external_name(&update));
+        return;
+    }
+    if new.selector.is_empty() {
+        find(emptied(&update));
+        return;
+    }
+    find(unpinned(&update));
+    find(publishes_not_ready(&update));
+    if flip::is_flip(&update) {
+        let way_out = flip::way_out(&update);
+        let mut findings = flip::target_findings(&update);
+        // A target that is not ready yet says nothing about its size.
+        let is_ready = findings.is_empty();
+        findings.extend(ports::on_a_flip(&update));
+        for mut finding in findings {
+            finding.way_out.clone_from(&way_out);
+            verdict.find(finding, change, policy);
+        }
+        let mut warnings: Vec<Finding> = parity::capacity(&update).filter(|_| is_ready).into_iter().collect();
+        warnings.extend(parity::templates(&update));
+        warnings.extend(version::findings(&update));
+        for finding in warnings {
+            verdict.find(finding, change, policy);
+        }
+        verdict.act = flip::describe(old, new);
+    } else {
+        for finding in ports::on_other_changes(&update) {
+            verdict.find(finding, change, policy);
+        }
+    }
+}
+
+/// Whether the change takes a traffic Service out of flipguard's care by an annotation.
+pub(super) fn opts_out(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
+    let says = |service: &Service| {
+        let meta = &service.meta;
+        meta.annotation(annotation::GUARD) == Some("false")
+            || meta.annotation(annotation::ROLE) == Some("preview")
+            || meta.annotation(annotation::ARGO_ROLLOUTS).is_some()
+    };
+    old.role(colours) == Role::Traffic && says(new)
+}
+
+fn opt_out(update: &Update<'_>) -> Option<Finding> {
+    let Update { new, view, current, .. } = update;
+    let accepted = match new.meta.annotation(annotation::ARGO_ROLLOUTS) {
+        Some(_) if view.rollout_exists == Some(true) => true,
+        _ => view.may_override == Some(true),
+    };
+    if current.ready == 0 || accepted {
+        return None;
+    }
+    let namespace = &new.meta.namespace;
+    let what = if new.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
+        format!("annotation {} names no Rollout that exists", annotation::ARGO_ROLLOUTS)
+    } else if new.meta.annotation(annotation::GUARD) == Some("false") {
+        format!("annotation {}=false takes it out of flipguard's care", annotation::GUARD)
+    } else {
+        format!("annotation {}=preview takes it out of flipguard's care", annotation::ROLE)
+    };
+    Some(Finding::new(
+        Reason::OptOutNotPermitted,
+        format!("{what} while {} pods serve", current.ready),
+        format!(
+            "leave it out, or ask somebody who may: kubectl auth can-i override \
+             bluegreenpolicies.flipguard.dev/{} -n {namespace}",
+            new.meta.name
+        ),
+    ))
+}
+
+fn external_name(update: &Update<'_>) -> Option<Finding> {
+    let Update { old, new, current, .. } = update;
+    (!old.is_external_name && current.ready > 0).then(|| {
+        Finding::new(
+            Reason::TypeExternalName,
+            format!(
+                "type becomes ExternalName while {} pods serve; clients would move as their DNS caches end",
+                current.ready
+            ),
+            format!(
+                "keep the type; see who serves: kubectl -n {} get endpointslices -l kubernetes.io/service-name={}",
+                new.meta.namespace, new.meta.name
+            ),
+        )
+    })
+}
+
+fn emptied(update: &Update<'_>) -> Option<Finding> {
+    let Update { old, new, current, .. } = update;
+    (!old.routed().is_empty()).then(|| {
+        Finding::new(
+            Reason::SelectorEmptied,
+            format!(
+                "the selector {} would be empty, and the endpoints of {} pods would stay as they are for ever",
+                old.routed(),
+                current.ready
+            ),
+            format!(
+                "keep it; to take the app down: kubectl -n {} delete service {}",
+                new.meta.namespace, new.meta.name
+            ),
+        )
+    })
+}
+
+fn unpinned(update: &Update<'_>) -> Option<Finding> {
+    let Update { old, new, colours, target, .. } = update;
+    let before = colours.pins(old.routed());
+    let pinned: Vec<String> = before.iter().map(|pin| format!("{}={}", pin.key, pin.value)).collect();
+    let next_step = format!(
+        "keep the colour in the selector: kubectl -n {} get service {} -o jsonpath='{{.spec.selector}}'",
+        new.meta.namespace, new.meta.name
+    );
+    if before.is_empty() {
+        return None;
+    }
+    if colours.pins(new.routed()).is_empty() {
+        let message = format!("selector {} pins no colour any more (it was {})", new.routed(), pinned.join(","));
+        return Some(Finding::new(Reason::SelectorUnpinned, message, next_step));
+    }
+    // Both colours behind one selector serve at once.
+    before.iter().find_map(|pin| {
+        let wanting = target.workloads.iter().filter(|workload| workload.wanted > 0);
+        let mut values: Vec<&str> =
+            wanting.filter_map(|workload| workload.template.labels.get(pin.key)).map(String::as_str).collect();
+        values.sort_unstable();
+        values.dedup();
+        (values.len() > 1).then(|| {
+            let message = format!("selector {} matches {} {} at once", new.routed(), pin.key, values.join(" and "));
+            Finding::new(Reason::SelectorUnpinned, message, next_step.clone())
+        })
+    })
+}
+
+fn publishes_not_ready(update: &Update<'_>) -> Option<Finding> {
+    let Update { old, new, .. } = update;
+    (new.publishes_not_ready && !old.publishes_not_ready).then(|| {
+        Finding::new(
+            Reason::PublishesNotReady,
+            "publishNotReadyAddresses would send traffic to pods that are not ready".to_owned(),
+            "leave it out; set it on a Service of its own if peers must find each other before they are ready"
+                .to_owned(),
+        )
+    })
+}
