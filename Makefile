@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test lint up
+.PHONY: help demo test lint docs deny up
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,12 @@ test: lint ## Run all tests: format, lints, unit, cases, end-to-end
 lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+docs: ## Write what is generated: docs/rules.md
+	cargo run --quiet --locked --bin flipguard -- rules --output markdown > docs/rules.md
+
+deny: ## Check dependencies: licences, sources, bans, advisories (needs cargo-deny)
+	cargo deny --locked check
 
 up: ## Start a bare control plane and stay (Ctrl-C ends it)
 	@cargo run --quiet --locked -p controlplane -- up

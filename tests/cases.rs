@@ -1,9 +1,12 @@
 //! Every file of `tests/cases/` is judged, and its verdict compared.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use flipguard::cli::case::Case;
+use flipguard::review::message;
 
 #[test]
 fn every_case_is_as_expected() -> Result<(), Box<dyn Error>> {
@@ -12,6 +15,42 @@ fn every_case_is_as_expected() -> Result<(), Box<dyn Error>> {
     assert!(wrong.is_empty(), "{} of {} cases:\n\n{}", wrong.len(), files.len(), wrong.join("\n\n"));
     println!("{} cases", files.len());
     assert!(files.len() >= 120, "only {} cases were found", files.len());
+    Ok(())
+}
+
+/// All that users read, in one file: what every case is told, word by word. `UPDATE=1` writes it anew.
+#[test]
+fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("tests/cases");
+    let mut said = String::new();
+    for file in files(&folder)? {
+        let verdict = Case::load(&file)?.verdict()?;
+        let lines = [vec![message::refusal(&verdict)], message::warnings(&verdict)].concat();
+        let lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        if !lines.is_empty() {
+            let name = file.strip_prefix(&folder)?.with_extension("");
+            writeln!(said, "## {}\n{}\n", name.display(), lines.join("\n"))?;
+        }
+    }
+    let golden = root.join("tests/golden/messages.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&golden, &said)?;
+    }
+    let agreed = std::fs::read_to_string(&golden)?;
+    for (agreed, said) in agreed.split("\n\n").zip(said.split("\n\n")) {
+        assert_eq!(agreed, said, "if this is meant: UPDATE=1 cargo test --test cases");
+    }
+    assert_eq!(agreed.len(), said.len(), "if this is meant: UPDATE=1 cargo test --test cases");
+    Ok(())
+}
+
+/// `docs/rules.md` is generated.
+#[test]
+fn the_documentation_of_the_rules_is_fresh() -> Result<(), Box<dyn Error>> {
+    let rules = Command::new(env!("CARGO_BIN_EXE_flipguard")).args(["rules", "--output", "markdown"]).output()?;
+    let stored = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md"))?;
+    assert!(stored == String::from_utf8(rules.stdout)?, "docs/rules.md is stale; run: make docs");
     Ok(())
 }
 

@@ -161,7 +161,7 @@ impl Case {
         view.unread = self
             .unreadable
             .iter()
-            .map(|what| Unread { what: format!("{what} in namespace {NAMESPACE}"), why: "timed out".to_owned() })
+            .map(|what| Unread::online(format!("{what} in namespace {NAMESPACE}"), "timed out".to_owned()))
             .collect();
         Ok(view)
     }

@@ -1,5 +1,6 @@
 //! `flipguard check`
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::case::Case;
-use super::{EnforcementFlag, Output};
+use super::{EnforcementFlag, Output, print_out};
 use crate::cluster::files::{Manifest, Manifests};
 use crate::model::{Change, Policy, User, Write};
 use crate::review::message;
@@ -47,6 +48,13 @@ impl Check {
         if !self.case.is_empty() {
             return self.run_cases();
         }
+        if self.cluster.is_empty() {
+            bail!("give the cluster as it is with --cluster; a change alone cannot be judged");
+        }
+        let inputs = self.change.iter().chain(&self.cluster).filter(|file| file.as_os_str() == "-");
+        if inputs.count() > 1 {
+            bail!("standard input (`-`) can be read only once; put one of the two into a file");
+        }
         let changes = Manifests::read(&self.change)?;
         let cluster = Manifests::read(&self.cluster)?;
         if changes.objects().is_empty() {
@@ -62,13 +70,13 @@ impl Check {
         let namespace = object.namespace().unwrap_or(&self.namespace);
         let subject = format!("{} {namespace}/{}", object.kind(), object.name());
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
-        let write = if object.kind() == "Service" {
+        let write = if object.is_a("Service", "v1") {
             let mut new = object.service()?;
             namespace.clone_into(&mut new.meta.namespace);
-            match cluster.service(namespace, object.name())? {
-                Some(old) => Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) },
-                None => Write::Other,
-            }
+            let Some(old) = cluster.service(namespace, object.name())? else {
+                bail!(no_such_service(object.name(), namespace, cluster));
+            };
+            Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) }
         } else {
             Write::Other
         };
@@ -145,26 +153,39 @@ impl Report {
 
 fn print(reports: &[Report], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(reports)?);
-        return Ok(());
+        return print_out(&format!("{}\n", serde_json::to_string_pretty(reports)?));
     }
+    let mut text = String::new();
     for report in reports {
         for warning in &report.warnings {
-            println!("Warning: {warning}");
+            let _ = writeln!(text, "Warning: {warning}");
         }
         let act = if report.act.is_empty() { String::new() } else { format!(", {}", report.act) };
-        match (report.judged, report.message.as_str()) {
-            (true, "") => println!("allowed: {}{act}", report.subject),
-            (false, _) => println!("allowed: {}: no rule speaks on this change", report.subject),
-            (true, message) => println!("{}: {message}", report.outcome),
-        }
+        let _ = match (report.judged, report.message.as_str()) {
+            (true, "") => writeln!(text, "allowed: {}{act}", report.subject),
+            (false, _) => writeln!(text, "allowed: {}: no rule speaks on this change", report.subject),
+            (true, message) => writeln!(text, "{}: {message}", report.outcome),
+        };
     }
-    Ok(())
+    print_out(&text)
 }
 
 fn exit_code(reports: &[Report]) -> ExitCode {
     let any = |outcome: Outcome| reports.iter().any(|report| report.outcome == outcome.name());
     ExitCode::from(if any(Outcome::CannotJudge) { 2 } else { u8::from(any(Outcome::Denied)) })
+}
+
+/// A Service that is not there yet cannot be flipped; most likely it was looked for in the wrong place.
+fn no_such_service(name: &str, namespace: &str, cluster: &Manifests) -> String {
+    match cluster.services_named(name).find_map(Manifest::namespace) {
+        Some(other) => format!(
+            "the cluster files hold Service {name} in namespace {other}, not in {namespace}; say --namespace {other}"
+        ),
+        None => format!(
+            "the cluster files hold no Service {name} in namespace {namespace} to compare with; \
+             export it too: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml"
+        ),
+    }
 }
 
 fn names(files: &[PathBuf]) -> String {

@@ -19,8 +19,11 @@ pub(super) struct ManifestsCommand {
 
 impl ManifestsCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        println!("# flipguard at {}; it fills in the registration by itself once it can answer.", self.external_url);
-        print!("{}", manifests::yaml(&manifests::objects(&self.namespace))?);
+        let yaml = manifests::yaml(&manifests::objects(&self.namespace))?;
+        super::print_out(&format!(
+            "# flipguard at {}; it fills in the registration by itself once it can answer.\n{yaml}",
+            self.external_url
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 }

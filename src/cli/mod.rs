@@ -3,18 +3,21 @@
 pub mod case;
 pub mod check;
 mod manifests;
+mod rules;
 mod serve;
 mod version;
 
+use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::Enforcement;
 
 /// Makes blue-green by hand safe: an admission webhook that refuses a flip to a colour that is not ready.
 #[derive(Debug, Parser)]
-#[command(name = "flipguard", disable_version_flag = true, max_term_width = 100)]
+#[command(name = "flipguard", version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +31,8 @@ enum Command {
     Manifests(manifests::ManifestsCommand),
     /// Judge a change offline, by files, as the webhook would
     Check(check::Check),
+    /// Print the table of rules
+    Rules(rules::Rules),
     /// Print the version
     Version(version::Version),
 }
@@ -59,6 +64,17 @@ impl From<EnforcementFlag> for Enforcement {
     }
 }
 
+/// Writes to standard output. A reader that has had enough, such as `head`, is no error.
+fn print_out(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Cli {
     /// Runs the command. What it gives back is the exit code where nothing went wrong; an error is one line.
     ///
@@ -69,7 +85,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Manifests(manifests) => manifests.run(),
             Command::Check(check) => check.run(),
-            Command::Version(version) => Ok(version.run()),
+            Command::Version(version) => version.run(),
+            Command::Rules(rules) => rules.run(),
         }
     }
 

@@ -145,14 +145,23 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Checks a URL that the API server will call: https, a host, and nothing after the port.
+/// Checks a URL that the API server will call: https, a host, a port at most, and nothing else.
 pub(super) fn external_url(text: &str) -> Result<String, String> {
-    let url: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if url.scheme_str() != Some("https") {
-        return Err("it must begin with https://, since the API server calls webhooks over TLS only".to_owned());
+    const EXAMPLE: &str = "such as https://127.0.0.1:10250";
+    let url: http::Uri = text.parse().map_err(|error| format!("{error}; give an address {EXAMPLE}"))?;
+    let authority = url.authority().map_or("", http::uri::Authority::as_str);
+    if url.scheme_str() != Some("https") || authority.is_empty() {
+        return Err(format!(
+            "it must begin with https://, since the API server calls webhooks over TLS only; {EXAMPLE}"
+        ));
     }
-    if !matches!(url.path(), "" | "/") || url.query().is_some() {
-        return Err("it must end after the host and port; flipguard adds the path".to_owned());
+    if !matches!(url.path(), "" | "/") || text.contains(['?', '#']) {
+        return Err(format!("it must end after the host and port, since flipguard adds the path; {EXAMPLE}"));
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    let port = authority.strip_prefix(url.host().unwrap_or_default()).unwrap_or(authority);
+    let number = port.strip_prefix(':').map(str::parse::<u16>);
+    if !port.is_empty() && !matches!(number, Some(Ok(1..))) {
+        return Err(format!("`{authority}` must be a host and a port from 1 to 65535; {EXAMPLE}"));
+    }
+    Ok(format!("https://{}", authority.to_ascii_lowercase()))
 }

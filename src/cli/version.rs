@@ -15,12 +15,12 @@ pub(super) struct Version {
 }
 
 impl Version {
-    pub(super) fn run(self) -> ExitCode {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let version = env!("CARGO_PKG_VERSION");
-        match self.output {
-            Output::Text => println!("flipguard {version}"),
-            Output::Json => println!("{}", serde_json::json!({ "version": version })),
-        }
-        ExitCode::SUCCESS
+        super::print_out(&match self.output {
+            Output::Text => format!("flipguard {version}\n"),
+            Output::Json => format!("{}\n", serde_json::json!({ "version": version })),
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -25,6 +25,14 @@ pub enum ConnectError {
     /// Neither a file nor a Pod's own credentials.
     #[error("no cluster to talk to: {0}; give a kubeconfig with --kubeconfig")]
     NoCluster(String),
+    /// The API server does not take the credentials.
+    #[error("the API server at {url} does not accept the credentials: {why}; renew the token or certificate")]
+    Refused {
+        /// Where it is.
+        url: String,
+        /// What it said.
+        why: String,
+    },
     /// Nobody answers, or not as an API server would.
     #[error("cannot reach the API server at {url}: {why}; check the address and that it is up")]
     Unreachable {
@@ -44,12 +52,13 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
         Some(path) => {
             let broken = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
                 path: path.display().to_string(),
-                why: one_line(&error),
+                // The parser's second line shows the file itself, and with it tokens and keys.
+                why: error.to_string().lines().next().unwrap_or_default().to_owned(),
             };
             let file = Kubeconfig::read_from(path).map_err(broken)?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(broken)?
         }
-        None => Config::infer().await.map_err(|error| ConnectError::NoCluster(one_line(&error)))?,
+        None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
@@ -59,13 +68,29 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     let url = config.cluster_url.to_string();
     let unreachable = |why: String| ConnectError::Unreachable { url: url.clone(), why };
     let client = Client::try_from(config).map_err(|error| unreachable(one_line(&error)))?;
-    client.apiserver_version().await.map_err(|error| unreachable(one_line(&error)))?;
-    Ok(client)
+    match client.apiserver_version().await {
+        Ok(_) => Ok(client),
+        Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+            Err(ConnectError::Refused { url, why: status.message.clone() })
+        }
+        Err(error) => Err(unreachable(one_line(&error))),
+    }
 }
 
 /// An error with its causes, in one line.
 #[must_use]
-pub fn one_line(error: &dyn std::error::Error) -> String {
+pub fn one_line(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        // What is no Status, such as a page of a proxy, is not worth its length.
+        let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
+        return if message.is_empty() { format!("HTTP status {}", status.code) } else { message };
+    }
+    causes(error)
+}
+
+/// An error of any kind with its causes, in one line.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

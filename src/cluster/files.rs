@@ -97,11 +97,13 @@ impl Manifests {
     /// # Errors
     /// When a field that rules read has another type.
     pub fn service(&self, namespace: &str, name: &str) -> Result<Option<Service>, FileError> {
-        let found = self
-            .objects
-            .iter()
-            .find(|object| object.kind() == "Service" && object.name() == name && object.is_in(namespace));
+        let found = self.services_named(name).find(|object| object.is_in(namespace));
         found.map(Manifest::service).transpose()
+    }
+
+    /// All Services of this name, in whatever namespace.
+    pub fn services_named(&self, name: &str) -> impl Iterator<Item = &Manifest> {
+        self.objects.iter().filter(move |object| object.is_a("Service", "v1") && object.name() == name)
     }
 
     /// All that rules read of a namespace. An object without a namespace is in every one.
@@ -111,11 +113,11 @@ impl Manifests {
     pub fn view(&self, namespace: &str) -> Result<ClusterView, FileError> {
         let mut view = ClusterView::default();
         for object in self.objects.iter().filter(|object| object.is_in(namespace)) {
-            if object.kind() == "Pod" {
+            if object.is_a("Pod", "v1") {
                 let mut pod: Pod = object.decode()?;
                 namespace.clone_into(&mut pod.meta.namespace);
                 view.pods.push(pod);
-            } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == object.kind()) {
+            } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
                 let mut workload = object.decode::<WorkloadManifest>()?.into_workload(kind);
                 namespace.clone_into(&mut workload.meta.namespace);
                 view.workloads.push(workload);
@@ -134,6 +136,10 @@ impl Manifests {
                 _ if object.get("kind").is_none_or(|kind| !kind.is_string()) => {
                     return Err(FileError::Object { place, why: "`kind` is missing; give whole manifests".to_owned() });
                 }
+                _ if object.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) => {
+                    let why = "`metadata.name` is missing; give whole manifests".to_owned();
+                    return Err(FileError::Object { place, why });
+                }
                 _ => self.objects.push(Manifest { place, object }),
             }
         }
@@ -146,6 +152,13 @@ impl Manifest {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.object.get("kind").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// Whether it is of this kind. Where it does not say an `apiVersion`, the kind decides.
+    #[must_use]
+    pub fn is_a(&self, kind: &str, api_version: &str) -> bool {
+        let own = self.object.get("apiVersion").and_then(Value::as_str);
+        self.kind() == kind && own.is_none_or(|own| own == api_version)
     }
 
     /// The name.
@@ -173,9 +186,13 @@ impl Manifest {
     }
 
     fn decode<T: DeserializeOwned>(&self) -> Result<T, FileError> {
-        serde_path_to_error::deserialize(&self.object).map_err(|error| FileError::Object {
-            place: self.place.clone(),
-            why: format!("{} {}: `{}`: {}", self.kind(), self.name(), error.path(), error.inner()),
+        serde_path_to_error::deserialize(&self.object).map_err(|error| {
+            let inner = error.inner().to_string();
+            let is_number = inner.contains("expected a string")
+                && ["floating point", "integer", "boolean"].iter().any(|kind| inner.contains(kind));
+            let fix = if is_number { "; put it in quotes" } else { "" };
+            let why = format!("{} {}: `{}`: {inner}{fix}", self.kind(), self.name(), error.path());
+            FileError::Object { place: self.place.clone(), why }
         })
     }
 }
@@ -203,22 +220,25 @@ pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError>
         .map_err(|error| syntax(error.to_string().replace('\n', " ")))
 }
 
-/// Files that hold workloads without their parts cannot tell whether the workloads are ready: that is no verdict
-/// about them.
+/// Files that hold workloads without their parts, or no workload at all, cannot tell whether anything is ready: that is
+/// no verdict about the cluster.
 fn left_out(view: &ClusterView, namespace: &str) -> Vec<Unread> {
     let unread = |what: &str| Unread {
         what: format!("{what} in namespace {namespace}"),
-        why: format!("the files hold none; export all: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml"),
+        why: "the files hold none".to_owned(),
+        next_step: format!("export all: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml"),
     };
-    let mut unreads = Vec::new();
+    if view.workloads.is_empty() && view.pods.is_empty() {
+        return vec![unread("workloads and pods")];
+    }
     let running = |kind: Option<WorkloadKind>| {
         view.workloads
             .iter()
             .any(|workload| kind.is_none_or(|kind| workload.kind == kind) && workload.counts.replicas > 0)
     };
-    if running(Some(WorkloadKind::Deployment))
-        && !view.workloads.iter().any(|workload| workload.kind == WorkloadKind::ReplicaSet)
-    {
+    let mut unreads = Vec::new();
+    let has_replica_sets = view.workloads.iter().any(|workload| workload.kind == WorkloadKind::ReplicaSet);
+    if running(Some(WorkloadKind::Deployment)) && !has_replica_sets {
         unreads.push(unread("replicasets"));
     }
     if running(None) && view.pods.is_empty() {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::one_line;
+use super::connect::{causes, one_line};
 use crate::model::{ClusterView, Pod, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest};
 use crate::rules::Reads;
 
@@ -97,7 +97,7 @@ async fn services(client: &Client, namespace: &str, deadline: Instant) -> Read<V
 
 /// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.
 async fn may_override(client: &Client, namespace: &str, user: &User, service: &str, deadline: Instant) -> Read<bool> {
-    let unread = |why: String| Unread { what: format!("whether user `{}` may override", user.name), why };
+    let unread = |why: String| Unread::online(format!("whether user `{}` may override", user.name), why);
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.name.clone()),
@@ -128,9 +128,9 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
 async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
     #[derive(Deserialize)]
     struct Exists {}
-    let unread = |why: String| Unread { what: format!("Rollout {name} in namespace {namespace}"), why };
+    let unread = |why: String| Unread::online(format!("Rollout {name} in namespace {namespace}"), why);
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
-    let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(one_line(&error)))?;
+    let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
     match timeout_at(deadline, client.request::<Exists>(request)).await {
         Ok(Ok(Exists {})) => Ok(true),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(false),
@@ -164,14 +164,14 @@ async fn list<T: DeserializeOwned>(
     deadline: Instant,
 ) -> Result<Vec<T>, Unread> {
     let started = Instant::now();
-    let unread = |why: String| Unread { what: format!("{resource} in namespace {namespace}"), why };
+    let unread = |why: String| Unread::online(format!("{resource} in namespace {namespace}"), why);
     let mut params = ListParams::default().limit(PAGE);
     if !labels.is_empty() {
         params = params.labels(&labels.to_string());
     }
     let mut items: Vec<T> = Vec::new();
     loop {
-        let request = Request::new(path.clone()).list(&params).map_err(|error| unread(one_line(&error)))?;
+        let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
         let page: Page<T> = timeout_at(deadline, client.request(request))
             .await
             .map_err(|_| unread(format!("no answer within {}", in_seconds(started.elapsed()))))?

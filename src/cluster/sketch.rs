@@ -10,22 +10,28 @@ use crate::model::{Labels, WorkloadKind};
 
 /// A workload, a Pod, or a manifest as it is.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "Value")]
 pub enum Sketch {
-    /// A whole manifest.
-    Manifest(ManifestSketch),
+    /// A whole manifest: anything with a `kind`.
+    Manifest(Value),
     /// A workload with its Pods.
-    Workload(WorkloadSketch),
+    Workload(Box<WorkloadSketch>),
     /// A Pod that no workload owns.
     Pod(PodSketch),
 }
 
-/// A manifest as it is: anything with a `kind`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ManifestSketch {
-    kind: String,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, Value>,
+impl TryFrom<Value> for Sketch {
+    type Error = serde_json::Error;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        if value.get("kind").is_some() {
+            Ok(Self::Manifest(value))
+        } else if value.get("pod").is_some() {
+            serde_json::from_value(value).map(Self::Pod)
+        } else {
+            serde_json::from_value(value).map(Self::Workload)
+        }
+    }
 }
 
 /// A workload with its Pods. All that is not said is as in a workload that is fully ready.
@@ -125,11 +131,7 @@ impl Sketch {
     /// When a workload has no kind or several.
     pub fn expand(&self) -> Result<Vec<Value>, String> {
         match self {
-            Self::Manifest(ManifestSketch { kind, rest }) => {
-                let mut object = rest.clone();
-                object.insert("kind".to_owned(), json!(kind));
-                Ok(vec![Value::Object(object)])
-            }
+            Self::Manifest(manifest) => Ok(vec![manifest.clone()]),
             Self::Workload(workload) => workload.expand(),
             Self::Pod(pod) => Ok(vec![pod.expand()]),
         }

@@ -26,6 +26,17 @@ pub struct Unread {
     pub what: String,
     /// Why, in one line.
     pub why: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+impl Unread {
+    /// Something that the API server did not give in time.
+    #[must_use]
+    pub fn online(what: String, why: String) -> Self {
+        let next_step = "try again; if it stays, the cluster admin finds more in flipguard's log".to_owned();
+        Self { what, why, next_step }
+    }
 }
 
 impl ClusterView {

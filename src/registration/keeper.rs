@@ -49,6 +49,8 @@ enum State {
     InPlace,
     /// It is not, for this reason.
     Waiting(String),
+    /// Nobody knows, for this reason: what was registered still is.
+    Unknown(String),
 }
 
 impl Keeper {
@@ -70,16 +72,16 @@ impl Keeper {
     pub async fn keep(self) {
         let mut known: Option<State> = None;
         loop {
-            let state = match self.fill_in().await {
-                Ok(()) => State::InPlace,
-                Err(why) => State::Waiting(why),
-            };
+            let state = self.fill_in().await.map_or_else(|state| state, |()| State::InPlace);
             let in_place = state == State::InPlace;
-            self.metrics.registered(in_place);
+            if !matches!(state, State::Unknown(_)) {
+                self.metrics.registered(in_place);
+            }
             if known.as_ref() != Some(&state) {
                 match &state {
                     State::InPlace => tracing::info!(url = self.endpoint.url, "registered: flipguard guards"),
                     State::Waiting(why) => tracing::warn!(why, "not registered: flipguard does not guard yet"),
+                    State::Unknown(why) => tracing::warn!(why, "cannot see the registration"),
                 }
             }
             known = Some(state);
@@ -87,12 +89,12 @@ impl Keeper {
         }
     }
 
-    async fn fill_in(&self) -> Result<(), String> {
+    async fn fill_in(&self) -> Result<(), State> {
         self.fill_in_one::<MutatingWebhookConfiguration, _>(&self.mutating, |stored| stored.webhooks.as_ref()).await?;
         self.fill_in_one::<ValidatingWebhookConfiguration, _>(&self.validating, |stored| stored.webhooks.as_ref()).await
     }
 
-    async fn fill_in_one<C, W>(&self, wanted: &Vec<W>, webhooks: fn(&C) -> Option<&Vec<W>>) -> Result<(), String>
+    async fn fill_in_one<C, W>(&self, wanted: &Vec<W>, webhooks: fn(&C) -> Option<&Vec<W>>) -> Result<(), State>
     where
         C: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
         W: PartialEq + Serialize,
@@ -102,12 +104,15 @@ impl Keeper {
         let stored = configurations
             .get_opt(NAME)
             .await
-            .map_err(|error| format!("cannot get {kind} {NAME}: {}", one_line(&error)))?
-            .ok_or_else(|| format!("there is no {kind} {NAME}; apply the output of `flipguard manifests`"))?;
+            .map_err(|error| State::Unknown(format!("cannot get {kind} {NAME}: {}", one_line(&error))))?
+            .ok_or_else(|| {
+                State::Waiting(format!("there is no {kind} {NAME}; apply the output of `flipguard manifests`"))
+            })?;
         if webhooks(&stored) == Some(wanted) {
             return Ok(());
         }
-        self.call_itself().await.map_err(|why| format!("a call to {} does not pass: {why}", self.endpoint.url))?;
+        let fails = |why: String| State::Waiting(format!("a call to {} does not pass: {why}", self.endpoint.url));
+        self.call_itself().await.map_err(fails)?;
         // The resourceVersion keeps two writers from undoing each other unseen.
         let patch = json!({
             "metadata": { "resourceVersion": stored.meta().resource_version },
@@ -116,7 +121,7 @@ impl Keeper {
         configurations
             .patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
             .await
-            .map_err(|error| format!("cannot patch {kind} {NAME}: {}", one_line(&error)))?;
+            .map_err(|error| State::Waiting(format!("cannot patch {kind} {NAME}: {}", one_line(&error))))?;
         Ok(())
     }
 

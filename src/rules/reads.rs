@@ -57,6 +57,5 @@ pub(super) fn unreadable(view: &ClusterView) -> Option<Finding> {
     let first = view.unread.first()?;
     let details = view.unread.iter().skip(1).map(|unread| format!("{}: {}", unread.what, unread.why)).collect();
     let message = format!("could not read {}: {}", first.what, first.why);
-    let next_step = "try again; if it stays, ask the cluster admin to look at flipguard's log".to_owned();
-    Some(Finding::new(Reason::ClusterUnreadable, message, next_step).with_details(details))
+    Some(Finding::new(Reason::ClusterUnreadable, message, first.next_step.clone()).with_details(details))
 }

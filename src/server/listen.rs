@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::review::{self, Shared};
 use super::{Judge, Metrics, Readiness, status};
 
+/// A handshake takes a few milliseconds.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection must bring its first request within this time.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// Longer than the API server keeps an idle connection (90 s), so that it is always the one to hang up: a review sent
@@ -73,6 +75,14 @@ impl Listeners {
         Ok(Self { reviews: bind(listen, "--listen")?, status: bind(status_listen, "--status-listen")? })
     }
 
+    /// Where reviews arrive; of use where the port was left to the operating system.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn review_address(&self) -> io::Result<SocketAddr> {
+        self.reviews.local_addr()
+    }
+
     /// Serves until `stop` ends, then drains: not ready at first, while endpoints are still being removed, and every
     /// answer closes its connection; then no new connections; then the end of the last review.
     ///
@@ -84,7 +94,9 @@ impl Listeners {
         let handle = Handle::new();
         let shared = Arc::new(Shared { judge, token, metrics: metrics.clone(), readiness: readiness.clone() });
 
-        let mut reviews = axum_server::from_tcp_rustls(self.reviews, tls)?
+        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE);
+        let mut reviews = axum_server::from_tcp(self.reviews)?
+            .acceptor(acceptor)
             .handle(handle.clone())
             .first_request_timeout(FIRST_REQUEST);
         reviews.http_builder().http1().header_read_timeout(KEEP_ALIVE);

@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::deadline::time_for_reads;
 use super::{Judge, Metrics, Readiness};
@@ -53,12 +53,17 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
         return StatusCode::NOT_FOUND.into_response();
     }
     let deadline = arrived + time_for_reads(request.uri().query());
-    let mut response = match to_bytes(request.into_body(), BODY_LIMIT).await {
-        Ok(body) => answer_to(shared, endpoint, &body, arrived, deadline).await,
-        Err(error) if is_too_large(&error) => {
-            plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
+    let mut response = if is_json(&request) {
+        match timeout_at(deadline, to_bytes(request.into_body(), BODY_LIMIT)).await {
+            Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
+            Ok(Err(error)) if is_too_large(&error) => {
+                plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
+            }
+            Ok(Err(error)) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
+            Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
         }
-        Err(error) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
+    } else {
+        plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type must be application/json".to_owned())
     };
     if shared.readiness.is_draining() {
         // The API server's pool must not write on a connection that is about to go: a POST is not replayed.
@@ -86,8 +91,11 @@ async fn answer_to<J: Judge>(
         Endpoint::Validate => (shared.judge.judge(&change, deadline).await, Vec::new()),
         Endpoint::Mutate => shared.judge.label(&change, deadline).await,
     };
-    shared.metrics.decided(&request.kind.kind, &verdict, arrived.elapsed());
-    log(&request, endpoint, &verdict, puts.len(), arrived);
+    // flipguard's own call to itself is no decision.
+    if request.kind.group != "flipguard.dev" {
+        shared.metrics.decided(&request.kind.kind, &verdict, arrived.elapsed());
+        log(&request, endpoint, &verdict, puts.len(), arrived);
+    }
     json(match endpoint {
         Endpoint::Validate => answer::judged(&request.uid, &verdict),
         Endpoint::Mutate => answer::labelled(&request.uid, &verdict, &puts),
@@ -136,6 +144,11 @@ fn json(body: Vec<u8>) -> Response {
 
 fn plain(status: StatusCode, text: String) -> Response {
     (status, text + "\n").into_response()
+}
+
+fn is_json(request: &Request) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.and_then(|value| value.split(';').next()).is_some_and(|value| value.trim() == "application/json")
 }
 
 fn is_too_large(error: &axum::Error) -> bool {

@@ -7,7 +7,9 @@ mod admission;
 mod alone;
 mod commands;
 mod flips;
+mod labels;
 mod readiness;
+mod services;
 mod shop;
 
 use std::path::Path;
@@ -48,7 +50,7 @@ fn parallel() -> impl Iterator<Item = &'static str> {
 type Test = (&'static str, fn(&Shop) -> Result<()>);
 
 fn tests() -> Vec<Test> {
-    [flips::TESTS, readiness::TESTS, admission::TESTS, commands::TESTS].concat()
+    [flips::TESTS, readiness::TESTS, services::TESTS, labels::TESTS, admission::TESTS, commands::TESTS].concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

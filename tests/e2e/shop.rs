@@ -84,7 +84,9 @@ impl Shop {
 
     /// Applies a Deployment whose pods carry these labels.
     pub(crate) fn deploy(&self, name: &str, labels: &[(&str, &str)], replicas: u32, pods: Pods) -> Result<()> {
-        self.apply(&workload("Deployment", name, labels, replicas, pods, "web:1"))?.succeeds()
+        // The image says what a version label says, or flips would warn.
+        let version = labels.iter().find(|(key, _)| *key == "version").map_or("1", |(_, version)| version);
+        self.apply(&workload("Deployment", name, labels, replicas, pods, &format!("web:{version}")))?.succeeds()
     }
 
     /// Deploys and waits until all is ready.

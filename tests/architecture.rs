@@ -1,0 +1,246 @@
+//! The walls of the house: what may stand where, and what the tree of dependencies may hold.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The pure rooms, and which rooms of this crate each may name.
+const PURE: [(&str, &[&str]); 3] =
+    [("model", &["model"]), ("rules", &["model", "rules"]), ("ledger", &["model", "rules", "ledger"])];
+
+/// What does I/O, waits, logs or reads a clock. Time comes in as data.
+const FORBIDDEN: [&str; 8] = ["kube", "k8s_openapi", "tokio", "axum", "tracing", "SystemTime", "Instant", "now_utc"];
+
+#[test]
+fn the_pure_rooms_name_nothing_impure() {
+    for (room, may_use) in PURE {
+        let files = rust_files(&root().join("src").join(room));
+        // The ledger is not built yet.
+        assert!(room == "ledger" || files.len() > 3, "src/{room} has {} files; did it move?", files.len());
+        for file in files {
+            let found = trespasses(&read(&file), may_use);
+            assert!(
+                found.is_empty(),
+                "{} names {}: src/{room} is pure; bring what it needs in as data (CONTRIBUTING.md)",
+                file.display(),
+                found.join(", ")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_trespass_is_seen_and_prose_is_none() {
+    let found = |code: &str| trespasses(code, &["model", "rules"]);
+    assert_eq!(found("use kube::Client;"), ["kube"]);
+    assert_eq!(found("fn f(at: std::time::Instant) {}"), ["Instant"]);
+    assert_eq!(found("let x = 'a'; tracing::info!(\"x\");"), ["tracing"]);
+    assert_eq!(found("use ::tokio as t;"), ["tokio"]);
+    assert_eq!(found("use crate::cluster::live;"), ["crate::cluster"]);
+    assert_eq!(found("use crate::{model::Pod, judge};"), ["crate::{"]);
+    assert_eq!(found("let s = \"\\\"\"; use axum::Router;"), ["axum"]);
+    assert_eq!(found("let s = r#\"\"\"#; use axum::Router;"), ["axum"]);
+    for harmless in [
+        "// tokio, and what kube says\nuse crate::model::Pod;",
+        "/* kube /* nested */ tokio */ fn f() {}",
+        "/// An Instant is no time of day.\nstruct X;",
+        "let message = \"an Instant of kube\\\" tokio\";",
+        "let bytes = br\"\\\"; // kube\nuse crate::rules::flip;",
+        "let message = r#\"say \"kube\" twice\"#;",
+        "fn f<'kubectl>(x: &'kubectl str) -> char { '\"' } // kube",
+        "let kubernetes = instant_noodles();",
+    ] {
+        assert_eq!(found(harmless), [""; 0], "{harmless}");
+    }
+}
+
+#[test]
+fn main_is_small() {
+    let lines = read(&root().join("src/main.rs")).lines().count();
+    assert!(lines < 40, "src/main.rs has {lines} lines; it only starts src/cli");
+}
+
+/// Two providers in one process make rustls panic at its first connection. The lock file has what any platform needs;
+/// cargo says who brought it here.
+#[test]
+fn ring_is_the_one_crypto_provider() {
+    let users_of = |krate: &str| cargo(&["tree", "--locked", "--workspace", "--edges=all", "-i", krate]);
+    let ring = users_of("ring");
+    assert!(ring.status.success(), "ring is gone: {}", text(&ring.stderr));
+    let lock = read(&root().join("Cargo.lock"));
+    for other in ["aws-lc-rs", "aws-lc-sys", "openssl-sys"] {
+        let tree = users_of(other);
+        let users = format!("{}{}", text(&tree.stdout), text(&tree.stderr));
+        assert!(!tree.status.success() && users.contains("did not match any packages"), "{other} is back:\n{users}");
+        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is back in Cargo.lock");
+    }
+}
+
+/// The oldest Rust that builds it is said once for all crates, is old enough for no dependency to need a newer one,
+/// and is what the documentation names; or that is the toolchain which this clone uses.
+#[test]
+fn the_rust_versions_agree() {
+    let oldest = quoted_after(&read(&root().join("Cargo.toml")), "rust-version = ");
+    let toolchain = quoted_after(&read(&root().join("rust-toolchain.toml")), "channel = ");
+    assert!(version(&toolchain) >= version(&oldest), "rust-toolchain.toml has {toolchain}, Cargo.toml wants {oldest}");
+
+    // Of one platform, so that no crates of others have to be fetched.
+    let linux = "--filter-platform=x86_64-unknown-linux-gnu";
+    let metadata = cargo(&["metadata", "--locked", "--format-version=1", linux]);
+    assert!(metadata.status.success(), "{}", text(&metadata.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    for package in metadata["packages"].as_array().unwrap() {
+        let (name, needs) = (&package["name"], package["rust_version"].as_str().unwrap_or("1.0"));
+        assert!(version(needs) <= version(&oldest), "{name} needs Rust {needs}, but Cargo.toml says {oldest}");
+        let ours = package["source"].is_null();
+        assert!(!ours || version(needs) == version(&oldest), "{name} says {needs}, not rust-version.workspace");
+    }
+
+    for document in ["README.md", "CONTRIBUTING.md"] {
+        let words = read(&root().join(document)).split_whitespace().collect::<Vec<_>>().join(" ");
+        for named in words.split("Rust ").skip(1).filter(|rest| rest.starts_with("1.")) {
+            let named: String = named.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+            let named = named.trim_end_matches('.');
+            assert!(
+                [&oldest, &toolchain].contains(&&named.to_owned()),
+                "{document} names Rust {named}; it is {oldest} (Cargo.toml) or {toolchain} (rust-toolchain.toml)"
+            );
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// All Rust files below a folder; none where there is no such folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The forbidden words of some code, and the rooms that it names but may not use.
+fn trespasses(code: &str, may_use: &[&str]) -> Vec<String> {
+    let code = without_prose(code);
+    let word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut found: Vec<String> =
+        code.split(|letter| !word(letter)).filter(|name| FORBIDDEN.contains(name)).map(str::to_owned).collect();
+    for path in code.split("crate::").skip(1) {
+        let room: String = path.chars().take_while(|letter| word(*letter)).collect();
+        if room.is_empty() {
+            // Rooms are named one by one, so that this test can read them.
+            found.push(format!("crate::{}", path.chars().take(1).collect::<String>()));
+        } else if !may_use.contains(&room.as_str()) {
+            found.push(format!("crate::{room}"));
+        }
+    }
+    found
+}
+
+/// Rust code without its comments and without what stands in its strings.
+fn without_prose(code: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = code;
+    while let Some(letter) = rest.chars().next() {
+        let skip = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if letter == '"' {
+            string(rest)
+        } else if let Some(length) = raw_string(rest) {
+            length
+        } else if rest.starts_with("'\"'") {
+            3
+        } else if rest.starts_with("'\\\"'") {
+            4
+        } else {
+            kept.push(letter);
+            rest = &rest[letter.len_utf8()..];
+            continue;
+        };
+        kept.push(' ');
+        rest = &rest[skip..];
+    }
+    kept
+}
+
+/// The length of the block comment at the beginning.
+fn block_comment(code: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < code.len() {
+        let (deeper, step) = match &code.as_bytes()[at..] {
+            [b'/', b'*', ..] => (1, 2),
+            [b'*', b'/', ..] => (-1, 2),
+            _ => (0, 1),
+        };
+        depth += deeper;
+        at += step;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// The length of the string at the beginning.
+fn string(code: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in code.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// The length of the raw string at the beginning, if there is one.
+fn raw_string(code: &str) -> Option<usize> {
+    let marks = code.strip_prefix('r')?;
+    let hashes = marks.len() - marks.trim_start_matches('#').len();
+    let body = marks[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let length = body.find(&end).map_or(body.len(), |at| at + end.len());
+    Some(1 + hashes + 1 + length)
+}
+
+/// What stands in quotes after some words, such as `channel = `.
+fn quoted_after(text: &str, words: &str) -> String {
+    let rest = text.split_once(words).unwrap_or_else(|| panic!("there is no `{words}`")).1;
+    rest.split('"').nth(1).unwrap().to_owned()
+}
+
+fn version(text: &str) -> (u32, u32) {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap_or(0))
+}
+
+fn cargo(args: &[&str]) -> Output {
+    Command::new(env!("CARGO")).args(args).current_dir(root()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

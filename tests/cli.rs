@@ -1,0 +1,407 @@
+//! The command line without a cluster: what it prints and how it exits.
+//!
+//! Whatever goes wrong is said in one line that names the culprit, and never with a backtrace.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// No command here has to wait for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a webhook may be.
+const URL: &str = "https://127.0.0.1:10250";
+
+#[test]
+fn unknown_words() {
+    let scene = Scene::new("unknown_words");
+    scene.run(&["serve", "--nope"]).is_refused("'--nope'");
+    scene.run(&["flip"]).is_refused("'flip'");
+    scene.run(&["check", "-f", "x", "--output", "yaml"]).is_refused("'yaml' for '--output");
+    scene.run(&["serve", "--external-url", URL, "--listen", "here"]).is_refused("'here' for '--listen");
+    scene.run(&["serve", "--external-url", URL, "--enforcement", "maybe"]).is_refused("'maybe' for '--enforcement");
+    let nothing = scene.run(&[]);
+    assert_eq!(nothing.code, Some(2));
+    assert!(nothing.err.contains("Usage: flipguard <COMMAND>"), "{}", nothing.err);
+}
+
+#[test]
+fn the_external_url() {
+    let scene = Scene::new("the_external_url");
+    for command in ["serve", "manifests"] {
+        scene.run(&[command]).is_refused_further_down("--external-url <URL>");
+        let url = |url: &str| scene.run(&[command, "--external-url", url]);
+        url("http://127.0.0.1:10250").is_refused("it must begin with https://");
+        url("127.0.0.1:10250").is_refused("it must begin with https://");
+        url("https://guard.example:10250/validate").is_refused("it must end after the host and port");
+        url("https://guard.example:10250/?a=b").is_refused("it must end after the host and port");
+        url("https://").is_refused("--external-url");
+        url("https://two words").is_refused("--external-url");
+    }
+}
+
+#[test]
+fn kubeconfigs_that_cannot_be_used() {
+    let scene = Scene::new("kubeconfigs_that_cannot_be_used");
+    let serve = |kubeconfig: &str| scene.run(&["serve", "--external-url", URL, "--kubeconfig", kubeconfig]);
+    serve("missing").fails(1, &["cannot use kubeconfig `missing`", "No such file", "give another with --kubeconfig"]);
+    scene.file("broken", "clusters: [unclosed\n");
+    serve("broken").fails(1, &["cannot use kubeconfig `broken`", "YAML", "line 1", "give another with --kubeconfig"]);
+    scene.file("words", "these are just words\n");
+    serve("words").fails(1, &["cannot use kubeconfig `words`", "give another with --kubeconfig"]);
+    scene.file("empty", "");
+    serve("empty").fails(1, &["cannot use kubeconfig `empty`", "context", "give another with --kubeconfig"]);
+    // Without the flag and outside a cluster, there is nothing to talk to.
+    scene.run(&["serve", "--external-url", URL]).fails(1, &["no cluster to talk to", "--kubeconfig"]);
+}
+
+#[test]
+fn an_api_server_that_refuses_the_connection() {
+    let scene = Scene::new("an_api_server_that_refuses_the_connection");
+    // A port that was free a moment ago is closed.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    scene.file(
+        "kubeconfig",
+        &format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{name: c, cluster: {{server: 'https://{closed}'}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\n\
+             users: [{{name: c, user: {{token: secret-word}}}}]\n"
+        ),
+    );
+    let serve = scene.run(&["serve", "--external-url", URL, "--kubeconfig", "kubeconfig"]);
+    serve.fails(1, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
+    assert!(!serve.err.contains("secret-word"), "{}", serve.err);
+}
+
+#[test]
+fn version() {
+    let scene = Scene::new("version");
+    let text = scene.run(&["version"]);
+    assert_eq!((text.code, text.out.as_str()), (Some(0), concat!("flipguard ", env!("CARGO_PKG_VERSION"), "\n")));
+    let json = scene.run(&["version", "-o", "json"]);
+    assert_eq!(json.code, Some(0));
+    assert_eq!(json.json()["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn files_that_check_cannot_use() {
+    let scene = Scene::new("files_that_check_cannot_use");
+    let check = |file: &str, text: &str| {
+        scene.file(file, text);
+        scene.run(&["check", "-f", file])
+    };
+    scene.run(&["check"]).is_refused_further_down("--change <FILE>");
+    scene.run(&["check", "-f", "missing"]).fails(2, &["cannot read `missing`", "No such file"]);
+    scene.run(&["check", "-f", "."]).fails(2, &["cannot read `.`"]);
+    check("broken", "spec: [unclosed\n").fails(2, &["`broken` is neither YAML nor JSON", "line 1"]);
+    check("broken.json", "{\"kind\": \"Service\",").fails(2, &["`broken.json` is neither YAML nor JSON"]);
+    check("empty", "").fails(2, &["there is no object in empty"]);
+    check("dashes", "---\n---\n").fails(2, &["there is no object in dashes"]);
+    check("no-items", "{kind: List, items: []}").fails(2, &["there is no object in no-items"]);
+    check("words", "these are just words\n").fails(2, &["words, object 1", "`kind` is missing"]);
+    check("kindless", "metadata: {name: app}\n").fails(2, &["kindless, object 1", "`kind` is missing"]);
+    check("second", "kind: ConfigMap\nmetadata: {name: a}\n---\nmetadata: {name: b}\n")
+        .fails(2, &["second, object 2", "`kind` is missing"]);
+    scene.file("good", &service("1.0"));
+    scene.run(&["check", "-f", "good", "-c", "missing"]).fails(2, &["cannot read `missing`"]);
+    scene.run(&["check", "-f", "good", "-c", "broken"]).fails(2, &["`broken` is neither YAML nor JSON"]);
+}
+
+/// YAML reads `version: 2.0` as a number; it is the commonest mistake with a version selector.
+#[test]
+fn a_label_that_is_a_number_is_named() {
+    let scene = Scene::new("a_label_that_is_a_number_is_named");
+    scene.file("change", &service("2.0").replace('"', ""));
+    scene
+        .run(&["check", "-f", "change"])
+        .fails(2, &["change, object 1", "Service app", "`spec.selector.version`", "2.0"]);
+    scene.file("change", &service("2.0"));
+    let deployment = "kind: Deployment\nmetadata: {name: app-green, namespace: shop}\n\
+                      spec: {template: {metadata: {labels: {version: 2.0}}}}\n";
+    scene.file("cluster", &format!("{}---\n{deployment}", service("1.0")));
+    scene
+        .run(&["check", "-f", "change", "-c", "cluster"])
+        .fails(2, &["cluster, object 2", "Deployment app-green", "`spec.template.metadata.labels.version`", "2.0"]);
+}
+
+#[test]
+fn exit_codes_of_check() {
+    let scene = Scene::with_cluster("exit_codes_of_check");
+    let flip = |cluster: &str| scene.run(&["check", "-f", "flip", "-c", cluster]);
+    let allowed = flip("ready");
+    assert_eq!(allowed.code, Some(0), "{}", allowed.err);
+    assert_eq!(allowed.out, "allowed: service shop/app, flip version 1.0 -> 2.0\n");
+
+    let denied = flip("starting");
+    assert_eq!(denied.code, Some(1), "{}{}", denied.out, denied.err);
+    assert!(
+        denied.out.starts_with(
+            "denied: service shop/app: flip version 1.0 -> 2.0 refused, target-not-ready: \
+             Deployment app-green has 0 of 1 pods ready (app-green-1-a: ImagePullBackOff); \
+             wait for it: kubectl -n shop rollout status deployment/app-green\n"
+        ),
+        "{}",
+        denied.out
+    );
+    assert_eq!(denied.err, "");
+
+    let unknown = flip("without-pods");
+    assert_eq!(unknown.code, Some(2), "{}{}", unknown.out, unknown.err);
+    assert!(unknown.out.contains("cluster-unreadable: could not read pods in namespace shop"), "{}", unknown.out);
+
+    // The worst of several counts.
+    let both = scene.run(&["check", "-f", "stay", "-f", "flip", "-c", "starting"]);
+    assert_eq!(
+        (both.code, both.out.lines().next()),
+        (Some(1), Some("allowed: Service shop/app: no rule speaks on this change"))
+    );
+
+    for flag in [&["--dry-run"] as &[&str], &["--enforcement", "warn"]] {
+        let warned = scene.run(&[&["check", "-f", "flip", "-c", "starting"], flag].concat());
+        assert_eq!(warned.code, Some(0), "{flag:?}: {}", warned.out);
+        assert!(warned.out.starts_with("Warning: target-not-ready: would be refused "), "{}", warned.out);
+    }
+}
+
+#[test]
+fn verdicts_as_json() {
+    let scene = Scene::with_cluster("verdicts_as_json");
+    let denied = scene.run(&["check", "-f", "flip", "-c", "starting", "--output", "json"]);
+    assert_eq!(denied.code, Some(1), "{}", denied.err);
+    let verdict = &denied.json()[0];
+    assert_eq!(verdict["subject"], "service shop/app");
+    assert_eq!(verdict["judged"], true);
+    assert_eq!(verdict["outcome"], "denied");
+    assert_eq!(verdict["act"], "flip version 1.0 -> 2.0");
+    assert_eq!(verdict["findings"][0]["reason"], "target-not-ready");
+    assert_eq!(verdict["findings"][0]["effect"], "deny");
+    assert_eq!(verdict["findings"][0]["nextStep"], "wait for it: kubectl -n shop rollout status deployment/app-green");
+    assert_eq!(verdict["warnings"], Value::Array(vec![]));
+
+    let allowed = scene.run(&["check", "-f", "flip", "-f", "stay", "-c", "ready", "-o", "json"]);
+    assert_eq!(allowed.code, Some(0), "{}", allowed.err);
+    let verdicts = allowed.json();
+    assert_eq!(verdicts.as_array().unwrap().len(), 2);
+    assert_eq!((&verdicts[0]["outcome"], &verdicts[0]["findings"]), (&"allowed".into(), &Value::Array(vec![])));
+    assert_eq!((&verdicts[1]["outcome"], &verdicts[1]["judged"]), (&"allowed".into(), &false.into()));
+}
+
+/// One file or several, one document or several, Lists, JSON, standard input: the same verdict.
+#[test]
+fn the_same_objects_in_other_clothes() {
+    let scene = Scene::with_cluster("the_same_objects_in_other_clothes");
+    let plain = scene.run(&["check", "-f", "flip", "-c", "starting"]);
+    assert_eq!(plain.code, Some(1));
+    let same = |what: &str, run: &Run| {
+        assert_eq!((run.code, &run.out), (plain.code, &plain.out), "{what}: {}", run.err);
+    };
+    same("standard input", &scene.pipe(&["check", "-f", "-", "-c", "starting"], &service("2.0")));
+    let cluster = fs::read_to_string(scene.folder.join("starting")).unwrap();
+    same("the cluster by standard input", &scene.pipe(&["check", "-f", "flip", "-c", "-"], &cluster));
+
+    let documents: Vec<&str> = cluster.split("---\n").collect();
+    let mut command = vec!["check".to_owned(), "-f".to_owned(), "flip".to_owned()];
+    for (index, document) in documents.iter().enumerate() {
+        scene.file(&format!("part-{index}"), document);
+        command.extend(["-c".to_owned(), format!("part-{index}")]);
+    }
+    same("one file an object", &scene.run(&command.iter().map(String::as_str).collect::<Vec<_>>()));
+
+    let items: Vec<Value> = documents.iter().map(|document| serde_saphyr::from_str(document).unwrap()).collect();
+    let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    scene.file("list.json", &serde_json::to_string_pretty(&list).unwrap());
+    same("a List in JSON", &scene.run(&["check", "-f", "flip", "-c", "list.json"]));
+    scene.file("list.yaml", &serde_saphyr::to_string(&list).unwrap());
+    same("a List in YAML", &scene.run(&["check", "-f", "flip", "-c", "list.yaml"]));
+}
+
+#[test]
+fn cases_by_hand() {
+    let scene = Scene::new("cases_by_hand");
+    let case = |outcome: &str| {
+        format!(
+            "shows: A case.\nfrom: {{color: blue}}\nto: {{color: green}}\n\
+             cluster:\n  - {{deployment: blue, labels: {{color: blue}}}}\nexpect: {{outcome: {outcome}{}}}\n",
+            if outcome == "denied" { ", findings: [target-missing=deny]" } else { "" }
+        )
+    };
+    scene.file("right", &case("denied"));
+    let right = scene.run(&["check", "--case", "right"]);
+    assert_eq!(right.code, Some(1), "{}{}", right.out, right.err);
+    assert!(right.out.starts_with("denied: service shop/app: flip color blue -> green refused, target-missing: "));
+    scene.file("wrong", &case("allowed"));
+    let wrong = scene.run(&["check", "--case", "right", "wrong"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.err.starts_with("wrong: not as the case expects: it is Denied, not Allowed"), "{}", wrong.err);
+    assert!(wrong.err.ends_with("flipguard: 1 of 2 cases are not as expected\n"), "{}", wrong.err);
+    scene.run(&["check", "--case", "right", "-f", "x"]).is_refused("cannot be used with");
+}
+
+/// A folder of files, and the binary run in it.
+struct Scene {
+    folder: PathBuf,
+}
+
+/// What came of a run.
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        Self { folder }
+    }
+
+    /// With a live blue in three clusters: beside a `ready` green, beside a `starting` one, and an export that is
+    /// `without-pods`. `flip` moves to green, `stay` changes nothing.
+    fn with_cluster(name: &str) -> Self {
+        let scene = Self::new(name);
+        scene.file("flip", &service("2.0"));
+        scene.file("stay", &service("1.0"));
+        let cluster = |green_is_ready: bool| {
+            [vec![service("1.0")], colour("app-blue", "1.0", true), colour("app-green", "2.0", green_is_ready)].concat()
+        };
+        scene.file("ready", &cluster(true).join("---\n"));
+        scene.file("starting", &cluster(false).join("---\n"));
+        let without_pods: Vec<String> =
+            cluster(true).into_iter().filter(|object| !object.contains("kind: Pod\n")).collect();
+        scene.file("without-pods", &without_pods.join("---\n"));
+        scene
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        fs::write(self.folder.join(name), text).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        self.pipe(args, "")
+    }
+
+    /// Runs the binary with something on its standard input, and with nothing of the surroundings that could help it.
+    fn pipe(&self, args: &[&str], input: &str) -> Run {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_flipguard"))
+            .args(args)
+            .current_dir(&self.folder)
+            .env("RUST_BACKTRACE", "1")
+            .env("HOME", &self.folder)
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may end without having read anything.
+        drop(process.stdin.take().unwrap().write_all(input.as_bytes()));
+        let deadline = Instant::now() + PATIENCE;
+        while process.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                process.kill().unwrap();
+                panic!("flipguard {args:?} does not end");
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let output = process.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Run {
+    /// It says in one line what is wrong.
+    fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
+        assert_eq!(self.out, "", "nothing belongs on standard output");
+        assert!(self.err.starts_with("flipguard: ") && self.err.ends_with('\n'), "{}", self.err);
+        assert_eq!(self.err.lines().count(), 1, "{}", self.err);
+        for words in words {
+            assert!(self.err.contains(words), "it does not say `{words}`: {}", self.err);
+        }
+    }
+
+    /// The command line itself is wrong: the first line says how, and the usage follows.
+    fn is_refused(&self, words: &str) {
+        self.is_refused_further_down(words);
+        let first = self.err.lines().next().unwrap_or_default();
+        assert!(first.contains(words), "its first line does not say `{words}`: {}", self.err);
+    }
+
+    /// The same, where the first line announces a list.
+    fn is_refused_further_down(&self, words: &str) {
+        assert_eq!(self.code, Some(2), "{}{}", self.out, self.err);
+        assert_eq!(self.out, "", "nothing belongs on standard output");
+        assert!(self.err.starts_with("error: "), "{}", self.err);
+        assert!(self.err.contains(words), "it does not say `{words}`: {}", self.err);
+        assert!(!self.err.contains("backtrace") && !self.err.contains("panicked"), "{}", self.err);
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+fn service(version: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: app, namespace: shop}}\n\
+         spec: {{selector: {{app: app, version: \"{version}\"}}, ports: [{{port: 80}}]}}\n"
+    )
+}
+
+/// A Deployment of one Pod with its ReplicaSet, as an export shows them.
+fn colour(name: &str, version: &str, ready: bool) -> Vec<String> {
+    let labels = format!("{{app: app, version: \"{version}\"}}");
+    let spec = format!(
+        "spec: {{containers: [{{name: web, image: \"app:{version}\", ports: [{{containerPort: 80}}], \
+         readinessProbe: {{httpGet: {{path: /, port: 80}}}}}}]}}"
+    );
+    let template = format!("template: {{metadata: {{labels: {labels}}}, {spec}}}");
+    let metadata = |name: &str, owner: &str| {
+        let owner = if owner.is_empty() { String::new() } else { format!(", ownerReferences: [{owner}]") };
+        format!(
+            "metadata: {{name: {name}, namespace: shop, uid: uid-{name}, generation: 1, labels: {labels}, \
+             annotations: {{deployment.kubernetes.io/revision: \"1\"}}{owner}}}"
+        )
+    };
+    let owned_by = |kind: &str, name: &str| {
+        format!("{{apiVersion: apps/v1, kind: {kind}, name: {name}, uid: uid-{name}, controller: true}}")
+    };
+    let count = u8::from(ready);
+    let counters = format!("observedGeneration: 1, replicas: 1, readyReplicas: {count}, availableReplicas: {count}");
+    let (word, phase, state) = if ready {
+        ("True", "Running", "running: {startedAt: \"2026-01-01T00:00:00Z\"}")
+    } else {
+        ("False", "Pending", "waiting: {reason: ImagePullBackOff}")
+    };
+    vec![
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\n{}\nspec: {{replicas: 1, {template}}}\n\
+             status: {{updatedReplicas: 1, {counters}}}\n",
+            metadata(name, "")
+        ),
+        format!(
+            "apiVersion: apps/v1\nkind: ReplicaSet\n{}\nspec: {{replicas: 1, {template}}}\nstatus: {{{counters}}}\n",
+            metadata(&format!("{name}-1"), &owned_by("Deployment", name))
+        ),
+        format!(
+            "apiVersion: v1\nkind: Pod\n{}\n{spec}\nstatus: {{phase: {phase}, podIP: 10.0.0.1, \
+             conditions: [{{type: Ready, status: \"{word}\"}}], \
+             containerStatuses: [{{name: web, ready: {ready}, state: {{{state}}}}}]}}\n",
+            metadata(&format!("{name}-1-a"), &owned_by("ReplicaSet", &format!("{name}-1")))
+        ),
+    ]
+}

@@ -1,0 +1,368 @@
+//! What must hold for every change and every cluster, not only for those that somebody thought of.
+
+use std::collections::BTreeMap;
+
+use flipguard::model::{
+    Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
+    Template, User, Workload, WorkloadKind, Write, annotation,
+};
+use flipguard::review::answer;
+use flipguard::rules::labels::label;
+use flipguard::rules::{Effect, Outcome, decide};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const COLOURS: [&str; 3] = ["blue", "green", "red"];
+
+fn labels_of(colour: &str) -> Labels {
+    [("app".to_owned(), "shop".to_owned()), ("color".to_owned(), colour.to_owned())].into()
+}
+
+fn service(colour: &str) -> Service {
+    let meta = Meta { name: "app".to_owned(), namespace: "shop".to_owned(), ..Meta::default() };
+    Service { meta, selector: Selector::new(labels_of(colour)), ..Service::default() }
+}
+
+fn containers() -> Containers {
+    let spec = r#"{"containers":[{"name":"web","image":"app:1","readinessProbe":{}}]}"#;
+    serde_json::from_str(spec).unwrap_or_default()
+}
+
+fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value = Pod> {
+    let labels = labels_of(colour);
+    (prop::bool::weighted(0.8), prop::bool::weighted(0.95), prop::bool::weighted(0.05), prop::bool::weighted(0.05))
+        .prop_map(move |(ready, has_ip, terminal, deleting)| Pod {
+            meta: Meta {
+                name: name.clone(),
+                namespace: "shop".to_owned(),
+                labels: labels.clone(),
+                deleting,
+                controller: owner.clone().map(|uid| Owner { kind: "ReplicaSet".to_owned(), uid }),
+                ..Meta::default()
+            },
+            ready,
+            has_ip,
+            terminal,
+            containers: containers(),
+            trouble: (!ready).then(|| "CrashLoopBackOff".to_owned()),
+        })
+}
+
+fn counts(wanted: u32) -> impl Strategy<Value = Counts> {
+    // Mostly what is wanted, since otherwise nothing would ever be ready.
+    let near = move || prop_oneof![8 => Just(wanted), 1 => 0..=wanted + 1];
+    (near(), near(), near(), near()).prop_map(|(replicas, updated, ready, available)| Counts {
+        replicas,
+        updated,
+        ready,
+        available,
+    })
+}
+
+/// A Deployment with a current and an old ReplicaSet, and Pods of both.
+fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> {
+    (prop::sample::select(&COLOURS[..]), 0..4_u32, 0..2_usize, prop::bool::weighted(0.9)).prop_flat_map(
+        move |(colour, wanted, old_pods, has_current)| {
+            let uid = format!("uid-{index}");
+            let own = |name: String, uid: String, revision: &str| Meta {
+                name,
+                uid,
+                namespace: "shop".to_owned(),
+                generation: 2,
+                annotations: [(annotation::REVISION.to_owned(), revision.to_owned())].into(),
+                ..Meta::default()
+            };
+            let template = Template { labels: labels_of(colour), containers: containers(), ..Template::default() };
+            let meta = own(format!("app-{index}"), uid.clone(), "2");
+            let (current, old) = (format!("{uid}-current"), format!("{uid}-old"));
+            let replica_set = {
+                let (template, uid) = (template.clone(), uid.clone());
+                move |own_uid: String, revision: &str| Workload {
+                    kind: WorkloadKind::ReplicaSet,
+                    meta: Meta {
+                        controller: Some(Owner { kind: "Deployment".to_owned(), uid: uid.clone() }),
+                        ..own(own_uid.clone(), own_uid, revision)
+                    },
+                    wanted: 0,
+                    paused: false,
+                    template: template.clone(),
+                    selector_keys: Vec::new(),
+                    observed_generation: 2,
+                    counts: Counts::default(),
+                    deadline_exceeded: false,
+                    update_revision: None,
+                }
+            };
+            let mut replica_sets = vec![replica_set(old.clone(), "1")];
+            if has_current {
+                replica_sets.push(replica_set(current.clone(), "2"));
+            }
+            let now: Vec<_> = (0..wanted)
+                .map(|pod_index| pod(format!("app-{index}-new-{pod_index}"), colour, Some(current.clone())).boxed())
+                .collect();
+            let before: Vec<_> = (0..old_pods)
+                .map(|pod_index| pod(format!("app-{index}-old-{pod_index}"), colour, Some(old.clone())).boxed())
+                .collect();
+            let rare = || prop::bool::weighted(0.05);
+            (counts(wanted), rare(), rare(), rare(), rare(), now, before).prop_map(
+                move |(counts, paused, deleting, unobserved, deadline_exceeded, now, before)| {
+                    let deployment = Workload {
+                        kind: WorkloadKind::Deployment,
+                        meta: Meta { deleting, ..meta.clone() },
+                        wanted,
+                        paused,
+                        template: template.clone(),
+                        selector_keys: Vec::new(),
+                        observed_generation: if unobserved { 1 } else { 2 },
+                        counts,
+                        deadline_exceeded,
+                        update_revision: None,
+                    };
+                    let workloads = [vec![deployment], replica_sets.clone()].concat();
+                    (workloads, [now, before].concat())
+                },
+            )
+        },
+    )
+}
+
+fn cluster() -> impl Strategy<Value = ClusterView> {
+    let bare = prop::sample::select(&COLOURS[..]).prop_flat_map(|colour| pod("bare".to_owned(), colour, None));
+    (prop::collection::vec(any::<prop::sample::Index>(), 0..4), prop::option::weighted(0.2, bare))
+        .prop_flat_map(|(indices, bare)| {
+            let deployments: Vec<_> = (0..indices.len()).map(|index| deployment(index).boxed()).collect();
+            (deployments, Just(bare))
+        })
+        .prop_map(|(deployments, bare)| {
+            let mut view = ClusterView::default();
+            for (workloads, pods) in deployments {
+                view.workloads.extend(workloads);
+                view.pods.extend(pods);
+            }
+            view.pods.extend(bare);
+            view
+        })
+}
+
+fn flip_to_green(dry_run: bool) -> Change {
+    Change {
+        write: Write::ServiceUpdate { old: Box::new(service("blue")), new: Box::new(service("green")) },
+        dry_run,
+        user: User::default(),
+        tool: None,
+    }
+}
+
+/// The rule once more, said as plainly as can be and by other means.
+mod naive {
+    use super::*;
+
+    fn colour(labels: &Labels) -> Option<&str> {
+        labels.get("color").map(String::as_str)
+    }
+
+    pub(crate) fn serving(view: &ClusterView, wanted: &str) -> usize {
+        view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && serves(pod)).count()
+    }
+
+    fn serves(pod: &Pod) -> bool {
+        pod.ready && pod.has_ip && !pod.meta.deleting && !pod.terminal
+    }
+
+    fn deployments<'a>(view: &'a ClusterView, wanted: &'a str) -> impl Iterator<Item = &'a Workload> {
+        view.workloads.iter().filter(move |workload| {
+            workload.kind == WorkloadKind::Deployment && colour(&workload.template.labels) == Some(wanted)
+        })
+    }
+
+    fn owned(view: &ClusterView, workload: &Workload, revision: Option<&str>) -> Vec<String> {
+        let sets = view.workloads.iter().filter(|set| {
+            let is_its = set.meta.controller.as_ref().is_some_and(|owner| owner.uid == workload.meta.uid);
+            is_its && revision.is_none_or(|revision| set.revision() == Some(revision))
+        });
+        sets.map(|set| set.meta.uid.clone()).collect()
+    }
+
+    fn is_ready(view: &ClusterView, workload: &Workload) -> bool {
+        let Counts { replicas, updated, ready, available } = workload.counts;
+        let agrees = [replicas, updated, ready, available].iter().all(|count| *count == workload.wanted);
+        let current = owned(view, workload, Some("2"));
+        let pods = view.pods.iter().filter(|pod| {
+            pod.meta.controller.as_ref().is_some_and(|owner| current.contains(&owner.uid)) && serves(pod)
+        });
+        agrees
+            && workload.wanted > 0
+            && !workload.paused
+            && !workload.meta.deleting
+            && !workload.deadline_exceeded
+            && workload.observed_generation >= workload.meta.generation
+            && pods.count() >= workload.wanted as usize
+    }
+
+    /// Pods that stand for themselves.
+    fn standing<'a>(view: &'a ClusterView, wanted: &'a str) -> Vec<&'a Pod> {
+        let owners: Vec<String> = deployments(view, wanted).flat_map(|workload| owned(view, workload, None)).collect();
+        let of_colour = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && !pod.terminal);
+        of_colour.filter(|pod| pod.meta.controller.as_ref().is_none_or(|owner| !owners.contains(&owner.uid))).collect()
+    }
+
+    pub(crate) fn exists(view: &ClusterView, wanted: &str) -> bool {
+        deployments(view, wanted).next().is_some() || !standing(view, wanted).is_empty()
+    }
+
+    pub(crate) fn fully_ready(view: &ClusterView, wanted: &str) -> bool {
+        let workloads: Vec<&Workload> = deployments(view, wanted).collect();
+        let pods = standing(view, wanted);
+        let some_ready =
+            workloads.iter().any(|workload| is_ready(view, workload)) || pods.iter().any(|pod| serves(pod));
+        let all_workloads = workloads.iter().all(|workload| {
+            is_ready(view, workload) || (workload.wanted == 0 && !workload.meta.deleting && some_ready)
+        });
+        let others = !workloads.is_empty() || pods.iter().any(|pod| !pod.meta.deleting);
+        let all_pods = pods.iter().all(|pod| serves(pod) || (pod.meta.deleting && others));
+        exists(view, wanted) && all_workloads && all_pods
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A flip passes if, and only if, the target is fully ready or one of the two ways out is open.
+    #[test]
+    fn no_allow_unless_ready(view in cluster()) {
+        let verdict = decide(&flip_to_green(false), &view, &Policy::default());
+        let ready = naive::fully_ready(&view, "green");
+        let nothing_to_lose = !naive::exists(&view, "blue");
+        let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::serving(&view, "green") > 0;
+        let allowed = verdict.outcome() == Outcome::Allowed;
+        prop_assert_eq!(allowed, ready || nothing_to_lose || better_than_nothing, "{:?}\n{:#?}", verdict, view);
+    }
+
+    /// Under `enforcement: Warn`, and for what waiting mends in a dry run, nothing is refused.
+    #[test]
+    fn warnings_never_deny(view in cluster()) {
+        let warn = Policy { enforcement: Enforcement::Warn, ..Policy::default() };
+        prop_assert_eq!(decide(&flip_to_green(false), &view, &warn).outcome(), Outcome::Allowed);
+        prop_assert_eq!(decide(&flip_to_green(true), &view, &Policy::default()).outcome(), Outcome::Allowed);
+        for (finding, effect) in decide(&flip_to_green(false), &view, &Policy::default()).findings {
+            prop_assert!(finding.action == Action::Deny || effect != Effect::Denies);
+        }
+    }
+
+    /// Any JSON at all in place of a Service: it is decoded or refused, and judged without a panic.
+    #[test]
+    fn deciding_never_panics(
+        old in any_service(), new in any_service(), view in cluster(), dry_run in any::<bool>(),
+        may_override in any::<Option<bool>>(),
+    ) {
+        let (Ok(old), Ok(new)) = (serde_json::from_value::<Service>(old), serde_json::from_value::<Service>(new)) else {
+            return Ok(());
+        };
+        let write = Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) };
+        let change = Change { write, dry_run, user: User::default(), tool: None };
+        let view = ClusterView { may_override, ..view };
+        let verdict = decide(&change, &view, &Policy::default());
+        prop_assert!(!answer::judged("uid", &verdict).is_empty());
+    }
+
+    /// Patched twice equals once; and only labels and the mark are touched.
+    #[test]
+    fn labels_are_idempotent(old in any_deployment(), new in any_deployment(), update in any::<bool>(), services in any_services()) {
+        let parse = |value: &Value| serde_json::from_value::<flipguard::model::WorkloadManifest>(value.clone())
+            .map(|manifest| Box::new(manifest.into_workload(WorkloadKind::Deployment)));
+        let view = ClusterView { services, ..ClusterView::default() };
+        let old_parsed = if update { Some(parse(&old).map_err(|e| TestCaseError::fail(e.to_string()))?) } else { None };
+        let write = |new: &Value| -> Result<Change, TestCaseError> {
+            let new = parse(new).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let write = Write::DeploymentWrite { old: old_parsed.clone(), new };
+            Ok(Change { write, dry_run: false, user: User::default(), tool: None })
+        };
+        let policy = Policy::default();
+        let mut patched = new.clone();
+        let (_, puts) = label(&write(&new)?, &view, &policy);
+        if let Some(patch) = answer::patch(&puts) {
+            json_patch::patch(&mut patched, &patch).map_err(|error| TestCaseError::fail(format!("{error}: {patch}")))?;
+        }
+        let (_, again) = label(&write(&patched)?, &view, &policy);
+        prop_assert!(again.is_empty(), "once: {puts:?}\ntwice: {again:?}\n{patched:#}");
+
+        // What each Service selects is what it selected before, as stored or as it came.
+        let template = |value: &Value| -> Labels {
+            serde_json::from_value(value.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default()).unwrap_or_default()
+        };
+        for service in &view.services {
+            let before = service.selector.matches(&template(&new)) || (update && service.selector.matches(&template(&old)));
+            let untouched = template(&patched) == template(&new);
+            prop_assert!(untouched || service.selector.matches(&template(&patched)) == before);
+        }
+        // Nothing else is touched.
+        let strip = |mut object: Value| {
+            for path in ["/metadata", "/spec/template/metadata"] {
+                if let Some(metadata) = object.pointer_mut(path).and_then(Value::as_object_mut) {
+                    metadata.remove("labels");
+                    metadata.remove("annotations");
+                }
+            }
+            object
+        };
+        prop_assert_eq!(strip(patched), strip(new));
+    }
+}
+
+fn any_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let key = prop::sample::select(vec!["app", "color", "slot", "version", "a/b", "x~y"]);
+    let value = prop::sample::select(vec!["shop", "blue", "green", "1.0", "2.0", "shop-green", ""]);
+    prop::collection::btree_map(key.prop_map(str::to_owned), value.prop_map(str::to_owned), 0..4)
+}
+
+fn any_services() -> impl Strategy<Value = Vec<Service>> {
+    prop::collection::vec(
+        any_labels().prop_map(|labels| Service { selector: Selector::new(labels), ..Service::default() }),
+        0..3,
+    )
+}
+
+fn any_deployment() -> impl Strategy<Value = Value> {
+    let image = prop::sample::select(vec!["app:1.0", "app:2.0", "app", "", ":::@@", "app@sha256:0123456789ab"]);
+    let name = prop::sample::select(vec!["app-green", "blue-app", "app"]);
+    let marks =
+        vec!["", "metadata/version", "metadata/color,template/color", "template/version,metadata/version", ",/,x"];
+    let mark = prop::option::of(prop::sample::select(marks));
+    (any_labels(), any_labels(), any_labels(), image, name, mark).prop_map(
+        |(own, template, selector, image, name, mark)| {
+            let mut metadata = json!({ "name": name });
+            if !own.is_empty() {
+                metadata["labels"] = json!(own);
+            }
+            if let Some(mark) = mark {
+                metadata["annotations"] = json!({ "flipguard.dev/added-labels": mark });
+            }
+            json!({
+                "metadata": metadata,
+                "spec": { "selector": { "matchLabels": selector }, "template": {
+                    "metadata": { "labels": template }, "spec": { "containers": [{ "name": "web", "image": image }] },
+                } },
+            })
+        },
+    )
+}
+
+fn any_service() -> impl Strategy<Value = Value> {
+    let annotations = prop::option::of(prop::collection::btree_map(
+        prop::sample::select(vec![annotation::GUARD, annotation::ROLE, annotation::ARGO_ROLLOUTS])
+            .prop_map(str::to_owned),
+        prop::sample::select(vec!["false", "preview", "traffic", "", "x"]).prop_map(str::to_owned),
+        0..3,
+    ));
+    let target = prop_oneof![Just(json!("http")), Just(json!(80)), Just(Value::Null)];
+    let kind = prop::sample::select(vec!["ClusterIP", "ExternalName", ""]);
+    (any_labels(), annotations, target, kind, any::<bool>(), "[a-z-]{0,12}").prop_map(
+        |(selector, annotations, target, kind, publish, name)| {
+            json!({
+                "metadata": { "name": name, "namespace": "shop", "annotations": annotations },
+                "spec": { "selector": selector, "type": kind, "publishNotReadyAddresses": publish,
+                    "ports": [{ "port": 80, "targetPort": target }] },
+            })
+        },
+    )
+}
