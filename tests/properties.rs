@@ -330,12 +330,12 @@ fn any_deployment() -> impl Strategy<Value = Value> {
     let mark = prop::option::of(prop::sample::select(marks));
     (any_labels(), any_labels(), any_labels(), image, name, mark).prop_map(
         |(own, template, selector, image, name, mark)| {
-            let mut metadata = json!({ "name": name });
+            let mut metadata = serde_json::Map::from_iter([("name".to_owned(), json!(name))]);
             if !own.is_empty() {
-                metadata["labels"] = json!(own);
+                metadata.insert("labels".to_owned(), json!(own));
             }
             if let Some(mark) = mark {
-                metadata["annotations"] = json!({ "flipguard.dev/added-labels": mark });
+                metadata.insert("annotations".to_owned(), json!({ "flipguard.dev/added-labels": mark }));
             }
             json!({
                 "metadata": metadata,

@@ -68,6 +68,7 @@ struct Story<'a> {
 #[derive(Clone, Copy)]
 enum Expect<'a> {
     Passes,
+    Says(&'a [&'a str]),
     Refused { reason: &'a str, saying: &'a [&'a str] },
 }
 
@@ -84,9 +85,10 @@ impl<'a> Story<'a> {
         let story = Self { control_plane, folder, namespace, key, one, two };
         story.write("blue.yaml", &deployment("app-blue", key, one, "app:1.0", "ready"))?;
         story.write("green.yaml", &deployment("app-green", key, two, "app:2.0", "failing"))?;
-        story.write("service-blue.yaml", &service("app", key, one))?;
-        story.write("service-green.yaml", &service("app", key, two))?;
-        story.write("preview.yaml", &service("app-preview", key, two))?;
+        story.write("service-blue.yaml", &service("app", key, one, "http"))?;
+        story.write("service-green.yaml", &service("app", key, two, "http"))?;
+        story.write("service-admin.yaml", &service("app", key, one, "admin"))?;
+        story.write("preview.yaml", &service("app-preview", key, two, "http"))?;
         Ok(story)
     }
 
@@ -113,6 +115,13 @@ impl<'a> Story<'a> {
             },
         )?;
         self.runs("a preview Service may look at it all the same", &["apply", "-f", "preview.yaml"])?;
+        let columns = "custom-columns=NAME:.metadata.name,COLOUR:.metadata.labels.color,VERSION:.metadata.labels.version,\
+                       ADDED:.metadata.annotations.flipguard\\.dev/added-labels";
+        self.step(
+            "nobody wrote labels on the Deployments: flipguard did, by name, template and image",
+            &["get", "deployments", "-o", columns],
+            Expect::Says(&["app-blue    blue     1.0", "app-green   green    2.0"]),
+        )?;
 
         let becomes = |state: &'static str| ["annotate", "pods", "--overwrite", "-l", &label, state].map(str::to_owned);
         let starting = becomes("kwok.flipguard.dev/pod=starting");
@@ -127,6 +136,16 @@ impl<'a> Story<'a> {
         self.runs("", &["rollout", "status", "deployment/app-green", "--timeout=60s"])?;
         self.runs("the same flip passes", flip)?;
         self.runs("and so does going back at once", &["apply", "-f", "service-blue.yaml"])?;
+        self.step(
+            "a port by a name that the pods do not have",
+            &["apply", "-f", "service-admin.yaml"],
+            Expect::Refused { reason: "port-unresolved", saying: &["port 80 points at `admin`", "(it has http)"] },
+        )?;
+        self.step(
+            "a selector that is emptied would freeze the endpoints",
+            &["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#],
+            Expect::Refused { reason: "selector-emptied", saying: &["endpoints of 3 pods would stay"] },
+        )?;
         self.runs(
             "taking the app down: the Service first, then its pods",
             &["delete", "service", "app", "app-preview"],
@@ -153,6 +172,12 @@ impl<'a> Story<'a> {
         println!("{}", text.trim_end());
         match expect {
             Expect::Passes => ensure!(output.status.success(), "this should pass"),
+            Expect::Says(saying) => {
+                ensure!(output.status.success(), "this should pass");
+                if let Some(words) = saying.iter().find(|words| !text.contains(**words)) {
+                    bail!("it should say `{words}`");
+                }
+            }
             Expect::Refused { reason, saying } => {
                 ensure!(!output.status.success(), "this should be refused");
                 let missing = [reason].into_iter().chain(saying.iter().copied()).find(|words| !text.contains(words));
@@ -190,10 +215,10 @@ fn heading(text: &str) {
     println!("\n=== {text}");
 }
 
-fn service(name: &str, key: &str, value: &str) -> String {
+fn service(name: &str, key: &str, value: &str, port: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  selector:\n    app: app\n    {key}: \"{value}\"\n  \
-         ports:\n  - port: 80\n    targetPort: 8080\n"
+         ports:\n  - port: 80\n    targetPort: {port}\n"
     )
 }
 
@@ -203,6 +228,6 @@ fn deployment(name: &str, key: &str, value: &str, image: &str, pods: &str) -> St
          matchLabels:\n      app: app\n      {key}: \"{value}\"\n  template:\n    metadata:\n      labels:\n        \
          app: app\n        {key}: \"{value}\"\n      annotations:\n        kwok.flipguard.dev/pod: {pods}\n    \
          spec:\n      containers:\n      - name: web\n        image: {image}\n        ports:\n        - \
-         containerPort: 8080\n        readinessProbe:\n          httpGet: {{port: 8080}}\n"
+         name: http\n          containerPort: 8080\n        readinessProbe:\n          httpGet: {{port: 8080}}\n"
     )
 }
