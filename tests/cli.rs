@@ -117,13 +117,50 @@ fn files_that_check_cannot_use() {
 }
 
 /// YAML reads `version: 2.0` as a number; it is the commonest mistake with a version selector.
+/// What cannot be judged is never allowed by mistake.
+#[test]
+fn check_never_guesses() {
+    let scene = Scene::with_cluster("check_never_guesses");
+    scene.run(&["check", "-f", "flip"]).fails(2, &["give the cluster as it is with --cluster"]);
+    scene.file("nothing", "");
+    scene
+        .run(&["check", "-f", "flip", "-c", "nothing"])
+        .fails(2, &["the cluster files hold no Service app in namespace"]);
+    scene.file("elsewhere", "kind: Service\nmetadata: {name: app}\nspec: {selector: {version: '2.0'}}\n");
+    scene
+        .run(&["check", "-f", "elsewhere", "-c", "ready"])
+        .fails(2, &["hold Service app in namespace shop, not in default; say --namespace shop"]);
+    scene.file("services-only", &service("1.0"));
+    let only = scene.run(&["check", "-f", "flip", "-c", "services-only"]);
+    assert_eq!(only.code, Some(2), "{}", only.out);
+    assert!(only.out.contains("workloads and pods in namespace shop: the files hold none; export all"), "{}", only.out);
+    scene.run(&["check", "-f", "-", "-c", "-"]).fails(2, &["standard input (`-`) can be read only once"]);
+    scene.file("nameless", "kind: Service\nspec: {}\n");
+    scene
+        .run(&["check", "-f", "nameless", "-c", "ready"])
+        .fails(2, &["nameless, object 1", "`metadata.name` is missing"]);
+    scene.file("knative", &service("2.0").replace("apiVersion: v1", "apiVersion: serving.knative.dev/v1"));
+    let knative = scene.run(&["check", "-f", "knative", "-c", "starting"]);
+    assert!(knative.out.contains("no rule speaks on this change"), "{}", knative.out);
+}
+
+/// The parser shows the lines around an error; those of a kubeconfig are secret.
+#[test]
+fn a_broken_kubeconfig_is_not_shown() {
+    let scene = Scene::new("a_broken_kubeconfig_is_not_shown");
+    scene.file("kubeconfig", "apiVersion: v1\nkind: Config\nusers:\n- name: c\n  user:\n    token: [SUPERSECRET]\n");
+    let serve = scene.run(&["serve", "--kubeconfig", "kubeconfig", "--external-url", "https://127.0.0.1:1"]);
+    assert!(!serve.err.contains("SUPERSECRET"), "{}", serve.err);
+    serve.fails(1, &["cannot use kubeconfig `kubeconfig`"]);
+}
+
 #[test]
 fn a_label_that_is_a_number_is_named() {
     let scene = Scene::new("a_label_that_is_a_number_is_named");
     scene.file("change", &service("2.0").replace('"', ""));
     scene
-        .run(&["check", "-f", "change"])
-        .fails(2, &["change, object 1", "Service app", "`spec.selector.version`", "2.0"]);
+        .run(&["check", "-f", "change", "-c", "change"])
+        .fails(2, &["change, object 1", "Service app", "`spec.selector.version`", "2.0", "put it in quotes"]);
     scene.file("change", &service("2.0"));
     let deployment = "kind: Deployment\nmetadata: {name: app-green, namespace: shop}\n\
                       spec: {template: {metadata: {labels: {version: 2.0}}}}\n";

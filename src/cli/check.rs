@@ -48,18 +48,18 @@ impl Check {
         if !self.case.is_empty() {
             return self.run_cases();
         }
-        if self.cluster.is_empty() {
-            bail!("give the cluster as it is with --cluster; a change alone cannot be judged");
-        }
         let inputs = self.change.iter().chain(&self.cluster).filter(|file| file.as_os_str() == "-");
         if inputs.count() > 1 {
             bail!("standard input (`-`) can be read only once; put one of the two into a file");
         }
         let changes = Manifests::read(&self.change)?;
-        let cluster = Manifests::read(&self.cluster)?;
         if changes.objects().is_empty() {
             bail!("there is no object in {}", names(&self.change));
         }
+        if self.cluster.is_empty() {
+            bail!("give the cluster as it is with --cluster; a change alone cannot be judged");
+        }
+        let cluster = Manifests::read(&self.cluster)?;
         let verdicts =
             changes.objects().iter().map(|object| self.judge(object, &cluster)).collect::<anyhow::Result<Vec<_>>>()?;
         print(&verdicts, self.output)?;
