@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::cluster::live;
 use crate::model::{Change, ClusterView, Policy};
 use crate::rules::labels::{self, Put};
-use crate::rules::{self, Verdict, reads};
+use crate::rules::{self, Reads, Verdict, reads};
 use crate::server::Judge;
 
 /// Judges changes by what the API server says after each of them arrived.
@@ -22,8 +22,8 @@ impl Guard {
         Self { client, policy }
     }
 
-    async fn view(&self, change: &Change, deadline: Instant) -> ClusterView {
-        match reads::needed(change, &self.policy) {
+    async fn view(&self, reads: Option<Reads>, deadline: Instant) -> ClusterView {
+        match reads {
             Some(reads) => Box::pin(live::view(&self.client, &reads, deadline)).await,
             None => ClusterView::default(),
         }
@@ -32,10 +32,12 @@ impl Guard {
 
 impl Judge for Guard {
     async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
-        rules::decide(change, &self.view(change, deadline).await, &self.policy)
+        let view = self.view(reads::needed(change, &self.policy), deadline).await;
+        rules::decide(change, &view, &self.policy)
     }
 
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
-        labels::label(change, &self.view(change, deadline).await, &self.policy)
+        let view = self.view(labels::needed(change, &self.policy), deadline).await;
+        labels::label(change, &view, &self.policy)
     }
 }

@@ -86,6 +86,8 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                     wanted: 0,
                     paused: false,
                     template: template.clone(),
+                    strategy: flipguard::model::Strategy::OnDelete,
+                    first_ordinal: 0,
                     selector_keys: Vec::new(),
                     observed_generation: 2,
                     counts: Counts::default(),
@@ -112,6 +114,8 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                         wanted,
                         paused,
                         template: template.clone(),
+                        strategy: flipguard::model::Strategy::OnDelete,
+                        first_ordinal: 0,
                         selector_keys: Vec::new(),
                         observed_generation: if unobserved { 1 } else { 2 },
                         counts,
@@ -274,7 +278,10 @@ proptest! {
         let old_parsed = if update { Some(parse(&old).map_err(|e| TestCaseError::fail(e.to_string()))?) } else { None };
         let write = |new: &Value| -> Result<Change, TestCaseError> {
             let new = parse(new).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            let write = Write::DeploymentWrite { old: old_parsed.clone(), new };
+            let write = match old_parsed.clone() {
+                Some(old) => Write::WorkloadUpdate { old, new },
+                None => Write::WorkloadCreate { new },
+            };
             Ok(Change { write, dry_run: false, user: User::default(), tool: None })
         };
         let policy = Policy::default();

@@ -1,6 +1,7 @@
 //! Cases: a change, a cluster in a few words, and the verdict that is expected. Read by the tests, by
 //! `flipguard check --case`, and by people.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::files::Manifests;
 use crate::cluster::sketch::Sketch;
-use crate::model::{Change, ClusterView, Enforcement, Labels, Policy, Tool, Unread, User, Write};
+use crate::model::{
+    Change, ClusterView, Enforcement, Labels, Policy, Service, Tool, Unread, User, Workload, WorkloadKind, Write,
+};
 use crate::review::message;
 use crate::rules::{self, Outcome, Verdict};
 
@@ -25,9 +28,19 @@ pub struct Case {
     #[serde(default = "app")]
     service: String,
     /// Its selector before.
+    #[serde(default)]
     from: Labels,
     /// Its selector after.
+    #[serde(default)]
     to: Labels,
+    /// Another change than that of the Service's selector.
+    change: Option<OtherChange>,
+    /// The Services of the namespace: each with its selector, and its annotations if they matter.
+    #[serde(default)]
+    services: BTreeMap<String, ServiceSketch>,
+    /// Who asks.
+    #[serde(default)]
+    user: String,
     /// What else the Service has before, merged into its manifest.
     #[serde(default)]
     old: Value,
@@ -51,6 +64,31 @@ pub struct Case {
     unreadable: Vec<String>,
     /// The verdict.
     expect: Expectation,
+}
+
+/// A change of something else than the selector of a Service.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OtherChange {
+    /// `deployment/app-blue` by its `/scale`, to so many.
+    scale: Option<String>,
+    to: Option<u32>,
+    /// `deployment/app-blue`, or `service/app`.
+    delete: Option<String>,
+    /// `deployment/app-blue`, with this merged into its manifest.
+    update: Option<String>,
+    #[serde(default)]
+    with: Value,
+    /// A new workload.
+    create: Option<Sketch>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceSketch {
+    selector: Labels,
+    #[serde(default)]
+    annotations: Labels,
 }
 
 /// The verdict that is expected.
@@ -134,28 +172,90 @@ impl Case {
     }
 
     fn change(&self) -> anyhow::Result<Change> {
-        let service = |selector: &Labels, more: &Value| {
-            let mut manifest = json!({
-                "kind": "Service",
-                "metadata": { "name": self.service, "namespace": NAMESPACE, "uid": "uid-service" },
-                "spec": { "selector": selector },
-            });
-            merge(&mut manifest, more);
-            let manifests = Manifests::of("case", vec![manifest])?;
-            let found = manifests.service(NAMESPACE, &self.service)?.context("the Service is gone")?;
-            Ok::<_, anyhow::Error>(Box::new(found))
+        let write = match &self.change {
+            None => Write::ServiceUpdate {
+                old: self.service(&self.from, &self.old)?,
+                new: self.service(&self.to, &self.new)?,
+            },
+            Some(change) => self.other(change)?,
         };
-        let write = Write::ServiceUpdate { old: service(&self.from, &self.old)?, new: service(&self.to, &self.new)? };
         let tool = self.manager.as_deref().and_then(Tool::of_field_manager);
-        Ok(Change { write, dry_run: self.dry_run, user: User::default(), tool })
+        let user = User { name: self.user.clone(), ..User::default() };
+        Ok(Change { write, dry_run: self.dry_run, user, tool })
     }
 
-    fn view(&self) -> anyhow::Result<ClusterView> {
+    fn service(&self, selector: &Labels, more: &Value) -> anyhow::Result<Box<Service>> {
+        let mut manifest = json!({
+            "kind": "Service",
+            "metadata": { "name": self.service, "namespace": NAMESPACE, "uid": "uid-service" },
+            "spec": { "selector": selector },
+        });
+        merge(&mut manifest, more);
+        let manifests = Manifests::of("case", vec![manifest])?;
+        let found = manifests.service(NAMESPACE, &self.service)?.context("the Service is gone")?;
+        Ok(Box::new(found))
+    }
+
+    fn other(&self, change: &OtherChange) -> anyhow::Result<Write> {
+        let manifests = self.manifests()?;
+        let stored = |object: &str| -> anyhow::Result<Box<Workload>> {
+            let (kind, name) = named(object)?;
+            let found = manifests.workload(kind, NAMESPACE, name)?;
+            Ok(Box::new(found.with_context(|| format!("there is no {object} in the cluster of the case"))?))
+        };
+        if let (Some(object), Some(to)) = (&change.scale, change.to) {
+            let old = stored(object)?;
+            return Ok(Write::Scale {
+                kind: old.kind,
+                namespace: NAMESPACE.to_owned(),
+                name: old.meta.name.clone(),
+                from: old.wanted,
+                to,
+            });
+        }
+        if let Some(service) = change.delete.as_deref().and_then(|object| object.strip_prefix("service/")) {
+            let old = manifests.service(NAMESPACE, service)?.context("there is no such Service in the case")?;
+            return Ok(Write::ServiceDelete { old: Box::new(old) });
+        }
+        if let Some(object) = &change.delete {
+            return Ok(Write::WorkloadDelete { old: stored(object)? });
+        }
+        if let Some(object) = &change.update {
+            let (kind, name) = named(object)?;
+            let mut manifest = manifests
+                .objects()
+                .iter()
+                .find(|manifest| manifest.kind() == kind.name() && manifest.name() == name)
+                .context("there is no such workload in the case")?
+                .object
+                .clone();
+            merge(&mut manifest, &change.with);
+            let new = Manifests::of("change", vec![manifest])?.workload(kind, NAMESPACE, name)?;
+            return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
+        }
+        let sketch = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
+        let created = Manifests::of("change", sketch.expand().map_err(anyhow::Error::msg)?)?;
+        let new = created.view(NAMESPACE)?.workloads.into_iter().next().context("`create` takes a workload")?;
+        Ok(Write::WorkloadCreate { new: Box::new(new) })
+    }
+
+    fn manifests(&self) -> anyhow::Result<Manifests> {
         let mut objects = Vec::new();
+        for (name, ServiceSketch { selector, annotations }) in &self.services {
+            objects.push(json!({
+                "kind": "Service",
+                "metadata": { "name": name, "namespace": NAMESPACE, "annotations": annotations },
+                "spec": { "selector": selector },
+            }));
+        }
         for sketch in &self.cluster {
             objects.extend(sketch.expand().map_err(anyhow::Error::msg)?);
         }
-        let mut view = Manifests::of("cluster", objects)?.view(NAMESPACE)?;
+        Ok(Manifests::of("cluster", objects)?)
+    }
+
+    fn view(&self) -> anyhow::Result<ClusterView> {
+        let mut view = self.manifests()?.view(NAMESPACE)?;
         view.may_override = self.may_override;
         view.rollout_exists = self.rollout_exists;
         view.unread = self
@@ -165,6 +265,13 @@ impl Case {
             .collect();
         Ok(view)
     }
+}
+
+/// A workload as `kubectl` names it: `deployment/app-blue`.
+fn named(object: &str) -> anyhow::Result<(WorkloadKind, &str)> {
+    let (kind, name) = object.split_once('/').with_context(|| format!("`{object}` is not like deployment/app-blue"))?;
+    let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind);
+    Ok((kind.with_context(|| format!("`{object}` names no kind of workload"))?, name))
 }
 
 /// JSON merge patch, RFC 7396.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::case::Case;
 use super::{EnforcementFlag, Output, print_out};
 use crate::cluster::files::{Manifest, Manifests};
-use crate::model::{Change, Policy, User, Write};
+use crate::model::{Change, Policy, User, WorkloadKind, Write};
 use crate::review::message;
 use crate::rules::{self, Finding, Outcome, Verdict};
 
@@ -77,6 +77,12 @@ impl Check {
                 bail!(no_such_service(object.name(), namespace, cluster));
             };
             Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) }
+        } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
+            let new = Box::new(object.workload(kind, namespace)?);
+            match cluster.workload(kind, namespace, object.name())? {
+                Some(old) => Write::WorkloadUpdate { old: Box::new(old), new },
+                None => Write::WorkloadCreate { new },
+            }
         } else {
             Write::Other
         };

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::{ClusterView, Pod, Service, Unread, WorkloadKind, WorkloadManifest};
+use crate::model::{ClusterView, Pod, Service, Unread, Workload, WorkloadKind, WorkloadManifest};
 
 /// Objects that were read from files.
 #[derive(Debug, Default)]
@@ -76,6 +76,14 @@ impl Manifests {
         Ok(manifests)
     }
 
+    /// Reads a text that is at hand; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// When it is neither YAML nor JSON, or holds something that is no Kubernetes object.
+    pub fn parse(file: &str, text: &str) -> Result<Self, FileError> {
+        Self::of(file, documents(file, text)?)
+    }
+
     /// Takes objects that are at hand.
     ///
     /// # Errors
@@ -101,6 +109,17 @@ impl Manifests {
         found.map(Manifest::service).transpose()
     }
 
+    /// The workload of this kind and name.
+    ///
+    /// # Errors
+    /// When a field that rules read has another type.
+    pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Result<Option<Workload>, FileError> {
+        let is_it = |object: &&Manifest| {
+            object.is_a(kind.name(), "apps/v1") && object.name() == name && object.is_in(namespace)
+        };
+        self.objects.iter().find(is_it).map(|object| object.workload(kind, namespace)).transpose()
+    }
+
     /// All Services of this name, in whatever namespace.
     pub fn services_named(&self, name: &str) -> impl Iterator<Item = &Manifest> {
         self.objects.iter().filter(move |object| object.is_a("Service", "v1") && object.name() == name)
@@ -113,14 +132,16 @@ impl Manifests {
     pub fn view(&self, namespace: &str) -> Result<ClusterView, FileError> {
         let mut view = ClusterView::default();
         for object in self.objects.iter().filter(|object| object.is_in(namespace)) {
-            if object.is_a("Pod", "v1") {
+            if object.is_a("Service", "v1") {
+                let mut service = object.service()?;
+                namespace.clone_into(&mut service.meta.namespace);
+                view.services.push(service);
+            } else if object.is_a("Pod", "v1") {
                 let mut pod: Pod = object.decode()?;
                 namespace.clone_into(&mut pod.meta.namespace);
                 view.pods.push(pod);
             } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
-                let mut workload = object.decode::<WorkloadManifest>()?.into_workload(kind);
-                namespace.clone_into(&mut workload.meta.namespace);
-                view.workloads.push(workload);
+                view.workloads.push(object.workload(kind, namespace)?);
             }
         }
         view.unread = left_out(&view, namespace);
@@ -179,6 +200,16 @@ impl Manifest {
     /// When a field that rules read has another type.
     pub fn service(&self) -> Result<Service, FileError> {
         self.decode()
+    }
+
+    /// The object as a workload of its kind.
+    ///
+    /// # Errors
+    /// When a field that rules read has another type.
+    pub fn workload(&self, kind: WorkloadKind, namespace: &str) -> Result<Workload, FileError> {
+        let mut workload = self.decode::<WorkloadManifest>()?.into_workload(kind);
+        namespace.clone_into(&mut workload.meta.namespace);
+        Ok(workload)
     }
 
     fn is_in(&self, namespace: &str) -> bool {

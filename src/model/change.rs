@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Service, Workload};
+use super::{Service, Workload, WorkloadKind};
 
 /// A write, and how it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +27,40 @@ pub enum Write {
         /// As it would be.
         new: Box<Service>,
     },
-    /// A Deployment is created or changed.
-    DeploymentWrite {
-        /// As it is stored; `None` for a new one.
-        old: Option<Box<Workload>>,
+    /// A Service is deleted.
+    ServiceDelete {
+        /// As it is stored.
+        old: Box<Service>,
+    },
+    /// A workload is created.
+    WorkloadCreate {
         /// As it would be.
         new: Box<Workload>,
+    },
+    /// A workload is changed.
+    WorkloadUpdate {
+        /// As it is stored.
+        old: Box<Workload>,
+        /// As it would be.
+        new: Box<Workload>,
+    },
+    /// A workload is deleted, by whatever propagation policy.
+    WorkloadDelete {
+        /// As it is stored.
+        old: Box<Workload>,
+    },
+    /// A workload is scaled by its subresource, which says neither labels nor status.
+    Scale {
+        /// What is scaled.
+        kind: WorkloadKind,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// How many Pods it wanted.
+        from: u32,
+        /// How many it would want.
+        to: u32,
     },
     /// Something that no rule speaks on.
     Other,

@@ -1,6 +1,6 @@
 //! Colours: which labels mark one, and which selectors pin one.
 
-use super::Selector;
+use super::{Labels, Selector};
 
 /// How a cluster marks its colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,12 @@ impl ColourScheme {
                 Some(Pin { key, value, colour })
             })
             .collect()
+    }
+
+    /// Whether the labels of a Pod template mark a colour: only then can a selector that pins one match it.
+    #[must_use]
+    pub fn mark(&self, labels: &Labels) -> bool {
+        labels.iter().any(|(key, value)| self.keys.contains(key) || self.name_in(value).is_some())
     }
 
     /// The colour name that a value is, or ends in after a dash.

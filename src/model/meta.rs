@@ -27,7 +27,11 @@ pub mod annotation {
     /// The labels that flipguard added to a Deployment: `metadata/version,template/version`.
     pub const ADDED_LABELS: &str = "flipguard.dev/added-labels";
 
-    pub(super) const READ: [&str; 6] = [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS];
+    /// On a Service: how many ready Pods its live colour must keep.
+    pub const MIN_REPLICAS: &str = "flipguard.dev/min-replicas";
+
+    pub(super) const READ: [&str; 7] =
+        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS];
 }
 
 /// The trimmed `ObjectMeta` of an object.

@@ -24,4 +24,4 @@ pub use policy::{Action, Enforcement, Policy};
 pub use selector::Selector;
 pub use service::{Role, Service, ServicePort, Unguarded};
 pub use view::{ClusterView, Unread};
-pub use workload::{Counts, Template, Workload, WorkloadKind, WorkloadManifest};
+pub use workload::{Counts, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest};

@@ -73,6 +73,12 @@ impl Service {
         if self.is_external_name { &NOTHING } else { &self.selector }
     }
 
+    /// How many ready Pods its annotation asks to be kept; 0 where it says nothing, or no number.
+    #[must_use]
+    pub fn minimum_replicas(&self) -> usize {
+        self.meta.annotation(annotation::MIN_REPLICAS).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
     /// What it is for. An annotation that says so outranks the name; a Service that nobody routes is no traffic
     /// Service, whatever it says.
     #[must_use]

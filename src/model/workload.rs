@@ -21,6 +21,10 @@ pub struct Workload {
     pub paused: bool,
     /// Its Pod template.
     pub template: Template,
+    /// How a new template reaches its Pods.
+    pub strategy: Strategy,
+    /// The ordinal of a StatefulSet's first Pod.
+    pub first_ordinal: u32,
     /// The label keys that its own selector asks for.
     pub selector_keys: Vec<String>,
     /// The generation that its controller has seen.
@@ -38,6 +42,8 @@ pub struct Workload {
 pub struct Template {
     /// Its labels.
     pub labels: Labels,
+    /// All its annotations, as JSON. They are compared only: a restart is a change of one.
+    pub annotations: Box<str>,
     /// The container that `kubectl` takes for the main one, where an annotation names it.
     pub default_container: Option<String>,
     /// Its containers.
@@ -52,6 +58,71 @@ impl Template {
     pub fn main_image(&self) -> Option<&str> {
         let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
         named.or_else(|| self.containers.main().next()).map(|container| container.image.as_str())
+    }
+}
+
+/// How a new template reaches the Pods (`spec.strategy` of Deployments, `spec.updateStrategy` of the others).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Some at a time.
+    Rolling {
+        /// How many of the wanted Pods may be missing meanwhile.
+        max_unavailable: Share,
+        /// How many more than wanted may exist meanwhile.
+        max_surge: Share,
+    },
+    /// All old Pods go before the first new one comes.
+    Recreate,
+    /// Each Pod when somebody deletes it.
+    OnDelete,
+}
+
+/// A number of Pods, or a percentage of those that are wanted (`IntOrString`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// So many.
+    Pods(u32),
+    /// So many of a hundred.
+    Percent(u32),
+}
+
+impl Share {
+    /// How many Pods that is, rounded down, which is how Kubernetes takes `maxUnavailable`.
+    #[must_use]
+    pub fn rounded_down(self, wanted: u32) -> u32 {
+        match self {
+            Self::Pods(pods) => pods,
+            Self::Percent(percent) => u32::try_from(u64::from(wanted) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How many Pods that is, rounded up, which is how Kubernetes takes `maxSurge`.
+    #[must_use]
+    pub fn rounded_up(self, wanted: u32) -> u32 {
+        match self {
+            Self::Pods(pods) => pods,
+            Self::Percent(percent) => {
+                u32::try_from((u64::from(wanted) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
+impl Strategy {
+    /// How many of the wanted Pods may be missing and how many more may exist while a new template is rolled out. Where
+    /// both come to nothing, Kubernetes takes one Pod as missing (`deployment/util`, `ResolveFenceposts`).
+    #[must_use]
+    pub fn limits(self, wanted: u32) -> (u32, u32) {
+        match self {
+            Self::Rolling { max_unavailable, max_surge } => {
+                match (max_unavailable.rounded_down(wanted), max_surge.rounded_up(wanted)) {
+                    (0, 0) => (1, 0),
+                    limits => limits,
+                }
+            }
+            Self::Recreate => (wanted, 0),
+            Self::OnDelete => (0, 0),
+        }
     }
 }
 
@@ -145,6 +216,13 @@ impl Workload {
         self.kind != WorkloadKind::DaemonSet
     }
 
+    /// Whether its controller has seen its newest generation and has nothing left to roll out.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let Counts { replicas, updated, .. } = self.counts;
+        self.observed_generation >= self.meta.generation && updated == replicas
+    }
+
     /// Whether a Service can be served by it in its own right: a ReplicaSet with a controller is a part of
     /// something else.
     #[must_use]
@@ -162,10 +240,14 @@ pub struct WorkloadManifest {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Spec {
     replicas: Option<u32>,
     paused: Option<bool>,
     selector: Option<LabelSelector>,
+    strategy: Option<StrategyManifest>,
+    update_strategy: Option<StrategyManifest>,
+    ordinals: Option<Ordinals>,
     template: Option<ParsedTemplate>,
 }
 
@@ -194,17 +276,87 @@ struct ParsedTemplate(Template);
 
 #[derive(Deserialize)]
 struct TemplateManifest {
-    metadata: Option<Meta>,
+    metadata: Option<TemplateMeta>,
     spec: Option<ParsedSpec>,
+}
+
+#[derive(Default, Deserialize)]
+struct TemplateMeta {
+    labels: Option<Labels>,
+    annotations: Option<Box<RawValue>>,
 }
 
 impl From<TemplateManifest> for ParsedTemplate {
     fn from(manifest: TemplateManifest) -> Self {
         let meta = manifest.metadata.unwrap_or_default();
-        let default_container = meta.annotation(annotation::DEFAULT_CONTAINER).map(str::to_owned);
+        let annotations = meta.annotations.map(Box::<str>::from).unwrap_or_default();
+        // The one that is read; all are kept as they are.
+        let default_container = serde_json::from_str::<Labels>(&annotations)
+            .ok()
+            .and_then(|mut annotations| annotations.remove(annotation::DEFAULT_CONTAINER));
         let (containers, spec) = manifest.spec.map(|spec| (spec.containers, spec.text)).unwrap_or_default();
-        Self(Template { labels: meta.labels, default_container, containers, spec })
+        Self(Template { labels: meta.labels.unwrap_or_default(), annotations, default_container, containers, spec })
     }
+}
+
+/// `strategy` of a Deployment, `updateStrategy` of a StatefulSet or DaemonSet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StrategyManifest {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    rolling_update: Option<RollingUpdate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RollingUpdate {
+    max_unavailable: Option<ShareManifest>,
+    max_surge: Option<ShareManifest>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ShareManifest {
+    Pods(u32),
+    Percent(String),
+}
+
+impl ShareManifest {
+    fn share(&self) -> Option<Share> {
+        match self {
+            Self::Pods(pods) => Some(Share::Pods(*pods)),
+            Self::Percent(text) => text.strip_suffix('%')?.parse().ok().map(Share::Percent),
+        }
+    }
+}
+
+impl StrategyManifest {
+    /// With the defaults of each kind (API doc, `RollingUpdateDeployment`, `RollingUpdateStatefulSetStrategy`,
+    /// `RollingUpdateDaemonSet`).
+    fn strategy(&self, kind: WorkloadKind) -> Strategy {
+        let (unavailable, surge) = match kind {
+            WorkloadKind::Deployment => (Share::Percent(25), Share::Percent(25)),
+            WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => (Share::Pods(1), Share::Pods(0)),
+            // A ReplicaSet leaves Pods of its old template alone.
+            WorkloadKind::ReplicaSet => return Strategy::OnDelete,
+        };
+        let rolling = self.rolling_update.as_ref();
+        let given = |share: Option<&ShareManifest>, default| share.and_then(ShareManifest::share).unwrap_or(default);
+        match self.kind.as_deref() {
+            Some("Recreate") => Strategy::Recreate,
+            Some("OnDelete") => Strategy::OnDelete,
+            _ => Strategy::Rolling {
+                max_unavailable: given(rolling.and_then(|update| update.max_unavailable.as_ref()), unavailable),
+                max_surge: given(rolling.and_then(|update| update.max_surge.as_ref()), surge),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Ordinals {
+    start: Option<u32>,
 }
 
 /// A `PodSpec`, read for its containers and kept as it is.
@@ -279,6 +431,8 @@ impl WorkloadManifest {
             wanted,
             paused: spec.paused == Some(true),
             template: spec.template.unwrap_or_default().0,
+            strategy: spec.strategy.or(spec.update_strategy).unwrap_or_default().strategy(kind),
+            first_ordinal: spec.ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default(),
             selector_keys: spec.selector.map(LabelSelector::keys).unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
             counts,
@@ -299,5 +453,15 @@ mod tests {
         assert_eq!(workload.wanted, 1);
         assert_eq!(workload.counts, Counts::default());
         assert_eq!(workload.to_string(), "Deployment app");
+    }
+
+    #[test]
+    fn shares_are_rounded_as_kubernetes_does() {
+        let quarter = Strategy::Rolling { max_unavailable: Share::Percent(25), max_surge: Share::Percent(25) };
+        assert_eq!(quarter.limits(3), (0, 1));
+        assert_eq!(quarter.limits(10), (2, 3));
+        let none = Strategy::Rolling { max_unavailable: Share::Pods(0), max_surge: Share::Pods(0) };
+        assert_eq!(none.limits(3), (1, 0));
+        assert_eq!(Strategy::Recreate.limits(3), (3, 0));
     }
 }

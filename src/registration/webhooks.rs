@@ -12,6 +12,8 @@ use crate::rules::relevance::{self, Condition};
 /// How long the API server waits for what can be denied, in seconds.
 const GUARD_TIMEOUT: i32 = 5;
 
+/// How long it waits for advice, in seconds; without an answer it goes on.
+const ADVICE_TIMEOUT: i32 = 2;
 /// How long the API server waits for labels, in seconds; without an answer it goes on.
 const LABEL_TIMEOUT: i32 = 2;
 
@@ -42,23 +44,116 @@ impl Endpoint {
     }
 }
 
-/// The validating webhooks. Every field that the API server would default is set, so that what is stored can be
-/// compared with what is wanted.
+/// The controllers of Kubernetes whose writes are never judged: they carry out what was judged when somebody asked for
+/// it (Kubernetes, `cmd/kube-controller-manager/app`, with service account credentials).
+const CONTROLLERS: [&str; 6] = [
+    "system:kube-controller-manager",
+    "system:serviceaccount:kube-system:daemon-set-controller",
+    "system:serviceaccount:kube-system:deployment-controller",
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:replicaset-controller",
+    "system:serviceaccount:kube-system:statefulset-controller",
+];
+/// Deletes what has lost its owner. Of ReplicaSets that is never judged; of all others it is, and it tries again.
+const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+
+/// What a webhook is asked for, and what happens without an answer.
+struct Asked {
+    name: &'static str,
+    group: &'static str,
+    resources: &'static [&'static str],
+    operations: &'static [&'static str],
+    conditions: Vec<Condition>,
+    /// Whether a write must wait for an answer.
+    fails_closed: bool,
+}
+
+/// The validating webhooks: `guard` for what can be dangerous, which waits for an answer; `advise` for the rest, which
+/// does not. Every field that the API server would default is set, so that what is stored can be compared with what is
+/// wanted.
 #[must_use]
 pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str) -> Vec<ValidatingWebhook> {
-    vec![ValidatingWebhook {
-        name: "guard.flipguard.dev".to_owned(),
-        client_config: endpoint.client_config(&endpoint.validate_path()),
-        rules: Some(vec![rule("", "services", &["UPDATE"])]),
-        match_conditions: Some(match_conditions(relevance::service_update_conditions(colours))),
-        namespace_selector: Some(guarded_namespaces(own_namespace)),
-        object_selector: Some(LabelSelector::default()),
-        failure_policy: Some("Fail".to_owned()),
-        match_policy: Some("Equivalent".to_owned()),
-        side_effects: "None".to_owned(),
-        timeout_seconds: Some(GUARD_TIMEOUT),
-        admission_review_versions: vec!["v1".to_owned()],
-    }]
+    let exempt: Vec<String> = CONTROLLERS.iter().map(|name| (*name).to_owned()).collect();
+    let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
+    let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
+    let asked = [
+        Asked {
+            name: "guard.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["UPDATE"],
+            conditions: relevance::service_update_conditions(colours),
+            fails_closed: true,
+        },
+        Asked {
+            name: "guard-workloads.flipguard.dev",
+            group: "apps",
+            resources: &["deployments", "statefulsets", "daemonsets"],
+            operations: &["UPDATE", "DELETE"],
+            conditions: relevance::workload_conditions(colours, &exempt),
+            fails_closed: true,
+        },
+        Asked {
+            name: "guard-replicasets.flipguard.dev",
+            group: "apps",
+            resources: &["replicasets"],
+            operations: &["UPDATE", "DELETE"],
+            conditions: relevance::workload_conditions(colours, &with_collector),
+            fails_closed: true,
+        },
+        Asked {
+            name: "guard-scale.flipguard.dev",
+            group: "apps",
+            resources: scalable,
+            operations: &["UPDATE"],
+            conditions: relevance::scale_conditions(true, &exempt),
+            fails_closed: true,
+        },
+        Asked {
+            name: "advise-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["DELETE"],
+            conditions: relevance::service_delete_conditions(colours, &exempt),
+            fails_closed: false,
+        },
+        Asked {
+            name: "advise-workloads.flipguard.dev",
+            group: "apps",
+            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
+            operations: &["CREATE"],
+            conditions: relevance::workload_create_conditions(colours, &exempt),
+            fails_closed: false,
+        },
+        Asked {
+            name: "advise-scale.flipguard.dev",
+            group: "apps",
+            resources: scalable,
+            operations: &["UPDATE"],
+            conditions: relevance::scale_conditions(false, &exempt),
+            fails_closed: false,
+        },
+    ];
+    asked.into_iter().map(|asked| asked.webhook(endpoint, own_namespace)).collect()
+}
+
+impl Asked {
+    fn webhook(self, endpoint: &Endpoint, own_namespace: &str) -> ValidatingWebhook {
+        let (policy, timeout) = if self.fails_closed { ("Fail", GUARD_TIMEOUT) } else { ("Ignore", ADVICE_TIMEOUT) };
+        ValidatingWebhook {
+            name: self.name.to_owned(),
+            client_config: endpoint.client_config(&endpoint.validate_path()),
+            rules: Some(vec![rule(self.group, self.resources, self.operations)]),
+            match_conditions: Some(match_conditions(self.conditions)),
+            namespace_selector: Some(guarded_namespaces(own_namespace)),
+            object_selector: Some(LabelSelector::default()),
+            failure_policy: Some(policy.to_owned()),
+            match_policy: Some("Equivalent".to_owned()),
+            side_effects: "None".to_owned(),
+            timeout_seconds: Some(timeout),
+            admission_review_versions: vec!["v1".to_owned()],
+        }
+    }
 }
 
 /// The mutating webhooks, likewise.
@@ -67,7 +162,7 @@ pub fn mutating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str
     vec![MutatingWebhook {
         name: "label.flipguard.dev".to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
-        rules: Some(vec![rule("apps", "deployments", &["CREATE", "UPDATE"])]),
+        rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
         match_conditions: Some(match_conditions(relevance::label_conditions(colours))),
         namespace_selector: Some(guarded_namespaces(own_namespace)),
         object_selector: Some(LabelSelector::default()),
@@ -80,13 +175,14 @@ pub fn mutating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str
     }]
 }
 
-fn rule(group: &str, resource: &str, operations: &[&str]) -> RuleWithOperations {
+fn rule(group: &str, resources: &[&str], operations: &[&str]) -> RuleWithOperations {
     let one = |text: &str| Some(vec![text.to_owned()]);
+    let all = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
     RuleWithOperations {
         api_groups: one(group),
         api_versions: one("v1"),
-        resources: one(resource),
-        operations: Some(operations.iter().map(|operation| (*operation).to_owned()).collect()),
+        resources: all(resources),
+        operations: all(operations),
         scope: Some("Namespaced".to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! From a review to the change that rules judge.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -11,12 +12,13 @@ use crate::model::{Change, Service, Tool, User, WorkloadKind, WorkloadManifest, 
 /// # Errors
 /// When an object lacks what the API server always sends, or has another type in a field that rules read.
 pub fn change_of(request: &Request<'_>) -> Result<Change, Unreadable> {
-    let whole_object = request.sub_resource.as_deref().unwrap_or("").is_empty();
-    let resource = (request.resource.group.as_ref(), request.resource.resource.as_ref());
-    let write = match (resource, request.operation) {
-        _ if !whole_object => Write::Other,
-        (("", "services"), Operation::Update) => service_update(request)?,
-        (("apps", "deployments"), Operation::Create | Operation::Update) => deployment_write(request)?,
+    let resource = request.resource.resource.as_ref();
+    let sub_resource = request.sub_resource.as_deref().unwrap_or("");
+    let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.resource() == resource);
+    let write = match (request.resource.group.as_ref(), kind, sub_resource) {
+        ("", None, "") if resource == "services" => service_write(request)?,
+        ("apps", Some(kind), "") => workload_write(request, kind)?,
+        ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, kind)?,
         _ => Write::Other,
     };
     let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
@@ -28,27 +30,56 @@ pub fn change_of(request: &Request<'_>) -> Result<Change, Unreadable> {
     })
 }
 
-fn service_update(request: &Request<'_>) -> Result<Write, Unreadable> {
-    let mut old: Service = decode(request, "oldObject", request.old_object)?;
-    let mut new: Service = decode(request, "object", request.object)?;
+fn service_write(request: &Request<'_>) -> Result<Write, Unreadable> {
     // The request's own namespace is authoritative; the objects repeat it.
-    request.namespace().clone_into(&mut old.meta.namespace);
-    request.namespace().clone_into(&mut new.meta.namespace);
-    Ok(Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) })
+    let service = |field: &str, raw: Option<&RawValue>| {
+        let mut service: Service = decode(request, field, raw)?;
+        request.namespace().clone_into(&mut service.meta.namespace);
+        Ok(Box::new(service))
+    };
+    let old = || service("oldObject", request.old_object);
+    Ok(match request.operation {
+        Operation::Update => Write::ServiceUpdate { old: old()?, new: service("object", request.object)? },
+        Operation::Delete => Write::ServiceDelete { old: old()? },
+        Operation::Create | Operation::Connect => Write::Other,
+    })
 }
 
-fn deployment_write(request: &Request<'_>) -> Result<Write, Unreadable> {
-    let deployment = |field: &str, raw: Option<&RawValue>| {
+fn workload_write(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
+    let workload = |field: &str, raw: Option<&RawValue>| {
         let manifest: WorkloadManifest = decode(request, field, raw)?;
-        let mut deployment = manifest.into_workload(WorkloadKind::Deployment);
-        request.namespace().clone_into(&mut deployment.meta.namespace);
-        Ok(Box::new(deployment))
+        let mut workload = manifest.into_workload(kind);
+        request.namespace().clone_into(&mut workload.meta.namespace);
+        Ok(Box::new(workload))
     };
-    let old = match request.operation {
-        Operation::Update => Some(deployment("oldObject", request.old_object)?),
-        _ => None,
-    };
-    Ok(Write::DeploymentWrite { old, new: deployment("object", request.object)? })
+    let old = || workload("oldObject", request.old_object);
+    let new = || workload("object", request.object);
+    Ok(match request.operation {
+        Operation::Create => Write::WorkloadCreate { new: new()? },
+        Operation::Update => Write::WorkloadUpdate { old: old()?, new: new()? },
+        Operation::Delete => Write::WorkloadDelete { old: old()? },
+        Operation::Connect => Write::Other,
+    })
+}
+
+/// A Scale says neither labels nor status, and leaves `replicas` out when it is 0.
+fn scale(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
+    #[derive(Deserialize)]
+    struct Scale {
+        spec: Option<ScaleSpec>,
+    }
+    #[derive(Default, Deserialize)]
+    struct ScaleSpec {
+        replicas: Option<u32>,
+    }
+    let replicas = |scale: Scale| scale.spec.unwrap_or_default().replicas.unwrap_or_default();
+    Ok(Write::Scale {
+        kind,
+        namespace: request.namespace().to_owned(),
+        name: request.name().to_owned(),
+        from: replicas(decode(request, "oldObject", request.old_object)?),
+        to: replicas(decode(request, "object", request.object)?),
+    })
 }
 
 fn user(request: &Request<'_>) -> User {

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::reads::{self, unreadable};
-use super::{Finding, Reason, Verdict, version};
-use crate::model::{Change, ClusterView, ColourScheme, Labels, Policy, Service, Template, Workload, Write, annotation};
+use super::reads::unreadable;
+use super::{Finding, Reads, Reason, Verdict, version};
+use crate::model::{
+    Change, ClusterView, ColourScheme, Labels, Policy, Service, Template, Workload, WorkloadKind, Write, annotation,
+};
 
 /// The key of a version, which is no colour here: it would make every Deployment with one a coloured one.
 pub(super) const VERSION: &str = "version";
@@ -67,15 +69,15 @@ impl Place {
 /// What to put into a Deployment that is written, and what to warn of.
 #[must_use]
 pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, Vec<Put>) {
-    let (Write::DeploymentWrite { old, new }, Some(reads)) = (&change.write, reads::needed(change, policy)) else {
+    let Some((old, new)) = deployment(change).filter(|(old, new)| concerns(*old, new, policy)) else {
         return (Verdict::not_judged(), Vec::new());
     };
-    let mut verdict = Verdict::about("deployment", &reads.namespace, &new.meta.name, change);
+    let mut verdict = Verdict::about("deployment", &new.meta.namespace, &new.meta.name, change);
     if let Some(finding) = unreadable(view) {
         verdict.find(finding.only_a_warning(), change, policy);
         return (verdict, Vec::new());
     }
-    let puts = Labelling::of(old.as_deref(), new, &view.services, &policy.colours).puts();
+    let puts = Labelling::of(old, new, &view.services, &policy.colours).puts();
     let image = new.template.main_image().unwrap_or_default();
     if !puts.is_empty() && version::of_image(image).is_guess {
         let message = format!("image `{image}` has no tag, so it is labelled version latest");
@@ -85,9 +87,26 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
     (verdict, puts)
 }
 
+/// What to read for the labels of a change; `None` where none are to be added.
+#[must_use]
+pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
+    let (_, new) = deployment(change).filter(|(old, new)| concerns(*old, new, policy))?;
+    Some(Reads { namespace: new.meta.namespace.clone(), services: true, ..Reads::default() })
+}
+
+/// The Deployment that is written, and as it is stored.
+fn deployment(change: &Change) -> Option<(Option<&Workload>, &Workload)> {
+    let (old, new) = match &change.write {
+        Write::WorkloadCreate { new } => (None, new.as_ref()),
+        Write::WorkloadUpdate { old, new } => (Some(old.as_ref()), new.as_ref()),
+        _ => return None,
+    };
+    (new.kind == WorkloadKind::Deployment).then_some((old, new))
+}
+
 /// Whether a write of a Deployment can need labels: its colour is known, nobody controls it, and the write changes its
 /// spec or what is marked.
-pub(super) fn concerns(old: Option<&Workload>, new: &Workload, policy: &Policy) -> bool {
+fn concerns(old: Option<&Workload>, new: &Workload, policy: &Policy) -> bool {
     let mark = |workload: &Workload| workload.meta.annotation(annotation::ADDED_LABELS).map(str::to_owned);
     let changes = old.is_none_or(|old| {
         old.template != new.template || old.wanted != new.wanted || old.paused != new.paused || mark(old) != mark(new)

@@ -8,6 +8,7 @@
 //! - `ports`: do the Pods have the named ports?
 //! - `parity`: is the target like what serves now?
 //! - [`version`]: what an image's tag says, and whether a label says the same
+//! - `live`: may what carries the traffic be taken away? `left`: what a change would leave
 //! - [`labels`]: which labels are added to a Deployment
 //!
 //! Beside them stand what rules share: [`readiness`] (what "fully ready" means), [`fleet`] (what a selector matches),
@@ -17,6 +18,8 @@
 pub mod fleet;
 mod flip;
 pub mod labels;
+mod left;
+mod live;
 mod parity;
 mod ports;
 pub mod readiness;
@@ -36,13 +39,31 @@ use crate::model::{Change, ClusterView, Policy, Write};
 /// Judges one change.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, policy: &Policy) -> Verdict {
-    let (Write::ServiceUpdate { old, new }, Some(reads)) = (&change.write, reads::needed(change, policy)) else {
+    let (Some((kind, name)), Some(reads)) = (subject(&change.write), reads::needed(change, policy)) else {
         return Verdict::not_judged();
     };
-    let mut verdict = Verdict::about("service", &reads.namespace, &new.meta.name, change);
-    match reads::unreadable(view) {
-        Some(finding) => verdict.find(finding, change, policy),
-        None => service::judge(old, new, view, change, policy, &mut verdict),
+    let mut verdict = Verdict::about(kind, &reads.namespace, name, change);
+    if let Some(finding) = reads::unreadable(view) {
+        let finding = if relevance::is_advice(change) { finding.only_a_warning() } else { finding };
+        verdict.find(finding, change, policy);
+    } else if let Write::ServiceUpdate { old, new } = &change.write {
+        service::judge(old, new, view, change, policy, &mut verdict);
+    } else {
+        live::judge(change, view, policy, &mut verdict);
     }
     verdict
+}
+
+/// What a write is about, as `kubectl` spells it.
+fn subject(write: &Write) -> Option<(&'static str, &str)> {
+    match write {
+        Write::ServiceUpdate { new: service, .. } | Write::ServiceDelete { old: service } => {
+            Some(("service", &service.meta.name))
+        }
+        Write::WorkloadCreate { new: workload }
+        | Write::WorkloadUpdate { new: workload, .. }
+        | Write::WorkloadDelete { old: workload } => Some((workload.kind.singular(), &workload.meta.name)),
+        Write::Scale { kind, name, .. } => Some((kind.singular(), name)),
+        Write::Other => None,
+    }
 }

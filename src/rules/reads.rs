@@ -1,6 +1,6 @@
 //! What must be read to judge a change.
 
-use super::{Finding, Reason, labels, relevance, service};
+use super::{Finding, Reason, relevance, service};
 use crate::model::{Change, ClusterView, Policy, Selector, Service, User, Write, annotation};
 
 /// What to read.
@@ -21,15 +21,24 @@ pub struct Reads {
 /// What to read for a change; `None` where no rule speaks on it.
 #[must_use]
 pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
+    if !relevance::matters(&change.write, &policy.colours) {
+        return None;
+    }
+    let all_of = |namespace: &str| Reads {
+        namespace: namespace.to_owned(),
+        pods: Some(Selector::nothing()),
+        services: true,
+        ..Reads::default()
+    };
     match &change.write {
-        Write::ServiceUpdate { old, new } => {
-            relevance::service_update(old, new, &policy.colours).then(|| for_service(old, new, change, policy))
+        Write::ServiceUpdate { old, new } => Some(for_service(old, new, change, policy)),
+        Write::ServiceDelete { old } => {
+            Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
-        Write::DeploymentWrite { old, new } => labels::concerns(old.as_deref(), new, policy).then(|| Reads {
-            namespace: new.meta.namespace.clone(),
-            services: true,
-            ..Reads::default()
-        }),
+        Write::WorkloadCreate { new: workload }
+        | Write::WorkloadUpdate { new: workload, .. }
+        | Write::WorkloadDelete { old: workload } => Some(all_of(&workload.meta.namespace)),
+        Write::Scale { namespace, .. } => Some(all_of(namespace)),
         Write::Other => None,
     }
 }

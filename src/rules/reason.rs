@@ -33,6 +33,22 @@ pub enum Reason {
     VersionMismatch,
     /// An image without a tag.
     ImageUntagged,
+    /// The live colour is scaled below what its Service needs.
+    LiveScaledDown,
+    /// The live colour is cut by more than half.
+    LiveShrunk,
+    /// The live colour is deleted.
+    LiveDeleted,
+    /// The live colour loses the labels by which its Service finds it.
+    LiveDetached,
+    /// The live colour gets a new version in place.
+    LiveRedeployed,
+    /// All Pods of the live colour go before new ones come.
+    LiveRecreate,
+    /// Another colour's workload comes behind a live selector.
+    JoinsLive,
+    /// A Service is deleted while Pods serve through it.
+    ServiceDeleted,
     /// What the verdict depends on could not be read.
     ClusterUnreadable,
 }
@@ -65,7 +81,7 @@ pub struct Row {
 
 impl Reason {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::TargetMissing,
         Self::TargetNotReady,
         Self::SelectorEmptied,
@@ -79,6 +95,14 @@ impl Reason {
         Self::NoReadinessProbe,
         Self::VersionMismatch,
         Self::ImageUntagged,
+        Self::LiveScaledDown,
+        Self::LiveShrunk,
+        Self::LiveDeleted,
+        Self::LiveDetached,
+        Self::LiveRedeployed,
+        Self::LiveRecreate,
+        Self::JoinsLive,
+        Self::ServiceDeleted,
         Self::ClusterUnreadable,
     ];
 
@@ -199,6 +223,77 @@ impl Reason {
                 "A Deployment with a colour runs an image without a tag.",
                 "The version label says `latest`, and two colours cannot be told apart by it.",
                 "Give the image a tag.",
+            ),
+            Self::LiveScaledDown => (
+                "live-scaled-down",
+                Deny,
+                Never,
+                "A scale-down, by whatever client, would leave a traffic Service fewer ready Pods than it needs: one, or \
+                 what its annotation `flipguard.dev/min-replicas` says.",
+                "The Service promises traffic to this colour, and nothing would answer.",
+                "Flip to the other colour first; or delete the Service to take the app down.",
+            ),
+            Self::LiveShrunk => (
+                "live-shrunk",
+                Warn,
+                Never,
+                "One write by anybody but an autoscaler cuts the live colour by more than half.",
+                "A chart that says `replicas: 1` easily undoes what an autoscaler has built up.",
+                "Leave `replicas` out of manifests of workloads that are autoscaled.",
+            ),
+            Self::LiveDeleted => (
+                "live-deleted",
+                Deny,
+                Never,
+                "A workload is deleted, by whatever propagation policy, without which a traffic Service would have fewer \
+                 ready Pods than it needs; or a ReplicaSet that runs such a workload.",
+                "The Service promises traffic to this colour, and nothing would answer.",
+                "Delete the Service first, then its workloads; or flip to the other colour first.",
+            ),
+            Self::LiveDetached => (
+                "live-detached",
+                Deny,
+                Never,
+                "The Pod template of the live colour loses a label that the Service selects by.",
+                "As the new Pods come, the Service finds none of them.",
+                "Flip to the other colour first.",
+            ),
+            Self::LiveRedeployed => (
+                "live-redeployed",
+                Deny,
+                Never,
+                "The Pod template of the live colour changes (image, environment ...) while another colour stands by. \
+                 Without another colour, or while the live one is not healthy, it is a warning. `rollout undo`, \
+                 `rollout restart` and changes of metadata pass.",
+                "The new version would meet traffic unseen, and the way back would be gone.",
+                "Deploy the new version to the idle colour, and flip.",
+            ),
+            Self::LiveRecreate => (
+                "live-recreate",
+                Deny,
+                Never,
+                "A change lets all Pods of the live colour go before new ones are ready: strategy `Recreate`, or a \
+                 `maxUnavailable` of all, with a new template, in the middle of a rollout, or with a template released \
+                 by un-pausing. Without another colour it is a warning.",
+                "Nothing would answer in between.",
+                "Deploy to the idle colour and flip, or set strategy `RollingUpdate` first.",
+            ),
+            Self::JoinsLive => (
+                "joins-live",
+                Warn,
+                Never,
+                "A workload that is named for another colour is created behind a live selector, or relabelled so that it \
+                 comes behind one.",
+                "Its Pods serve at once, beside the others, as soon as they are ready.",
+                "Correct the labels of its Pod template if that is not meant.",
+            ),
+            Self::ServiceDeleted => (
+                "service-deleted",
+                Warn,
+                Never,
+                "A traffic Service is deleted while Pods serve through it.",
+                "From then on nothing protects the Pods. It is the right first step of taking an app down.",
+                "Create it again at once if that is not meant.",
             ),
             Self::ClusterUnreadable => (
                 "cluster-unreadable",

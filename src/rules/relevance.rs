@@ -5,7 +5,7 @@
 //! nothing, and nothing that a rule could refuse slips past.
 
 use super::labels::VERSION;
-use crate::model::{ColourScheme, Role, Service, annotation};
+use crate::model::{Change, ColourScheme, Role, Service, Workload, Write, annotation};
 
 /// One CEL expression of a webhook's `matchConditions`; all of them must hold for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,118 @@ pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> b
     changes && [old, new].iter().any(|service| service.role(colours) == Role::Traffic)
 }
 
+/// Whether any rule can speak on a write.
+#[must_use]
+pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
+    match write {
+        Write::ServiceUpdate { old, new } => service_update(old, new, colours),
+        Write::ServiceDelete { old } => old.role(colours) == Role::Traffic,
+        Write::WorkloadCreate { new } => colours.mark(&new.template.labels),
+        Write::WorkloadUpdate { old, new } => {
+            [old, new].iter().any(|workload| colours.mark(&workload.template.labels)) && takes_away(old, new)
+        }
+        Write::WorkloadDelete { old } => colours.mark(&old.template.labels),
+        Write::Scale { from, to, .. } => to < from,
+        Write::Other => false,
+    }
+}
+
+/// Whether a change is asked about for advice only: it goes on where it cannot be judged.
+#[must_use]
+pub fn is_advice(change: &Change) -> bool {
+    match change.write {
+        Write::ServiceDelete { .. } | Write::WorkloadCreate { .. } => true,
+        Write::Scale { to, .. } => to > 0,
+        _ => false,
+    }
+}
+
+/// Whether a change of a workload can take ready Pods away.
+fn takes_away(old: &Workload, new: &Workload) -> bool {
+    new.wanted < old.wanted
+        || new.template != old.template
+        || new.strategy != old.strategy
+        || new.first_ordinal != old.first_ordinal
+        || (old.paused && !new.paused)
+}
+
+/// The conditions under which the API server calls for a change or deletion of a workload.
+#[must_use]
+pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
+    let differs = |path: &str, default: &str| {
+        let cel = format!("OBJECT.?spec.?{path}.orValue({default})");
+        format!("{} != {}", of("object", &cel), of("oldObject", &cel))
+    };
+    let replicas = "OBJECT.?spec.?replicas.orValue(1)";
+    let paused = "OBJECT.?spec.?paused.orValue(false)";
+    let takes_away = [
+        "request.operation == 'DELETE'".to_owned(),
+        differs("template", "{}"),
+        differs("strategy", "{}"),
+        differs("updateStrategy", "{}"),
+        differs("ordinals", "{}"),
+        format!("{} < {}", of("object", replicas), of("oldObject", replicas)),
+        format!("{} && !{}", of("oldObject", paused), of("object", paused)),
+    ];
+    vec![
+        nobody_exempt(exempt),
+        Condition { name: "colour-marked", expression: marked(colours) },
+        Condition { name: "takes-something-away", expression: takes_away.join(" || ") },
+    ]
+}
+
+/// The conditions under which the API server calls for a new workload.
+#[must_use]
+pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
+    vec![nobody_exempt(exempt), Condition { name: "colour-marked", expression: marked(colours) }]
+}
+
+/// The conditions under which the API server calls for a scale-down by the subresource: to nothing, or to something. A
+/// Scale shows no labels, and leaves `replicas` out when it is 0.
+#[must_use]
+pub fn scale_conditions(to_nothing: bool, exempt: &[String]) -> Vec<Condition> {
+    let replicas = "OBJECT.?spec.?replicas.orValue(0)";
+    let (new, old) = (of("object", replicas), of("oldObject", replicas));
+    let (name, reach) = if to_nothing { ("scales-to-nothing", "< 1") } else { ("scales-to-something", ">= 1") };
+    vec![
+        nobody_exempt(exempt),
+        Condition { name: "scales-down", expression: format!("{new} < {old}") },
+        Condition { name, expression: format!("{new} {reach}") },
+    ]
+}
+
+/// The conditions under which the API server calls for the deletion of a Service.
+#[must_use]
+pub fn service_delete_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
+    let selector = of("oldObject", SELECTOR);
+    let role = of("oldObject", ROLE);
+    let expression = format!("[{selector}].exists(s, s.exists(k, {})) || {role} == 'traffic'", pinned(colours));
+    vec![nobody_exempt(exempt), Condition { name: "colour-pinned", expression }]
+}
+
+fn nobody_exempt(exempt: &[String]) -> Condition {
+    Condition { name: "not-an-exempt-user", expression: format!("!(request.userInfo.username in {})", list(exempt)) }
+}
+
+/// Whether the old or the new template marks a colour.
+fn marked(colours: &ColourScheme) -> String {
+    format!(
+        "[object, oldObject].exists(o, o != null && [o.?spec.?template.?metadata.?labels.orValue({{}})].exists(s, \
+         s.exists(k, {})))",
+        pinned(colours)
+    )
+}
+
+/// Whether the pair of key `k` in map `s` pins a colour.
+fn pinned(colours: &ColourScheme) -> String {
+    let mut pinned = vec![format!("k in {}", list(&colours.keys))];
+    if !colours.names.is_empty() {
+        pinned.push(format!("s[k] in {}", list(&colours.names)));
+        pinned.extend(colours.names.iter().map(|name| format!("s[k].endsWith({})", quote(&format!("-{name}")))));
+    }
+    pinned.join(" || ")
+}
+
 /// The conditions under which the API server calls for an update of a Service.
 #[must_use]
 pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
@@ -64,11 +176,6 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
         .iter()
         .map(|aspect| format!("{} != {}", of("object", aspect.cel), of("oldObject", aspect.cel)))
         .collect();
-    let mut pinned = vec![format!("k in {}", list(&colours.keys))];
-    if !colours.names.is_empty() {
-        pinned.push(format!("s[k] in {}", list(&colours.names)));
-        pinned.extend(colours.names.iter().map(|name| format!("s[k].endsWith({})", quote(&format!("-{name}")))));
-    }
     let both = |cel: &str| format!("[{}, {}]", of("object", cel), of("oldObject", cel));
     vec![
         Condition { name: "routing-or-guard-changes", expression: changes.join(" || ") },
@@ -77,7 +184,7 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
             expression: format!(
                 "{}.exists(s, s.exists(k, {})) || {}.exists(role, role == 'traffic')",
                 both(SELECTOR),
-                pinned.join(" || "),
+                pinned(colours),
                 both(ROLE),
             ),
         },

@@ -184,6 +184,7 @@ fn never_touch_what_a_service_selects(shop: &Shop) -> Result<()> {
     shop.route("held", &[("app", "app-blue"), ("version", "1.0")])?.passes_silently()?;
     shop.kubectl(&["set", "image", "deployment/app-blue", "web=app:1.1"])?.succeeds()?;
     says(&read(shop, "app-blue")?, OF_TEMPLATE, "version", Some("1.0"))?;
+    shop.rolled_out("deployment/app-blue")?;
     shop.replace(&deployment("app-blue", "app:1.2", ""))?.succeeds()?;
     says(&read(shop, "app-blue")?, OF_TEMPLATE, "version", Some("1.0"))
 }
@@ -229,7 +230,8 @@ fn leave_others_alone(shop: &Shop) -> Result<()> {
         let made = read(shop, name)?;
         ensure!(made.pointer("/metadata/labels").is_none() && text(&made, MARK).is_none(), "{made:#}");
     }
-    let asked = shop.decisions()?;
+    let mut asked = shop.decisions()?;
+    asked.retain(|line| line.get("endpoint").and_then(Value::as_str) == Some("mutate"));
     ensure!(asked.is_empty(), "flipguard was asked: {asked:?}");
     Ok(())
 }

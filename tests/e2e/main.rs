@@ -8,6 +8,7 @@ mod alone;
 mod commands;
 mod flips;
 mod labels;
+mod live;
 mod readiness;
 mod services;
 mod shop;
@@ -50,7 +51,8 @@ fn parallel() -> impl Iterator<Item = &'static str> {
 type Test = (&'static str, fn(&Shop) -> Result<()>);
 
 fn tests() -> Vec<Test> {
-    [flips::TESTS, readiness::TESTS, services::TESTS, labels::TESTS, admission::TESTS, commands::TESTS].concat()
+    [flips::TESTS, readiness::TESTS, services::TESTS, live::TESTS, labels::TESTS, admission::TESTS, commands::TESTS]
+        .concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -1,0 +1,314 @@
+//! The live colour: may what carries the traffic be taken away?
+//!
+//! Traffic first, then pods. A Service says what is meant to serve; as long as it stands, a change may not leave it less
+//! than it needs. Deleting the Service withdraws the promise, and frees its Pods.
+
+use super::fleet::Fleet;
+use super::left::{After, left};
+use super::{Finding, Reason, Verdict};
+use crate::model::{
+    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write, annotation,
+};
+
+/// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
+const AUTOSCALERS: [&str; 2] =
+    ["system:serviceaccount:kube-system:horizontal-pod-autoscaler", "system:serviceaccount:keda:keda-operator"];
+
+/// A traffic Service that a changed workload stands behind.
+struct Stake<'a> {
+    service: &'a Service,
+    view: &'a ClusterView,
+    fleet: Fleet<'a>,
+    siblings: Vec<&'a Workload>,
+    is_practised: bool,
+    /// How many ready Pods it must keep.
+    floor: usize,
+}
+
+impl<'a> Stake<'a> {
+    fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
+        let siblings = siblings(service, view, colours);
+        let pins = colours.pins(service.routed());
+        let by_colour =
+            pins.iter().any(|pin| pin.key != super::labels::VERSION && colours.keys.iter().any(|key| key == pin.key));
+        let by_role = service.meta.annotation(annotation::ROLE) == Some("traffic");
+        Self {
+            service,
+            view,
+            fleet: Fleet::of(service.routed(), view),
+            is_practised: by_colour || by_role || !siblings.is_empty(),
+            siblings,
+            floor: service.minimum_replicas().max(1),
+        }
+    }
+
+    /// The finding that a change leaves too little, if it does.
+    fn too_little(&self, left: usize) -> bool {
+        left < self.fleet.ready && left < self.floor
+    }
+
+    /// Where blue-green is not practised, a rule only warns.
+    fn finding(&self, reason: Reason, message: String, next_step: String) -> Finding {
+        let finding = Finding::new(reason, message, next_step);
+        if self.is_practised { finding } else { finding.only_a_warning() }
+    }
+
+    fn would_leave(&self, left: usize) -> String {
+        let Self { service, fleet, floor, .. } = self;
+        format!(
+            "it would leave Service {} with {left} of {} ready pods (it needs {floor})",
+            service.meta.name, fleet.ready
+        )
+    }
+
+    /// `kubectl` in the Service's namespace.
+    fn delete_service(&self) -> String {
+        let meta = &self.service.meta;
+        format!(
+            "to take the app down, delete the Service first: kubectl -n {} delete service {}",
+            meta.namespace, meta.name
+        )
+    }
+
+    fn flip_first(&self) -> String {
+        format!("flip Service {} to the other colour first; {}", self.service.meta.name, self.delete_service())
+    }
+}
+
+/// The traffic Services of a namespace that route at all.
+fn stakes<'a>(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Stake<'a>> {
+    let traffic = view.services.iter().filter(|service| service.role(colours) == Role::Traffic);
+    traffic.map(|service| Stake::of(service, view, colours)).collect()
+}
+
+/// Other workloads of the namespace that the selector would match if only its pinned values were others.
+fn siblings<'a>(service: &Service, view: &'a ClusterView, colours: &ColourScheme) -> Vec<&'a Workload> {
+    let selector = service.routed();
+    let pins = colours.pins(selector);
+    let is_sibling = |workload: &&Workload| {
+        let labels = &workload.template.labels;
+        let like = selector.pairs().all(|(key, value)| {
+            let Some(own) = labels.get(key) else { return false };
+            match pins.iter().find(|pin| pin.key == key) {
+                None => own == value,
+                // A colour key may say anything; elsewhere only the colour's name may differ.
+                Some(_) if colours.keys.iter().any(|known| known == key) => true,
+                Some(pin) => {
+                    let stem = value.strip_suffix(pin.colour).unwrap_or(value);
+                    colours.names.iter().any(|name| own.strip_prefix(stem) == Some(name))
+                }
+            }
+        });
+        workload.stands_alone() && like && !selector.matches(labels) && !pins.is_empty()
+    };
+    view.workloads.iter().filter(is_sibling).collect()
+}
+
+/// Judges a change of a workload, or the deletion of a Service.
+pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdict: &mut Verdict) {
+    let colours = &policy.colours;
+    let (act, findings) = match &change.write {
+        Write::ServiceDelete { old } => ("delete".to_owned(), service_deleted(old, view).into_iter().collect()),
+        Write::WorkloadCreate { new } => ("create".to_owned(), joins(None, new, view, colours)),
+        Write::WorkloadUpdate { old, new } => {
+            let mut findings = changed(old, new, view, change, colours);
+            findings.extend(joins(Some(old), new, view, colours));
+            (describe(old, new), findings)
+        }
+        Write::WorkloadDelete { old } => ("delete".to_owned(), deleted(old, view, colours)),
+        Write::Scale { kind, name, from, to, .. } => {
+            let stored = view.workloads.iter().find(|workload| workload.kind == *kind && workload.meta.name == *name);
+            let judge = |old: &Workload| scaled(old, &Workload { wanted: *to, ..old.clone() }, view, change, colours);
+            (format!("scale {from} -> {to}"), stored.map(judge).unwrap_or_default())
+        }
+        Write::ServiceUpdate { .. } | Write::Other => return,
+    };
+    verdict.act = act;
+    for finding in findings {
+        verdict.find(finding, change, policy);
+    }
+}
+
+fn describe(old: &Workload, new: &Workload) -> String {
+    if new.wanted != old.wanted {
+        format!("scale {} -> {}", old.wanted, new.wanted)
+    } else if new.template != old.template {
+        "change of the pod template".to_owned()
+    } else {
+        "change".to_owned()
+    }
+}
+
+fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
+    let ready = Fleet::of(old.routed(), view).ready;
+    (ready > 0).then(|| {
+        Finding::new(
+            Reason::ServiceDeleted,
+            format!("{ready} pods served through it; from now on nothing protects them"),
+            "if that is not meant, create it again at once".to_owned(),
+        )
+    })
+}
+
+fn deleted(old: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Finding> {
+    let stakes = stakes(view, colours).into_iter().filter(|stake| concerns(stake, old));
+    stakes
+        .filter_map(|stake| {
+            let left = left(stake.service.routed(), view, old, &After::Gone);
+            stake
+                .too_little(left)
+                .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.delete_service()))
+        })
+        .collect()
+}
+
+/// Whether a workload stands behind a Service, or is a part of one that does.
+fn concerns(stake: &Stake<'_>, workload: &Workload) -> bool {
+    let matches = stake.service.routed().matches(&workload.template.labels);
+    let is_part = || stake.fleet.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid));
+    if workload.stands_alone() { matches } else { is_part() }
+}
+
+fn scaled(old: &Workload, new: &Workload, view: &ClusterView, change: &Change, colours: &ColourScheme) -> Vec<Finding> {
+    if new.wanted >= old.wanted {
+        return Vec::new();
+    }
+    let stakes = stakes(view, colours).into_iter().filter(|stake| concerns(stake, old));
+    stakes
+        .filter_map(|stake| {
+            let left = left(stake.service.routed(), view, old, &After::Becomes(new));
+            if stake.too_little(left) {
+                return Some(stake.finding(Reason::LiveScaledDown, stake.would_leave(left), stake.flip_first()));
+            }
+            let by_autoscaler = AUTOSCALERS.contains(&change.user.name.as_str());
+            (left * 2 < stake.fleet.ready && !by_autoscaler).then(|| {
+                let next_step = format!(
+                    "if that is not meant: kubectl -n {} scale {}/{} --replicas={}",
+                    old.meta.namespace,
+                    old.kind.singular(),
+                    old.meta.name,
+                    old.wanted
+                );
+                Finding::new(Reason::LiveShrunk, stake.would_leave(left), next_step)
+            })
+        })
+        .collect()
+}
+
+fn changed(
+    old: &Workload,
+    new: &Workload,
+    view: &ClusterView,
+    change: &Change,
+    colours: &ColourScheme,
+) -> Vec<Finding> {
+    let mut findings = scaled(old, new, view, change, colours);
+    for stake in stakes(view, colours).iter().filter(|stake| concerns(stake, old) && old.stands_alone()) {
+        if stake.service.routed().matches(&new.template.labels) {
+            findings.extend(redeployed(stake, old, new));
+            findings.extend(recreated(stake, old, new));
+        } else {
+            findings.extend(detached(stake, old, new));
+        }
+    }
+    findings
+}
+
+fn detached(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
+    let left = left(stake.service.routed(), stake.view, old, &After::Becomes(new));
+    let lost = Selector::new(old.template.labels.clone()).without(&Selector::new(new.template.labels.clone()));
+    stake.too_little(left).then(|| {
+        let message = format!("its pods would lose {lost}; {}", stake.would_leave(left));
+        stake.finding(Reason::LiveDetached, message, stake.flip_first())
+    })
+}
+
+/// A new version in place of the one that serves. What goes back to a known revision passes, and what changes only
+/// metadata.
+fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
+    if old.template.spec == new.template.spec || is_known_revision(stake.view, old, new) || stake.fleet.ready == 0 {
+        return None;
+    }
+    let service = &stake.service.meta.name;
+    let (old_image, new_image) = (old.template.main_image(), new.template.main_image());
+    let what = match (old_image, new_image) {
+        (Some(old), Some(new)) if old != new => format!("image {old} -> {new}"),
+        _ => "its pod template changes".to_owned(),
+    };
+    let message = format!("{what}, while Service {service} routes to it ({} ready pods)", stake.fleet.ready);
+    let Some(sibling) = stake.siblings.first() else {
+        let next_step = "to have a way back, deploy the new version beside it and flip".to_owned();
+        return Some(Finding::new(Reason::LiveRedeployed, message, next_step).only_a_warning());
+    };
+    let next_step = format!("deploy the new version to {sibling}, which is idle, and flip Service {service} to it");
+    let finding = stake.finding(Reason::LiveRedeployed, message, next_step);
+    let is_healthy = stake.fleet.ready >= stake.floor;
+    Some(if is_healthy { finding } else { finding.only_a_warning() })
+}
+
+/// Whether the template is one that the workload had before, or has: a ReplicaSet of its runs it, but for the label that
+/// the Deployment controller adds.
+fn is_known_revision(view: &ClusterView, old: &Workload, new: &Workload) -> bool {
+    view.replica_sets_of(old).any(|replica_set| replica_set.template.spec == new.template.spec)
+}
+
+/// A change after which nothing holds the floor while it is carried out.
+fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
+    let begins = old.template != new.template && !new.paused;
+    let released = old.paused && !new.paused && !old.is_settled();
+    let turned = old.strategy != new.strategy && !old.is_settled() && !new.paused;
+    if !(begins || released || turned) || new.strategy == Strategy::OnDelete {
+        return None;
+    }
+    let (unavailable, _) = new.strategy.limits(new.wanted);
+    let guaranteed = usize::try_from(new.wanted.saturating_sub(unavailable)).unwrap_or(usize::MAX);
+    let others = left(stake.service.routed(), stake.view, old, &After::Gone);
+    let left = others + guaranteed;
+    let how = match new.strategy {
+        Strategy::Recreate => "strategy Recreate ends all pods before it starts new ones".to_owned(),
+        _ => format!("maxUnavailable lets all {} pods go at once", new.wanted),
+    };
+    stake.too_little(left).then(|| {
+        let next_step = match stake.siblings.first() {
+            Some(sibling) => {
+                format!("deploy to {sibling}, which is idle, and flip; or set strategy RollingUpdate first")
+            }
+            None => "set strategy RollingUpdate first".to_owned(),
+        };
+        let finding = stake.finding(Reason::LiveRecreate, format!("{how}; {}", stake.would_leave(left)), next_step);
+        let is_strict = !stake.siblings.is_empty() && stake.fleet.ready >= stake.floor;
+        if is_strict { finding } else { finding.only_a_warning() }
+    })
+}
+
+/// A workload of another colour that comes behind a live selector.
+fn joins(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Finding> {
+    if !new.stands_alone() {
+        return Vec::new();
+    }
+    let name = new.meta.name.as_str();
+    let joining = stakes(view, colours).into_iter().filter(|stake| {
+        let selector = stake.service.routed();
+        let pins = colours.pins(selector);
+        let names_another = colours
+            .names
+            .iter()
+            .any(|colour| name.split('-').any(|word| word == colour) && !pins.iter().any(|pin| pin.colour == colour));
+        let relabelled = old.is_some_and(|old| !selector.matches(&old.template.labels));
+        let created = old.is_none() && names_another && !pins.is_empty();
+        selector.matches(&new.template.labels) && stake.fleet.ready > 0 && (relabelled || created)
+    });
+    joining
+        .map(|stake| {
+            let service = &stake.service.meta.name;
+            Finding::new(
+                Reason::JoinsLive,
+                format!(
+                    "its pods would serve behind Service {service} at once, beside {} that serve",
+                    stake.fleet.ready
+                ),
+                "if that is not meant, correct the labels of its pod template".to_owned(),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! The live colour: every way of taking it away, and every way that must stay open.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use super::Test;
+use super::shop::{Pods, Shop, workload};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("live::is_not_scaled_away", is_not_scaled_away),
+    ("live::is_not_scaled_away_by_the_autoscaler", is_not_scaled_away_by_the_autoscaler),
+    ("live::is_not_deleted", is_not_deleted),
+    ("live::keeps_its_current_replica_set", keeps_its_current_replica_set),
+    ("live::keeps_its_labels", keeps_its_labels),
+    ("live::gets_no_new_version_in_place", gets_no_new_version_in_place),
+    ("live::may_be_undone_restarted_paused_and_repaired", may_be_undone_restarted_paused_and_repaired),
+    ("live::is_not_recreated", is_not_recreated),
+    ("live::stateful_set_keeps_its_ready_ordinals", stateful_set_keeps_its_ready_ordinals),
+    ("live::daemon_sets_and_bare_replica_sets_are_protected", daemon_sets_and_bare_replica_sets_are_protected),
+    ("live::ghosts_do_not_hold_the_floor", ghosts_do_not_hold_the_floor),
+    ("live::joined_by_another_colour_is_warned_of", joined_by_another_colour_is_warned_of),
+    ("live::keeps_what_a_service_asks_for", keeps_what_a_service_asks_for),
+    ("live::apps_are_taken_down_service_first", apps_are_taken_down_service_first),
+    ("live::namespaces_end", namespaces_end),
+    ("live::what_is_not_blue_green_goes_on", what_is_not_blue_green_goes_on),
+    ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
+];
+
+const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
+const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
+
+/// Both colours are ready, and blue is live.
+fn blue_is_live(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 3)?;
+    shop.deploy_ready("app-green", GREEN, 3)?;
+    shop.route("app", BLUE)?.passes_silently()
+}
+
+fn blue(replicas: u32, image: &str) -> String {
+    workload("Deployment", "app-blue", BLUE, replicas, Pods::Ready, image)
+}
+
+fn is_not_scaled_away(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let words = &["it would leave Service app with 0 of 3 ready pods (it needs 1)", "delete service app"];
+    let refused = |args: &[&str]| shop.kubectl(args)?.is_refused("live-scaled-down", words);
+    refused(&["scale", "deployment/app-blue", "--replicas=0"])?;
+    refused(&["patch", "deployment", "app-blue", "-p", r#"{"spec":{"replicas":0}}"#])?;
+    let json = r#"[{"op":"replace","path":"/spec/replicas","value":0}]"#;
+    refused(&["patch", "deployment", "app-blue", "--type=json", "-p", json])?;
+    let scale = r#"{"spec":{"replicas":0}}"#;
+    refused(&["patch", "deployment", "app-blue", "--subresource=scale", "--type=merge", "-p", scale])?;
+    shop.apply(&blue(0, "web:1"))?.is_refused("live-scaled-down", words)?;
+    shop.apply_with(&blue(0, "web:1"), &["--server-side", "--force-conflicts"])?
+        .is_refused("live-scaled-down", words)?;
+    shop.replace(&blue(0, "web:1"))?.is_refused("live-scaled-down", words)?;
+    let rs = shop.kubectl(&["get", "rs", "-l", "name=app-blue", "-o=jsonpath={.items[0].metadata.name}"])?.out;
+    refused(&["scale", &format!("replicaset/{rs}"), "--replicas=0"])?;
+    // Down to what is needed, and the idle colour, and up.
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=2"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?
+        .passes_with_warning(&["live-shrunk: it would leave Service app with 1 of 4 ready pods"])?;
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
+}
+
+fn is_not_scaled_away_by_the_autoscaler(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let by_hpa = |replicas: &str| {
+        let who = "--as=system:serviceaccount:kube-system:horizontal-pod-autoscaler";
+        let groups = "--as-group=system:masters";
+        shop.kubectl(&[who, groups, "scale", "deployment/app-blue", replicas])
+    };
+    by_hpa("--replicas=0")?.is_refused("live-scaled-down", &[])?;
+    by_hpa("--replicas=1")?.passes_silently()
+}
+
+fn is_not_deleted(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let words = &["it would leave Service app with 0 of 3 ready pods", "delete service app"];
+    for cascade in ["background", "foreground", "orphan"] {
+        shop.kubectl(&["delete", "deployment", "app-blue", &format!("--cascade={cascade}")])?
+            .is_refused("live-deleted", words)?;
+    }
+    // By deletecollection there is no name in the request.
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments?labelSelector=color%3Dblue", shop.namespace);
+    shop.kubectl(&["label", "deployment", "app-blue", "color=blue", "--overwrite"])?.succeeds()?;
+    shop.kubectl(&["delete", "--raw", &path])?.says("live-deleted")?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue", "--dry-run=server"])?.is_refused("live-deleted", &[])?;
+    shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()
+}
+
+fn keeps_its_current_replica_set(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let rs = shop.kubectl(&["get", "rs", "-l", "name=app-blue", "-o=jsonpath={.items[0].metadata.name}"])?.out;
+    shop.kubectl(&["delete", "replicaset", &rs])?.is_refused("live-deleted", &[])
+}
+
+fn keeps_its_labels(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let patch = r#"{"spec":{"template":{"metadata":{"labels":{"color":"red"}}}}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?
+        .is_refused("live-detached", &["its pods would lose color=blue"])?;
+    let more = r#"{"spec":{"template":{"metadata":{"labels":{"team":"shop"}}}}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", more])?.passes_silently()
+}
+
+fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let words = &["image web:1 -> web:2", "deploy the new version to Deployment app-green, which is idle"];
+    shop.apply(&blue(3, "web:2"))?.is_refused("live-redeployed", words)?;
+    shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?.is_refused("live-redeployed", words)?;
+    shop.kubectl(&["set", "env", "deployment/app-blue", "LEVEL=debug"])?
+        .is_refused("live-redeployed", &["its pod template changes"])?;
+    // The idle colour is where new versions go.
+    shop.kubectl(&["set", "image", "deployment/app-green", "web=web:2"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-green")?;
+    // Without another colour it is how one deploys.
+    shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
+    shop.apply(&blue(3, "web:2"))?.passes_with_warning(&["live-redeployed: image web:1 -> web:2"])
+}
+
+fn may_be_undone_restarted_paused_and_repaired(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 3)?;
+    shop.apply(&blue(3, "web:2"))?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.deploy_ready("app-green", GREEN, 3)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    // kubectl itself warns that the last applied configuration is left behind.
+    shop.kubectl(&["rollout", "undo", "deployment/app-blue"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
+    shop.kubectl(&["rollout", "resume", "deployment/app-blue"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    // A live colour that is down may be repaired in place.
+    shop.pods_become("name=app-blue", Pods::Failing("CrashLoopBackOff"))?;
+    shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
+    shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:3"])?.passes_silently()
+}
+
+fn is_not_recreated(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
+    // Nothing is rolled out yet, so it harms nobody.
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.passes_silently()?;
+    shop.wait_for("deployment/app-blue", "{.spec.strategy.type}", "Recreate")?;
+    shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?
+        .is_refused("live-recreate", &["strategy Recreate ends all pods before it starts new ones"])?;
+    // Queued while paused, and released.
+    shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
+    let restarted = r#"{"spec":{"template":{"metadata":{"annotations":{"at":"now"}}}}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", restarted])?.passes_silently()?;
+    shop.wait_for("deployment/app-blue", "{.status.updatedReplicas}", "")?;
+    shop.kubectl(&["rollout", "resume", "deployment/app-blue"])?.is_refused("live-recreate", &[])
+}
+
+fn stateful_set_keeps_its_ready_ordinals(shop: &Shop) -> Result<()> {
+    shop.apply(&workload("StatefulSet", "db", BLUE, 2, Pods::Ready, "db:1"))?.succeeds()?;
+    shop.rolled_out("statefulset/db")?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.kubectl(&["annotate", "pod", "db-0", "kwok.flipguard.dev/pod=starting", "--overwrite"])?.succeeds()?;
+    shop.wait_for("statefulset/db", "{.status.readyReplicas}", "1")?;
+    // The one that is ready is the one that would go.
+    shop.kubectl(&["scale", "statefulset/db", "--replicas=1"])?;
+    let reads = shop.kubectl(&["get", "statefulset", "db", "-o=jsonpath={.spec.replicas}"])?;
+    ensure!(reads.out == "2", "the ready pod was scaled away: {}", reads.out);
+    shop.kubectl(&["delete", "statefulset", "db"])?.is_refused("live-deleted", &[])
+}
+
+fn daemon_sets_and_bare_replica_sets_are_protected(shop: &Shop) -> Result<()> {
+    shop.apply(&workload("DaemonSet", "agent", BLUE, 0, Pods::Ready, "agent:1"))?.succeeds()?;
+    shop.rolled_out("daemonset/agent")?;
+    shop.apply(&workload("ReplicaSet", "rs", GREEN, 2, Pods::Ready, "web:1"))?.succeeds()?;
+    shop.wait_for("replicaset/rs", "{.status.availableReplicas}", "2")?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.route("api", GREEN)?.passes_silently()?;
+    shop.kubectl(&["delete", "daemonset", "agent"])?.is_refused("live-deleted", &["Service app"])?;
+    shop.kubectl(&["delete", "replicaset", "rs"])?.is_refused("live-deleted", &["Service api"])?;
+    shop.kubectl(&["scale", "replicaset/rs", "--replicas=0"])?.is_refused("live-scaled-down", &["Service api"])
+}
+
+fn ghosts_do_not_hold_the_floor(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy_ready("more-blue", BLUE, 1)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "more-blue", "--cascade=background", "--wait=false"])?.passes_silently()?;
+    // Its pods may live on for a moment.
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &["with 0 of"])
+}
+
+fn joined_by_another_colour_is_warned_of(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.apply(&workload("Deployment", "app-green", BLUE, 1, Pods::Ready, "web:2"))?
+        .passes_with_warning(&["joins-live: its pods would serve behind Service app at once"])
+}
+
+fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    shop.kubectl(&["annotate", "service", "app", "flipguard.dev/min-replicas=3"])?.passes_silently()?;
+    let patch = r#"{"spec":{"replicas":2}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?
+        .is_refused("live-scaled-down", &["2 of 3 ready pods (it needs 3)"])
+}
+
+fn apps_are_taken_down_service_first(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: 3 pods served through it"])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
+}
+
+fn namespaces_end(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let started = Instant::now();
+    shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=60s"])?.succeeds()?;
+    eprintln!("the namespace ended after {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {
+    // A single app with a version that never changes, as meshes want it.
+    let istio = &[("app", "reviews"), ("version", "v1")];
+    shop.deploy_ready("reviews", istio, 2)?;
+    shop.route("reviews", istio)?.passes_silently()?;
+    shop.kubectl(&["set", "image", "deployment/reviews", "web=web:v1.1"])?.succeeds()?;
+    shop.rolled_out("deployment/reviews")?;
+    shop.kubectl(&["scale", "deployment/reviews", "--replicas=0"])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "reviews"])?.succeeds()?;
+    // A product whose name ends in a colour.
+    let product = &[("app", "shop-green")];
+    shop.deploy_ready("shop-green", product, 2)?;
+    shop.route("shop", product)?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "shop-green"])?.succeeds()?;
+    // A preview makes nothing live.
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.route("app-blue", BLUE)?.passes_silently()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()
+}
+
+/// What neither the rules nor the labels can speak on never reaches flipguard.
+fn irrelevant_writes_send_nothing(shop: &Shop) -> Result<()> {
+    let app = &[("app", "plain")];
+    shop.deploy_ready("plain", app, 1)?;
+    shop.route("plain", app)?.passes_silently()?;
+    blue_is_live(shop)?;
+    let asked = shop.decisions()?.len();
+    for round in 0..5 {
+        let (value, replicas) = (format!("round={round}"), format!("--replicas={}", 4 + round));
+        for object in ["deployment/plain", "deployment/app-blue", "service/plain", "service/app"] {
+            shop.kubectl(&["label", object, &value, "--overwrite"])?.succeeds()?;
+            shop.kubectl(&["annotate", object, &value, "--overwrite"])?.succeeds()?;
+        }
+        shop.kubectl(&["scale", "deployment/app-blue", &replicas])?.succeeds()?;
+        shop.kubectl(&["scale", "deployment/plain", &replicas])?.succeeds()?;
+        shop.kubectl(&["set", "image", "deployment/plain", &format!("web=web:{round}")])?.succeeds()?;
+        shop.apply(&super::shop::service("app", BLUE))?.succeeds()?;
+        shop.apply(&super::shop::service("plain", app))?.succeeds()?;
+    }
+    shop.rolled_out("deployment/app-blue")?;
+    shop.rolled_out("deployment/plain")?;
+    shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
+    let now = shop.decisions()?;
+    ensure!(now.len() == asked, "flipguard was asked: {:?}", now.get(asked..));
+    Ok(())
+}
