@@ -1,10 +1,11 @@
 //! Where fresh reads and the pure rules meet.
 
 use kube::Client;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::cluster::live;
-use crate::model::{Change, ClusterView, Policy};
+use crate::model::{Change, ClusterView, Policy, Timestamp};
 use crate::rules::labels::{self, Put};
 use crate::rules::{self, Reads, Verdict, reads};
 use crate::server::Judge;
@@ -32,8 +33,13 @@ impl Guard {
 
 impl Judge for Guard {
     async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
-        let view = self.view(reads::needed(change, &self.policy), deadline).await;
-        rules::decide(change, &view, &self.policy)
+        let Some(needed) = reads::needed(change, &self.policy) else { return Verdict::not_judged() };
+        let now = Timestamp(OffsetDateTime::now_utc().unix_timestamp());
+        let namespace = needed.namespace.clone();
+        let mut view = self.view(Some(needed), deadline).await;
+        let asked = reads::permissions(change, &view, &self.policy, now);
+        live::permissions(&self.client, &namespace, &change.user, asked, deadline, &mut view).await;
+        rules::decide(change, &view, &self.policy, now)
     }
 
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flipguard::model::{
     Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
-    Template, User, Workload, WorkloadKind, Write, annotation,
+    Template, Timestamp, User, Workload, WorkloadKind, Write, annotation,
 };
 use flipguard::review::answer;
 use flipguard::rules::labels::label;
@@ -12,6 +12,7 @@ use flipguard::rules::{Effect, Outcome, decide};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+const NOW: Timestamp = Timestamp(0);
 const COLOURS: [&str; 3] = ["blue", "green", "red"];
 
 fn labels_of(colour: &str) -> Labels {
@@ -203,10 +204,13 @@ mod naive {
             && pods.count() >= workload.wanted as usize
     }
 
-    /// Pods that stand for themselves.
+    /// Pods that stand for themselves, and stay.
     fn standing<'a>(view: &'a ClusterView, wanted: &'a str) -> Vec<&'a Pod> {
         let owners: Vec<String> = deployments(view, wanted).flat_map(|workload| owned(view, workload, None)).collect();
-        let of_colour = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && !pod.terminal);
+        let of_colour = view
+            .pods
+            .iter()
+            .filter(|pod| colour(&pod.meta.labels) == Some(wanted) && !pod.terminal && !pod.meta.deleting);
         of_colour.filter(|pod| pod.meta.controller.as_ref().is_none_or(|owner| !owners.contains(&owner.uid))).collect()
     }
 
@@ -222,8 +226,7 @@ mod naive {
         let all_workloads = workloads.iter().all(|workload| {
             is_ready(view, workload) || (workload.wanted == 0 && !workload.meta.deleting && some_ready)
         });
-        let others = !workloads.is_empty() || pods.iter().any(|pod| !pod.meta.deleting);
-        let all_pods = pods.iter().all(|pod| serves(pod) || (pod.meta.deleting && others));
+        let all_pods = pods.iter().all(|pod| serves(pod));
         exists(view, wanted) && all_workloads && all_pods
     }
 }
@@ -234,7 +237,7 @@ proptest! {
     /// A flip passes if, and only if, the target is fully ready or one of the two ways out is open.
     #[test]
     fn no_allow_unless_ready(view in cluster()) {
-        let verdict = decide(&flip_to_green(false), &view, &Policy::default());
+        let verdict = decide(&flip_to_green(false), &view, &Policy::default(), NOW);
         let ready = naive::fully_ready(&view, "green");
         let nothing_to_lose = !naive::exists(&view, "blue");
         let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::serving(&view, "green") > 0;
@@ -246,9 +249,9 @@ proptest! {
     #[test]
     fn warnings_never_deny(view in cluster()) {
         let warn = Policy { enforcement: Enforcement::Warn, ..Policy::default() };
-        prop_assert_eq!(decide(&flip_to_green(false), &view, &warn).outcome(), Outcome::Allowed);
-        prop_assert_eq!(decide(&flip_to_green(true), &view, &Policy::default()).outcome(), Outcome::Allowed);
-        for (finding, effect) in decide(&flip_to_green(false), &view, &Policy::default()).findings {
+        prop_assert_eq!(decide(&flip_to_green(false), &view, &warn, NOW).outcome(), Outcome::Allowed);
+        prop_assert_eq!(decide(&flip_to_green(true), &view, &Policy::default(), NOW).outcome(), Outcome::Allowed);
+        for (finding, effect) in decide(&flip_to_green(false), &view, &Policy::default(), NOW).findings {
             prop_assert!(finding.action == Action::Deny || effect != Effect::Denies);
         }
     }
@@ -257,15 +260,15 @@ proptest! {
     #[test]
     fn deciding_never_panics(
         old in any_service(), new in any_service(), view in cluster(), dry_run in any::<bool>(),
-        may_override in any::<Option<bool>>(),
+        may_override in any::<bool>(),
     ) {
         let (Ok(old), Ok(new)) = (serde_json::from_value::<Service>(old), serde_json::from_value::<Service>(new)) else {
             return Ok(());
         };
         let write = Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) };
         let change = Change { write, dry_run, user: User::default(), tool: None };
-        let view = ClusterView { may_override, ..view };
-        let verdict = decide(&change, &view, &Policy::default());
+        let view = ClusterView { may_override: [("app".to_owned(), may_override)].into(), ..view };
+        let verdict = decide(&change, &view, &Policy::default(), NOW);
         prop_assert!(!answer::judged("uid", &verdict).is_empty());
     }
 

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flipguard::certs::Identity;
-use flipguard::model::{Change, ClusterView, Policy};
+use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::rules::labels::{self, Put};
 use flipguard::rules::{Verdict, decide};
 use flipguard::server::{Judge, Listeners, Metrics, Readiness, listen};
@@ -28,7 +28,7 @@ struct Empty;
 
 impl Judge for Empty {
     async fn judge(&self, change: &Change, _: tokio::time::Instant) -> Verdict {
-        decide(change, &ClusterView::default(), &Policy::default())
+        decide(change, &ClusterView::default(), &Policy::default(), Timestamp(0))
     }
 
     async fn label(&self, change: &Change, _: tokio::time::Instant) -> (Verdict, Vec<Put>) {

@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use crate::cluster::files::Manifests;
 use crate::cluster::sketch::Sketch;
 use crate::model::{
-    Change, ClusterView, Enforcement, Labels, Policy, Service, Tool, Unread, User, Workload, WorkloadKind, Write,
+    Change, ClusterView, Enforcement, Labels, Policy, Service, Timestamp, Tool, Unread, User, Workload, WorkloadKind,
+    Write,
 };
 use crate::review::message;
 use crate::rules::{self, Outcome, Verdict};
 
 const NAMESPACE: &str = "shop";
+/// When each case is judged: 2030-01-01T00:00:00Z.
+const NOW: Timestamp = Timestamp(1_893_456_000);
 
 /// One file of `tests/cases/`.
 #[derive(Debug, Deserialize)]
@@ -136,7 +139,7 @@ impl Case {
     pub fn verdict(&self) -> anyhow::Result<Verdict> {
         let policy =
             Policy { enforcement: if self.trial { Enforcement::Warn } else { Enforcement::Deny }, ..Policy::default() };
-        Ok(rules::decide(&self.change()?, &self.view()?, &policy))
+        Ok(rules::decide(&self.change()?, &self.view()?, &policy, NOW))
     }
 
     /// Whether a verdict is the expected one, and where not, how it differs.
@@ -256,7 +259,10 @@ impl Case {
 
     fn view(&self) -> anyhow::Result<ClusterView> {
         let mut view = self.manifests()?.view(NAMESPACE)?;
-        view.may_override = self.may_override;
+        if let Some(may) = self.may_override {
+            let services = view.services.iter().map(|service| service.meta.name.clone());
+            view.may_override = services.chain([self.service.clone()]).map(|name| (name, may)).collect();
+        }
         view.rollout_exists = self.rollout_exists;
         view.unread = self
             .unreadable

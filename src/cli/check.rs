@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::case::Case;
 use super::{EnforcementFlag, Output, print_out};
 use crate::cluster::files::{Manifest, Manifests};
-use crate::model::{Change, Policy, User, WorkloadKind, Write};
+use crate::model::{Change, Policy, Timestamp, User, WorkloadKind, Write};
 use crate::review::message;
 use crate::rules::{self, Finding, Outcome, Verdict};
 
@@ -86,8 +87,9 @@ impl Check {
         } else {
             Write::Other
         };
+        let now = Timestamp(OffsetDateTime::now_utc().unix_timestamp());
         let change = Change { write, dry_run: self.dry_run, user: User::default(), tool: None };
-        let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy);
+        let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy, now);
         Ok(Report::of(subject, &verdict))
     }
 

@@ -27,16 +27,9 @@ const MOST: usize = 20_000;
 /// Reads what a change needs.
 pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterView {
     let mut view = ClusterView::default();
-    let (fleet, services, may_override, rollout) = tokio::join!(
+    let (fleet, services, rollout) = tokio::join!(
         maybe(reads.pods.as_ref().map(|labels| fleet(client, &reads.namespace, labels, deadline))),
         maybe(reads.services.then(|| services(client, &reads.namespace, deadline))),
-        maybe(reads.may_override.as_ref().map(|(user, service)| may_override(
-            client,
-            &reads.namespace,
-            user,
-            service,
-            deadline
-        ))),
         maybe(reads.rollout.as_ref().map(|name| rollout_exists(client, &reads.namespace, name, deadline))),
     );
     if let Some((workloads, pods)) = fleet {
@@ -48,13 +41,27 @@ pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterV
     if let Some(read) = services {
         keep(read, &mut view.unread, |services| view.services = services);
     }
-    if let Some(read) = may_override {
-        keep(read, &mut view.unread, |may| view.may_override = Some(may));
-    }
     if let Some(read) = rollout {
         keep(read, &mut view.unread, |exists| view.rollout_exists = Some(exists));
     }
     view
+}
+
+/// Asks whether a user has the verb `override` for each of these Services.
+pub async fn permissions(
+    client: &Client,
+    namespace: &str,
+    user: &User,
+    services: Vec<String>,
+    deadline: Instant,
+    view: &mut ClusterView,
+) {
+    for service in services {
+        match may_override(client, namespace, user, &service, deadline).await {
+            Ok(may) => drop(view.may_override.insert(service, may)),
+            Err(unread) => view.unread.push(unread),
+        }
+    }
 }
 
 async fn maybe<F: Future>(read: Option<F>) -> Option<F::Output> {

@@ -27,6 +27,11 @@ pub enum Write {
         /// As it would be.
         new: Box<Service>,
     },
+    /// A Service is created.
+    ServiceCreate {
+        /// As it would be.
+        new: Box<Service>,
+    },
     /// A Service is deleted.
     ServiceDelete {
         /// As it is stored.
@@ -99,16 +104,6 @@ impl Tool {
             "kustomize-controller" | "helm-controller" => Some(Self::Flux),
             "argocd-controller" | "argocd-application-controller" | "argocd" => Some(Self::ArgoCd),
             _ => None,
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ArgoCd => "Argo CD",
-            Self::Flux => "Flux",
-            Self::Helm => "Helm",
         }
     }
 

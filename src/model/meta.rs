@@ -30,8 +30,11 @@ pub mod annotation {
     /// On a Service: how many ready Pods its live colour must keep.
     pub const MIN_REPLICAS: &str = "flipguard.dev/min-replicas";
 
-    pub(super) const READ: [&str; 7] =
-        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS];
+    /// On a Service or a workload: `<RFC 3339 time> <reason>`, a permission to do what would be refused.
+    pub const OVERRIDE: &str = "flipguard.dev/override";
+
+    pub(super) const READ: [&str; 8] =
+        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, OVERRIDE];
 }
 
 /// The trimmed `ObjectMeta` of an object.

@@ -89,7 +89,7 @@ impl Service {
         if self.selector.is_empty() {
             return Role::Unguarded(Unguarded::NoSelector);
         }
-        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
+        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some_and(|rollout| !rollout.is_empty()) {
             return Role::Unguarded(Unguarded::ArgoRollouts);
         }
         if self.meta.annotation(annotation::GUARD) == Some("false") {
@@ -101,9 +101,14 @@ impl Service {
             _ => {}
         }
         let pins = scheme.pins(&self.selector);
+        // A colour by its own key says more than a version or a name: `checkout-v2` that pins `version: v2` and
+        // `color: blue` is no preview of v2.
+        let own_key = |key: &str| key != "version" && scheme.keys.iter().any(|known| known == key);
+        let telling = pins.iter().any(|pin| own_key(pin.key));
+        let mut named = pins.iter().filter(|pin| !telling || own_key(pin.key));
         if pins.is_empty() {
             Role::Plain
-        } else if pins.iter().any(|pin| has_word(&self.meta.name, pin.colour)) || has_word(&self.meta.name, "preview") {
+        } else if has_word(&self.meta.name, "preview") || named.any(|pin| has_word(&self.meta.name, pin.colour)) {
             Role::Preview
         } else {
             Role::Traffic
@@ -200,6 +205,16 @@ mod tests {
         assert_eq!(named("shop-release-7", "version", "release-7"), Role::Preview);
         assert_eq!(named("app-green", "color", "blue"), Role::Traffic);
         assert_eq!(named("app", "app", "shop"), Role::Plain);
+    }
+
+    #[test]
+    fn a_version_in_the_name_does_not_outvote_a_colour() {
+        let both = |name: &str| {
+            let selector = r#"{"color":"blue","version":"v2"}"#;
+            role(&format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"selector":{selector}}}}}"#))
+        };
+        assert_eq!(both("checkout-v2"), Role::Traffic);
+        assert_eq!(both("checkout-blue"), Role::Preview);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What was read of a cluster to judge one change.
 
+use std::collections::BTreeMap;
+
 use super::{Pod, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
@@ -11,8 +13,8 @@ pub struct ClusterView {
     pub pods: Vec<Pod>,
     /// All Services of the namespace; read only where a label could touch what they select.
     pub services: Vec<Service>,
-    /// Whether the user has the verb `override`; `None` where nobody asked.
-    pub may_override: Option<bool>,
+    /// Whether the user has the verb `override`, by the name of the Service that was asked about.
+    pub may_override: BTreeMap<String, bool>,
     /// Whether the Rollout exists that Argo Rollouts' mark names; `None` where nobody asked.
     pub rollout_exists: Option<bool>,
     /// What could not be read. A rule that needs it denies: unknown is not ready.

@@ -80,8 +80,9 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
         Asked {
             name: "guard.flipguard.dev",
             group: "",
-            resources: &["services"],
-            operations: &["UPDATE"],
+            // By its status, too, annotations can be changed.
+            resources: &["services", "services/status"],
+            operations: &["CREATE", "UPDATE"],
             conditions: relevance::service_update_conditions(colours),
             fails_closed: true,
         },
@@ -122,8 +123,16 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
-            conditions: relevance::workload_create_conditions(colours, &exempt),
+            conditions: relevance::workload_create_conditions(colours, &exempt, false),
             fails_closed: false,
+        },
+        Asked {
+            name: "guard-overrides.flipguard.dev",
+            group: "apps",
+            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
+            operations: &["CREATE"],
+            conditions: relevance::workload_create_conditions(colours, &exempt, true),
+            fails_closed: true,
         },
         Asked {
             name: "advise-scale.flipguard.dev",

@@ -17,6 +17,9 @@ pub fn change_of(request: &Request<'_>) -> Result<Change, Unreadable> {
     let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.resource() == resource);
     let write = match (request.resource.group.as_ref(), kind, sub_resource) {
         ("", None, "") if resource == "services" => service_write(request)?,
+        ("", None, "status") if resource == "services" && request.operation == Operation::Update => {
+            service_status(request)?
+        }
         ("apps", Some(kind), "") => workload_write(request, kind)?,
         ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, kind)?,
         _ => Write::Other,
@@ -41,7 +44,19 @@ fn service_write(request: &Request<'_>) -> Result<Write, Unreadable> {
     Ok(match request.operation {
         Operation::Update => Write::ServiceUpdate { old: old()?, new: service("object", request.object)? },
         Operation::Delete => Write::ServiceDelete { old: old()? },
-        Operation::Create | Operation::Connect => Write::Other,
+        Operation::Create => Write::ServiceCreate { new: service("object", request.object)? },
+        Operation::Connect => Write::Other,
+    })
+}
+
+/// A write of the status cannot change the spec, but it can change the annotations.
+fn service_status(request: &Request<'_>) -> Result<Write, Unreadable> {
+    Ok(match service_write(request)? {
+        Write::ServiceUpdate { old, new } => {
+            let new = Service { meta: new.meta, ..old.as_ref().clone() };
+            Write::ServiceUpdate { old, new: Box::new(new) }
+        }
+        other => other,
     })
 }
 

@@ -1,5 +1,6 @@
 //! A verdict in words.
 
+use crate::model::Override;
 use crate::rules::{Effect, Finding, Outcome, Patience, Verdict};
 
 /// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
@@ -29,7 +30,7 @@ pub fn refusal(verdict: &Verdict) -> String {
     }
     let waiting_helps = verdict.denying().all(|finding| finding.reason.row().patience == Patience::NotYet);
     if let Some(tool) = verdict.tool.filter(|_| waiting_helps) {
-        lines.push(format!("  {}: {}", tool.name(), tool.hint()));
+        lines.push(format!("  {}", tool.hint()));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
@@ -38,26 +39,38 @@ pub fn refusal(verdict: &Verdict) -> String {
 /// shown whole; a long one goes on in the next.
 #[must_use]
 pub fn warnings(verdict: &Verdict) -> Vec<String> {
-    verdict.findings.iter().flat_map(|(finding, effect)| warning(finding, *effect)).collect()
+    verdict.findings.iter().flat_map(|(finding, effect)| warning(verdict, finding, *effect)).collect()
 }
 
-fn warning(finding: &Finding, effect: Effect) -> Vec<String> {
+fn warning(verdict: &Verdict, finding: &Finding, effect: Effect) -> Vec<String> {
     let Finding { reason, message, next_step, .. } = finding;
-    let text = match (effect, &finding.way_out) {
+    let said = match (effect, &finding.way_out) {
         (Effect::Denies | Effect::Logs, _) => return Vec::new(),
-        (Effect::WarnsInDryRun, _) => format!("would be refused now: {message}; {next_step}"),
-        (Effect::WarnsInTrial, _) => format!("would be refused if enforcement were deny: {message}; {next_step}"),
+        (Effect::WarnsInDryRun, _) => format!("would be refused now: {message}"),
+        (Effect::WarnsOverridden, _) => match &verdict.lifting {
+            Some(Override { until, reason }) => format!("allowed by the override until {until} ({reason}): {message}"),
+            None => format!("allowed by an override: {message}"),
+        },
+        (Effect::WarnsInTrial, _) => format!("would be refused if enforcement were deny: {message}"),
         (Effect::Warns, Some(way_out)) => format!("allowed, {way_out}: {message}"),
-        (Effect::Warns, None) => format!("{message}; {next_step}"),
+        (Effect::Warns, None) => message.clone(),
     };
-    wrap(&printable(&text), WARNING_LIMIT.saturating_sub(reason.code().len() + 2))
-        .into_iter()
-        .map(|part| format!("{reason}: {part}"))
-        .collect()
+    let is_lifted = finding.way_out.is_some() || effect == Effect::WarnsOverridden;
+    let width = WARNING_LIMIT.saturating_sub(reason.code().len() + 2);
+    let mut parts = wrap(&printable(&said), width, WARNING_PARTS);
+    if !is_lifted {
+        // A command begins a line of its own, so that it can be copied.
+        let (words, command) = match next_step.split_once(": kubectl ") {
+            Some((words, command)) => (format!("{words}:"), Some(format!("kubectl {command}"))),
+            None => (next_step.clone(), None),
+        };
+        parts.extend([Some(words), command].into_iter().flatten().flat_map(|text| wrap(&printable(&text), width, 2)));
+    }
+    parts.into_iter().map(|part| format!("{reason}: {part}")).collect()
 }
 
 /// Parts of at most `width` characters, broken at spaces where there are any.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();
     for word in text.split(' ') {
@@ -72,7 +85,12 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     parts.push(part);
-    parts.truncate(WARNING_PARTS);
+    if parts.len() > most {
+        parts.truncate(most);
+        if let Some(last) = parts.last_mut() {
+            *last = last.chars().take(width.saturating_sub(3)).chain("...".chars()).collect();
+        }
+    }
     parts
 }
 
@@ -93,7 +111,7 @@ mod tests {
     #[test]
     fn wrapped_parts_fit_and_lose_nothing() {
         let text = format!("short words and {} end", "x".repeat(150));
-        let parts = wrap(&text, 100);
+        let parts = wrap(&text, 100, 9);
         assert!(parts.iter().all(|part| part.chars().count() <= 100), "{parts:?}");
         assert_eq!(parts.concat().replace(' ', ""), text.replace(' ', ""));
     }

@@ -9,7 +9,7 @@ pub struct Fleet<'a> {
     /// Workloads whose Pod template carries what the selector asks for.
     pub workloads: Vec<&'a Workload>,
     /// Matched Pods that no matched workload owns: bare ones, those of an operator's own kind, those that got
-    /// their labels at run time. Ones that have ended are left out.
+    /// their labels at run time. Ones that have ended, or are on their way out, are left out.
     pub standing: Vec<&'a Pod>,
     /// Matched Pods that serve now.
     pub serving: Vec<&'a Pod>,
@@ -31,7 +31,7 @@ impl<'a> Fleet<'a> {
         let matched = || view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
         let serving: Vec<&Pod> = matched().filter(|pod| pod.serves()).collect();
         Self {
-            standing: matched().filter(|pod| !pod.terminal && !owned(pod)).collect(),
+            standing: matched().filter(|pod| !pod.terminal && !pod.meta.deleting && !owned(pod)).collect(),
             ready: serving.len(),
             serving,
             workloads,

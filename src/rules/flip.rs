@@ -3,7 +3,7 @@
 use super::readiness::{counters, shortfall, trouble};
 use super::service::Update;
 use super::{Finding, Reason};
-use crate::model::{Pod, Selector, Service};
+use crate::model::{Pod, Service};
 
 /// Whether the change drops a Pod that serves now, or changes the pinned value while none does. A key more that all
 /// serving Pods have is no flip.
@@ -35,19 +35,21 @@ pub(super) fn describe(old: &Service, new: &Service) -> String {
             left.pairs().zip(reached.pairs()).map(|((key, from), (_, to))| format!("{key} {from} -> {to}")).collect();
         return format!("flip {}", moves.join(", "));
     }
-    let or_nothing =
-        |selector: &Selector| if selector.is_empty() { "(nothing)".to_owned() } else { selector.to_string() };
-    format!("flip {} -> {}", or_nothing(&left), or_nothing(&reached))
+    match (left.is_empty(), reached.is_empty()) {
+        (true, _) => format!("flip by adding {reached}"),
+        (_, true) => format!("flip by dropping {left}"),
+        _ => format!("flip {left} -> {reached}"),
+    }
 }
 
 /// What the target lacks.
 pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
-    let Update { current, target, view, .. } = update;
+    let Update { new, current, target, view, .. } = update;
     if target.is_empty() {
         return vec![missing(update)];
     }
     let workload_gaps: Vec<_> =
-        target.workloads.iter().map(|workload| (*workload, shortfall(workload, view))).collect();
+        target.workloads.iter().map(|workload| (*workload, shortfall(workload, new.routed(), view))).collect();
     let something_ready =
         workload_gaps.iter().any(|(_, gap)| gap.is_none()) || target.standing.iter().any(|pod| pod.serves());
     let mut findings = Vec::new();
@@ -60,11 +62,18 @@ pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
             );
         }
     }
-    // A Pod on its way out gets no traffic; it counts only where it is all that there is.
-    let something_else = !target.workloads.is_empty() || target.standing.iter().any(|pod| !pod.meta.deleting);
-    let ignored = |pod: &Pod| pod.serves() || (pod.meta.deleting && something_else);
-    let failing = target.standing.iter().copied().filter(|pod| !ignored(pod));
+    // A Job's Pod is no server, and ends by itself.
+    let is_helper = |pod: &Pod| {
+        !target.workloads.is_empty() && pod.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job")
+    };
+    let failing = target.standing.iter().copied().filter(|pod| !pod.serves() && !is_helper(pod));
     findings.extend(standing_pods(failing, target.standing.len()));
+    if findings.is_empty() && target.ready == 0 {
+        // Whatever the counters say: behind this selector nothing would answer.
+        let message = format!("no pod with the labels {} is ready", new.routed());
+        let next_step = format!("see why: kubectl -n {} get pods -l {} -o wide", new.meta.namespace, new.routed());
+        findings.push(Finding::new(Reason::TargetNotReady, message, next_step));
+    }
     if current.ready == 0 && target.ready == 0 {
         for finding in &mut findings {
             finding.details.push("neither the current colour nor the target has a ready pod".to_owned());

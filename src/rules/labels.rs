@@ -4,7 +4,7 @@
 //! never touches a key of the Deployment's own selector, never overrides a user's value, and never changes what a
 //! Service selects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reads::unreadable;
 use super::{Finding, Reads, Reason, Verdict, version};
@@ -134,6 +134,10 @@ struct Wish {
     key: String,
     /// The values that it may get, the best first; `None`: it stays as it came.
     values: Vec<Option<String>>,
+    /// The value that the object as it is written gives.
+    given: String,
+    /// A value besides that is ours.
+    known: Option<String>,
     /// Whether it is ours if it stays as it came.
     is_ours: bool,
 }
@@ -142,13 +146,22 @@ struct Labelling<'a> {
     new: &'a Workload,
     /// What each place gets, in order.
     sets: Vec<(Place, String, String)>,
-    mark: BTreeSet<String>,
+    mark: Mark,
 }
+
+/// What is ours: `metadata/version`, or `template/version<1.0` where 1.0 is a value that is ours too although no image
+/// gives it: one that was left because a Service holds it, or that came in and was moved. Whoever sends it again does
+/// not mean it.
+type Mark = BTreeMap<String, Option<String>>;
 
 impl<'a> Labelling<'a> {
     fn of(old: Option<&Workload>, new: &'a Workload, services: &[Service], colours: &ColourScheme) -> Self {
-        let marked: BTreeSet<String> = [old, Some(new)].into_iter().flatten().flat_map(marks).collect();
-        let mut labelling = Self { new, sets: Vec::new(), mark: BTreeSet::new() };
+        let mut marked = old.map(mark_of).unwrap_or_default();
+        for (entry, known) in mark_of(new) {
+            let before = marked.remove(&entry).flatten();
+            marked.insert(entry, known.or(before));
+        }
+        let mut labelling = Self { new, sets: Vec::new(), mark: Mark::new() };
         let wishes = |place| wishes(place, old, new, &marked, colours);
         for wish in wishes(Place::Metadata) {
             let value = wish.values.first().cloned().flatten();
@@ -171,10 +184,14 @@ impl<'a> Labelling<'a> {
     }
 
     fn settle(&mut self, wish: Wish, value: Option<String>) {
-        if value.is_some() || wish.is_ours {
-            self.mark.insert(format!("{}/{}", wish.place.name(), wish.key));
-        }
         let came = wish.place.labels(self.new).get(&wish.key);
+        if value.is_some() || wish.is_ours {
+            let stays = value.as_ref().or(came);
+            let moved = came.filter(|came| stays.is_some_and(|stays| stays != *came));
+            let held = stays.filter(|stays| **stays != wish.given);
+            let known = moved.or(held).cloned().or(wish.known);
+            self.mark.insert(format!("{}/{}", wish.place.name(), wish.key), known);
+        }
         if let Some(value) = value
             && came != Some(&value)
         {
@@ -193,7 +210,11 @@ impl<'a> Labelling<'a> {
             path.push(key);
             puts.push(Put { path, value: Some(PutValue::Text(value)) });
         }
-        let mark = self.mark.into_iter().collect::<Vec<_>>().join(",");
+        let entries = self.mark.into_iter().map(|(entry, known)| match known {
+            Some(known) => format!("{entry}<{known}"),
+            None => entry,
+        });
+        let mark = entries.collect::<Vec<_>>().join(",");
         let came = self.new.meta.annotation(annotation::ADDED_LABELS);
         let annotations = vec!["metadata".to_owned(), "annotations".to_owned()];
         let mut path = annotations.clone();
@@ -211,19 +232,19 @@ impl<'a> Labelling<'a> {
 }
 
 /// What a Deployment says was added.
-fn marks(workload: &Workload) -> Vec<String> {
+fn mark_of(workload: &Workload) -> Mark {
     let mark = workload.meta.annotation(annotation::ADDED_LABELS).unwrap_or_default();
-    mark.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    let entries = mark.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| match entry.split_once('<') {
+            Some((entry, known)) => (entry.to_owned(), Some(known.to_owned())),
+            None => (entry.to_owned(), None),
+        })
+        .collect()
 }
 
 /// What the keys of one place should say.
-fn wishes(
-    place: Place,
-    old: Option<&Workload>,
-    new: &Workload,
-    marked: &BTreeSet<String>,
-    colours: &ColourScheme,
-) -> Vec<Wish> {
+fn wishes(place: Place, old: Option<&Workload>, new: &Workload, marked: &Mark, colours: &ColourScheme) -> Vec<Wish> {
     let version_of = |workload: &Workload| version::of_image(workload.template.main_image().unwrap_or_default()).label;
     let Some((colour_key, colour)) = colour_of(new, colours) else { return Vec::new() };
     let old_colour = old.and_then(|old| colour_of(old, colours)).map(|(_, colour)| colour);
@@ -232,12 +253,18 @@ fn wishes(
         .into_iter()
         .filter(|(key, ..)| place != Place::Template || !new.selector_keys.contains(key))
         .map(|(key, value, old_value)| {
-            let is_marked = marked.contains(&format!("{}/{key}", place.name()));
+            let entry = marked.get(&format!("{}/{key}", place.name()));
+            let is_marked = entry.is_some();
+            let known = entry.cloned().flatten();
             let stored = old.and_then(|old| place.labels(old).get(&key)).filter(|_| is_marked).cloned();
             let came = place.labels(new).get(&key);
-            let is_ours = is_marked && came.is_some_and(|came| *came == value || Some(came) == old_value.as_ref());
+            let is_ours = is_marked
+                && came.is_some_and(|came| {
+                    *came == value || [&old_value, &known].iter().any(|ours| ours.as_ref() == Some(came))
+                });
+            let given = value.clone();
             let values = if came.is_none() || is_ours { vec![Some(value), stored, None] } else { vec![None] };
-            Wish { place, key, values, is_ours }
+            Wish { place, key, values, given, known, is_ours }
         })
         .collect()
 }

@@ -5,10 +5,8 @@
 
 use super::fleet::Fleet;
 use super::left::{After, left};
-use super::{Finding, Reason, Verdict};
-use crate::model::{
-    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write, annotation,
-};
+use super::{Finding, Reason, Verdict, practice};
+use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write};
 
 /// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
 const AUTOSCALERS: [&str; 2] =
@@ -27,17 +25,12 @@ struct Stake<'a> {
 
 impl<'a> Stake<'a> {
     fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
-        let siblings = siblings(service, view, colours);
-        let pins = colours.pins(service.routed());
-        let by_colour =
-            pins.iter().any(|pin| pin.key != super::labels::VERSION && colours.keys.iter().any(|key| key == pin.key));
-        let by_role = service.meta.annotation(annotation::ROLE) == Some("traffic");
         Self {
             service,
             view,
             fleet: Fleet::of(service.routed(), view),
-            is_practised: by_colour || by_role || !siblings.is_empty(),
-            siblings,
+            is_practised: practice::is_practised(service, view, colours),
+            siblings: practice::siblings(service, view, colours),
             floor: service.minimum_replicas().max(1),
         }
     }
@@ -81,29 +74,6 @@ fn stakes<'a>(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Stake<'a>> {
     traffic.map(|service| Stake::of(service, view, colours)).collect()
 }
 
-/// Other workloads of the namespace that the selector would match if only its pinned values were others.
-fn siblings<'a>(service: &Service, view: &'a ClusterView, colours: &ColourScheme) -> Vec<&'a Workload> {
-    let selector = service.routed();
-    let pins = colours.pins(selector);
-    let is_sibling = |workload: &&Workload| {
-        let labels = &workload.template.labels;
-        let like = selector.pairs().all(|(key, value)| {
-            let Some(own) = labels.get(key) else { return false };
-            match pins.iter().find(|pin| pin.key == key) {
-                None => own == value,
-                // A colour key may say anything; elsewhere only the colour's name may differ.
-                Some(_) if colours.keys.iter().any(|known| known == key) => true,
-                Some(pin) => {
-                    let stem = value.strip_suffix(pin.colour).unwrap_or(value);
-                    colours.names.iter().any(|name| own.strip_prefix(stem) == Some(name))
-                }
-            }
-        });
-        workload.stands_alone() && like && !selector.matches(labels) && !pins.is_empty()
-    };
-    view.workloads.iter().filter(is_sibling).collect()
-}
-
 /// Judges a change of a workload, or the deletion of a Service.
 pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdict: &mut Verdict) {
     let colours = &policy.colours;
@@ -121,7 +91,7 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdic
             let judge = |old: &Workload| scaled(old, &Workload { wanted: *to, ..old.clone() }, view, change, colours);
             (format!("scale {from} -> {to}"), stored.map(judge).unwrap_or_default())
         }
-        Write::ServiceUpdate { .. } | Write::Other => return,
+        Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::Other => return,
     };
     verdict.act = act;
     for finding in findings {

@@ -9,9 +9,10 @@
 //! - `parity`: is the target like what serves now?
 //! - [`version`]: what an image's tag says, and whether a label says the same
 //! - `live`: may what carries the traffic be taken away? `left`: what a change would leave
+//! - `overrides`: who may override, and what that lifts
 //! - [`labels`]: which labels are added to a Deployment
 //!
-//! Beside them stand what rules share: [`readiness`] (what "fully ready" means), [`fleet`] (what a selector matches),
+//! Beside them stand what rules share: [`readiness`] (what "fully ready" means), `practice` (is it blue-green at all?), [`fleet`] (what a selector matches),
 //! [`reads`] (what must be read to judge a change), [`relevance`] (which writes can matter at all, as a predicate and as
 //! CEL for the API server), [`reason`] (the table of rules) and [`verdict`].
 
@@ -20,8 +21,10 @@ mod flip;
 pub mod labels;
 mod left;
 mod live;
+mod overrides;
 mod parity;
 mod ports;
+mod practice;
 pub mod readiness;
 pub mod reads;
 pub mod reason;
@@ -34,11 +37,11 @@ pub use reads::Reads;
 pub use reason::{Patience, Reason};
 pub use verdict::{Effect, Finding, Outcome, Verdict};
 
-use crate::model::{Change, ClusterView, Policy, Write};
+use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 
 /// Judges one change.
 #[must_use]
-pub fn decide(change: &Change, view: &ClusterView, policy: &Policy) -> Verdict {
+pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
     let (Some((kind, name)), Some(reads)) = (subject(&change.write), reads::needed(change, policy)) else {
         return Verdict::not_judged();
     };
@@ -46,7 +49,13 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy) -> Verdict {
     if let Some(finding) = reads::unreadable(view) {
         let finding = if relevance::is_advice(change) { finding.only_a_warning() } else { finding };
         verdict.find(finding, change, policy);
-    } else if let Write::ServiceUpdate { old, new } = &change.write {
+        return verdict;
+    }
+    match overrides::not_permitted(change, view, &policy.colours, now) {
+        Some(finding) => verdict.find(finding, change, policy),
+        None => verdict.lifting = overrides::lasting(change, view, &policy.colours, now),
+    }
+    if let Write::ServiceUpdate { old, new } = &change.write {
         service::judge(old, new, view, change, policy, &mut verdict);
     } else {
         live::judge(change, view, policy, &mut verdict);
@@ -57,9 +66,9 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy) -> Verdict {
 /// What a write is about, as `kubectl` spells it.
 fn subject(write: &Write) -> Option<(&'static str, &str)> {
     match write {
-        Write::ServiceUpdate { new: service, .. } | Write::ServiceDelete { old: service } => {
-            Some(("service", &service.meta.name))
-        }
+        Write::ServiceUpdate { new: service, .. }
+        | Write::ServiceCreate { new: service }
+        | Write::ServiceDelete { old: service } => Some(("service", &service.meta.name)),
         Write::WorkloadCreate { new: workload }
         | Write::WorkloadUpdate { new: workload, .. }
         | Write::WorkloadDelete { old: workload } => Some((workload.kind.singular(), &workload.meta.name)),

@@ -76,8 +76,15 @@ fn pairs<'a>(update: &Update<'a>) -> Vec<(&'a Workload, &'a Workload)> {
 }
 
 fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Option<Finding> {
-    let old = comparable(&live.template, &words(update, false))?;
-    let new = comparable(&target.template, &words(update, true))?;
+    let words = |of_target: bool, template: &Template| {
+        let mut words = words(update, of_target);
+        words.extend(template.labels.get(super::labels::VERSION).cloned());
+        words.extend(template.main_image().map(|image| super::version::of_image(image).label));
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        words
+    };
+    let old = comparable(&live.template, &words(false, &live.template))?;
+    let new = comparable(&target.template, &words(true, &target.template))?;
     let mut paths = BTreeSet::new();
     differences(&old, &new, &mut String::new(), &mut paths);
     let first: Vec<&str> = paths.iter().take(PATHS).map(String::as_str).collect();
@@ -92,7 +99,7 @@ fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Optio
     })
 }
 
-/// The words that spell a colour: what differs in them is no difference.
+/// The words that spell a colour. What differs in them, or in what spells the version, is no difference.
 fn words(update: &Update<'_>, of_target: bool) -> Vec<String> {
     let (selector, other) =
         if of_target { (update.new.routed(), update.old.routed()) } else { (update.old.routed(), update.new.routed()) };

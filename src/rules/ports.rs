@@ -4,23 +4,25 @@ use super::service::Update;
 use super::{Finding, Reason};
 use crate::model::{Pod, ServicePort};
 
-/// On a flip every named port must be found in every Pod of the target that would serve.
+/// On a flip every named port must be found in every Pod of the target that would serve. Where not even every current
+/// Pod has it (a worker behind the same selector), one that has it is enough.
 pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
-    let serving = &update.target.serving;
-    unresolved(update, serving)
-        .map(|(port, name, pod)| finding(update, port, name, pod, is_new(update, port)))
-        .collect()
+    let serving = servers(&update.target.serving);
+    let findings = unresolved(update, &serving).filter_map(|(port, name, pod)| {
+        let has = |pod: &&Pod| pod.containers.have_port(name, port.protocol);
+        let as_today = !servers(&update.current.serving).iter().all(has) && serving.iter().any(has);
+        (!as_today).then(|| finding(update, port, name, pod, is_new(update, port)))
+    });
+    findings.collect()
 }
 
 /// On any other change only what would be lost counts: a port that resolves today must go on to.
 pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
-    let serving = &update.target.serving;
-    unresolved(update, serving)
+    let serving = servers(&update.target.serving);
+    unresolved(update, &serving)
         .filter_map(|(port, name, pod)| {
-            if is_new(update, port) {
-                return Some(finding(update, port, name, pod, true));
-            }
-            let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port))?;
+            let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port));
+            let Some(before) = before else { return Some(finding(update, port, name, pod, true)) };
             let resolves_today = before.target_name.as_deref().is_none_or(|name| {
                 update.current.serving.iter().all(|pod| pod.containers.have_port(name, before.protocol))
             });
@@ -42,8 +44,16 @@ fn unresolved<'a>(
     })
 }
 
+/// Whether a port comes beside others that stay. Where none stays, it is no addition: clients must move to it.
 fn is_new(update: &Update<'_>, port: &ServicePort) -> bool {
-    !update.old.ports.iter().any(|old| old.is_same_to_clients(port))
+    let stays = |port: &ServicePort| update.old.ports.iter().any(|old| old.is_same_to_clients(port));
+    !stays(port) && update.new.ports.iter().any(stays)
+}
+
+/// Pods that serve for good: a Job's Pod that happens to have the labels does not.
+fn servers<'a>(pods: &[&'a Pod]) -> Vec<&'a Pod> {
+    let is_of_a_job = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job");
+    pods.iter().copied().filter(|pod| !is_of_a_job(pod)).collect()
 }
 
 fn finding(update: &Update<'_>, port: &ServicePort, name: &str, pod: &Pod, only_new: bool) -> Finding {

@@ -4,7 +4,7 @@
 //! every template. So the counters must agree with the spec, **and** the Pods must be there: Ready, with an IP, not
 //! on their way out, of the current template. Unknown is not ready.
 
-use crate::model::{ClusterView, Pod, Workload, WorkloadKind};
+use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 
 /// Why a workload is not fully ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub struct Shortfall {
     pub next_step: String,
 }
 
-/// What a workload lacks; `None` if it is fully ready.
+/// What a workload lacks to serve behind a selector; `None` if it is fully ready.
 #[must_use]
-pub fn shortfall(workload: &Workload, view: &ClusterView) -> Option<Shortfall> {
+pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView) -> Option<Shortfall> {
     blocked(workload)
         .or_else(|| uncounted(workload, view).map(|what| waiting(workload, what)))
-        .or_else(|| unserved(workload, view).map(|what| waiting(workload, what)))
+        .or_else(|| unserved(workload, selector, view).map(|what| waiting(workload, what)))
 }
 
 /// The counters, in one line.
@@ -68,6 +68,21 @@ fn blocked(workload: &Workload) -> Option<Shortfall> {
 
 fn waiting(workload: &Workload, what: String) -> Shortfall {
     let Workload { kind, meta, .. } = workload;
+    let is_behind = workload.counts.updated < workload.wanted;
+    if workload.strategy == Strategy::OnDelete && *kind != WorkloadKind::ReplicaSet && is_behind {
+        let next_step = format!(
+            "its updateStrategy is OnDelete, so delete its old pods: kubectl -n {} get pods -L controller-revision-hash",
+            meta.namespace
+        );
+        return Shortfall { what, next_step };
+    }
+    if *kind == WorkloadKind::StatefulSet && is_behind {
+        let next_step = format!(
+            "wait for it, or lower spec.updateStrategy.rollingUpdate.partition: kubectl -n {} get statefulset/{} -o yaml",
+            meta.namespace, meta.name
+        );
+        return Shortfall { what, next_step };
+    }
     // `rollout status` knows three of the four kinds.
     let command = if *kind == WorkloadKind::ReplicaSet { "get" } else { "rollout status" };
     let next_step = format!("wait for it: kubectl -n {} {command} {}/{}", meta.namespace, kind.singular(), meta.name);
@@ -108,7 +123,7 @@ fn uncounted(workload: &Workload, view: &ClusterView) -> Option<String> {
 }
 
 /// What the Pods say is missing although the status is content.
-fn unserved(workload: &Workload, view: &ClusterView) -> Option<String> {
+fn unserved(workload: &Workload, selector: &Selector, view: &ClusterView) -> Option<String> {
     let wanted = workload.wanted;
     let current: Vec<&Pod> = match workload.kind {
         WorkloadKind::Deployment => {
@@ -128,9 +143,16 @@ fn unserved(workload: &Workload, view: &ClusterView) -> Option<String> {
         }
         WorkloadKind::DaemonSet | WorkloadKind::ReplicaSet => view.pods_of(workload),
     };
-    let serving = current.iter().filter(|pod| pod.serves()).count();
+    let ready = current.iter().filter(|pod| pod.serves());
+    let (serving, lost): (Vec<&Pod>, Vec<&Pod>) = ready.partition(|pod| selector.matches(&pod.meta.labels));
+    let (serving, lost) = (serving.len(), lost.iter().map(|pod| &pod.meta.name).min());
     if serving >= usize::try_from(wanted).unwrap_or(usize::MAX) {
         return None;
+    }
+    if let Some(lost) = lost {
+        let behind =
+            format!("has {serving} of {wanted} ready pods with the labels that the selector {selector} asks for");
+        return Some(format!("{behind} ({lost} has not)"));
     }
     let why = first_failing(workload, view).map(|failing| format!(" ({failing})")).unwrap_or_default();
     Some(format!("reports all ready, but only {serving} of {wanted} pods of its current template serve{why}"))

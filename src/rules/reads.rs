@@ -1,7 +1,7 @@
 //! What must be read to judge a change.
 
-use super::{Finding, Reason, relevance, service};
-use crate::model::{Change, ClusterView, Policy, Selector, Service, User, Write, annotation};
+use super::{Finding, Reason, overrides, relevance, service};
+use crate::model::{Change, ClusterView, Policy, Selector, Service, Timestamp, Write, annotation};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,8 +12,6 @@ pub struct Reads {
     pub pods: Option<Selector>,
     /// All Services.
     pub services: bool,
-    /// Whether this user has the verb `override` for the Service of this name.
-    pub may_override: Option<(User, String)>,
     /// Whether the Rollout of this name exists.
     pub rollout: Option<String>,
 }
@@ -31,7 +29,8 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
         ..Reads::default()
     };
     match &change.write {
-        Write::ServiceUpdate { old, new } => Some(for_service(old, new, change, policy)),
+        Write::ServiceUpdate { old, new } => Some(for_service(old, new, policy)),
+        Write::ServiceCreate { new } => Some(Reads { namespace: new.meta.namespace.clone(), ..Reads::default() }),
         Write::ServiceDelete { old } => {
             Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
@@ -43,7 +42,21 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
     }
 }
 
-fn for_service(old: &Service, new: &Service, change: &Change, policy: &Policy) -> Reads {
+/// The names of the Services for which the user needs the verb `override`, now that the Services are known.
+#[must_use]
+pub fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<String> {
+    let mut names = overrides::to_be_permitted(change, &view.services, &policy.colours, now);
+    if let Write::ServiceUpdate { old, new } = &change.write
+        && service::opts_out(old, new, &policy.colours)
+    {
+        names.push(new.meta.name.clone());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn for_service(old: &Service, new: &Service, policy: &Policy) -> Reads {
     // One list serves both selectors, in one consistent snapshot. An empty selector matches no Pod, so it narrows
     // nothing.
     let pods = match (old.routed().is_empty(), new.routed().is_empty()) {
@@ -56,7 +69,6 @@ fn for_service(old: &Service, new: &Service, change: &Change, policy: &Policy) -
         namespace: new.meta.namespace.clone(),
         pods: Some(pods),
         services: false,
-        may_override: opts_out.then(|| (change.user.clone(), new.meta.name.clone())),
         rollout: new.meta.annotation(annotation::ARGO_ROLLOUTS).filter(|_| opts_out).map(str::to_owned),
     }
 }

@@ -23,6 +23,8 @@ pub enum Reason {
     PublishesNotReady,
     /// The Service leaves flipguard's care.
     OptOutNotPermitted,
+    /// An override that may not be set as it is.
+    OverrideNotPermitted,
     /// The target has fewer ready Pods than the current colour.
     CapacityBelowLive,
     /// The target's template differs in more than its image.
@@ -81,7 +83,7 @@ pub struct Row {
 
 impl Reason {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TargetMissing,
         Self::TargetNotReady,
         Self::SelectorEmptied,
@@ -90,6 +92,7 @@ impl Reason {
         Self::TypeExternalName,
         Self::PublishesNotReady,
         Self::OptOutNotPermitted,
+        Self::OverrideNotPermitted,
         Self::CapacityBelowLive,
         Self::EnvironmentDiffers,
         Self::NoReadinessProbe,
@@ -182,6 +185,16 @@ impl Reason {
                 "The next change of it would be guarded by nobody.",
                 "Ask somebody with the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Argo \
                  Rollouts' mark is accepted where a Rollout of that name exists.",
+            ),
+            Self::OverrideNotPermitted => (
+                "override-not-permitted",
+                Deny,
+                Never,
+                "The annotation `flipguard.dev/override` is set or extended by somebody who may not, reaches more than 1 h \
+                 ahead, or cannot be read. A value that is already past needs no permission, and does nothing.",
+                "While it lasts, nothing is refused.",
+                "Ask somebody with the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace; write \
+                 `<RFC 3339 time> <reason>`.",
             ),
             Self::CapacityBelowLive => (
                 "capacity-below-live",

@@ -23,7 +23,7 @@ struct Aspect {
     cel: &'static str,
 }
 
-const ASPECTS: [Aspect; 7] = [
+const ASPECTS: [Aspect; 8] = [
     Aspect { differs: |a, b| a.selector != b.selector, cel: "OBJECT.?spec.?selector.orValue({})" },
     Aspect { differs: |a, b| a.ports != b.ports, cel: "OBJECT.?spec.?ports.orValue([])" },
     Aspect { differs: |a, b| a.is_external_name != b.is_external_name, cel: "OBJECT.?spec.?type.orValue('')" },
@@ -40,8 +40,10 @@ const ASPECTS: [Aspect; 7] = [
         differs: |a, b| annotation_differs(a, b, annotation::ARGO_ROLLOUTS),
         cel: "OBJECT.?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')",
     },
+    Aspect { differs: |a, b| annotation_differs(a, b, annotation::OVERRIDE), cel: OVERRIDE },
 ];
 
+const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
 const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
 
@@ -62,6 +64,9 @@ pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> b
 pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
     match write {
         Write::ServiceUpdate { old, new } => service_update(old, new, colours),
+        Write::ServiceCreate { new } => {
+            new.role(colours) == Role::Traffic && new.meta.annotation(annotation::OVERRIDE).is_some()
+        }
         Write::ServiceDelete { old } => old.role(colours) == Role::Traffic,
         Write::WorkloadCreate { new } => colours.mark(&new.template.labels),
         Write::WorkloadUpdate { old, new } => {
@@ -77,7 +82,8 @@ pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
 #[must_use]
 pub fn is_advice(change: &Change) -> bool {
     match change.write {
-        Write::ServiceDelete { .. } | Write::WorkloadCreate { .. } => true,
+        Write::ServiceDelete { .. } => true,
+        Write::WorkloadCreate { ref new } => new.meta.annotation(annotation::OVERRIDE).is_none(),
         Write::Scale { to, .. } => to > 0,
         _ => false,
     }
@@ -90,6 +96,7 @@ fn takes_away(old: &Workload, new: &Workload) -> bool {
         || new.strategy != old.strategy
         || new.first_ordinal != old.first_ordinal
         || (old.paused && !new.paused)
+        || old.meta.annotation(annotation::OVERRIDE) != new.meta.annotation(annotation::OVERRIDE)
 }
 
 /// The conditions under which the API server calls for a change or deletion of a workload.
@@ -109,6 +116,7 @@ pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Con
         differs("ordinals", "{}"),
         format!("{} < {}", of("object", replicas), of("oldObject", replicas)),
         format!("{} && !{}", of("oldObject", paused), of("object", paused)),
+        format!("{} != {}", of("object", OVERRIDE), of("oldObject", OVERRIDE)),
     ];
     vec![
         nobody_exempt(exempt),
@@ -117,10 +125,16 @@ pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Con
     ]
 }
 
-/// The conditions under which the API server calls for a new workload.
+/// The conditions under which the API server calls for a new workload: one that brings an override, which somebody must
+/// permit, or any other, for advice.
 #[must_use]
-pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
-    vec![nobody_exempt(exempt), Condition { name: "colour-marked", expression: marked(colours) }]
+pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], with_override: bool) -> Vec<Condition> {
+    let sign = if with_override { "!=" } else { "==" };
+    vec![
+        nobody_exempt(exempt),
+        Condition { name: "colour-marked", expression: marked(colours) },
+        Condition { name: "override", expression: format!("{} {sign} ''", of("object", OVERRIDE)) },
+    ]
 }
 
 /// The conditions under which the API server calls for a scale-down by the subresource: to nothing, or to something. A
@@ -176,9 +190,20 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
         .iter()
         .map(|aspect| format!("{} != {}", of("object", aspect.cel), of("oldObject", aspect.cel)))
         .collect();
-    let both = |cel: &str| format!("[{}, {}]", of("object", cel), of("oldObject", cel));
+    // On CREATE there is no old object.
+    let both = |cel: &str| {
+        let new = of("object", cel);
+        format!("(request.operation == 'CREATE' ? [{new}] : [{new}, {}])", of("oldObject", cel))
+    };
     vec![
-        Condition { name: "routing-or-guard-changes", expression: changes.join(" || ") },
+        Condition {
+            name: "routing-or-guard-changes",
+            expression: format!(
+                "request.operation == 'CREATE' ? {} != '' : ({})",
+                of("object", OVERRIDE),
+                changes.join(" || ")
+            ),
+        },
         Condition {
             name: "colour-pinned",
             expression: format!(

@@ -1,7 +1,7 @@
 //! What may not be done to a traffic Service, whether it flips or not.
 
 use super::fleet::Fleet;
-use super::{Finding, Reason, Verdict, flip, parity, ports, version};
+use super::{Finding, Reason, Verdict, flip, parity, ports, practice, version};
 use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Service, annotation};
 
 /// An update of a Service, with what its selectors match.
@@ -43,8 +43,11 @@ pub(super) fn judge(
         find(emptied(&update));
         return;
     }
-    find(unpinned(&update));
-    find(publishes_not_ready(&update));
+    // Where blue-green is not practised, such as with a version for a mesh alone, these only warn.
+    let is_practised = practice::is_practised(old, view, colours);
+    let by_practice = |finding: Finding| if is_practised { finding } else { finding.only_a_warning() };
+    find(unpinned(&update).map(by_practice));
+    find(publishes_not_ready(&update).map(by_practice));
     if flip::is_flip(&update) {
         let way_out = flip::way_out(&update);
         let mut findings = flip::target_findings(&update);
@@ -69,43 +72,42 @@ pub(super) fn judge(
     }
 }
 
-/// Whether the change takes a traffic Service out of flipguard's care by an annotation.
+/// Whether the change takes a traffic Service out of flipguard's care by its annotations: with the old ones it would
+/// be a traffic Service still.
 pub(super) fn opts_out(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
-    let says = |service: &Service| {
-        let meta = &service.meta;
-        meta.annotation(annotation::GUARD) == Some("false")
-            || meta.annotation(annotation::ROLE) == Some("preview")
-            || meta.annotation(annotation::ARGO_ROLLOUTS).is_some()
-    };
-    old.role(colours) == Role::Traffic && says(new)
+    let mut guarded = new.clone();
+    guarded.meta.annotations.clone_from(&old.meta.annotations);
+    old.role(colours) == Role::Traffic && guarded.role(colours) == Role::Traffic && new.role(colours) != Role::Traffic
 }
 
 fn opt_out(update: &Update<'_>) -> Option<Finding> {
-    let Update { new, view, current, .. } = update;
-    let accepted = match new.meta.annotation(annotation::ARGO_ROLLOUTS) {
-        Some(_) if view.rollout_exists == Some(true) => true,
-        _ => view.may_override == Some(true),
-    };
-    if current.ready == 0 || accepted {
-        return None;
-    }
-    let namespace = &new.meta.namespace;
-    let what = if new.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
-        format!("annotation {} names no Rollout that exists", annotation::ARGO_ROLLOUTS)
-    } else if new.meta.annotation(annotation::GUARD) == Some("false") {
+    let Update { old, new, view, current, .. } = update;
+    let meta = &new.meta;
+    let sets = |key: &str, value: &str| meta.annotation(key) == Some(value) && old.meta.annotation(key) != Some(value);
+    let what = if sets(annotation::GUARD, "false") {
         format!("annotation {}=false takes it out of flipguard's care", annotation::GUARD)
-    } else {
+    } else if sets(annotation::ROLE, "preview") {
         format!("annotation {}=preview takes it out of flipguard's care", annotation::ROLE)
+    } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none_or(str::is_empty) {
+        format!("without annotation {}=traffic nobody guards it", annotation::ROLE)
+    } else if view.rollout_exists == Some(true) {
+        // Argo Rollouts takes over, and that is all that changes.
+        return None;
+    } else {
+        format!("annotation {} names no Rollout that exists", annotation::ARGO_ROLLOUTS)
     };
-    Some(Finding::new(
-        Reason::OptOutNotPermitted,
-        format!("{what} while {} pods serve", current.ready),
-        format!(
-            "leave it out, or ask somebody who may: kubectl auth can-i override \
-             bluegreenpolicies.flipguard.dev/{} -n {namespace}",
-            new.meta.name
-        ),
-    ))
+    let is_permitted = view.may_override.get(&meta.name) == Some(&true);
+    (current.ready > 0 && !is_permitted).then(|| {
+        Finding::new(
+            Reason::OptOutNotPermitted,
+            format!("{what} while {} pods serve", current.ready),
+            format!(
+                "leave it out; or ask a cluster admin for a Role in namespace {} with verb `override` on \
+                 `bluegreenpolicies.flipguard.dev`",
+                meta.namespace
+            ),
+        )
+    })
 }
 
 fn external_name(update: &Update<'_>) -> Option<Finding> {
@@ -117,10 +119,7 @@ fn external_name(update: &Update<'_>) -> Option<Finding> {
                 "type becomes ExternalName while {} pods serve; clients would move as their DNS caches end",
                 current.ready
             ),
-            format!(
-                "keep the type; see who serves: kubectl -n {} get endpointslices -l kubernetes.io/service-name={}",
-                new.meta.namespace, new.meta.name
-            ),
+            format!("keep the type of {}, and make a Service of another name for the alias", new.meta.name),
         )
     })
 }
@@ -130,11 +129,15 @@ fn emptied(update: &Update<'_>) -> Option<Finding> {
     (!old.routed().is_empty()).then(|| {
         Finding::new(
             Reason::SelectorEmptied,
-            format!(
-                "the selector {} would be empty, and the endpoints of {} pods would stay as they are for ever",
-                old.routed(),
-                current.ready
-            ),
+            if current.ready == 0 {
+                format!("the selector {} would be empty, and nobody would write its endpoints any more", old.routed())
+            } else {
+                format!(
+                    "the selector {} would be empty, and the endpoints of {} pods would stay as they are for ever",
+                    old.routed(),
+                    current.ready
+                )
+            },
             format!(
                 "keep it; to take the app down: kubectl -n {} delete service {}",
                 new.meta.namespace, new.meta.name
@@ -148,8 +151,8 @@ fn unpinned(update: &Update<'_>) -> Option<Finding> {
     let before = colours.pins(old.routed());
     let pinned: Vec<String> = before.iter().map(|pin| format!("{}={}", pin.key, pin.value)).collect();
     let next_step = format!(
-        "keep the colour in the selector: kubectl -n {} get service {} -o jsonpath='{{.spec.selector}}'",
-        new.meta.namespace, new.meta.name
+        "keep {} in the selector, or put another colour there, since all of them would serve at once",
+        pinned.join(",")
     );
     if before.is_empty() {
         return None;
@@ -161,8 +164,9 @@ fn unpinned(update: &Update<'_>) -> Option<Finding> {
     // Both colours behind one selector serve at once.
     before.iter().find_map(|pin| {
         let wanting = target.workloads.iter().filter(|workload| workload.wanted > 0);
-        let mut values: Vec<&str> =
-            wanting.filter_map(|workload| workload.template.labels.get(pin.key)).map(String::as_str).collect();
+        let of_workloads = wanting.filter_map(|workload| workload.template.labels.get(pin.key));
+        let of_pods = target.standing.iter().filter_map(|pod| pod.meta.labels.get(pin.key));
+        let mut values: Vec<&str> = of_workloads.chain(of_pods).map(String::as_str).collect();
         values.sort_unstable();
         values.dedup();
         (values.len() > 1).then(|| {

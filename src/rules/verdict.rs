@@ -1,7 +1,7 @@
 //! What came of a judgement.
 
 use super::{Patience, Reason};
-use crate::model::{Action, Change, Enforcement, Policy, Tool};
+use crate::model::{Action, Change, Enforcement, Override, Policy, Tool};
 
 /// The judgement of one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct Verdict {
     pub act: String,
     /// The tool that asked, for a hint on how it goes on.
     pub tool: Option<Tool>,
+    /// The override that lasts.
+    pub lifting: Option<Override>,
     /// What the rules found, each with what it does.
     pub findings: Vec<(Finding, Effect)>,
 }
@@ -59,6 +61,8 @@ pub enum Effect {
     Warns,
     /// Would refuse it, were it not a dry run and were the cluster to stay as it is.
     WarnsInDryRun,
+    /// Would refuse it, were there no override.
+    WarnsOverridden,
     /// Would refuse it, were enforcement not `Warn`.
     WarnsInTrial,
     /// Is logged only.
@@ -96,6 +100,7 @@ impl Effect {
             Self::Denies => "deny",
             Self::Warns => "warn",
             Self::WarnsInDryRun => "dry-run-warn",
+            Self::WarnsOverridden => "overridden",
             Self::WarnsInTrial => "would-deny",
             Self::Logs => "audit",
         }
@@ -119,6 +124,9 @@ impl Verdict {
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
             Action::Deny if finding.way_out.is_some() => Effect::Warns,
+            Action::Deny if self.lifting.is_some() && finding.reason != Reason::OverrideNotPermitted => {
+                Effect::WarnsOverridden
+            }
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
             Action::Deny if change.dry_run && finding.reason.row().patience == Patience::NotYet => {
                 Effect::WarnsInDryRun

@@ -13,6 +13,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("labels::stay_with_two_replaces", stay_with_two_replaces),
     ("labels::stay_with_two_patches", stay_with_two_patches),
     ("labels::move_with_the_image_and_come_back", move_with_the_image_and_come_back),
+    ("labels::do_not_go_back_with_an_exported_file", do_not_go_back_with_an_exported_file),
+    ("labels::left_for_a_service_move_on_later", left_for_a_service_move_on_later),
     ("labels::of_the_user_are_the_users", of_the_user_are_the_users),
     ("labels::never_touch_what_a_service_selects", never_touch_what_a_service_selects),
     ("labels::never_touch_a_selector_key", never_touch_a_selector_key),
@@ -152,6 +154,43 @@ fn move_with_the_image_and_come_back(shop: &Shop) -> Result<()> {
     let back = read(shop, "app-green")?;
     says(&back, OF_OBJECT, "version", Some("1.0"))?;
     says(&back, OF_TEMPLATE, "version", Some("1.0"))
+}
+
+/// Export, edit the image, apply twice: the label that was exported is ours, and nobody means it.
+fn do_not_go_back_with_an_exported_file(shop: &Shop) -> Result<()> {
+    shop.apply(&deployment("app-green", "app:1.0", ""))?.passes_silently()?;
+    shop.rolled_out("deployment/app-green")?;
+    let file = shop.kubectl(&["get", "deployment", "app-green", "-o", "json"])?.out.replace("app:1.0", "app:2.0");
+    let mut file: Value = serde_json::from_str(&file)?;
+    for key in ["resourceVersion", "uid", "generation", "creationTimestamp", "managedFields"] {
+        file.pointer_mut("/metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.remove(key));
+    }
+    let mut generations = Vec::new();
+    for _ in 0..3 {
+        shop.apply_with(&file.to_string(), &["--server-side", "--force-conflicts"])?.passes_silently()?;
+        shop.rolled_out("deployment/app-green")?;
+        let now = read(shop, "app-green")?;
+        says(&now, OF_TEMPLATE, "version", Some("2.0"))?;
+        says(&now, OF_OBJECT, "version", Some("2.0"))?;
+        let sets = shop.kubectl(&["get", "replicasets", "-l", "app=app-green", "-o", "name"])?;
+        generations.push(sets.out.lines().count());
+    }
+    ensure!(generations == [2, 2, 2], "a rollout was started again: {generations:?}");
+    Ok(())
+}
+
+/// A label that stayed because a Service held it is still ours when the Service has moved on.
+fn left_for_a_service_move_on_later(shop: &Shop) -> Result<()> {
+    shop.apply(&deployment("app-blue", "app:1.0", ""))?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.route("live", &[("app", "app-blue"), ("version", "1.0")])?.passes_silently()?;
+    shop.kubectl(&["set", "image", "deployment/app-blue", "web=app:1.1"])?.succeeds()?;
+    says(&read(shop, "app-blue")?, OF_TEMPLATE, "version", Some("1.0"))?;
+    shop.kubectl(&["delete", "service", "live"])?.succeeds()?;
+    shop.kubectl(&["set", "image", "deployment/app-blue", "web=app:3.0"])?.succeeds()?;
+    let moved = read(shop, "app-blue")?;
+    says(&moved, OF_TEMPLATE, "version", Some("3.0"))?;
+    says(&moved, OF_OBJECT, "version", Some("3.0"))
 }
 
 fn of_the_user_are_the_users(shop: &Shop) -> Result<()> {

@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("live::keeps_what_a_service_asks_for", keeps_what_a_service_asks_for),
     ("live::apps_are_taken_down_service_first", apps_are_taken_down_service_first),
     ("live::namespaces_end", namespaces_end),
+    ("live::may_be_overridden_by_who_may", may_be_overridden_by_who_may),
     ("live::what_is_not_blue_green_goes_on", what_is_not_blue_green_goes_on),
     ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
 ];
@@ -222,6 +223,50 @@ fn namespaces_end(shop: &Shop) -> Result<()> {
     shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=60s"])?.succeeds()?;
     eprintln!("the namespace ended after {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let namespace = &shop.namespace;
+    let edit =
+        ["create", "role", "editor", "--verb=get,list,patch,update,delete", "--resource=services,deployments.apps"];
+    shop.kubectl(&edit)?.succeeds()?;
+    shop.kubectl(&["create", "rolebinding", "editors", "--role=editor", "--user=alice", "--group=on-call"])?
+        .succeeds()?;
+    shop.apply(&format!(
+        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: override, namespace: {namespace}}}, \
+         rules: [{{apiGroups: [flipguard.dev], resources: [bluegreenpolicies], verbs: [override]}}]}}"
+    ))?
+    .succeeds()?;
+    shop.kubectl(&["create", "rolebinding", "override", "--role=override", "--group=on-call"])?.succeeds()?;
+    let at = |ahead: i64| {
+        let time = time::OffsetDateTime::now_utc() + time::Duration::seconds(ahead);
+        let time = time.replace_nanosecond(0).unwrap_or(time);
+        let time = time.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        format!("flipguard.dev/override={time} the shop is on fire")
+    };
+    let alice = |object: &str, note: &str| shop.kubectl(&["--as=alice", "annotate", "--overwrite", object, note]);
+    let bob = |object: &str, note: &str| {
+        shop.kubectl(&["--as=bob", "--as-group=on-call", "annotate", "--overwrite", object, note])
+    };
+    alice("service/app", &at(600))?.is_refused("override-not-permitted", &["user alice may not set annotation"])?;
+    alice("deployment/app-blue", &at(600))?.is_refused("override-not-permitted", &["for Service app"])?;
+    bob("service/app", &at(7200))?.is_refused("override-not-permitted", &["is more than 1 h ahead"])?;
+    bob("service/app", "flipguard.dev/override=soon please")?
+        .is_refused("override-not-permitted", &["`soon` is no time"])?;
+    // One that is past needs nobody, and does nothing.
+    alice("service/app", &at(-60))?.passes_silently()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &[])?;
+    // While it lasts, it covers the Service's whole fleet, and the Service itself.
+    bob("service/app", &at(600))?.passes_silently()?;
+    let by = "allowed by the override until ";
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
+        .passes_with_warning(&["live-scaled-down: ", by])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.route("app", &[("app", "shop"), ("color", "red")])?.passes_with_warning(&["target-missing: ", by])?;
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["live-deleted: ", by])
 }
 
 fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {

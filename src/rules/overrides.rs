@@ -1,0 +1,126 @@
+//! Overrides: who may set one, and what it lifts while it lasts.
+
+use super::{Finding, Reason};
+use crate::model::{
+    Change, ClusterView, ColourScheme, Labels, Meta, Override, Role, Service, Timestamp, Write, annotation,
+};
+
+/// The Services for which the user needs the verb `override`, by name: for an override that is set or extended on the
+/// Service itself, or on a workload that a traffic Service selects.
+pub(super) fn to_be_permitted(
+    change: &Change,
+    services: &[Service],
+    colours: &ColourScheme,
+    now: Timestamp,
+) -> Vec<String> {
+    if set(change).is_none_or(|value| is_past(value, now)) {
+        return Vec::new();
+    }
+    match &change.write {
+        Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => vec![new.meta.name.clone()],
+        Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => {
+            selecting(&new.template.labels, services, colours).map(|service| service.meta.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The finding about an override that may not be set as it is.
+pub(super) fn not_permitted(
+    change: &Change,
+    view: &ClusterView,
+    colours: &ColourScheme,
+    now: Timestamp,
+) -> Option<Finding> {
+    let value = set(change)?;
+    let finding =
+        |message: String, next_step: String| Some(Finding::new(Reason::OverrideNotPermitted, message, next_step));
+    let parsed = match Override::parse(value) {
+        Ok(parsed) => parsed,
+        Err(why) => return finding(format!("annotation {}: {why}", annotation::OVERRIDE), "correct it".to_owned()),
+    };
+    if parsed.until <= now {
+        return None;
+    }
+    if !parsed.lasts(now) {
+        let message = format!("annotation {}: {} is more than 1 h ahead", annotation::OVERRIDE, parsed.until);
+        return finding(message, format!("it is {now} now; set a time within the hour"));
+    }
+    let asked = to_be_permitted(change, &view.services, colours, now);
+    let refused = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
+    let namespace = namespace(change)?;
+    finding(
+        format!("user {} may not set annotation {} for Service {refused}", change.user.name, annotation::OVERRIDE),
+        format!(
+            "ask somebody who may: kubectl auth can-i override bluegreenpolicies.flipguard.dev/{refused} -n {namespace}"
+        ),
+    )
+}
+
+/// The override that lasts for a change: of the object itself, as it would be on an UPDATE and as it is stored on DELETE
+/// and `/scale`; or of a Service, for its whole fleet.
+pub(super) fn lasting(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
+    let stored_workload = || match &change.write {
+        Write::Scale { kind, name, .. } => {
+            view.workloads.iter().find(|workload| workload.kind == *kind && workload.meta.name == *name)
+        }
+        _ => None,
+    };
+    let (meta, labels): (&Meta, Option<&Labels>) = match &change.write {
+        Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => (&new.meta, None),
+        Write::ServiceDelete { old } => (&old.meta, None),
+        Write::WorkloadCreate { new } => (&new.meta, Some(&new.template.labels)),
+        Write::WorkloadUpdate { old, new } => (&new.meta, Some(&old.template.labels)),
+        Write::WorkloadDelete { old } => (&old.meta, Some(&old.template.labels)),
+        Write::Scale { .. } => {
+            let stored = stored_workload()?;
+            (&stored.meta, Some(&stored.template.labels))
+        }
+        Write::Other => return None,
+    };
+    let lasting = |meta: &Meta| {
+        let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
+        parsed.lasts(now).then_some(parsed)
+    };
+    let of_services = || {
+        let mut of_all = selecting(labels?, &view.services, colours).map(|service| lasting(&service.meta));
+        // Each Service that could lose must agree.
+        let first = of_all.next()??;
+        of_all.all(|other| other.is_some()).then_some(first)
+    };
+    lasting(meta).or_else(of_services)
+}
+
+/// The traffic Services that select Pods with these labels.
+fn selecting<'a>(
+    labels: &'a Labels,
+    services: &'a [Service],
+    colours: &'a ColourScheme,
+) -> impl Iterator<Item = &'a Service> {
+    services.iter().filter(move |service| service.role(colours) == Role::Traffic && service.routed().matches(labels))
+}
+
+/// The value of an override that this change sets.
+fn set(change: &Change) -> Option<&str> {
+    let value = |meta: &'_ Meta| meta.annotations.get(annotation::OVERRIDE).cloned();
+    let (old, new) = match &change.write {
+        Write::ServiceUpdate { old, new } => (value(&old.meta), &new.meta),
+        Write::ServiceCreate { new } => (None, &new.meta),
+        Write::WorkloadUpdate { old, new } => (value(&old.meta), &new.meta),
+        Write::WorkloadCreate { new } => (None, &new.meta),
+        _ => return None,
+    };
+    new.annotation(annotation::OVERRIDE).filter(|new| old.as_deref() != Some(*new))
+}
+
+fn is_past(value: &str, now: Timestamp) -> bool {
+    Override::parse(value).is_ok_and(|parsed| parsed.until <= now)
+}
+
+fn namespace(change: &Change) -> Option<&str> {
+    match &change.write {
+        Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => Some(&new.meta.namespace),
+        Write::WorkloadUpdate { new, .. } | Write::WorkloadCreate { new } => Some(&new.meta.namespace),
+        _ => None,
+    }
+}
