@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test lint docs deny up
+.PHONY: help demo test lint docs fuzz deny up
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ lint: ## Check format and lints
 
 docs: ## Write what is generated: docs/rules.md
 	cargo run --quiet --locked --bin flipguard -- rules --output markdown > docs/rules.md
+
+fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
+	tests/fuzz/run
 
 deny: ## Check dependencies: licences, sources, bans, advisories (needs cargo-deny)
 	cargo deny --locked check

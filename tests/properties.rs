@@ -10,6 +10,7 @@ use flipguard::review::answer;
 use flipguard::rules::labels::label;
 use flipguard::rules::{Effect, Outcome, decide};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(0);
@@ -231,8 +232,20 @@ mod naive {
     }
 }
 
+/// The same cases in each run, so that a red one is the change's own; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look at
+/// others.
+fn config() -> ProptestConfig {
+    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    ProptestConfig {
+        cases: given("PROPTEST_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(4000),
+        rng_seed: RngSeed::Fixed(given("PROPTEST_RNG_SEED").unwrap_or(1)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// A flip passes if, and only if, the target is fully ready or one of the two ways out is open.
     #[test]

@@ -223,6 +223,7 @@ impl Manifest {
                 && ["floating point", "integer", "boolean"].iter().any(|kind| inner.contains(kind));
             let fix = if is_number { "; put it in quotes" } else { "" };
             let why = format!("{} {}: `{}`: {inner}{fix}", self.kind(), self.name(), error.path());
+            let why = why.replace(char::is_control, " ");
             FileError::Object { place: self.place.clone(), why }
         })
     }
@@ -243,12 +244,15 @@ pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError>
             max_events: 50_000_000,
             max_nodes: 20_000_000,
             max_documents: 100_000,
-            max_total_scalar_bytes: 1 << 30,
+            max_total_scalar_bytes: text.len() + (64 << 20),
+            max_recorded_anchor_events: 100_000,
         },
+        // What `kubectl` prints has no aliases; a little text must not become a lot.
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options(text, options)
-        .map_err(|error| syntax(error.to_string().replace('\n', " ")))
+        .map_err(|error| syntax(error.to_string().replace(char::is_control, " ")))
 }
 
 /// Files that hold workloads without their parts, or no workload at all, cannot tell whether anything is ready: that is

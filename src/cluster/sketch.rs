@@ -116,6 +116,9 @@ fn probed() -> Value {
     json!({ "containers": [{ "name": "web", "image": "web", "readinessProbe": {} }] })
 }
 
+/// A case is to be read by people.
+const MOST_PODS: u32 = 1000;
+
 fn one() -> u32 {
     1
 }
@@ -155,6 +158,10 @@ impl WorkloadSketch {
 
     fn expand(&self) -> Result<Vec<Value>, String> {
         let (kind, name) = self.kind_and_name()?;
+        let most = [Some(self.replicas), Some(self.old_pods), self.ready].into_iter().flatten().max();
+        if most.is_some_and(|most| most > MOST_PODS) {
+            return Err(format!("{name}: a case has at most {MOST_PODS} pods of a kind"));
+        }
         let uid = format!("uid-{name}");
         let ready = self.ready.unwrap_or(self.replicas);
         let status = self.status.unwrap_or_default();

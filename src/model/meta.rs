@@ -33,8 +33,12 @@ pub mod annotation {
     /// On a Service or a workload: `<RFC 3339 time> <reason>`, a permission to do what would be refused.
     pub const OVERRIDE: &str = "flipguard.dev/override";
 
-    pub(super) const READ: [&str; 8] =
-        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, OVERRIDE];
+    /// On a Deployment: go back to this revision. Deprecated, and still obeyed (Kubernetes,
+    /// `pkg/controller/deployment/rollback.go`).
+    pub const ROLLBACK: &str = "deprecated.deployment.rollback.to";
+
+    pub(super) const READ: [&str; 9] =
+        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, OVERRIDE, ROLLBACK];
 }
 
 /// The trimmed `ObjectMeta` of an object.
@@ -71,10 +75,10 @@ pub struct Owner {
 }
 
 impl Meta {
-    /// The value of an annotation that flipguard reads.
+    /// The value of an annotation that flipguard reads. An empty one says nothing, as if it were not there.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.get(key).map(String::as_str)
+        self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Whether the controlling owner is the object with this uid.

@@ -89,7 +89,7 @@ impl Service {
         if self.selector.is_empty() {
             return Role::Unguarded(Unguarded::NoSelector);
         }
-        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some_and(|rollout| !rollout.is_empty()) {
+        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
             return Role::Unguarded(Unguarded::ArgoRollouts);
         }
         if self.meta.annotation(annotation::GUARD) == Some("false") {

@@ -128,7 +128,10 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
             details: Some(Details {
                 causes: verdict
                     .denying()
-                    .map(|finding| Cause { reason: finding.reason.code(), message: finding.message.clone() })
+                    .map(|finding| Cause {
+                        reason: finding.reason.code(),
+                        message: message::printable(&finding.message),
+                    })
                     .collect(),
                 retry_after_seconds,
             }),
@@ -153,7 +156,7 @@ pub fn unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
         uid,
         status: Some(Status {
             status: "Failure",
-            message: format!("flipguard cannot read this review: {unreadable}"),
+            message: message::printable(&format!("flipguard cannot read this review: {unreadable}")),
             reason: "BadRequest",
             code: 400,
             details: None,

@@ -15,7 +15,7 @@ pub fn refusal(verdict: &Verdict) -> String {
     let mut lines = Vec::new();
     let refused = match verdict.outcome() {
         Outcome::Allowed => return String::new(),
-        Outcome::Denied if verdict.act.is_empty() => "refused".to_owned(),
+        Outcome::Denied if verdict.act.is_empty() => "change refused".to_owned(),
         Outcome::Denied => format!("{} refused", verdict.act),
         Outcome::CannotJudge => "cannot be judged now".to_owned(),
     };

@@ -162,23 +162,25 @@ impl<'a> Labelling<'a> {
             marked.insert(entry, known.or(before));
         }
         let mut labelling = Self { new, sets: Vec::new(), mark: Mark::new() };
-        let wishes = |place| wishes(place, old, new, &marked, colours);
-        for wish in wishes(Place::Metadata) {
-            let value = wish.values.first().cloned().flatten();
-            labelling.settle(wish, value);
-        }
+        // The template first: its colour is the one that the metadata repeats.
+        let of_template = wishes(Place::Template, old, new, &marked, colours);
         let template_changes = old.is_none_or(|old| old.template != new.template);
-        let wishes = wishes(Place::Template);
-        if template_changes && !new.template.labels.is_empty() {
-            let chosen = choose(&wishes, old.map(|old| &old.template), &new.template, services);
-            for (wish, value) in wishes.into_iter().zip(chosen) {
-                labelling.settle(wish, value);
-            }
+        let chosen = if template_changes && !new.template.labels.is_empty() {
+            choose(&of_template, old.map(|old| &old.template), &new.template, services)
         } else {
             // Nothing may be touched, and what was ours stays ours.
-            for wish in wishes {
-                labelling.settle(wish, None);
+            vec![None; of_template.len()]
+        };
+        let mut labelled = new.clone();
+        for (wish, value) in of_template.into_iter().zip(chosen) {
+            if let Some(value) = &value {
+                labelled.template.labels.insert(wish.key.clone(), value.clone());
             }
+            labelling.settle(wish, value);
+        }
+        for wish in wishes(Place::Metadata, old, &labelled, &marked, colours) {
+            let value = wish.values.first().cloned().flatten();
+            labelling.settle(wish, value);
         }
         labelling
     }

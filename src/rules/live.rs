@@ -6,7 +6,9 @@
 use super::fleet::Fleet;
 use super::left::{After, left};
 use super::{Finding, Reason, Verdict, practice};
-use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write};
+use crate::model::{
+    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write, annotation,
+};
 
 /// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
 const AUTOSCALERS: [&str; 2] =
@@ -224,7 +226,9 @@ fn is_known_revision(view: &ClusterView, old: &Workload, new: &Workload) -> bool
 
 /// A change after which nothing holds the floor while it is carried out.
 fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
-    let begins = old.template != new.template && !new.paused;
+    let goes_back = new.meta.annotation(annotation::ROLLBACK).is_some()
+        && old.meta.annotation(annotation::ROLLBACK) != new.meta.annotation(annotation::ROLLBACK);
+    let begins = (old.template != new.template || goes_back) && !new.paused;
     let released = old.paused && !new.paused && !old.is_settled();
     let turned = old.strategy != new.strategy && !old.is_settled() && !new.paused;
     if !(begins || released || turned) || new.strategy == Strategy::OnDelete {

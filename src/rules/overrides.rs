@@ -102,7 +102,7 @@ fn selecting<'a>(
 
 /// The value of an override that this change sets.
 fn set(change: &Change) -> Option<&str> {
-    let value = |meta: &'_ Meta| meta.annotations.get(annotation::OVERRIDE).cloned();
+    let value = |meta: &Meta| meta.annotation(annotation::OVERRIDE).map(str::to_owned);
     let (old, new) = match &change.write {
         Write::ServiceUpdate { old, new } => (value(&old.meta), &new.meta),
         Write::ServiceCreate { new } => (None, &new.meta),

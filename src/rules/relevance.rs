@@ -44,6 +44,7 @@ const ASPECTS: [Aspect; 8] = [
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
+const ROLLBACK: &str = "OBJECT.?metadata.?annotations[?'deprecated.deployment.rollback.to'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
 const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
 
@@ -96,7 +97,9 @@ fn takes_away(old: &Workload, new: &Workload) -> bool {
         || new.strategy != old.strategy
         || new.first_ordinal != old.first_ordinal
         || (old.paused && !new.paused)
-        || old.meta.annotation(annotation::OVERRIDE) != new.meta.annotation(annotation::OVERRIDE)
+        || [annotation::OVERRIDE, annotation::ROLLBACK]
+            .iter()
+            .any(|key| old.meta.annotation(key) != new.meta.annotation(key))
 }
 
 /// The conditions under which the API server calls for a change or deletion of a workload.
@@ -117,6 +120,7 @@ pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Con
         format!("{} < {}", of("object", replicas), of("oldObject", replicas)),
         format!("{} && !{}", of("oldObject", paused), of("object", paused)),
         format!("{} != {}", of("object", OVERRIDE), of("oldObject", OVERRIDE)),
+        format!("{} != {}", of("object", ROLLBACK), of("oldObject", ROLLBACK)),
     ];
     vec![
         nobody_exempt(exempt),
@@ -277,8 +281,9 @@ mod tests {
     #[test]
     fn annotations_in_cel_are_those_that_are_read() {
         let cel: String = ASPECTS.iter().map(|aspect| aspect.cel).collect();
-        for key in [annotation::GUARD, annotation::ROLE, annotation::ARGO_ROLLOUTS] {
+        for key in [annotation::GUARD, annotation::ROLE, annotation::ARGO_ROLLOUTS, annotation::OVERRIDE] {
             assert!(cel.contains(&format!("[?'{key}']")), "{key}");
         }
+        assert!(ROLLBACK.contains(annotation::ROLLBACK));
     }
 }

@@ -88,7 +88,7 @@ fn opt_out(update: &Update<'_>) -> Option<Finding> {
         format!("annotation {}=false takes it out of flipguard's care", annotation::GUARD)
     } else if sets(annotation::ROLE, "preview") {
         format!("annotation {}=preview takes it out of flipguard's care", annotation::ROLE)
-    } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none_or(str::is_empty) {
+    } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none() {
         format!("without annotation {}=traffic nobody guards it", annotation::ROLE)
     } else if view.rollout_exists == Some(true) {
         // Argo Rollouts takes over, and that is all that changes.

@@ -146,9 +146,32 @@ impl<'a> Story<'a> {
             &["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#],
             Expect::Refused { reason: "selector-emptied", saying: &["endpoints of 3 pods would stay"] },
         )?;
-        self.runs(
+        self.step(
+            "app-blue carries the traffic now: it may not be scaled away",
+            &["scale", "deployment/app-blue", "--replicas=0"],
+            Expect::Refused {
+                reason: "live-scaled-down",
+                saying: &[
+                    "it would leave Service app with 0 of 3 ready pods",
+                    "flip Service app to the other colour first",
+                ],
+            },
+        )?;
+        self.step(
+            "nor deleted",
+            &["delete", "deployment", "app-blue"],
+            Expect::Refused { reason: "live-deleted", saying: &["delete the Service first"] },
+        )?;
+        self.step(
+            "nor get a new version in place: that goes to the idle colour",
+            &["set", "image", "deployment/app-blue", "web=app:3.0"],
+            Expect::Refused { reason: "live-redeployed", saying: &["deploy the new version to Deployment app-green"] },
+        )?;
+        self.runs("the idle colour is free", &["scale", "deployment/app-green", "--replicas=1"])?;
+        self.step(
             "taking the app down: the Service first, then its pods",
             &["delete", "service", "app", "app-preview"],
+            Expect::Says(&["service-deleted: 3 pods served through it"]),
         )?;
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
     }

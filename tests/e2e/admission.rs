@@ -123,10 +123,10 @@ fn a_secret_that_is_no_identity_heals(shop: &Shop) -> Result<()> {
     })
 }
 
-async fn client(shop: &Shop) -> Result<kube::Client> {
+pub(crate) async fn client(shop: &Shop) -> Result<kube::Client> {
     Ok(flipguard::cluster::connect::connect(Some(shop.control_plane.kubeconfig())).await?)
 }
 
-fn on_runtime<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn on_runtime<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?.block_on(future)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use controlplane::Guard;
 
 use super::Test;
-use super::shop::{Pods, Shop};
+use super::shop::{Attempt, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
     ("alone::what_cannot_be_read_denies", what_cannot_be_read_denies),
@@ -15,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
     ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
     ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
+    // The last one: nobody guards any more.
+    ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
 
 const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
@@ -99,4 +101,37 @@ fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
     let (_, metrics) = trial.ask("/metrics")?;
     ensure!(metrics.contains("flipguard_would_deny_total{rule=\"target-not-ready\"} 1"), "{metrics}");
     Ok(())
+}
+
+/// What is not dangerous must not wait for anybody.
+fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
+    if shop.guard.process().is_running() {
+        shop.guard.process().kill()?;
+        shop.guard.process().wait(Duration::from_secs(20)).context("it does not end on SIGKILL")?;
+    }
+    let plain = &[("app", "plain")];
+    shop.deploy_ready("plain", plain, 2)?;
+    shop.route("plain", plain)?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/plain")?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
+    shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
+    shop.rolled_out("deployment/plain")?;
+    shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
+    // Colours come up, and traffic Services are made.
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.route("app", BLUE)?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
+    shop.kubectl(&["label", "service", "app", "team=shop"])?.succeeds()?;
+    // Only what could be dangerous waits.
+    let waits = |attempt: Attempt| {
+        ensure!(!attempt.ok, "it should wait for flipguard");
+        attempt.says("failed calling webhook")
+    };
+    waits(shop.route("app", GREEN)?)?;
+    waits(shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?)?;
+    waits(shop.kubectl(&["delete", "deployment", "app-blue"])?)?;
+    waits(shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?)?;
+    shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=90s"])?.succeeds()
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod alone;
 mod commands;
+mod filter;
 mod flips;
 mod labels;
 mod live;
@@ -51,8 +52,17 @@ fn parallel() -> impl Iterator<Item = &'static str> {
 type Test = (&'static str, fn(&Shop) -> Result<()>);
 
 fn tests() -> Vec<Test> {
-    [flips::TESTS, readiness::TESTS, services::TESTS, live::TESTS, labels::TESTS, admission::TESTS, commands::TESTS]
-        .concat()
+    [
+        flips::TESTS,
+        filter::TESTS,
+        readiness::TESTS,
+        services::TESTS,
+        live::TESTS,
+        labels::TESTS,
+        admission::TESTS,
+        commands::TESTS,
+    ]
+    .concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

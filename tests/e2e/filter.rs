@@ -1,0 +1,206 @@
+//! The filter in the API server: whatever a rule could refuse must pass it.
+//!
+//! Pairs of objects are generated, each is written as a dry run, and what flipguard received is held against the
+//! predicate of the rules. The CEL is evaluated by the real API server.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use flipguard::model::{ColourScheme, Service, WorkloadKind, WorkloadManifest, Write, annotation};
+use flipguard::rules::relevance;
+use kube::Client;
+use kube::core::Request;
+use kube::core::params::PostParams;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+use super::Test;
+use super::admission::{client, on_runtime};
+use super::shop::Shop;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("filter::of_services_is_exact", of_services_is_exact),
+    ("filter::of_deployments_is_exact", of_deployments_is_exact),
+];
+
+const PAIRS: usize = 150;
+
+fn labels() -> impl Strategy<Value = Value> {
+    let key = prop::sample::select(vec!["app", "color", "slot", "version", "track"]);
+    let value = prop::sample::select(vec!["shop", "blue", "green", "shop-green", "evergreen", "v1"]);
+    prop::collection::btree_map(key, value, 1..4).prop_map(|labels| json!(labels))
+}
+
+fn annotations() -> impl Strategy<Value = Value> {
+    let key = prop::sample::select(vec![
+        annotation::GUARD,
+        annotation::ROLE,
+        annotation::ARGO_ROLLOUTS,
+        annotation::OVERRIDE,
+        "note",
+    ]);
+    let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x"]);
+    prop::collection::btree_map(key, value, 0..3).prop_map(|annotations| json!(annotations))
+}
+
+fn service() -> impl Strategy<Value = Value> {
+    let target = prop_oneof![Just(json!("http")), Just(json!(8080))];
+    (labels(), annotations(), target, any::<bool>()).prop_map(|(selector, annotations, target, publish)| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "annotations": annotations },
+            "spec": { "selector": selector, "publishNotReadyAddresses": publish,
+                "ports": [{ "port": 80, "protocol": "TCP", "targetPort": target }] },
+        })
+    })
+}
+
+fn deployment() -> impl Strategy<Value = Value> {
+    let strategy = prop_oneof![Just(json!({ "type": "Recreate" })), Just(json!({ "type": "RollingUpdate" }))];
+    let image = prop::sample::select(vec!["app:1", "app:2"]);
+    (labels(), annotations(), strategy, image, 0..3, any::<bool>()).prop_map(
+        |(mut labels, annotations, strategy, image, replicas, paused)| {
+            if let Some(labels) = labels.as_object_mut() {
+                labels.insert("own".to_owned(), json!("yes"));
+            }
+            json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "annotations": annotations },
+                "spec": { "replicas": replicas, "paused": paused, "strategy": strategy,
+                    "selector": { "matchLabels": { "own": "yes" } },
+                    "template": { "metadata": { "labels": labels },
+                        "spec": { "containers": [{ "name": "web", "image": image }] } } },
+            })
+        },
+    )
+}
+
+/// Two of a kind; often with only a part of the second one new, since most changes are small.
+fn pair(of: impl Strategy<Value = Value> + Clone) -> impl Strategy<Value = (Value, Value)> {
+    let parts = prop::collection::vec(any::<bool>(), 8);
+    (of.clone(), of, parts).prop_map(|(old, other, parts)| {
+        let mut new = old.clone();
+        let mut parts = parts.into_iter().cycle();
+        for place in ["/metadata", "/spec"] {
+            let (Some(into), Some(from)) = (
+                new.pointer_mut(place).and_then(Value::as_object_mut),
+                other.pointer(place).and_then(Value::as_object),
+            ) else {
+                continue;
+            };
+            for (key, value) in from {
+                if parts.next() == Some(true) {
+                    into.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        (old, new)
+    })
+}
+
+fn of_services_is_exact(shop: &Shop) -> Result<()> {
+    let write = |old: Value, new: Value| {
+        let parse = |value| serde_json::from_value::<Service>(value).map(Box::new);
+        Ok(Write::ServiceUpdate { old: parse(old)?, new: parse(new)? })
+    };
+    is_exact(shop, &format!("/api/v1/namespaces/{}/services", shop.namespace), pair(service().boxed()), write)
+}
+
+fn of_deployments_is_exact(shop: &Shop) -> Result<()> {
+    let write = |old: Value, new: Value| {
+        let parse = |value| {
+            let manifest = serde_json::from_value::<WorkloadManifest>(value)?;
+            Ok::<_, serde_json::Error>(Box::new(manifest.into_workload(WorkloadKind::Deployment)))
+        };
+        Ok(Write::WorkloadUpdate { old: parse(old)?, new: parse(new)? })
+    };
+    is_exact(
+        shop,
+        &format!("/apis/apps/v1/namespaces/{}/deployments", shop.namespace),
+        pair(deployment().boxed()),
+        write,
+    )
+}
+
+fn is_exact(
+    shop: &Shop,
+    path: &str,
+    pairs: impl Strategy<Value = (Value, Value)>,
+    write: impl Fn(Value, Value) -> Result<Write>,
+) -> Result<()> {
+    let mut runner = TestRunner::deterministic();
+    let colours = ColourScheme::default();
+    let mut matters = BTreeSet::new();
+    on_runtime(async {
+        let client = client(shop).await?;
+        for index in 0..PAIRS {
+            let (mut old, mut new) = pairs.new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
+            // No colour in the name, so that it is the selector and the annotations that count.
+            let name = format!("pair-{index}");
+            // An override would have to be permitted, and one like these cannot even be read.
+            if let Some(annotations) = old.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+                annotations.remove(annotation::OVERRIDE);
+            }
+            put(&mut old, "/metadata", "name", json!(name))?;
+            let old = send(&client, "POST", path, &old).await.context("the old object is not taken")?;
+            // What the API server adds to the new one is found by a dry run of its creation.
+            put(&mut new, "/metadata", "name", json!(format!("{name}-new")))?;
+            let overriding =
+                new.pointer("/metadata/annotations").and_then(|all| all.get(annotation::OVERRIDE)).cloned();
+            if let Some(annotations) = new.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+                annotations.remove(annotation::OVERRIDE);
+            }
+            let made = send(&client, "POST", &format!("{path}?dryRun=All"), &new).await;
+            let mut new = made.context("the new object is not taken")?;
+            if let Some(value) = overriding {
+                let metadata = new.pointer_mut("/metadata").and_then(Value::as_object_mut).context("no metadata")?;
+                let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+                annotations.as_object_mut().context("no annotations")?.insert(annotation::OVERRIDE.to_owned(), value);
+            }
+            // The controllers write meanwhile; a conflict would end the write before anybody is asked.
+            for key in ["resourceVersion", "uid", "creationTimestamp", "managedFields", "generation"] {
+                new.pointer_mut("/metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.remove(key));
+            }
+            for key in ["clusterIP", "clusterIPs"] {
+                let stored = old.pointer(&format!("/spec/{key}")).cloned();
+                if let Some(stored) = stored {
+                    put(&mut new, "/spec", key, stored)?;
+                }
+            }
+            put(&mut new, "/metadata", "name", json!(name))?;
+            if relevance::matters(&write(old, new.clone())?, &colours) {
+                matters.insert(name.clone());
+            }
+            // Whether it is allowed is not the point.
+            drop(send(&client, "PUT", &format!("{path}/{name}?dryRun=All"), &new).await);
+        }
+        Ok(())
+    })?;
+    let asked: BTreeSet<String> = shop
+        .decisions()?
+        .iter()
+        .filter(|line| line.get("operation").and_then(Value::as_str) == Some("UPDATE"))
+        .filter(|line| line.get("endpoint").and_then(Value::as_str) == Some("validate"))
+        .filter_map(|line| line.get("name").and_then(Value::as_str).map(str::to_owned))
+        .collect();
+    let missed: Vec<&String> = matters.difference(&asked).collect();
+    ensure!(missed.is_empty(), "the filter swallows what matters to a rule: {missed:?}");
+    ensure!(matters.len() > PAIRS / 5 && asked.len() < PAIRS, "{} of {} matter", matters.len(), PAIRS);
+    let needless = asked.difference(&matters).count();
+    eprintln!("{path}: {} of {PAIRS} writes matter, {needless} more were asked about", matters.len());
+    Ok(())
+}
+
+fn put(object: &mut Value, place: &str, key: &str, value: Value) -> Result<()> {
+    object.pointer_mut(place).and_then(Value::as_object_mut).context("no such part")?.insert(key.to_owned(), value);
+    Ok(())
+}
+
+async fn send(client: &Client, method: &str, path: &str, object: &Value) -> Result<Value> {
+    // The builder of kube knows no PUT of any object; its CREATE gives the headers that are needed.
+    let request = Request::new(path).create(&PostParams::default(), object.to_string().into_bytes())?;
+    let (mut parts, body) = request.into_parts();
+    parts.method = method.parse()?;
+    parts.uri = path.parse()?;
+    Ok(client.request(http::Request::from_parts(parts, body)).await?)
+}
