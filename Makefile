@@ -9,7 +9,7 @@ help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## Play the blue-green story on a real control plane (KEEP=1 leaves it running)
-	@echo "Building flipguard (about 2 min at first) ..."
+	@echo "Building flipguard (about 3 min at first) ..."
 	@cargo build --quiet --locked --bin flipguard --example demo
 	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
 

@@ -377,7 +377,7 @@ fn what_no_rule_speaks_on_is_allowed_unread() -> Result<()> {
     review["request"]["object"] = json!("anything");
     is_understood(&server().review("validate", &review)?);
     let mut review = flip();
-    review["request"]["subResource"] = json!("status");
+    review["request"]["subResource"] = json!("proxy");
     review["request"]["object"] = json!("anything");
     is_understood(&server().review("validate", &review)?);
     Ok(())

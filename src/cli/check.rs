@@ -79,10 +79,13 @@ impl Check {
             };
             Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) }
         } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
-            let new = Box::new(object.workload(kind, namespace)?);
-            match cluster.workload(kind, namespace, object.name())? {
-                Some(old) => Write::WorkloadUpdate { old: Box::new(old), new },
-                None => Write::WorkloadCreate { new },
+            match cluster.stored(kind, namespace, object.name()) {
+                Some(stored) => Write::WorkloadUpdate {
+                    old: Box::new(stored.workload(kind, namespace)?),
+                    // What a manifest does not say stays as it is, as with `kubectl apply`.
+                    new: Box::new(stored.with(object).workload(kind, namespace)?),
+                },
+                None => Write::WorkloadCreate { new: Box::new(object.workload(kind, namespace)?) },
             }
         } else {
             Write::Other

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::Enforcement;
 
-/// Makes blue-green by hand safe: an admission webhook that refuses a flip to a colour that is not ready.
+/// Makes blue-green by hand safe: an admission webhook that refuses unsafe flips and protects the live colour.
 #[derive(Debug, Parser)]
 #[command(name = "flipguard", version, max_term_width = 100)]
 pub struct Cli {

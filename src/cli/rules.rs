@@ -82,7 +82,9 @@ fn markdown() -> String {
          Each rule has a stable code. It stands in the refusal or the warning, in the metric \
          `flipguard_decisions_total`, in the log and in the audit annotation `reasons`.\n\n\
          A refusal that waiting mends is only a warning in a dry run: tools that dry-run everything first would get \
-         stuck otherwise.\n\n| code | default | waiting helps |\n|---|---|---|\n",
+         stuck otherwise.\n\nBlue-green is practised where a Service pins a colour key other than `version`, says \
+         `flipguard.dev/role: traffic`, or has another colour beside the one that it pins. Elsewhere every refusal whose code \
+         begins with `live-` is a warning.\n\n| code | default | waiting helps |\n|---|---|---|\n",
     );
     for row in rows() {
         let helps = if row.patience == Patience::NotYet { "yes" } else { "no" };

@@ -114,10 +114,16 @@ impl Manifests {
     /// # Errors
     /// When a field that rules read has another type.
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Result<Option<Workload>, FileError> {
+        self.stored(kind, namespace, name).map(|object| object.workload(kind, namespace)).transpose()
+    }
+
+    /// The manifest of the workload of this kind and name.
+    #[must_use]
+    pub fn stored(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Option<&Manifest> {
         let is_it = |object: &&Manifest| {
             object.is_a(kind.name(), "apps/v1") && object.name() == name && object.is_in(namespace)
         };
-        self.objects.iter().find(is_it).map(|object| object.workload(kind, namespace)).transpose()
+        self.objects.iter().find(is_it)
     }
 
     /// All Services of this name, in whatever namespace.
@@ -202,6 +208,14 @@ impl Manifest {
         self.decode()
     }
 
+    /// This object with what another one says: maps are merged, lists of named items by their names, all else is replaced.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut object = self.object.clone();
+        apply(&mut object, &other.object);
+        Self { place: other.place.clone(), object }
+    }
+
     /// The object as a workload of its kind.
     ///
     /// # Errors
@@ -253,6 +267,27 @@ pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError>
     };
     serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| syntax(error.to_string().replace(char::is_control, " ")))
+}
+
+fn apply(into: &mut Value, from: &Value) {
+    let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                apply(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(from)) if from.iter().all(|item| name(item).is_some()) => {
+            let merged = from.iter().map(|item| {
+                let stored = into.iter().find(|stored| name(stored) == name(item)).cloned();
+                let mut merged = stored.unwrap_or(Value::Null);
+                apply(&mut merged, item);
+                merged
+            });
+            *into = merged.collect();
+        }
+        (into, from) => into.clone_from(from),
+    }
 }
 
 /// Files that hold workloads without their parts, or no workload at all, cannot tell whether anything is ready: that is

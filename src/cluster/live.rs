@@ -116,7 +116,7 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
                 resource: Some("bluegreenpolicies".to_owned()),
                 verb: Some("override".to_owned()),
                 namespace: Some(namespace.to_owned()),
-                name: Some(service.to_owned()),
+                name: Some(service.to_owned()).filter(|name| !name.is_empty()),
                 ..ResourceAttributes::default()
             }),
             ..SubjectAccessReviewSpec::default()

@@ -11,7 +11,7 @@ pub struct ClusterView {
     pub workloads: Vec<Workload>,
     /// All Pods that the old or the new selector of the change can match.
     pub pods: Vec<Pod>,
-    /// All Services of the namespace; read only where a label could touch what they select.
+    /// All Services of the namespace, where a label or a workload is at stake.
     pub services: Vec<Service>,
     /// Whether the user has the verb `override`, by the name of the Service that was asked about.
     pub may_override: BTreeMap<String, bool>,

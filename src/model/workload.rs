@@ -48,7 +48,7 @@ pub struct Template {
     pub default_container: Option<String>,
     /// Its containers.
     pub containers: Containers,
-    /// The whole `spec` as JSON. It is compared only when a flip is judged, and only of the workloads concerned.
+    /// The whole `spec` as JSON. It is compared as it is; only a flip looks into it.
     pub spec: Box<str>,
 }
 

@@ -90,8 +90,14 @@ impl Keeper {
     }
 
     async fn fill_in(&self) -> Result<(), State> {
-        self.fill_in_one::<MutatingWebhookConfiguration, _>(&self.mutating, |stored| stored.webhooks.as_ref()).await?;
-        self.fill_in_one::<ValidatingWebhookConfiguration, _>(&self.validating, |stored| stored.webhooks.as_ref()).await
+        // Labels are a convenience; what guards must not wait for them.
+        let validating =
+            self.fill_in_one::<ValidatingWebhookConfiguration, _>(&self.validating, |stored| stored.webhooks.as_ref());
+        let validating = validating.await;
+        let mutating =
+            self.fill_in_one::<MutatingWebhookConfiguration, _>(&self.mutating, |stored| stored.webhooks.as_ref());
+        let mutating = mutating.await;
+        validating.and(mutating)
     }
 
     async fn fill_in_one<C, W>(&self, wanted: &Vec<W>, webhooks: fn(&C) -> Option<&Vec<W>>) -> Result<(), State>

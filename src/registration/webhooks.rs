@@ -89,7 +89,14 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
         Asked {
             name: "guard-workloads.flipguard.dev",
             group: "apps",
-            resources: &["deployments", "statefulsets", "daemonsets"],
+            resources: &[
+                "deployments",
+                "statefulsets",
+                "daemonsets",
+                "deployments/status",
+                "statefulsets/status",
+                "daemonsets/status",
+            ],
             operations: &["UPDATE", "DELETE"],
             conditions: relevance::workload_conditions(colours, &exempt),
             fails_closed: true,
@@ -97,7 +104,7 @@ pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &s
         Asked {
             name: "guard-replicasets.flipguard.dev",
             group: "apps",
-            resources: &["replicasets"],
+            resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
             conditions: relevance::workload_conditions(colours, &with_collector),
             fails_closed: true,

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::wire::{Operation, Request, Unreadable};
-use crate::model::{Change, Service, Tool, User, WorkloadKind, WorkloadManifest, Write};
+use crate::model::{Change, Service, Tool, User, Workload, WorkloadKind, WorkloadManifest, Write};
 
 /// The change that a request asks for. What no rule speaks on is not decoded at all.
 ///
@@ -21,6 +21,7 @@ pub fn change_of(request: &Request<'_>) -> Result<Change, Unreadable> {
             service_status(request)?
         }
         ("apps", Some(kind), "") => workload_write(request, kind)?,
+        ("apps", Some(kind), "status") if request.operation == Operation::Update => workload_status(request, kind)?,
         ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, kind)?,
         _ => Write::Other,
     };
@@ -74,6 +75,17 @@ fn workload_write(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Un
         Operation::Update => Write::WorkloadUpdate { old: old()?, new: new()? },
         Operation::Delete => Write::WorkloadDelete { old: old()? },
         Operation::Connect => Write::Other,
+    })
+}
+
+/// As with a Service: by its status, only the annotations can be changed.
+fn workload_status(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
+    Ok(match workload_write(request, kind)? {
+        Write::WorkloadUpdate { old, new } => {
+            let new = Workload { meta: new.meta, ..old.as_ref().clone() };
+            Write::WorkloadUpdate { old, new: Box::new(new) }
+        }
+        other => other,
     })
 }
 

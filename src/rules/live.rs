@@ -129,7 +129,7 @@ fn deleted(old: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Fi
             let left = left(stake.service.routed(), view, old, &After::Gone);
             stake
                 .too_little(left)
-                .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.delete_service()))
+                .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.flip_first()))
         })
         .collect()
 }
@@ -161,7 +161,11 @@ fn scaled(old: &Workload, new: &Workload, view: &ClusterView, change: &Change, c
                     old.meta.name,
                     old.wanted
                 );
-                Finding::new(Reason::LiveShrunk, stake.would_leave(left), next_step)
+                let message = format!(
+                    "it cuts Service {} from {} to {left} ready pods",
+                    stake.service.meta.name, stake.fleet.ready
+                );
+                Finding::new(Reason::LiveShrunk, message, next_step)
             })
         })
         .collect()
@@ -212,7 +216,7 @@ fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findi
         let next_step = "to have a way back, deploy the new version beside it and flip".to_owned();
         return Some(Finding::new(Reason::LiveRedeployed, message, next_step).only_a_warning());
     };
-    let next_step = format!("deploy the new version to {sibling}, which is idle, and flip Service {service} to it");
+    let next_step = format!("deploy the new version to {sibling} and flip Service {service} to it");
     let finding = stake.finding(Reason::LiveRedeployed, message, next_step);
     let is_healthy = stake.fleet.ready >= stake.floor;
     Some(if is_healthy { finding } else { finding.only_a_warning() })
@@ -245,7 +249,7 @@ fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findin
     stake.too_little(left).then(|| {
         let next_step = match stake.siblings.first() {
             Some(sibling) => {
-                format!("deploy to {sibling}, which is idle, and flip; or set strategy RollingUpdate first")
+                format!("deploy to {sibling} and flip; or set strategy RollingUpdate first")
             }
             None => "set strategy RollingUpdate first".to_owned(),
         };

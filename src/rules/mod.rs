@@ -46,14 +46,19 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         return Verdict::not_judged();
     };
     let mut verdict = Verdict::about(kind, &reads.namespace, name, change);
+    let colours = &policy.colours;
     if let Some(finding) = reads::unreadable(view) {
         let finding = if relevance::is_advice(change) { finding.only_a_warning() } else { finding };
+        // One that is set just now could not be permitted; one that stands still counts.
+        if !overrides::is_set(change, colours) {
+            verdict.lifting = overrides::lasting(change, view, colours, now);
+        }
         verdict.find(finding, change, policy);
         return verdict;
     }
-    match overrides::not_permitted(change, view, &policy.colours, now) {
+    match overrides::not_permitted(change, view, colours, now) {
         Some(finding) => verdict.find(finding, change, policy),
-        None => verdict.lifting = overrides::lasting(change, view, &policy.colours, now),
+        None => verdict.lifting = overrides::lasting(change, view, colours, now),
     }
     if let Write::ServiceUpdate { old, new } = &change.write {
         service::judge(old, new, view, change, policy, &mut verdict);

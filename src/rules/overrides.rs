@@ -13,13 +13,17 @@ pub(super) fn to_be_permitted(
     colours: &ColourScheme,
     now: Timestamp,
 ) -> Vec<String> {
-    if set(change).is_none_or(|value| is_past(value, now)) {
+    if set(change, colours).is_none_or(|value| is_past(value, now)) {
         return Vec::new();
     }
     match &change.write {
         Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => vec![new.meta.name.clone()],
         Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => {
-            selecting(&new.template.labels, services, colours).map(|service| service.meta.name.clone()).collect()
+            let names = selecting(&new.template.labels, services, colours).map(|service| service.meta.name.clone());
+            let names: Vec<String> = names.collect();
+            // On a workload that no traffic Service selects yet, it would lift what comes later: that needs the verb for
+            // the whole namespace.
+            if names.is_empty() { vec![String::new()] } else { names }
         }
         _ => Vec::new(),
     }
@@ -32,7 +36,7 @@ pub(super) fn not_permitted(
     colours: &ColourScheme,
     now: Timestamp,
 ) -> Option<Finding> {
-    let value = set(change)?;
+    let value = set(change, colours)?;
     let finding =
         |message: String, next_step: String| Some(Finding::new(Reason::OverrideNotPermitted, message, next_step));
     let parsed = match Override::parse(value) {
@@ -49,10 +53,13 @@ pub(super) fn not_permitted(
     let asked = to_be_permitted(change, &view.services, colours, now);
     let refused = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
     let namespace = namespace(change)?;
+    let user = if change.user.name.is_empty() { "(nobody)" } else { &change.user.name };
+    let place = if refused.is_empty() { format!("in namespace {namespace}") } else { format!("for Service {refused}") };
     finding(
-        format!("user {} may not set annotation {} for Service {refused}", change.user.name, annotation::OVERRIDE),
+        format!("user {user} may not set annotation {} {place}", annotation::OVERRIDE),
         format!(
-            "ask somebody who may: kubectl auth can-i override bluegreenpolicies.flipguard.dev/{refused} -n {namespace}"
+            "ask a cluster admin for a Role in namespace {namespace} with verb `override` on \
+             `bluegreenpolicies.flipguard.dev`"
         ),
     )
 }
@@ -100,17 +107,27 @@ fn selecting<'a>(
     services.iter().filter(move |service| service.role(colours) == Role::Traffic && service.routed().matches(labels))
 }
 
-/// The value of an override that this change sets.
-fn set(change: &Change) -> Option<&str> {
-    let value = |meta: &Meta| meta.annotation(annotation::OVERRIDE).map(str::to_owned);
+/// The value of an override that this change sets, or that begins to count with it: one that stood on an object that
+/// nobody guarded was permitted by nobody.
+fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
     let (old, new) = match &change.write {
-        Write::ServiceUpdate { old, new } => (value(&old.meta), &new.meta),
+        Write::ServiceUpdate { old, new } => {
+            (Some(&old.meta).filter(|_| old.role(colours) == Role::Traffic), &new.meta)
+        }
         Write::ServiceCreate { new } => (None, &new.meta),
-        Write::WorkloadUpdate { old, new } => (value(&old.meta), &new.meta),
+        Write::WorkloadUpdate { old, new } => {
+            (Some(&old.meta).filter(|_| colours.mark(&old.template.labels)), &new.meta)
+        }
         Write::WorkloadCreate { new } => (None, &new.meta),
         _ => return None,
     };
-    new.annotation(annotation::OVERRIDE).filter(|new| old.as_deref() != Some(*new))
+    let before = old.and_then(|meta| meta.annotation(annotation::OVERRIDE));
+    new.annotation(annotation::OVERRIDE).filter(|value| before != Some(*value))
+}
+
+/// Whether an override is set by this change, so that somebody must permit it.
+pub(super) fn is_set(change: &Change, colours: &ColourScheme) -> bool {
+    set(change, colours).is_some()
 }
 
 fn is_past(value: &str, now: Timestamp) -> bool {

@@ -68,6 +68,15 @@ fn blocked(workload: &Workload) -> Option<Shortfall> {
 
 fn waiting(workload: &Workload, what: String) -> Shortfall {
     let Workload { kind, meta, .. } = workload;
+    if workload.deadline_exceeded {
+        let next_step = format!(
+            "waiting does not mend it, so see why: kubectl -n {} describe {}/{}",
+            meta.namespace,
+            kind.singular(),
+            meta.name
+        );
+        return Shortfall { what, next_step };
+    }
     let is_behind = workload.counts.updated < workload.wanted;
     if workload.strategy == Strategy::OnDelete && *kind != WorkloadKind::ReplicaSet && is_behind {
         let next_step = format!(

@@ -147,7 +147,8 @@ impl Reason {
                 Deny,
                 Never,
                 "The old selector pinned a colour and the new one pins none, or it matches workloads of two colours \
-                 that both want Pods.",
+                 that both want Pods. Where blue-green is not practised (a `version` for a mesh, without another one beside \
+                 it), it is a warning.",
                 "Both versions would serve at once.",
                 "Keep one colour in the selector. A move from one colour key to another passes.",
             ),
@@ -156,7 +157,8 @@ impl Reason {
                 Deny,
                 Never,
                 "A named target port is not declared, under this name and protocol, by every Pod that would serve. \
-                 Numbers always pass. For a port that is new in the Service it is a warning.",
+                 Numbers always pass. For a port that is added beside others it is a warning. Where not even every \
+                 current Pod has the port, one target Pod that has it is enough.",
                 "Pods without the port get no traffic on it; if none has it, all requests on it fail.",
                 "Declare the port in the target's Pod template, or correct `targetPort`.",
             ),
@@ -172,7 +174,7 @@ impl Reason {
                 "publishes-not-ready",
                 Deny,
                 Never,
-                "`publishNotReadyAddresses` is set on a traffic Service.",
+                "`publishNotReadyAddresses` is set on a traffic Service. Where blue-green is not practised, it is a warning.",
                 "Traffic would go to Pods whether they are ready or not.",
                 "Set it on a Service of its own, such as the headless one of a StatefulSet.",
             ),
@@ -181,7 +183,8 @@ impl Reason {
                 Deny,
                 Never,
                 "A traffic Service with ready endpoints is taken out of flipguard's care (`flipguard.dev/guard: \
-                 \"false\"`, `flipguard.dev/role: preview`, Argo Rollouts' mark) by somebody who may not.",
+                 \"false\"`, `flipguard.dev/role: preview`, Argo Rollouts' mark, `role: traffic` taken back) by somebody who \
+                 may not.",
                 "The next change of it would be guarded by nobody.",
                 "Ask somebody with the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Argo \
                  Rollouts' mark is accepted where a Rollout of that name exists.",
@@ -267,7 +270,8 @@ impl Reason {
                 "live-detached",
                 Deny,
                 Never,
-                "The Pod template of the live colour loses a label that the Service selects by.",
+                "The Pod template of the live colour loses a label that the Service selects by, and without it the Service \
+                 would have fewer ready Pods than it needs.",
                 "As the new Pods come, the Service finds none of them.",
                 "Flip to the other colour first.",
             ),
@@ -276,8 +280,9 @@ impl Reason {
                 Deny,
                 Never,
                 "The Pod template of the live colour changes (image, environment ...) while another colour stands by. \
-                 Without another colour, or while the live one is not healthy, it is a warning. `rollout undo`, \
-                 `rollout restart` and changes of metadata pass.",
+                 Without another colour, or while the live one has fewer ready Pods than it needs, it is a warning; while \
+                 it has none, nothing is said. `rollout undo` of a Deployment, `rollout restart` and changes of metadata \
+                 pass.",
                 "The new version would meet traffic unseen, and the way back would be gone.",
                 "Deploy the new version to the idle colour, and flip.",
             ),
@@ -312,7 +317,8 @@ impl Reason {
                 "cluster-unreadable",
                 Deny,
                 NotYet,
-                "Something that the verdict depends on could not be read in time.",
+                "Something that the verdict depends on could not be read in time. Where only advice is asked for, it is a \
+                 warning.",
                 "What is not known is not ready.",
                 "Clients try again by themselves. If it stays, look at flipguard's log and its permissions.",
             ),

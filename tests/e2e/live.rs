@@ -64,7 +64,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?
-        .passes_with_warning(&["live-shrunk: it would leave Service app with 1 of 4 ready pods"])?;
+        .passes_with_warning(&["live-shrunk: it cuts Service app from 4 to 1 ready pods"])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
 }
 
@@ -112,7 +112,7 @@ fn keeps_its_labels(shop: &Shop) -> Result<()> {
 
 fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
     blue_is_live(shop)?;
-    let words = &["image web:1 -> web:2", "deploy the new version to Deployment app-green, which is idle"];
+    let words = &["image web:1 -> web:2", "deploy the new version to Deployment app-green"];
     shop.apply(&blue(3, "web:2"))?.is_refused("live-redeployed", words)?;
     shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?.is_refused("live-redeployed", words)?;
     shop.kubectl(&["set", "env", "deployment/app-blue", "LEVEL=debug"])?
