@@ -118,7 +118,8 @@ fn no_traffic_to_pods_that_are_not_ready(shop: &Shop) -> Result<()> {
 fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
     blue_serves(shop)?;
     let namespace = &shop.namespace;
-    shop.kubectl(&["create", "role", "editor", "--verb=get,patch,update", "--resource=services"])?.succeeds()?;
+    shop.kubectl(&["create", "role", "editor", "--verb=get,patch,update", "--resource=services,services/status"])?
+        .succeeds()?;
     shop.kubectl(&["create", "rolebinding", "editors", "--role=editor", "--user=alice", "--group=on-call"])?
         .succeeds()?;
     shop.apply(&format!(
@@ -134,6 +135,13 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
     alice("argo-rollouts.argoproj.io/managed-by-rollouts=none")?
         .is_refused("opt-out-not-permitted", &["names no Rollout that exists"])?;
     alice("note=anything")?.passes_silently()?;
+    // By the status, too, annotations can be written; the status itself is nobody's business.
+    let status = |patch: &str| {
+        shop.kubectl(&["--as=alice", "patch", "service", "app", "--subresource=status", "--type=merge", "-p", patch])
+    };
+    status(r#"{"metadata":{"annotations":{"flipguard.dev/guard":"false"}}}"#)?
+        .is_refused("opt-out-not-permitted", &[])?;
+    status(r#"{"metadata":{"annotations":{"note":"more"}}}"#)?.passes_silently()?;
     // The verb comes by the group.
     let bob = |note: &str| {
         shop.kubectl(&["--as=bob", "--as-group=on-call", "annotate", "service", "app", "--overwrite", note])
