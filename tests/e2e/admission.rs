@@ -130,3 +130,16 @@ pub(crate) async fn client(shop: &Shop) -> Result<kube::Client> {
 pub(crate) fn on_runtime<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?.block_on(future)
 }
+
+/// Writes any object at any path.
+pub(crate) async fn send(client: &kube::Client, method: &str, path: &str, object: &Value) -> Result<Value> {
+    let content_type = if method == "PATCH" { "application/strategic-merge-patch+json" } else { "application/json" };
+    // Leases and the like know no other patch than a merge patch.
+    let content_type = if path.contains("/leases/") { "application/merge-patch+json" } else { content_type };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::CONTENT_TYPE, content_type)
+        .body(object.to_string().into_bytes())?;
+    Ok(client.request(request).await?)
+}

@@ -8,16 +8,13 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use flipguard::model::{ColourScheme, Service, WorkloadKind, WorkloadManifest, Write, annotation};
 use flipguard::rules::relevance;
-use kube::Client;
-use kube::core::Request;
-use kube::core::params::PostParams;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use super::Test;
-use super::admission::{client, on_runtime};
+use super::admission::{client, on_runtime, send};
 use super::shop::Shop;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -194,13 +191,4 @@ fn is_exact(
 fn put(object: &mut Value, place: &str, key: &str, value: Value) -> Result<()> {
     object.pointer_mut(place).and_then(Value::as_object_mut).context("no such part")?.insert(key.to_owned(), value);
     Ok(())
-}
-
-async fn send(client: &Client, method: &str, path: &str, object: &Value) -> Result<Value> {
-    // The builder of kube knows no PUT of any object; its CREATE gives the headers that are needed.
-    let request = Request::new(path).create(&PostParams::default(), object.to_string().into_bytes())?;
-    let (mut parts, body) = request.into_parts();
-    parts.method = method.parse()?;
-    parts.uri = path.parse()?;
-    Ok(client.request(http::Request::from_parts(parts, body)).await?)
 }

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use super::Test;
+use super::admission::{client, on_runtime, send};
 use super::shop::{Pods, Shop, workload};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -290,29 +292,56 @@ fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()
 }
 
-/// What neither the rules nor the labels can speak on never reaches flipguard.
+/// What neither the rules nor the labels can speak on never reaches flipguard: over a thousand writes, and not one call.
 fn irrelevant_writes_send_nothing(shop: &Shop) -> Result<()> {
     let app = &[("app", "plain")];
     shop.deploy_ready("plain", app, 1)?;
     shop.route("plain", app)?.passes_silently()?;
     blue_is_live(shop)?;
     let asked = shop.decisions()?.len();
-    for round in 0..5 {
-        let (value, replicas) = (format!("round={round}"), format!("--replicas={}", 4 + round));
-        for object in ["deployment/plain", "deployment/app-blue", "service/plain", "service/app"] {
-            shop.kubectl(&["label", object, &value, "--overwrite"])?.succeeds()?;
-            shop.kubectl(&["annotate", object, &value, "--overwrite"])?.succeeds()?;
+    // As people do it.
+    shop.apply(&super::shop::service("app", BLUE))?.succeeds()?;
+    shop.apply(&super::shop::service("plain", app))?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.succeeds()?;
+    // And as a busy cluster does it.
+    let namespace = &shop.namespace;
+    let (core, apps) = (format!("/api/v1/namespaces/{namespace}"), format!("/apis/apps/v1/namespaces/{namespace}"));
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let mut writes = 0;
+    on_runtime(async {
+        let client = client(shop).await?;
+        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "lease" } });
+        send(&client, "POST", &leases, &lease).await?;
+        for round in 0..120 {
+            let label = json!({ "metadata": { "labels": { "round": round.to_string() } } });
+            let note = json!({ "metadata": { "annotations": { "round": round.to_string() } } });
+            let status = json!({ "status": { "conditions": [{ "type": "Round", "status": "True", "reason": "Round",
+                "message": round.to_string(), "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
+            let image = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web",
+                "image": format!("web:{round}") }] } } } });
+            let plain_selector = json!({ "spec": { "selector": { "app": format!("plain-{round}") } } });
+            let holder = json!({ "spec": { "holderIdentity": round.to_string() } });
+            for (path, patch) in [
+                (format!("{core}/services/app"), &label),
+                (format!("{core}/services/app"), &note),
+                (format!("{core}/services/app/status"), &status),
+                (format!("{core}/services/plain"), &plain_selector),
+                (format!("{apps}/deployments/app-blue"), &label),
+                (format!("{apps}/deployments/app-blue"), &note),
+                (format!("{apps}/deployments/plain"), &image),
+                (format!("{apps}/deployments/plain/status"), &status),
+                (format!("{leases}/lease"), &holder),
+            ] {
+                send(&client, "PATCH", &path, patch).await?;
+                writes += 1;
+            }
         }
-        shop.kubectl(&["scale", "deployment/app-blue", &replicas])?.succeeds()?;
-        shop.kubectl(&["scale", "deployment/plain", &replicas])?.succeeds()?;
-        shop.kubectl(&["set", "image", "deployment/plain", &format!("web=web:{round}")])?.succeeds()?;
-        shop.apply(&super::shop::service("app", BLUE))?.succeeds()?;
-        shop.apply(&super::shop::service("plain", app))?.succeeds()?;
-    }
+        Ok(())
+    })?;
     shop.rolled_out("deployment/app-blue")?;
-    shop.rolled_out("deployment/plain")?;
     shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
     let now = shop.decisions()?;
+    ensure!(writes > 1000, "{writes} writes");
     ensure!(now.len() == asked, "flipguard was asked: {:?}", now.get(asked..));
     Ok(())
 }
