@@ -13,6 +13,7 @@ mod live;
 mod readiness;
 mod services;
 mod shop;
+mod workflows;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn tests() -> Vec<Test> {
         readiness::TESTS,
         services::TESTS,
         live::TESTS,
+        workflows::TESTS,
         labels::TESTS,
         admission::TESTS,
         commands::TESTS,

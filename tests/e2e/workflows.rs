@@ -1,0 +1,204 @@
+//! Nothing gets stuck: the request sequences of the usual tools, each to its end.
+//!
+//! A workflow is a table of steps. What a tool does in one pass must pass in one; what takes two says so.
+
+use anyhow::{Context, Result, ensure};
+
+use super::Test;
+use super::shop::{Attempt, Pods, Shop, map, service, workload};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("workflows::helm_installs_upgrades_and_uninstalls", helm_installs_upgrades_and_uninstalls),
+    ("workflows::helm_flips_in_a_second_upgrade", helm_flips_in_a_second_upgrade),
+    ("workflows::argo_cd_diffs_syncs_and_prunes", argo_cd_diffs_syncs_and_prunes),
+    ("workflows::flux_dry_runs_all_and_retries", flux_dry_runs_all_and_retries),
+    ("workflows::terraform_reads_back_what_it_wrote", terraform_reads_back_what_it_wrote),
+    ("workflows::kubectl_deletes_in_file_order", kubectl_deletes_in_file_order),
+];
+
+const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
+const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
+
+/// What a tool sends.
+enum Step {
+    /// Server-side apply.
+    Apply(String),
+    /// The same as a dry run.
+    DryRun(String),
+    /// A deletion.
+    Delete(&'static str),
+    /// It waits until this is rolled out.
+    Wait(&'static str),
+}
+
+/// How a step ends.
+enum End {
+    Passes,
+    /// Refused for this reason; the tool stops here.
+    Refused(&'static str),
+}
+
+use End::{Passes, Refused};
+use Step::{Apply, Delete, DryRun, Wait};
+
+fn play(shop: &Shop, manager: &str, steps: &[(Step, End)]) -> Result<()> {
+    let manager = format!("--field-manager={manager}");
+    for (number, (step, end)) in steps.iter().enumerate() {
+        let attempt: Attempt = match step {
+            Apply(yaml) => shop.apply_with(yaml, &["--server-side", "--force-conflicts", &manager])?,
+            DryRun(yaml) => {
+                shop.apply_with(yaml, &["--server-side", "--force-conflicts", &manager, "--dry-run=server"])?
+            }
+            Delete(object) => shop.kubectl(&["delete", object])?,
+            Wait(object) => shop.kubectl(&["rollout", "status", object, "--timeout=60s"])?,
+        };
+        let ended = match end {
+            Passes => attempt.succeeds(),
+            Refused(reason) => attempt.is_refused(reason, &[]),
+        };
+        ended.with_context(|| format!("step {}", number + 1))?;
+    }
+    Ok(())
+}
+
+fn color(name: &str, labels: &[(&str, &str)], image: &str) -> String {
+    workload("Deployment", name, labels, 2, Pods::Ready, image)
+}
+
+fn is_routed_to(shop: &Shop, colour: &str) -> Result<()> {
+    let selector = shop.selector("app")?;
+    ensure!(selector.get("color").is_some_and(|now| now == colour), "{selector:?}");
+    Ok(())
+}
+
+/// A chart without colours, and one with a colour in its one Deployment: Services come before Deployments.
+fn helm_installs_upgrades_and_uninstalls(shop: &Shop) -> Result<()> {
+    let plain = &[("app", "plain")];
+    let steps = [
+        (Apply(service("plain", plain)), Passes),
+        (Apply(color("plain", plain, "web:1")), Passes),
+        (Wait("deployment/plain"), Passes),
+        (Apply(service("plain", plain)), Passes),
+        (Apply(color("plain", plain, "web:2")), Passes),
+        (Wait("deployment/plain"), Passes),
+        // Uninstalled in Helm's own order, and installed again with a new version.
+        (Delete("service/plain"), Passes),
+        (Delete("deployment/plain"), Passes),
+        (Apply(service("plain", plain)), Passes),
+        (Apply(color("plain", plain, "web:3")), Passes),
+        (Wait("deployment/plain"), Passes),
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(color("app-blue", BLUE, "web:1")), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(color("app-blue", BLUE, "web:2")), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        (Delete("service/app"), Passes),
+        (Delete("deployment/app-blue"), Passes),
+    ];
+    play(shop, "helm", &steps)
+}
+
+/// One release that changes `green.tag` and `active` together writes the Service first: it is refused, and nothing has
+/// changed. Deploy in one upgrade, flip in the next.
+fn helm_flips_in_a_second_upgrade(shop: &Shop) -> Result<()> {
+    let steps = [
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(color("app-blue", BLUE, "web:1")), Passes),
+        (Apply(workload("Deployment", "app-green", GREEN, 0, Pods::Ready, "web:1")), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        // Both in one release: Helm stops at the first error.
+        (Apply(service("app", GREEN)), Refused("target-not-ready")),
+        // In two.
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(color("app-green", GREEN, "web:2")), Passes),
+        (Wait("deployment/app-green"), Passes),
+        (Apply(service("app", GREEN)), Passes),
+    ];
+    play(shop, "helm", &steps)?;
+    is_routed_to(shop, "green")
+}
+
+/// Server-side diff dry-runs each object, and one refusal would stop all syncs; then it applies by kind, and prunes.
+fn argo_cd_diffs_syncs_and_prunes(shop: &Shop) -> Result<()> {
+    let blue = || color("app-blue", BLUE, "web:1");
+    let green = || color("app-green", GREEN, "web:2");
+    let steps = [
+        (DryRun(service("app", BLUE)), Passes),
+        (DryRun(blue()), Passes),
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(blue()), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        // Green and the flip in one commit: the diff passes, the sync stops at the Service and is tried again.
+        (DryRun(service("app", GREEN)), Passes),
+        (DryRun(green()), Passes),
+        (Apply(service("app", GREEN)), Refused("target-missing")),
+        (Apply(green()), Passes),
+        (Wait("deployment/app-green"), Passes),
+        (Apply(service("app", GREEN)), Passes),
+        (DryRun(service("app", GREEN)), Passes),
+        (DryRun(green()), Passes),
+        // The old colour leaves Git and is pruned.
+        (Delete("deployment/app-blue"), Passes),
+    ];
+    play(shop, "argocd-controller", &steps)?;
+    is_routed_to(shop, "green")
+}
+
+/// Flux applies nothing where one dry run is refused; then Services before Deployments, and it stops at the first error.
+fn flux_dry_runs_all_and_retries(shop: &Shop) -> Result<()> {
+    let blue = || color("app-blue", BLUE, "web:1");
+    let green = || color("app-green", GREEN, "web:2");
+    let steps = [
+        (Apply(service("app", BLUE)), Passes),
+        (Apply(blue()), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        // The new colour in one Kustomization ...
+        (DryRun(service("app", BLUE)), Passes),
+        (DryRun(blue()), Passes),
+        (DryRun(green()), Passes),
+        (Apply(green()), Passes),
+        // ... and the flip in another, which depends on it.
+        (DryRun(service("app", GREEN)), Passes),
+        (Wait("deployment/app-green"), Passes),
+        (Apply(service("app", GREEN)), Passes),
+    ];
+    play(shop, "kustomize-controller", &steps)?;
+    is_routed_to(shop, "green")
+}
+
+/// It compares what it reads with what it wrote: of the labels that it wrote, none has changed.
+fn terraform_reads_back_what_it_wrote(shop: &Shop) -> Result<()> {
+    play(
+        shop,
+        "Terraform",
+        &[(Apply(color("app-blue", BLUE, "web:1")), Passes), (Wait("deployment/app-blue"), Passes)],
+    )?;
+    let labels = |path: &str| -> Result<String> {
+        Ok(shop.kubectl(&["get", "deployment/app-blue", &format!("-o=jsonpath={path}")])?.out)
+    };
+    let written = map(BLUE);
+    let template = labels("{.spec.template.metadata.labels}")?;
+    for (key, value) in BLUE {
+        ensure!(template.contains(&format!("\"{key}\":\"{value}\"")), "{written} became {template}");
+    }
+    let generation = labels("{.metadata.generation}")?;
+    play(shop, "Terraform", &[(Apply(color("app-blue", BLUE, "web:1")), Passes)])?;
+    ensure!(generation == labels("{.metadata.generation}")?, "the second apply changed it");
+    Ok(())
+}
+
+/// `kubectl delete -f` goes by the order of the file: with the Deployment first it takes two passes.
+fn kubectl_deletes_in_file_order(shop: &Shop) -> Result<()> {
+    let steps = [
+        (Apply(color("app-blue", BLUE, "web:1")), Passes),
+        (Wait("deployment/app-blue"), Passes),
+        (Apply(service("app", BLUE)), Passes),
+        // The first pass: refused, and goes on with the Service.
+        (Delete("deployment/app-blue"), Refused("live-deleted")),
+        (Delete("service/app"), Passes),
+        // The second.
+        (Delete("deployment/app-blue"), Passes),
+    ];
+    play(shop, "kubectl", &steps)
+}
