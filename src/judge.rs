@@ -5,9 +5,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::cluster::live;
-use crate::model::{Change, ClusterView, Policy, Timestamp};
+use crate::model::{Change, Policy, Timestamp};
 use crate::rules::labels::{self, Put};
-use crate::rules::{self, Reads, Verdict, reads};
+use crate::rules::{self, Verdict, reads};
 use crate::server::Judge;
 
 /// Judges changes by what the API server says after each of them arrived.
@@ -22,28 +22,21 @@ impl Guard {
     pub fn new(client: Client, policy: Policy) -> Self {
         Self { client, policy }
     }
-
-    async fn view(&self, reads: Option<Reads>, deadline: Instant) -> ClusterView {
-        match reads {
-            Some(reads) => Box::pin(live::view(&self.client, &reads, deadline)).await,
-            None => ClusterView::default(),
-        }
-    }
 }
 
 impl Judge for Guard {
     async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
         let Some(needed) = reads::needed(change, &self.policy) else { return Verdict::not_judged() };
         let now = Timestamp(OffsetDateTime::now_utc().unix_timestamp());
-        let namespace = needed.namespace.clone();
-        let mut view = self.view(Some(needed), deadline).await;
+        let mut view = Box::pin(live::view(&self.client, &needed, deadline)).await;
         let asked = reads::permissions(change, &view, &self.policy, now);
-        live::permissions(&self.client, &namespace, &change.user, asked, deadline, &mut view).await;
+        live::permissions(&self.client, &needed.namespace, &change.user, asked, deadline, &mut view).await;
         rules::decide(change, &view, &self.policy, now)
     }
 
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
-        let view = self.view(labels::needed(change, &self.policy), deadline).await;
+        let Some(needed) = labels::needed(change, &self.policy) else { return (Verdict::not_judged(), Vec::new()) };
+        let view = Box::pin(live::view(&self.client, &needed, deadline)).await;
         labels::label(change, &view, &self.policy)
     }
 }

@@ -45,10 +45,10 @@ pub struct Case {
     #[serde(default)]
     user: String,
     /// What else the Service has before, merged into its manifest.
-    #[serde(default)]
+    #[serde(default = "nothing")]
     old: Value,
     /// What else it has after.
-    #[serde(default)]
+    #[serde(default = "nothing")]
     new: Value,
     #[serde(default)]
     dry_run: bool,
@@ -80,7 +80,7 @@ struct OtherChange {
     delete: Option<String>,
     /// `deployment/app-blue`, with this merged into its manifest.
     update: Option<String>,
-    #[serde(default)]
+    #[serde(default = "nothing")]
     with: Value,
     /// A new workload.
     create: Option<Sketch>,
@@ -116,6 +116,11 @@ enum ExpectedOutcome {
     NotJudged,
     Denied,
     CannotJudge,
+}
+
+/// A merge patch that changes nothing.
+fn nothing() -> Value {
+    json!({})
 }
 
 fn app() -> String {
@@ -193,7 +198,7 @@ impl Case {
             "metadata": { "name": self.service, "namespace": NAMESPACE, "uid": "uid-service" },
             "spec": { "selector": selector },
         });
-        merge(&mut manifest, more);
+        json_patch::merge(&mut manifest, more);
         let manifests = Manifests::of("case", vec![manifest])?;
         let found = manifests.service(NAMESPACE, &self.service)?.context("the Service is gone")?;
         Ok(Box::new(found))
@@ -225,14 +230,9 @@ impl Case {
         }
         if let Some(object) = &change.update {
             let (kind, name) = named(object)?;
-            let mut manifest = manifests
-                .objects()
-                .iter()
-                .find(|manifest| manifest.kind() == kind.name() && manifest.name() == name)
-                .context("there is no such workload in the case")?
-                .object
-                .clone();
-            merge(&mut manifest, &change.with);
+            let found = manifests.stored(kind, NAMESPACE, name).context("there is no such workload in the case")?;
+            let mut manifest = found.object.clone();
+            json_patch::merge(&mut manifest, &change.with);
             let new = Manifests::of("change", vec![manifest])?.workload(kind, NAMESPACE, name)?;
             return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
         }
@@ -278,21 +278,4 @@ fn named(object: &str) -> anyhow::Result<(WorkloadKind, &str)> {
     let (kind, name) = object.split_once('/').with_context(|| format!("`{object}` is not like deployment/app-blue"))?;
     let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind);
     Ok((kind.with_context(|| format!("`{object}` names no kind of workload"))?, name))
-}
-
-/// JSON merge patch, RFC 7396.
-fn merge(into: &mut Value, from: &Value) {
-    let Value::Object(from) = from else { return };
-    for (key, value) in from {
-        let Some(object) = into.as_object_mut() else { return };
-        if value.is_null() {
-            object.remove(key);
-        } else if value.is_object() && object.get(key).is_some_and(Value::is_object) {
-            if let Some(inner) = object.get_mut(key) {
-                merge(inner, value);
-            }
-        } else {
-            object.insert(key.clone(), value.clone());
-        }
-    }
 }

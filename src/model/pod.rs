@@ -23,6 +23,12 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Whether a Job runs it: it is no server, and ends by itself.
+    #[must_use]
+    pub fn is_of_a_job(&self) -> bool {
+        self.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job")
+    }
+
     /// Whether a Service that selects it would send it traffic: Ready, with an IP, neither ended nor on its way
     /// out (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
     #[must_use]

@@ -13,8 +13,6 @@ pub struct Fleet<'a> {
     pub standing: Vec<&'a Pod>,
     /// Matched Pods that serve now.
     pub serving: Vec<&'a Pod>,
-    /// How many those are.
-    pub ready: usize,
 }
 
 impl<'a> Fleet<'a> {
@@ -29,13 +27,17 @@ impl<'a> Fleet<'a> {
         let owners: BTreeSet<&str> = workloads.iter().flat_map(|workload| view.owners_of_pods(workload)).collect();
         let owned = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(owner.uid.as_str()));
         let matched = || view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
-        let serving: Vec<&Pod> = matched().filter(|pod| pod.serves()).collect();
         Self {
             standing: matched().filter(|pod| !pod.terminal && !pod.meta.deleting && !owned(pod)).collect(),
-            ready: serving.len(),
-            serving,
+            serving: matched().filter(|pod| pod.serves()).collect(),
             workloads,
         }
+    }
+
+    /// How many matched Pods serve now.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.serving.len()
     }
 
     /// Whether the selector matches nothing.

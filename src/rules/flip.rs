@@ -21,8 +21,8 @@ pub(super) fn way_out(update: &Update<'_>) -> Option<String> {
     if current.is_empty() {
         return Some("the old selector matches no workload and no pod, so nothing is lost".to_owned());
     }
-    (current.ready == 0 && target.ready > 0)
-        .then(|| format!("the current colour has no ready pod and the target has {}", target.ready))
+    (current.ready() == 0 && target.ready() > 0)
+        .then(|| format!("the current colour has no ready pod and the target has {}", target.ready()))
 }
 
 /// `flip version 1.0 -> 2.0`.
@@ -62,19 +62,16 @@ pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
             );
         }
     }
-    // A Job's Pod is no server, and ends by itself.
-    let is_helper = |pod: &Pod| {
-        !target.workloads.is_empty() && pod.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job")
-    };
+    let is_helper = |pod: &Pod| !target.workloads.is_empty() && pod.is_of_a_job();
     let failing = target.standing.iter().copied().filter(|pod| !pod.serves() && !is_helper(pod));
     findings.extend(standing_pods(failing, target.standing.len()));
-    if findings.is_empty() && target.ready == 0 {
+    if findings.is_empty() && target.ready() == 0 {
         // Whatever the counters say: behind this selector nothing would answer.
         let message = format!("no pod with the labels {} is ready", new.routed());
         let next_step = format!("see why: kubectl -n {} get pods -l {} -o wide", new.meta.namespace, new.routed());
         findings.push(Finding::new(Reason::TargetNotReady, message, next_step));
     }
-    if current.ready == 0 && target.ready == 0 {
+    if current.ready() == 0 && target.ready() == 0 {
         for finding in &mut findings {
             finding.details.push("neither the current colour nor the target has a ready pod".to_owned());
         }

@@ -1,5 +1,6 @@
 //! What a change would leave behind a selector: not what is ready now, but what is sure to be.
 
+use super::fleet::Fleet;
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 
 /// What becomes of a workload.
@@ -10,10 +11,15 @@ pub(super) enum After<'a> {
     Becomes(&'a Workload),
 }
 
-/// How many ready Pods a selector is sure to keep when `changed` becomes what it is to be. The other workloads count
+/// How many ready Pods a selector, whose fleet this is, is sure to keep when `changed` becomes what it is to be. The other workloads count
 /// with what is sure of them now; Pods that stand for themselves count as they are.
-pub(super) fn left(selector: &Selector, view: &ClusterView, changed: &Workload, after: &After<'_>) -> usize {
-    let fleet = super::fleet::Fleet::of(selector, view);
+pub(super) fn left(
+    selector: &Selector,
+    fleet: &Fleet<'_>,
+    view: &ClusterView,
+    changed: &Workload,
+    after: &After<'_>,
+) -> usize {
     let workloads: usize = fleet
         .workloads
         .iter()

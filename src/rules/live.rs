@@ -27,19 +27,34 @@ struct Stake<'a> {
 
 impl<'a> Stake<'a> {
     fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
+        let siblings = practice::siblings(service, view, colours);
         Self {
             service,
             view,
             fleet: Fleet::of(service.routed(), view),
-            is_practised: practice::is_practised(service, view, colours),
-            siblings: practice::siblings(service, view, colours),
+            is_practised: practice::is_practised(service, &siblings, colours),
+            siblings,
             floor: service.minimum_replicas().max(1),
         }
     }
 
-    /// The finding that a change leaves too little, if it does.
+    /// How many ready Pods its Service is sure to keep when a workload becomes what it is to be.
+    fn left(&self, changed: &Workload, after: &After<'_>) -> usize {
+        left(self.service.routed(), &self.fleet, self.view, changed, after)
+    }
+
+    /// Whether a workload stands behind its Service, or is a part of one that does.
+    fn concerns(&self, workload: &Workload) -> bool {
+        if workload.stands_alone() {
+            self.service.routed().matches(&workload.template.labels)
+        } else {
+            self.fleet.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid))
+        }
+    }
+
+    /// Whether a change leaves fewer than are ready now, and fewer than it needs.
     fn too_little(&self, left: usize) -> bool {
-        left < self.fleet.ready && left < self.floor
+        left < self.fleet.ready() && left < self.floor
     }
 
     /// Where blue-green is not practised, a rule only warns.
@@ -52,7 +67,8 @@ impl<'a> Stake<'a> {
         let Self { service, fleet, floor, .. } = self;
         format!(
             "it would leave Service {} with {left} of {} ready pods (it needs {floor})",
-            service.meta.name, fleet.ready
+            service.meta.name,
+            fleet.ready()
         )
     }
 
@@ -79,18 +95,19 @@ fn stakes<'a>(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Stake<'a>> {
 /// Judges a change of a workload, or the deletion of a Service.
 pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdict: &mut Verdict) {
     let colours = &policy.colours;
+    let stakes = stakes(view, colours);
     let (act, findings) = match &change.write {
         Write::ServiceDelete { old } => ("delete".to_owned(), service_deleted(old, view).into_iter().collect()),
-        Write::WorkloadCreate { new } => ("create".to_owned(), joins(None, new, view, colours)),
+        Write::WorkloadCreate { new } => ("create".to_owned(), joins(None, new, &stakes, colours)),
         Write::WorkloadUpdate { old, new } => {
-            let mut findings = changed(old, new, view, change, colours);
-            findings.extend(joins(Some(old), new, view, colours));
+            let mut findings = changed(old, new, &stakes, change);
+            findings.extend(joins(Some(old), new, &stakes, colours));
             (describe(old, new), findings)
         }
-        Write::WorkloadDelete { old } => ("delete".to_owned(), deleted(old, view, colours)),
+        Write::WorkloadDelete { old } => ("delete".to_owned(), deleted(old, &stakes)),
         Write::Scale { kind, name, from, to, .. } => {
             let stored = view.workloads.iter().find(|workload| workload.kind == *kind && workload.meta.name == *name);
-            let judge = |old: &Workload| scaled(old, &Workload { wanted: *to, ..old.clone() }, view, change, colours);
+            let judge = |old: &Workload| scaled(old, &Workload { wanted: *to, ..old.clone() }, &stakes, change);
             (format!("scale {from} -> {to}"), stored.map(judge).unwrap_or_default())
         }
         Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::Other => return,
@@ -112,7 +129,7 @@ fn describe(old: &Workload, new: &Workload) -> String {
 }
 
 fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
-    let ready = Fleet::of(old.routed(), view).ready;
+    let ready = Fleet::of(old.routed(), view).ready();
     (ready > 0).then(|| {
         Finding::new(
             Reason::ServiceDeleted,
@@ -122,11 +139,12 @@ fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
     })
 }
 
-fn deleted(old: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Finding> {
-    let stakes = stakes(view, colours).into_iter().filter(|stake| concerns(stake, old));
+fn deleted(old: &Workload, stakes: &[Stake<'_>]) -> Vec<Finding> {
     stakes
+        .iter()
+        .filter(|stake| stake.concerns(old))
         .filter_map(|stake| {
-            let left = left(stake.service.routed(), view, old, &After::Gone);
+            let left = stake.left(old, &After::Gone);
             stake
                 .too_little(left)
                 .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.flip_first()))
@@ -134,26 +152,20 @@ fn deleted(old: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Fi
         .collect()
 }
 
-/// Whether a workload stands behind a Service, or is a part of one that does.
-fn concerns(stake: &Stake<'_>, workload: &Workload) -> bool {
-    let matches = stake.service.routed().matches(&workload.template.labels);
-    let is_part = || stake.fleet.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid));
-    if workload.stands_alone() { matches } else { is_part() }
-}
-
-fn scaled(old: &Workload, new: &Workload, view: &ClusterView, change: &Change, colours: &ColourScheme) -> Vec<Finding> {
+fn scaled(old: &Workload, new: &Workload, stakes: &[Stake<'_>], change: &Change) -> Vec<Finding> {
     if new.wanted >= old.wanted {
         return Vec::new();
     }
-    let stakes = stakes(view, colours).into_iter().filter(|stake| concerns(stake, old));
     stakes
+        .iter()
+        .filter(|stake| stake.concerns(old))
         .filter_map(|stake| {
-            let left = left(stake.service.routed(), view, old, &After::Becomes(new));
+            let left = stake.left(old, &After::Becomes(new));
             if stake.too_little(left) {
                 return Some(stake.finding(Reason::LiveScaledDown, stake.would_leave(left), stake.flip_first()));
             }
             let by_autoscaler = AUTOSCALERS.contains(&change.user.name.as_str());
-            (left * 2 < stake.fleet.ready && !by_autoscaler).then(|| {
+            (left * 2 < stake.fleet.ready() && !by_autoscaler).then(|| {
                 let next_step = format!(
                     "if that is not meant: kubectl -n {} scale {}/{} --replicas={}",
                     old.meta.namespace,
@@ -163,7 +175,8 @@ fn scaled(old: &Workload, new: &Workload, view: &ClusterView, change: &Change, c
                 );
                 let message = format!(
                     "it cuts Service {} from {} to {left} ready pods",
-                    stake.service.meta.name, stake.fleet.ready
+                    stake.service.meta.name,
+                    stake.fleet.ready()
                 );
                 Finding::new(Reason::LiveShrunk, message, next_step)
             })
@@ -171,15 +184,9 @@ fn scaled(old: &Workload, new: &Workload, view: &ClusterView, change: &Change, c
         .collect()
 }
 
-fn changed(
-    old: &Workload,
-    new: &Workload,
-    view: &ClusterView,
-    change: &Change,
-    colours: &ColourScheme,
-) -> Vec<Finding> {
-    let mut findings = scaled(old, new, view, change, colours);
-    for stake in stakes(view, colours).iter().filter(|stake| concerns(stake, old) && old.stands_alone()) {
+fn changed(old: &Workload, new: &Workload, stakes: &[Stake<'_>], change: &Change) -> Vec<Finding> {
+    let mut findings = scaled(old, new, stakes, change);
+    for stake in stakes.iter().filter(|stake| stake.concerns(old) && old.stands_alone()) {
         if stake.service.routed().matches(&new.template.labels) {
             findings.extend(redeployed(stake, old, new));
             findings.extend(recreated(stake, old, new));
@@ -191,7 +198,7 @@ fn changed(
 }
 
 fn detached(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
-    let left = left(stake.service.routed(), stake.view, old, &After::Becomes(new));
+    let left = stake.left(old, &After::Becomes(new));
     let lost = Selector::new(old.template.labels.clone()).without(&Selector::new(new.template.labels.clone()));
     stake.too_little(left).then(|| {
         let message = format!("its pods would lose {lost}; {}", stake.would_leave(left));
@@ -202,7 +209,7 @@ fn detached(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding
 /// A new version in place of the one that serves. What goes back to a known revision passes, and what changes only
 /// metadata.
 fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
-    if old.template.spec == new.template.spec || is_known_revision(stake.view, old, new) || stake.fleet.ready == 0 {
+    if old.template.spec == new.template.spec || is_known_revision(stake.view, old, new) || stake.fleet.ready() == 0 {
         return None;
     }
     let service = &stake.service.meta.name;
@@ -211,14 +218,14 @@ fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findi
         (Some(old), Some(new)) if old != new => format!("image {old} -> {new}"),
         _ => "its pod template changes".to_owned(),
     };
-    let message = format!("{what}, while Service {service} routes to it ({} ready pods)", stake.fleet.ready);
+    let message = format!("{what}, while Service {service} routes to it ({} ready pods)", stake.fleet.ready());
     let Some(sibling) = stake.siblings.first() else {
         let next_step = "to have a way back, deploy the new version beside it and flip".to_owned();
         return Some(Finding::new(Reason::LiveRedeployed, message, next_step).only_a_warning());
     };
     let next_step = format!("deploy the new version to {sibling} and flip Service {service} to it");
     let finding = stake.finding(Reason::LiveRedeployed, message, next_step);
-    let is_healthy = stake.fleet.ready >= stake.floor;
+    let is_healthy = stake.fleet.ready() >= stake.floor;
     Some(if is_healthy { finding } else { finding.only_a_warning() })
 }
 
@@ -240,7 +247,7 @@ fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findin
     }
     let (unavailable, _) = new.strategy.limits(new.wanted);
     let guaranteed = usize::try_from(new.wanted.saturating_sub(unavailable)).unwrap_or(usize::MAX);
-    let others = left(stake.service.routed(), stake.view, old, &After::Gone);
+    let others = stake.left(old, &After::Gone);
     let left = others + guaranteed;
     let how = match new.strategy {
         Strategy::Recreate => "strategy Recreate ends all pods before it starts new ones".to_owned(),
@@ -254,18 +261,18 @@ fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findin
             None => "set strategy RollingUpdate first".to_owned(),
         };
         let finding = stake.finding(Reason::LiveRecreate, format!("{how}; {}", stake.would_leave(left)), next_step);
-        let is_strict = !stake.siblings.is_empty() && stake.fleet.ready >= stake.floor;
+        let is_strict = !stake.siblings.is_empty() && stake.fleet.ready() >= stake.floor;
         if is_strict { finding } else { finding.only_a_warning() }
     })
 }
 
 /// A workload of another colour that comes behind a live selector.
-fn joins(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<Finding> {
+fn joins(old: Option<&Workload>, new: &Workload, stakes: &[Stake<'_>], colours: &ColourScheme) -> Vec<Finding> {
     if !new.stands_alone() {
         return Vec::new();
     }
     let name = new.meta.name.as_str();
-    let joining = stakes(view, colours).into_iter().filter(|stake| {
+    let joining = stakes.iter().filter(|stake| {
         let selector = stake.service.routed();
         let pins = colours.pins(selector);
         let names_another = colours
@@ -274,7 +281,7 @@ fn joins(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &C
             .any(|colour| name.split('-').any(|word| word == colour) && !pins.iter().any(|pin| pin.colour == colour));
         let relabelled = old.is_some_and(|old| !selector.matches(&old.template.labels));
         let created = old.is_none() && names_another && !pins.is_empty();
-        selector.matches(&new.template.labels) && stake.fleet.ready > 0 && (relabelled || created)
+        selector.matches(&new.template.labels) && stake.fleet.ready() > 0 && (relabelled || created)
     });
     joining
         .map(|stake| {
@@ -283,7 +290,7 @@ fn joins(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &C
                 Reason::JoinsLive,
                 format!(
                     "its pods would serve behind Service {service} at once, beside {} that serve",
-                    stake.fleet.ready
+                    stake.fleet.ready()
                 ),
                 "if that is not meant, correct the labels of its pod template".to_owned(),
             )

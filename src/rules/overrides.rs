@@ -57,10 +57,7 @@ pub(super) fn not_permitted(
     let place = if refused.is_empty() { format!("in namespace {namespace}") } else { format!("for Service {refused}") };
     finding(
         format!("user {user} may not set annotation {} {place}", annotation::OVERRIDE),
-        format!(
-            "ask a cluster admin for a Role in namespace {namespace} with verb `override` on \
-             `bluegreenpolicies.flipguard.dev`"
-        ),
+        how_to_be_permitted(namespace),
     )
 }
 
@@ -123,6 +120,14 @@ fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
     };
     let before = old.and_then(|meta| meta.annotation(annotation::OVERRIDE));
     new.annotation(annotation::OVERRIDE).filter(|value| before != Some(*value))
+}
+
+/// Where the verb comes from that permits overrides and opt-outs.
+pub(super) fn how_to_be_permitted(namespace: &str) -> String {
+    format!(
+        "ask a cluster admin for a Role in namespace {namespace} with verb `override` on \
+         `bluegreenpolicies.flipguard.dev`"
+    )
 }
 
 /// Whether an override is set by this change, so that somebody must permit it.

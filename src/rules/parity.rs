@@ -20,7 +20,7 @@ pub(super) fn templates(update: &Update<'_>) -> Vec<Finding> {
 
 /// The warning about a target that is smaller than what serves now.
 pub(super) fn capacity(update: &Update<'_>) -> Option<Finding> {
-    let (current, target) = (update.current.ready, update.target.ready);
+    let (current, target) = (update.current.ready(), update.target.ready());
     let namespace = &update.new.meta.namespace;
     (target > 0 && target < current).then(|| {
         let next_step = match update.target.workloads.as_slice() {

@@ -52,8 +52,7 @@ fn is_new(update: &Update<'_>, port: &ServicePort) -> bool {
 
 /// Pods that serve for good: a Job's Pod that happens to have the labels does not.
 fn servers<'a>(pods: &[&'a Pod]) -> Vec<&'a Pod> {
-    let is_of_a_job = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job");
-    pods.iter().copied().filter(|pod| !is_of_a_job(pod)).collect()
+    pods.iter().copied().filter(|pod| !pod.is_of_a_job()).collect()
 }
 
 fn finding(update: &Update<'_>, port: &ServicePort, name: &str, pod: &Pod, only_new: bool) -> Finding {

@@ -5,11 +5,11 @@ use crate::model::{ClusterView, ColourScheme, Service, Workload, annotation};
 
 /// Whether blue-green is practised by a Service: it pins a colour key other than `version`, or says so, or another
 /// colour stands beside the one that it pins.
-pub(super) fn is_practised(service: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
+pub(super) fn is_practised(service: &Service, siblings: &[&Workload], colours: &ColourScheme) -> bool {
     let by_key = |key: &str| key != super::labels::VERSION && colours.keys.iter().any(|known| known == key);
     service.meta.annotation(annotation::ROLE) == Some("traffic")
         || colours.pins(service.routed()).iter().any(|pin| by_key(pin.key))
-        || !siblings(service, view, colours).is_empty()
+        || !siblings.is_empty()
 }
 
 /// Other workloads of the namespace that the selector would match if only its pinned values were others.

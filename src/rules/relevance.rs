@@ -24,7 +24,7 @@ struct Aspect {
 }
 
 const ASPECTS: [Aspect; 8] = [
-    Aspect { differs: |a, b| a.selector != b.selector, cel: "OBJECT.?spec.?selector.orValue({})" },
+    Aspect { differs: |a, b| a.selector != b.selector, cel: SELECTOR },
     Aspect { differs: |a, b| a.ports != b.ports, cel: "OBJECT.?spec.?ports.orValue([])" },
     Aspect { differs: |a, b| a.is_external_name != b.is_external_name, cel: "OBJECT.?spec.?type.orValue('')" },
     Aspect {

@@ -1,7 +1,7 @@
 //! What may not be done to a traffic Service, whether it flips or not.
 
 use super::fleet::Fleet;
-use super::{Finding, Reason, Verdict, flip, parity, ports, practice, version};
+use super::{Finding, Reason, Verdict, flip, overrides, parity, ports, practice, version};
 use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Service, annotation};
 
 /// An update of a Service, with what its selectors match.
@@ -44,7 +44,7 @@ pub(super) fn judge(
         return;
     }
     // Where blue-green is not practised, such as with a version for a mesh alone, these only warn.
-    let is_practised = practice::is_practised(old, view, colours);
+    let is_practised = practice::is_practised(old, &practice::siblings(old, view, colours), colours);
     let by_practice = |finding: Finding| if is_practised { finding } else { finding.only_a_warning() };
     find(unpinned(&update).map(by_practice));
     find(publishes_not_ready(&update).map(by_practice));
@@ -97,27 +97,23 @@ fn opt_out(update: &Update<'_>) -> Option<Finding> {
         format!("annotation {} names no Rollout that exists", annotation::ARGO_ROLLOUTS)
     };
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);
-    (current.ready > 0 && !is_permitted).then(|| {
+    (current.ready() > 0 && !is_permitted).then(|| {
         Finding::new(
             Reason::OptOutNotPermitted,
-            format!("{what} while {} pods serve", current.ready),
-            format!(
-                "leave it out; or ask a cluster admin for a Role in namespace {} with verb `override` on \
-                 `bluegreenpolicies.flipguard.dev`",
-                meta.namespace
-            ),
+            format!("{what} while {} pods serve", current.ready()),
+            format!("leave it out; or {}", overrides::how_to_be_permitted(&meta.namespace)),
         )
     })
 }
 
 fn external_name(update: &Update<'_>) -> Option<Finding> {
     let Update { old, new, current, .. } = update;
-    (!old.is_external_name && current.ready > 0).then(|| {
+    (!old.is_external_name && current.ready() > 0).then(|| {
         Finding::new(
             Reason::TypeExternalName,
             format!(
                 "type becomes ExternalName while {} pods serve; clients would move as their DNS caches end",
-                current.ready
+                current.ready()
             ),
             format!("keep the type of {}, and make a Service of another name for the alias", new.meta.name),
         )
@@ -129,13 +125,13 @@ fn emptied(update: &Update<'_>) -> Option<Finding> {
     (!old.routed().is_empty()).then(|| {
         Finding::new(
             Reason::SelectorEmptied,
-            if current.ready == 0 {
+            if current.ready() == 0 {
                 format!("the selector {} would be empty, and nobody would write its endpoints any more", old.routed())
             } else {
                 format!(
                     "the selector {} would be empty, and the endpoints of {} pods would stay as they are for ever",
                     old.routed(),
-                    current.ready
+                    current.ready()
                 )
             },
             format!(

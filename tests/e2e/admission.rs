@@ -5,7 +5,7 @@ use flipguard::certs::keeper;
 use serde_json::Value;
 
 use super::Test;
-use super::shop::{Pods, Shop};
+use super::shop::{BLUE, GREEN, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
     ("admission::ordinary_writes_send_nothing", ordinary_writes_send_nothing),
@@ -14,9 +14,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("admission::two_replicas_share_one_identity", two_replicas_share_one_identity),
     ("admission::a_secret_that_is_no_identity_heals", a_secret_that_is_no_identity_heals),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 fn ordinary_writes_send_nothing(shop: &Shop) -> Result<()> {
     // A new Deployment with a colour is asked about twice: for its labels, and whether it joins a live colour.

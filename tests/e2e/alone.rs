@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use controlplane::Guard;
 
 use super::Test;
-use super::shop::{Attempt, Pods, Shop};
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
     ("alone::what_cannot_be_read_denies", what_cannot_be_read_denies),
@@ -18,9 +18,6 @@ pub(crate) const TESTS: &[Test] = &[
     // The last one: nobody guards any more.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 fn green_starts(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;

@@ -5,16 +5,13 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::Test;
-use super::shop::{Attempt, Pods, Shop, attempt, service};
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt, service};
 
 pub(crate) const TESTS: &[Test] = &[
     ("commands::serve_without_permissions", serve_without_permissions),
     ("commands::serve_on_a_port_in_use", serve_on_a_port_in_use),
     ("commands::check_judges_an_export_like_the_webhook", check_judges_an_export_like_the_webhook),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 fn flipguard(args: &[&str]) -> Result<Attempt> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));

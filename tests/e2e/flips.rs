@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Test;
-use super::shop::{Pods, Shop};
+use super::shop::{BLUE, GREEN, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
     ("flips::the_story_by_version", the_story_by_version),
@@ -15,9 +15,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("flips::first_adoption", first_adoption),
     ("flips::in_a_dry_run", in_a_dry_run),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 fn the_story_by_version(shop: &Shop) -> Result<()> {
     story(shop, [("app", "app"), ("version", "1.0")], [("app", "app"), ("version", "2.0")], "version 1.0 -> 2.0")

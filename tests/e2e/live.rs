@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Test;
 use super::admission::{client, on_runtime, send};
-use super::shop::{Pods, Shop, workload};
+use super::shop::{BLUE, GREEN, Pods, Shop, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("live::is_not_scaled_away", is_not_scaled_away),
@@ -29,9 +29,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("live::what_is_not_blue_green_goes_on", what_is_not_blue_green_goes_on),
     ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 /// Both colours are ready, and blue is live.
 fn blue_is_live(shop: &Shop) -> Result<()> {

@@ -32,8 +32,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no control plane, but the same names.
-        let trials = parallel().chain(alone::TESTS.iter().map(|(name, _)| *name));
-        let trials = trials.map(|name| Trial::test(name, || Ok(()))).collect();
+        let all = [tests().as_slice(), alone::TESTS].concat();
+        let trials = all.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     arguments.test_threads.get_or_insert(PARALLEL);
@@ -44,10 +44,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn parallel() -> impl Iterator<Item = &'static str> {
-    tests().into_iter().map(|(name, _)| name)
 }
 
 type Test = (&'static str, fn(&Shop) -> Result<()>);
@@ -77,29 +73,22 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     eprintln!("{}", control_plane.stage_table());
     eprintln!("flipguard guards after {:.1} s", started.elapsed().as_secs_f64());
 
-    let started = Instant::now();
-    let trials = tests()
-        .into_iter()
-        .map(|(name, test)| {
+    let trials = |tests: &[Test]| {
+        let trial = |(name, test): &Test| {
+            let (name, test) = (*name, *test);
             Trial::test(name, move || {
                 Shop::open(name, control_plane, guard).and_then(|shop| test(&shop)).map_err(|e| format!("{e:#}").into())
             })
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(arguments, trials);
+        };
+        tests.iter().map(trial).collect()
+    };
+    let started = Instant::now();
+    let conclusion = libtest_mimic::run(arguments, trials(&tests()));
     eprintln!("in parallel: {:.1} s", started.elapsed().as_secs_f64());
 
     let started = Instant::now();
     let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let trials = alone::TESTS
-        .iter()
-        .map(|(name, test)| {
-            Trial::test(*name, move || {
-                Shop::open(name, control_plane, guard).and_then(|shop| test(&shop)).map_err(|e| format!("{e:#}").into())
-            })
-        })
-        .collect();
-    let alone = libtest_mimic::run(&one_at_a_time, trials);
+    let alone = libtest_mimic::run(&one_at_a_time, trials(alone::TESTS));
     eprintln!("alone: {:.1} s", started.elapsed().as_secs_f64());
     // Both leave by the end of this process; the watchdog ends and removes what is left.
     Ok(if conclusion.has_failed() { conclusion.exit_code() } else { alone.exit_code() })

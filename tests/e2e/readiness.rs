@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Test;
-use super::shop::{Pods, Shop, map, pod, workload};
+use super::shop::{GREEN, Pods, Shop, map, pod, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("readiness::two_of_three", two_of_three),
@@ -20,14 +20,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("readiness::past_the_progress_deadline", past_the_progress_deadline),
 ];
 
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
-
-fn blue_serves(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-blue", BLUE, 1)?;
-    shop.route("app", BLUE)?.passes_silently()
-}
-
 fn refused(shop: &Shop, words: &[&str]) -> Result<()> {
     shop.route("app", GREEN)?.is_refused("target-not-ready", words)
 }
@@ -37,7 +29,7 @@ fn passes(shop: &Shop) -> Result<()> {
 }
 
 fn two_of_three(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 3)?;
     let one = shop.kubectl(&["get", "pods", "-l", "name=app-green", "-o=jsonpath={.items[0].metadata.name}"])?.out;
     shop.kubectl(&["annotate", "pod", &one, "kwok.flipguard.dev/pod=starting", "--overwrite"])?.succeeds()?;
@@ -46,7 +38,7 @@ fn two_of_three(shop: &Shop) -> Result<()> {
 }
 
 fn paused(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.kubectl(&["rollout", "pause", "deployment/app-green"])?.succeeds()?;
     refused(shop, &["is paused", "rollout resume deployment/app-green"])?;
@@ -56,7 +48,7 @@ fn paused(shop: &Shop) -> Result<()> {
 }
 
 fn scaled_to_zero(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy("app-green", GREEN, 0, Pods::Ready)?;
     refused(shop, &["Deployment app-green is scaled to 0"])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=2"])?.succeeds()?;
@@ -65,7 +57,7 @@ fn scaled_to_zero(shop: &Shop) -> Result<()> {
 }
 
 fn in_mid_rollout(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 4)?;
     // The new pods fail, so the rollout stays in the middle with old pods that are ready.
     shop.apply(&workload("Deployment", "app-green", GREEN, 4, Pods::Failing("CrashLoopBackOff"), "web:2"))?
@@ -75,7 +67,7 @@ fn in_mid_rollout(shop: &Shop) -> Result<()> {
 }
 
 fn just_changed(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     // At once after the write, before any controller can have acted.
     shop.apply(&workload("Deployment", "app-green", GREEN, 2, Pods::Starting, "web:2"))?.succeeds()?;
@@ -83,7 +75,7 @@ fn just_changed(shop: &Shop) -> Result<()> {
 }
 
 fn after_an_undo(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     shop.apply(&workload("Deployment", "app-green", GREEN, 2, Pods::Ready, "web:2"))?.succeeds()?;
     shop.rolled_out("deployment/app-green")?;
@@ -95,7 +87,7 @@ fn after_an_undo(shop: &Shop) -> Result<()> {
 }
 
 fn of_a_stateful_set(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.apply(&workload("StatefulSet", "db-green", GREEN, 2, Pods::Starting, "db:1"))?.succeeds()?;
     shop.wait_for_pods("name=db-green", 2, "Running")?;
     refused(shop, &["StatefulSet db-green has 0 of 2 pods ready (db-green-0: readiness probe not passed)"])?;
@@ -105,7 +97,7 @@ fn of_a_stateful_set(shop: &Shop) -> Result<()> {
 }
 
 fn of_a_daemon_set(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.apply(&workload("DaemonSet", "agent-green", GREEN, 0, Pods::Starting, "agent:1"))?.succeeds()?;
     shop.wait_for_pods("name=agent-green", 2, "Running")?;
     refused(shop, &["DaemonSet agent-green has 0 of 2 pods ready"])?;
@@ -115,7 +107,7 @@ fn of_a_daemon_set(shop: &Shop) -> Result<()> {
 }
 
 fn of_a_bare_replica_set(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.apply(&workload("ReplicaSet", "rs-green", GREEN, 2, Pods::Starting, "web:1"))?.succeeds()?;
     shop.wait_for_pods("name=rs-green", 2, "Running")?;
     refused(shop, &["ReplicaSet rs-green has 0 of 2 pods ready"])?;
@@ -125,7 +117,7 @@ fn of_a_bare_replica_set(shop: &Shop) -> Result<()> {
 }
 
 fn of_bare_pods(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.apply(&pod("one", GREEN, Pods::Ready))?.succeeds()?;
     shop.apply(&pod("two", GREEN, Pods::Failing("ErrImagePull")))?.succeeds()?;
     shop.wait_for_pods("color=green", 1, "ErrImagePull")?;
@@ -136,7 +128,7 @@ fn of_bare_pods(shop: &Shop) -> Result<()> {
 }
 
 fn of_two_workloads(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.deploy("worker-green", GREEN, 2, Pods::Starting)?;
     refused(shop, &["Deployment worker-green has 0 of 2 pods ready"])?;
@@ -150,7 +142,7 @@ fn of_two_workloads(shop: &Shop) -> Result<()> {
 }
 
 fn past_the_progress_deadline(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     let labels = map(&[("app", "shop"), ("color", "green"), ("name", "app-green")]);
     shop.apply(&format!(
         "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: app-green}}, spec: {{progressDeadlineSeconds: 1, \

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Test;
-use super::shop::{Pods, Shop, map, service};
+use super::shop::{BLUE, GREEN, Pods, Shop, map, service};
 
 pub(crate) const TESTS: &[Test] = &[
     ("services::the_selector_is_not_emptied", the_selector_is_not_emptied),
@@ -19,14 +19,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("services::a_version_that_disagrees_is_warned_of", a_version_that_disagrees_is_warned_of),
     ("services::tools_are_told_how_they_go_on", tools_are_told_how_they_go_on),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
-
-fn blue_serves(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-blue", BLUE, 1)?;
-    shop.route("app", BLUE)?.passes_silently()
-}
 
 /// A Deployment of two pods whose container says more than usual.
 fn deploy_with(shop: &Shop, name: &str, labels: &[(&str, &str)], replicas: u32, container: &str) -> Result<()> {
@@ -45,7 +37,7 @@ fn deploy_with(shop: &Shop, name: &str, labels: &[(&str, &str)], replicas: u32, 
 const PROBE: &str = "readinessProbe: {httpGet: {port: 8080}}";
 
 fn the_selector_is_not_emptied(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     let refused =
         |args: &[&str]| shop.kubectl(args)?.is_refused("selector-emptied", &["endpoints of 1 pods would stay"]);
     refused(&["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#])?;
@@ -63,7 +55,7 @@ fn the_selector_is_not_emptied(shop: &Shop) -> Result<()> {
 }
 
 fn the_colour_stays_in_the_selector(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     let patch = r#"[{"op":"remove","path":"/spec/selector/color"}]"#;
     shop.kubectl(&["patch", "service", "app", "--type=json", "-p", patch])?
@@ -98,7 +90,7 @@ fn named_ports_are_found(shop: &Shop) -> Result<()> {
 }
 
 fn no_external_name_while_pods_serve(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     let patch = r#"{"spec":{"type":"ExternalName","externalName":"other.example","clusterIP":"","clusterIPs":null}}"#;
     shop.kubectl(&["patch", "service", "app", "--type=merge", "-p", patch])?
         .is_refused("type-external-name", &["while 1 pods serve"])?;
@@ -108,7 +100,7 @@ fn no_external_name_while_pods_serve(shop: &Shop) -> Result<()> {
 }
 
 fn no_traffic_to_pods_that_are_not_ready(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     let patch = r#"{"spec":{"publishNotReadyAddresses":true}}"#;
     shop.kubectl(&["patch", "service", "app", "-p", patch])?.is_refused("publishes-not-ready", &[])?;
     shop.route("app-blue-headless", BLUE)?.passes_silently()?;
@@ -116,7 +108,7 @@ fn no_traffic_to_pods_that_are_not_ready(shop: &Shop) -> Result<()> {
 }
 
 fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     let namespace = &shop.namespace;
     shop.kubectl(&["create", "role", "editor", "--verb=get,patch,update", "--resource=services,services/status"])?
         .succeeds()?;
@@ -152,7 +144,7 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
 }
 
 fn argo_rollouts_mark_needs_a_rollout(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.kubectl(&["create", "role", "editor", "--verb=get,patch", "--resource=services"])?.succeeds()?;
     shop.kubectl(&["create", "rolebinding", "editors", "--role=editor", "--user=argo"])?.succeeds()?;
     shop.apply(
@@ -206,7 +198,7 @@ fn a_version_that_disagrees_is_warned_of(shop: &Shop) -> Result<()> {
 }
 
 fn tools_are_told_how_they_go_on(shop: &Shop) -> Result<()> {
-    blue_serves(shop)?;
+    shop.blue_serves()?;
     shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
     let by = |manager: &str| {
         let manager = format!("--field-manager={manager}");

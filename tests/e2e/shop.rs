@@ -14,6 +14,10 @@ use serde_json::Value;
 /// How long a condition may take; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The two colours of the shop.
+pub(crate) const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
+pub(crate) const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
+
 /// A namespace of one test.
 pub(crate) struct Shop {
     pub(crate) namespace: String,
@@ -93,6 +97,12 @@ impl Shop {
     pub(crate) fn deploy_ready(&self, name: &str, labels: &[(&str, &str)], replicas: u32) -> Result<()> {
         self.deploy(name, labels, replicas, Pods::Ready)?;
         self.rolled_out(&format!("deployment/{name}"))
+    }
+
+    /// Blue is deployed, ready, and gets the traffic.
+    pub(crate) fn blue_serves(&self) -> Result<()> {
+        self.deploy_ready("app-blue", BLUE, 1)?;
+        self.route("app", BLUE)?.passes_silently()
     }
 
     pub(crate) fn rolled_out(&self, object: &str) -> Result<()> {

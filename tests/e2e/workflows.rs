@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::Test;
-use super::shop::{Attempt, Pods, Shop, map, service, workload};
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, map, service, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("workflows::helm_installs_upgrades_and_uninstalls", helm_installs_upgrades_and_uninstalls),
@@ -15,9 +15,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("workflows::terraform_reads_back_what_it_wrote", terraform_reads_back_what_it_wrote),
     ("workflows::kubectl_deletes_in_file_order", kubectl_deletes_in_file_order),
 ];
-
-const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
-const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
 /// What a tool sends.
 enum Step {
