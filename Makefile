@@ -3,12 +3,12 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test binaries lint docs fuzz deny up
+.PHONY: help demo test binaries lint docs fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: ## Play the blue-green story on a real control plane (KEEP=1 leaves it running)
+demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it running)
 	@echo "Building flipguard (about 3 min at first) ..."
 	@cargo build --quiet --locked --bin flipguard --example demo
 	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
@@ -16,10 +16,10 @@ demo: ## Play the blue-green story on a real control plane (KEEP=1 leaves it run
 test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
 	cargo test --locked --workspace
 
-binaries: ## Build the control plane's binaries, once (about 8 min on 2 cores)
+binaries: own ## Build the control plane's binaries, once (about 8 min on 2 cores)
 	@cargo run --quiet --locked -p controlplane -- build
 
-lint: ## Check format and lints
+lint: own ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
@@ -32,5 +32,11 @@ fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
 deny: ## Check dependencies: licences, sources, bans, advisories (needs cargo-deny)
 	cargo deny --locked check
 
-up: ## Start a bare control plane and stay (Ctrl-C ends it)
+up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 	@cargo run --quiet --locked -p controlplane -- up
+
+# Cargo tells fresh from stale by the times of files: what another clone has built last is not taken for ours.
+own:
+	@if [ -d $(CARGO_TARGET_DIR) ] && [ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" != "$(CURDIR)" ]; then \
+		cargo clean --quiet --locked -p flipguard -p controlplane; fi
+	@mkdir -p $(CARGO_TARGET_DIR) && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/clone
