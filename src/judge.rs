@@ -1,42 +1,277 @@
-//! Where fresh reads and the pure rules meet.
+//! Where fresh reads, the ledger and the pure rules meet.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
-use time::OffsetDateTime;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 
-use crate::cluster::live;
-use crate::model::{Change, Policy, Timestamp};
+use crate::cluster::ledgers::{Ledgers, Read};
+use crate::cluster::{cost, live};
+use crate::ledger::{Ask, Attempt, End, Intent, worlds};
+use crate::model::{Change, ClusterView, Policy, Role, Unread, Write};
 use crate::rules::labels::{self, Put};
-use crate::rules::{self, Verdict, reads};
-use crate::server::Judge;
+use crate::rules::{self, Outcome, Reads, Verdict, reads, relevance};
+use crate::server::{Judge, Judgement};
+
+/// How sure to be when several changes are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// No two changes, each fine by itself, can together do what none may: by the ledger.
+    #[default]
+    Strict,
+    /// Each change is judged by itself, on fresh reads.
+    Fresh,
+}
 
 /// Judges changes by what the API server says after each of them arrived.
-pub struct Guard {
+#[derive(Clone)]
+pub struct Guard(Arc<Inner>);
+
+struct Inner {
     client: Client,
     policy: Policy,
+    ledgers: Arc<Ledgers>,
+    level: Level,
 }
 
 impl Guard {
     /// A guard over the cluster that a client talks to.
     #[must_use]
-    pub fn new(client: Client, policy: Policy) -> Self {
-        Self { client, policy }
+    pub fn new(client: Client, policy: Policy, ledgers: Arc<Ledgers>, level: Level) -> Self {
+        Self(Arc::new(Inner { client, policy, ledgers, level }))
     }
 }
 
 impl Judge for Guard {
-    async fn judge(&self, change: &Change, deadline: Instant) -> Verdict {
-        let Some(needed) = reads::needed(change, &self.policy) else { return Verdict::not_judged() };
-        let now = Timestamp(OffsetDateTime::now_utc().unix_timestamp());
-        let mut view = Box::pin(live::view(&self.client, &needed, deadline)).await;
-        let asked = reads::permissions(change, &view, &self.policy, now);
-        live::permissions(&self.client, &needed.namespace, &change.user, asked, deadline, &mut view).await;
-        rules::decide(change, &view, &self.policy, now)
+    async fn judge(&self, change: &Change, deadline: Instant) -> Judgement {
+        let Some(needed) = reads::needed(change, &self.0.policy) else {
+            return Judgement::from(Verdict::not_judged());
+        };
+        // In a task of its own: where the client goes away, what was begun is brought to its end.
+        let (answer, verdict) = oneshot::channel();
+        let (inner, change) = (self.0.clone(), change.clone());
+        tokio::spawn(async move {
+            let (judgement, withdraw) = inner.judgement(&change, &needed, deadline).await;
+            if answer.send(judgement).is_err()
+                && let Some(own) = withdraw
+            {
+                inner.withdraw(&needed.namespace, own).await;
+            }
+        });
+        // The task ends without an answer only where it panics, which ends the connection; the API server then decides
+        // by its failure policy.
+        verdict.await.unwrap_or_else(|_| Judgement::from(Verdict::cannot_judge()))
     }
 
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
-        let Some(needed) = labels::needed(change, &self.policy) else { return (Verdict::not_judged(), Vec::new()) };
-        let view = Box::pin(live::view(&self.client, &needed, deadline)).await;
-        labels::label(change, &view, &self.policy)
+        let Inner { client, policy, .. } = &*self.0;
+        let Some(needed) = labels::needed(change, policy) else { return (Verdict::not_judged(), Vec::new()) };
+        let view = Box::pin(live::view(client, &needed, deadline)).await;
+        labels::label(change, &view, policy)
     }
+}
+
+impl Inner {
+    /// Judges a change, and says which intent is to be withdrawn should nobody take the answer: without one, the API
+    /// server refuses the change, unless it was asked about for advice only.
+    async fn judgement(&self, change: &Change, needed: &Reads, deadline: Instant) -> (Judgement, Option<Intent>) {
+        let mut own = None;
+        let (verdict, cost) = cost::measured(self.verdict(change, needed, deadline, &mut own)).await;
+        let withdraw = own.filter(|_| verdict.outcome() == Outcome::Allowed && !relevance::is_advice(change));
+        let cost::Cost { reads, writes } = cost;
+        (Judgement { verdict, reads, writes }, withdraw)
+    }
+
+    async fn verdict(&self, change: &Change, needed: &Reads, deadline: Instant, own: &mut Option<Intent>) -> Verdict {
+        let intent = Intent::of(change, format!("{:032x}", fastrand::u128(..)), cost::now());
+        let Some(intent) = intent else { return self.plainly(change, needed, deadline).await };
+        let writes = self.level == Level::Strict && !change.dry_run;
+        if writes {
+            *own = Some(intent.clone());
+        }
+        let judged = Box::pin(self.by_ledger(change, needed, Attempt::new(intent, writes), deadline)).await;
+        judged.unwrap_or_else(|unread| {
+            let view = ClusterView { unread: vec![unread], ..ClusterView::default() };
+            rules::decide(change, &view, &self.policy, cost::now())
+        })
+    }
+
+    /// One request's way through the ledger.
+    async fn by_ledger(
+        &self,
+        change: &Change,
+        needed: &Reads,
+        mut attempt: Attempt,
+        deadline: Instant,
+    ) -> Result<Verdict, Unread> {
+        let Self { policy, ledgers, .. } = self;
+        let namespace = &needed.namespace;
+        let mut verdict: Option<Verdict> = None;
+        let mut turn = None;
+        let mut over: Option<Read> = None;
+        loop {
+            let step: Result<(), Unread> = match attempt.ask() {
+                Ask::ReadLedger => {
+                    if turn.is_none() {
+                        turn = Some(ledgers.turn(namespace, deadline).await?);
+                    }
+                    match ledgers.read(namespace, deadline).await {
+                        Ok(Some(mut read)) => {
+                            attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
+                            over = Some(read);
+                            Ok(())
+                        }
+                        // Nothing was ever written down here.
+                        Ok(None) if verdict.is_some() => return Ok(verdict.unwrap_or_default()),
+                        Ok(None) => match self.at_stake(change, namespace, &attempt, deadline).await? {
+                            Stakes::None(view) => return Ok(rules::decide(change, &view, policy, cost::now())),
+                            Stakes::NoneWritten => return Ok(self.plainly(change, needed, deadline).await),
+                            Stakes::Some => ledgers.open(namespace, deadline).await,
+                        },
+                        Err(unread) => Err(unread),
+                    }
+                }
+                Ask::ReadObjects(objects) => ledgers.look(namespace, objects, deadline).await.map(|found| {
+                    attempt.objects(&found, policy, cost::now());
+                }),
+                Ask::WriteLedger(ledger) => {
+                    let Some(over) = &over else { return Ok(Verdict::cannot_judge()) };
+                    match ledgers.write(namespace, ledger, over, deadline).await {
+                        Ok(is) => {
+                            attempt.written(is);
+                            if !is {
+                                sleep(pause()).await;
+                            }
+                            Ok(())
+                        }
+                        Err(unread) => Err(unread),
+                    }
+                }
+                Ask::ReadCluster => {
+                    turn = None;
+                    let view = self.view(change, needed, &attempt, deadline).await;
+                    verdict = Some(attempt.judge(change, view, policy, cost::now()));
+                    Ok(())
+                }
+                Ask::Nothing(End::Judged) => return Ok(verdict.unwrap_or_default()),
+                Ask::Nothing(End::Harmless) => return Ok(self.harmless(change, deadline).await),
+                Ask::Nothing(End::Full) => {
+                    return Ok(worlds::full(change, policy, cost::now()));
+                }
+            };
+            // What was judged stands, also where the own intent could not be withdrawn.
+            if let Err(unread) = step {
+                return verdict.ok_or(unread);
+            }
+        }
+    }
+
+    /// What is at stake in a namespace without a ledger.
+    async fn at_stake(
+        &self,
+        change: &Change,
+        namespace: &str,
+        attempt: &Attempt,
+        deadline: Instant,
+    ) -> Result<Stakes, Unread> {
+        match change.write {
+            Write::ServiceCreate { .. } => Ok(Stakes::None(self.permitted(change, deadline).await)),
+            _ if !attempt.writes() => Ok(Stakes::NoneWritten),
+            Write::ServiceUpdate { .. } | Write::ServiceDelete { .. } => Ok(Stakes::Some),
+            _ => {
+                let only = Reads { namespace: namespace.to_owned(), services: true, ..Reads::default() };
+                let mut view = Box::pin(live::view(&self.client, &only, deadline)).await;
+                if let Some(unread) = view.unread.pop() {
+                    return Err(unread);
+                }
+                let colours = &self.policy.colours;
+                if view.services.iter().any(|service| service.role(colours) == Role::Traffic) {
+                    return Ok(Stakes::Some);
+                }
+                self.permissions(change, &mut view, namespace, deadline).await;
+                Ok(Stakes::None(view))
+            }
+        }
+    }
+
+    /// A change that cannot be carried out any more, or can take nothing away. Only a permission may be missing.
+    async fn harmless(&self, change: &Change, deadline: Instant) -> Verdict {
+        match change.write {
+            Write::ServiceCreate { .. } => {
+                rules::decide(change, &self.permitted(change, deadline).await, &self.policy, cost::now())
+            }
+            _ => Verdict::not_judged(),
+        }
+    }
+
+    /// Without a ledger: by fresh reads alone.
+    async fn plainly(&self, change: &Change, needed: &Reads, deadline: Instant) -> Verdict {
+        let mut view = Box::pin(live::view(&self.client, needed, deadline)).await;
+        self.permissions(change, &mut view, &needed.namespace, deadline).await;
+        rules::decide(change, &view, &self.policy, cost::now())
+    }
+
+    async fn view(&self, change: &Change, needed: &Reads, attempt: &Attempt, deadline: Instant) -> ClusterView {
+        let mut view = Box::pin(live::view(&self.client, needed, deadline)).await;
+        if let Some((_, records)) = attempt.standing() {
+            view.records = records.clone();
+        }
+        self.permissions(change, &mut view, &needed.namespace, deadline).await;
+        view
+    }
+
+    /// Nothing but what the user may.
+    async fn permitted(&self, change: &Change, deadline: Instant) -> ClusterView {
+        let mut view = ClusterView::default();
+        if let Write::ServiceCreate { new } = &change.write {
+            self.permissions(change, &mut view, &new.meta.namespace, deadline).await;
+        }
+        view
+    }
+
+    async fn permissions(&self, change: &Change, view: &mut ClusterView, namespace: &str, deadline: Instant) {
+        let asked = reads::permissions(change, view, &self.policy, cost::now());
+        live::permissions(&self.client, namespace, &change.user, asked, deadline, view).await;
+    }
+
+    /// Nobody took the answer, so the change was refused.
+    async fn withdraw(&self, namespace: &str, own: Intent) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut attempt = Attempt::withdrawing(own);
+        loop {
+            let step = match attempt.ask() {
+                Ask::ReadLedger => self.ledgers.read(namespace, deadline).await.map(|read| {
+                    read.map(|mut read| {
+                        attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
+                        read
+                    })
+                }),
+                _ => return,
+            };
+            let Ok(Some(over)) = step else { return };
+            let Ask::WriteLedger(ledger) = attempt.ask() else { return };
+            match self.ledgers.write(namespace, ledger, &over, deadline).await {
+                Ok(is) => attempt.written(is),
+                // It is watched until it cannot commit any more.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What is at stake in a namespace without a ledger.
+enum Stakes {
+    /// Nothing, and this is what was read.
+    None(ClusterView),
+    /// Perhaps something, but nothing is to be written.
+    NoneWritten,
+    /// A traffic Service.
+    Some,
+}
+
+/// Between two attempts to write: two replicas that meet do not meet again.
+fn pause() -> Duration {
+    Duration::from_micros(fastrand::u64(500..10_000))
 }

@@ -15,6 +15,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod judge;
+pub mod ledger;
 pub mod model;
 pub mod registration;
 pub mod review;

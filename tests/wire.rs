@@ -15,7 +15,7 @@ use flipguard::certs::Identity;
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::rules::labels::{self, Put};
 use flipguard::rules::{Verdict, decide};
-use flipguard::server::{Judge, Listeners, Metrics, Readiness, listen};
+use flipguard::server::{Judge, Judgement, Listeners, Metrics, Readiness, listen};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -27,8 +27,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 struct Empty;
 
 impl Judge for Empty {
-    async fn judge(&self, change: &Change, _: tokio::time::Instant) -> Verdict {
-        decide(change, &ClusterView::default(), &Policy::default(), Timestamp(0))
+    async fn judge(&self, change: &Change, _: tokio::time::Instant) -> Judgement {
+        decide(change, &ClusterView::default(), &Policy::default(), Timestamp(0)).into()
     }
 
     async fn label(&self, change: &Change, _: tokio::time::Instant) -> (Verdict, Vec<Put>) {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::cluster::files::Manifests;
 use crate::cluster::sketch::Sketch;
 use crate::model::{
-    Change, ClusterView, Enforcement, Labels, Policy, Service, Timestamp, Tool, Unread, User, Workload, WorkloadKind,
-    Write,
+    Change, ClusterView, Enforcement, Flip, Labels, Policy, Records, Selector, Service, Timestamp, Tombstone, Tool,
+    Unread, User, Workload, WorkloadKind, Write,
 };
 use crate::review::message;
 use crate::rules::{self, Outcome, Verdict};
@@ -60,6 +60,11 @@ pub struct Case {
     rollout_exists: Option<bool>,
     #[serde(default)]
     trial: bool,
+    /// What is remembered of Services, by their names.
+    #[serde(default)]
+    flipped: BTreeMap<String, FlipSketch>,
+    #[serde(default)]
+    deleted: BTreeMap<String, TombstoneSketch>,
     /// The namespace.
     cluster: Vec<Sketch>,
     /// What could not be read.
@@ -94,6 +99,27 @@ struct ServiceSketch {
     annotations: Labels,
 }
 
+/// The last flip of a Service, to what it selects now.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FlipSketch {
+    from: Labels,
+    to: Labels,
+    /// How long ago.
+    seconds_ago: i64,
+    #[serde(default)]
+    back: bool,
+}
+
+/// A Service that was deleted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TombstoneSketch {
+    selector: Labels,
+    /// How long ago.
+    seconds_ago: i64,
+}
+
 /// The verdict that is expected.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -115,6 +141,7 @@ enum ExpectedOutcome {
     Allowed,
     NotJudged,
     Denied,
+    TryAgain,
     CannotJudge,
 }
 
@@ -157,6 +184,7 @@ impl Case {
             Outcome::Allowed if !verdict.judged => ExpectedOutcome::NotJudged,
             Outcome::Allowed => ExpectedOutcome::Allowed,
             Outcome::Denied => ExpectedOutcome::Denied,
+            Outcome::TryAgain => ExpectedOutcome::TryAgain,
             Outcome::CannotJudge => ExpectedOutcome::CannotJudge,
         };
         let text = format!("{}\n{}", message::refusal(verdict), message::warnings(verdict).join("\n"));
@@ -217,6 +245,8 @@ impl Case {
                 kind: old.kind,
                 namespace: NAMESPACE.to_owned(),
                 name: old.meta.name.clone(),
+                uid: old.meta.uid.clone(),
+                version: old.meta.version.clone(),
                 from: old.wanted,
                 to,
             });
@@ -237,6 +267,13 @@ impl Case {
             return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
         }
         let sketch = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
+        if let Sketch::Manifest(manifest) = sketch
+            && manifest.get("kind").and_then(Value::as_str) == Some("Service")
+        {
+            let created = Manifests::of("change", vec![manifest.clone()])?.view(NAMESPACE)?;
+            let new = created.services.into_iter().next().context("it is no Service")?;
+            return Ok(Write::ServiceCreate { new: Box::new(new) });
+        }
         let created = Manifests::of("change", sketch.expand().map_err(anyhow::Error::msg)?)?;
         let new = created.view(NAMESPACE)?.workloads.into_iter().next().context("`create` takes a workload")?;
         Ok(Write::WorkloadCreate { new: Box::new(new) })
@@ -247,7 +284,7 @@ impl Case {
         for (name, ServiceSketch { selector, annotations }) in &self.services {
             objects.push(json!({
                 "kind": "Service",
-                "metadata": { "name": name, "namespace": NAMESPACE, "annotations": annotations },
+                "metadata": { "name": name, "namespace": NAMESPACE, "uid": "uid-service", "annotations": annotations },
                 "spec": { "selector": selector },
             }));
         }
@@ -264,12 +301,37 @@ impl Case {
             view.may_override = services.chain([self.service.clone()]).map(|name| (name, may)).collect();
         }
         view.rollout_exists = self.rollout_exists;
+        view.records = self.records();
         view.unread = self
             .unreadable
             .iter()
             .map(|what| Unread::online(format!("{what} in namespace {NAMESPACE}"), "timed out".to_owned()))
             .collect();
         Ok(view)
+    }
+}
+
+impl Case {
+    fn records(&self) -> Records {
+        let ago = |seconds: i64| Timestamp(NOW.0.saturating_sub(seconds));
+        let flip = |(service, flip): (&String, &FlipSketch)| Flip {
+            service: service.clone(),
+            uid: "uid-service".to_owned(),
+            from: Selector::new(flip.from.clone()),
+            to: Selector::new(flip.to.clone()),
+            at: ago(flip.seconds_ago),
+            back: flip.back,
+            user: "somebody".to_owned(),
+        };
+        let tombstone = |(service, tombstone): (&String, &TombstoneSketch)| Tombstone {
+            service: service.clone(),
+            selector: Selector::new(tombstone.selector.clone()),
+            at: ago(tombstone.seconds_ago),
+        };
+        Records {
+            flips: self.flipped.iter().map(flip).collect(),
+            tombstones: self.deleted.iter().map(tombstone).collect(),
+        }
     }
 }
 

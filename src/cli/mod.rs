@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::judge::Level;
 use crate::model::Enforcement;
 
 /// Makes blue-green by hand safe: an admission webhook that refuses unsafe flips and protects the live colour.
@@ -60,6 +61,24 @@ impl From<EnforcementFlag> for Enforcement {
         match flag {
             EnforcementFlag::Deny => Self::Deny,
             EnforcementFlag::Warn => Self::Warn,
+        }
+    }
+}
+
+/// How sure to be when several changes are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LevelFlag {
+    /// Two changes, each fine by itself, cannot together do what none may: each is written into a ledger first
+    Strict,
+    /// Each change is judged by itself, on fresh reads; nothing is written, so there is no hold and no rollback class
+    Fresh,
+}
+
+impl From<LevelFlag> for Level {
+    fn from(flag: LevelFlag) -> Self {
+        match flag {
+            LevelFlag::Strict => Self::Strict,
+            LevelFlag::Fresh => Self::Fresh,
         }
     }
 }

@@ -10,11 +10,13 @@ use anyhow::Context;
 use clap::Args;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use super::EnforcementFlag;
+use super::{EnforcementFlag, LevelFlag};
 use crate::certs::keeper;
 use crate::cluster::connect::{connect, one_line};
+use crate::cluster::ledgers::Ledgers;
 use crate::cluster::{access, access::NAME};
 use crate::judge::Guard;
 use crate::model::Policy;
@@ -24,6 +26,8 @@ use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(5);
+/// How often ledgers of namespaces that are gone are looked for.
+const SWEEP: Duration = Duration::from_secs(300);
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -46,6 +50,13 @@ pub(super) struct Serve {
     /// Refuse, or only warn
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
+    /// Whether two changes at once are kept from doing together what none may (strict), or each is judged by itself (fresh)
+    #[arg(long, value_enum, default_value = "strict")]
+    level: LevelFlag,
+    /// No change is carried out later than this after it was admitted, in seconds; must exceed the API server's
+    /// --request-timeout (60 s)
+    #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    intent_ttl: u64,
     /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     drain: u64,
@@ -80,8 +91,10 @@ impl Serve {
             token: identity.token.clone(),
         };
         let registration = Keeper::new(client.clone(), endpoint, &policy.colours, &self.namespace, metrics.clone());
+        let ttl = Duration::from_secs(self.intent_ttl);
+        let ledgers = Arc::new(Ledgers::new(client.clone(), &self.namespace, ttl));
         let service = listen::Service {
-            judge: Guard::new(client.clone(), policy),
+            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
             identity: identity.served()?,
             token: identity.token,
             readiness: readiness.clone(),
@@ -100,6 +113,7 @@ impl Serve {
             served = listeners.serve(service, stop) => served?,
             () = registration.keep() => {}
             () = probe(&client, &readiness) => {}
+            () = sweep(&ledgers) => {}
         }
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
@@ -111,6 +125,18 @@ impl Serve {
         let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let service = format!("{NAME}.{}.svc", self.namespace);
         Ok(vec![format!("{service}.cluster.local"), service, host])
+    }
+}
+
+/// Forgets the ledgers of namespaces that are gone.
+async fn sweep(ledgers: &Ledgers) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        match ledgers.sweep(Instant::now() + SWEEP).await {
+            Ok(0) => {}
+            Ok(swept) => tracing::info!(swept, "ledgers of namespaces that are gone"),
+            Err(unread) => tracing::warn!(what = unread.what, why = unread.why, "cannot sweep ledgers"),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Permission {
 pub const NAME: &str = "flipguard";
 
 /// All that flipguard must be allowed to do.
-pub const NEEDED: [Permission; 12] = [
+pub const NEEDED: [Permission; 14] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
@@ -55,12 +55,22 @@ pub const NEEDED: [Permission; 12] = [
         everywhere: true,
     },
     Permission { group: "", resource: "secrets", verbs: &["get", "update"], name: Some(NAME), everywhere: false },
+    // The ledgers: one ConfigMap for each namespace with traffic Services, and an index.
+    Permission {
+        group: "",
+        resource: "configmaps",
+        verbs: &["get", "create", "update", "delete"],
+        name: None,
+        everywhere: false,
+    },
+    // Whether a namespace is gone, and its ledger with it.
+    Permission { group: "", resource: "namespaces", verbs: &["get"], name: None, everywhere: true },
     // RBAC cannot limit `create` to a name: the name is not known when it is checked.
     Permission { group: "", resource: "secrets", verbs: &["create"], name: None, everywhere: false },
 ];
 
 const fn reads(group: &'static str, resource: &'static str) -> Permission {
-    Permission { group, resource, verbs: &["list"], name: None, everywhere: true }
+    Permission { group, resource, verbs: &["get", "list"], name: None, everywhere: true }
 }
 
 /// Why the check of permissions failed.

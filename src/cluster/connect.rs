@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+
+use super::cost::Metered;
 
 /// No connection takes longer on a network that is fit for admission.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -67,7 +70,8 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     config.default_retry = false;
     let url = config.cluster_url.to_string();
     let unreachable = |why: String| ConnectError::Unreachable { url: url.clone(), why };
-    let client = Client::try_from(config).map_err(|error| unreachable(one_line(&error)))?;
+    let client = ClientBuilder::try_from(config).map_err(|error| unreachable(one_line(&error)))?;
+    let client = client.with_layer(&Metered).build();
     match client.apiserver_version().await {
         Ok(_) => Ok(client),
         Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {

@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod connect;
+pub mod cost;
 pub mod files;
+pub mod ledgers;
 pub mod live;
 pub mod sketch;

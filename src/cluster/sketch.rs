@@ -77,6 +77,12 @@ pub struct WorkloadSketch {
     /// Whether the ReplicaSet of the current revision does not exist yet.
     #[serde(default)]
     without_current_replica_set: bool,
+    /// When its template was made.
+    #[serde(default = "long_ago")]
+    template_since: String,
+    /// Whether the Deployment that owned a ReplicaSet is gone.
+    #[serde(default)]
+    owner_is_gone: bool,
     /// Whether something else controls a ReplicaSet.
     #[serde(default)]
     controlled: bool,
@@ -121,6 +127,10 @@ const MOST_PODS: u32 = 1000;
 
 fn one() -> u32 {
     1
+}
+
+fn long_ago() -> String {
+    "2026-01-01T00:00:00Z".to_owned()
 }
 
 fn yes() -> bool {
@@ -176,8 +186,11 @@ impl WorkloadSketch {
         if self.deleting {
             put(&mut metadata, "deletionTimestamp", json!("2026-01-01T00:00:00Z"));
         }
+        if self.owner_is_gone {
+            put(&mut metadata, "ownerReferences", owner("Deployment", "uid-of-what-was-deleted"));
+        }
         if self.controlled {
-            put(&mut metadata, "ownerReferences", owner("Deployment", "uid-of-something-else"));
+            put(&mut metadata, "ownerReferences", owner("Rollout", "uid-of-something-else"));
         }
         let mut counters = if kind == WorkloadKind::DaemonSet {
             json!({
@@ -229,6 +242,7 @@ impl WorkloadSketch {
             "metadata": {
                 "name": format!("{name}-{revision}"), "uid": format!("{owner_uid}-{revision}"),
                 "annotations": { "deployment.kubernetes.io/revision": revision.to_string() },
+                "creationTimestamp": self.template_since,
                 "ownerReferences": owner("Deployment", owner_uid),
             },
             "spec": { "template": { "metadata": { "labels": self.labels } } },

@@ -62,6 +62,10 @@ pub enum Write {
         namespace: String,
         /// Its name.
         name: String,
+        /// Its uid.
+        uid: String,
+        /// Its `resourceVersion`: a Scale has that of its workload.
+        version: String,
         /// How many Pods it wanted.
         from: u32,
         /// How many it would want.

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::Timestamp;
+
 /// Labels, and anything else that maps a string to a string.
 pub type Labels = BTreeMap<String, String>;
 
@@ -30,6 +32,9 @@ pub mod annotation {
     /// On a Service: how many ready Pods its live colour must keep.
     pub const MIN_REPLICAS: &str = "flipguard.dev/min-replicas";
 
+    /// On a Service: for how long the colour before the last flip is kept, such as `10m`.
+    pub const HOLD: &str = "flipguard.dev/hold";
+
     /// On a Service or a workload: `<RFC 3339 time> <reason>`, a permission to do what would be refused.
     pub const OVERRIDE: &str = "flipguard.dev/override";
 
@@ -37,8 +42,8 @@ pub mod annotation {
     /// `pkg/controller/deployment/rollback.go`).
     pub const ROLLBACK: &str = "deprecated.deployment.rollback.to";
 
-    pub(super) const READ: [&str; 9] =
-        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, OVERRIDE, ROLLBACK];
+    pub(super) const READ: [&str; 10] =
+        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, HOLD, OVERRIDE, ROLLBACK];
 }
 
 /// The trimmed `ObjectMeta` of an object.
@@ -51,6 +56,10 @@ pub struct Meta {
     pub name: String,
     /// The uid; empty on objects that were never stored.
     pub uid: String,
+    /// `resourceVersion`: which state of the object this is. Opaque, equal or not (API concepts, "Resource versions").
+    pub version: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// Counts the changes of `spec`.
     pub generation: i64,
     /// Whether `deletionTimestamp` is set.
@@ -94,6 +103,8 @@ struct Manifest {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Timestamp>,
     generation: Option<i64>,
     deletion_timestamp: Option<String>,
     labels: Option<Labels>,
@@ -114,6 +125,8 @@ impl From<Manifest> for Meta {
             namespace: manifest.namespace.unwrap_or_default(),
             name: manifest.name.unwrap_or_default(),
             uid: manifest.uid.unwrap_or_default(),
+            version: manifest.resource_version.unwrap_or_default(),
+            created: manifest.creation_timestamp,
             generation: manifest.generation.unwrap_or_default(),
             deleting: manifest.deletion_timestamp.is_some(),
             labels: manifest.labels.unwrap_or_default(),

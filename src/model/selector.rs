@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Labels;
 
 /// `spec.selector` of a Service. An absent selector and an empty one mean the same to Kubernetes: the Service
 /// selects nothing, and nobody writes its endpoints (API doc, `ServiceSpec.selector`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Selector(Labels);
 

@@ -1,5 +1,7 @@
 //! Services, and what each is for.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::{ColourScheme, Meta, Protocol, Selector, annotation};
@@ -77,6 +79,15 @@ impl Service {
     #[must_use]
     pub fn minimum_replicas(&self) -> usize {
         self.meta.annotation(annotation::MIN_REPLICAS).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// For how long its annotation asks to keep the colour before a flip, a day at most; `None` where it says nothing. One
+    /// that is no duration asks for nothing more than the policy does.
+    #[must_use]
+    pub fn hold(&self) -> Option<Duration> {
+        const LONGEST: Duration = Duration::from_secs(24 * 3600);
+        let text = self.meta.annotation(annotation::HOLD)?;
+        Some(humantime::parse_duration(text).unwrap_or_default().min(LONGEST))
     }
 
     /// What it is for. An annotation that says so outranks the name; a Service that nobody routes is no traffic

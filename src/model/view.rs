@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Pod, Service, Workload, WorkloadKind};
+use super::{Pod, Records, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +17,8 @@ pub struct ClusterView {
     pub may_override: BTreeMap<String, bool>,
     /// Whether the Rollout exists that Argo Rollouts' mark names; `None` where nobody asked.
     pub rollout_exists: Option<bool>,
+    /// What is remembered: flips, and Services that were deleted.
+    pub records: Records,
     /// What could not be read. A rule that needs it denies: unknown is not ready.
     pub unread: Vec<Unread>,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Containers, Labels, Meta, annotation};
@@ -62,9 +62,11 @@ impl Template {
 }
 
 /// How a new template reaches the Pods (`spec.strategy` of Deployments, `spec.updateStrategy` of the others).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Strategy {
     /// Some at a time.
+    #[serde(rename_all = "camelCase")]
     Rolling {
         /// How many of the wanted Pods may be missing meanwhile.
         max_unavailable: Share,
@@ -78,7 +80,8 @@ pub enum Strategy {
 }
 
 /// A number of Pods, or a percentage of those that are wanted (`IntOrString`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Share {
     /// So many.
     Pods(u32),
@@ -127,7 +130,7 @@ impl Strategy {
 }
 
 /// The kinds of workload that the rules know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
     Deployment,

@@ -108,6 +108,7 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
     let status = match outcome {
         Outcome::Allowed => None,
         Outcome::Denied => Some(("Forbidden", 403, None)),
+        Outcome::TryAgain => Some(("TooManyRequests", 429, Some(1))),
         Outcome::CannotJudge => Some(("ServiceUnavailable", 503, Some(1))),
     };
     let mut audit_annotations = BTreeMap::new();

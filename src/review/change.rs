@@ -93,19 +93,30 @@ fn workload_status(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, U
 fn scale(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
     #[derive(Deserialize)]
     struct Scale {
+        metadata: ScaleMeta,
         spec: Option<ScaleSpec>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ScaleMeta {
+        uid: Option<String>,
+        resource_version: Option<String>,
     }
     #[derive(Default, Deserialize)]
     struct ScaleSpec {
         replicas: Option<u32>,
     }
-    let replicas = |scale: Scale| scale.spec.unwrap_or_default().replicas.unwrap_or_default();
+    let replicas = |scale: &Scale| scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+    let old: Scale = decode(request, "oldObject", request.old_object)?;
+    let new: Scale = decode(request, "object", request.object)?;
     Ok(Write::Scale {
         kind,
         namespace: request.namespace().to_owned(),
         name: request.name().to_owned(),
-        from: replicas(decode(request, "oldObject", request.old_object)?),
-        to: replicas(decode(request, "object", request.object)?),
+        from: replicas(&old),
+        to: replicas(&new),
+        uid: old.metadata.uid.unwrap_or_default(),
+        version: old.metadata.resource_version.unwrap_or_default(),
     })
 }
 

@@ -17,6 +17,8 @@ pub fn refusal(verdict: &Verdict) -> String {
         Outcome::Allowed => return String::new(),
         Outcome::Denied if verdict.act.is_empty() => "change refused".to_owned(),
         Outcome::Denied => format!("{} refused", verdict.act),
+        Outcome::TryAgain if verdict.act.is_empty() => "change has to wait".to_owned(),
+        Outcome::TryAgain => format!("{} has to wait", verdict.act),
         Outcome::CannotJudge => "cannot be judged now".to_owned(),
     };
     for (index, finding) in verdict.denying().enumerate() {

@@ -21,7 +21,7 @@ pub(super) fn way_out(update: &Update<'_>) -> Option<String> {
     if current.is_empty() {
         return Some("the old selector matches no workload and no pod, so nothing is lost".to_owned());
     }
-    (current.ready() == 0 && target.ready() > 0)
+    (current.ready() == 0 && target.ready() > target.leaving.len())
         .then(|| format!("the current colour has no ready pod and the target has {}", target.ready()))
 }
 
@@ -44,12 +44,17 @@ pub(super) fn describe(old: &Service, new: &Service) -> String {
 
 /// What the target lacks.
 pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
-    let Update { new, current, target, view, .. } = update;
+    let Update { new, current, target, view, percent, .. } = update;
     if target.is_empty() {
         return vec![missing(update)];
     }
-    let workload_gaps: Vec<_> =
-        target.workloads.iter().map(|workload| (*workload, shortfall(workload, new.routed(), view))).collect();
+    let workload_gaps: Vec<_> = target
+        .workloads
+        .iter()
+        .map(|workload| (*workload, shortfall(workload, new.routed(), view, *percent)))
+        .collect();
+    let lasting =
+        target.serving.iter().filter(|pod| !target.leaving.iter().any(|leaving| leaving.meta == pod.meta)).count();
     let something_ready =
         workload_gaps.iter().any(|(_, gap)| gap.is_none()) || target.standing.iter().any(|pod| pod.serves());
     let mut findings = Vec::new();
@@ -65,7 +70,15 @@ pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
     let is_helper = |pod: &Pod| !target.workloads.is_empty() && pod.is_of_a_job();
     let failing = target.standing.iter().copied().filter(|pod| !pod.serves() && !is_helper(pod));
     findings.extend(standing_pods(failing, target.standing.len()));
-    if findings.is_empty() && target.ready() == 0 {
+    if findings.is_empty()
+        && lasting == 0
+        && let Some(leaving) = target.leaving.first()
+    {
+        let message = format!("Pod {} is about to go: what owned it was deleted", leaving.meta.name);
+        let next_step = format!("deploy it again; see what is there: kubectl -n {} get all", new.meta.namespace);
+        findings.push(Finding::new(Reason::TargetNotReady, message, next_step));
+    }
+    if findings.is_empty() && lasting == 0 {
         // Whatever the counters say: behind this selector nothing would answer.
         let message = format!("no pod with the labels {} is ready", new.routed());
         let next_step = format!("see why: kubectl -n {} get pods -l {} -o wide", new.meta.namespace, new.routed());

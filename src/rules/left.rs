@@ -39,7 +39,7 @@ pub(super) fn left(
             stays
         })
         .sum();
-    let standing = fleet.standing.iter().filter(|pod| pod.serves() && !is_ghost(view, pod)).count();
+    let standing = fleet.standing.iter().filter(|pod| pod.serves()).count();
     workloads + standing
 }
 
@@ -82,21 +82,6 @@ fn taken_from_part(part: &Workload, after: &After<'_>, ready: &[&Pod]) -> usize 
 fn serving<'a>(selector: &Selector, view: &'a ClusterView, workload: &Workload) -> Vec<&'a Pod> {
     let pods = view.pods_of(workload).into_iter();
     pods.filter(|pod| pod.serves() && selector.matches(&pod.meta.labels)).collect()
-}
-
-/// Whether a Pod is about to go because what owned it is gone: after a background DELETE of a Deployment, its ReplicaSet
-/// and Pods live on for a moment.
-fn is_ghost(view: &ClusterView, pod: &Pod) -> bool {
-    let Some(owner) = &pod.meta.controller else { return false };
-    if owner.kind != WorkloadKind::ReplicaSet.name() {
-        return WorkloadKind::ALL.iter().any(|kind| kind.name() == owner.kind)
-            && !view.workloads.iter().any(|workload| workload.meta.uid == owner.uid);
-    }
-    let Some(replica_set) = view.workloads.iter().find(|workload| workload.meta.uid == owner.uid) else { return true };
-    let Some(above) = &replica_set.meta.controller else { return replica_set.meta.deleting };
-    let is_deployment = above.kind == WorkloadKind::Deployment.name();
-    replica_set.meta.deleting
-        || (is_deployment && !view.workloads.iter().any(|workload| workload.meta.uid == above.uid))
 }
 
 /// The number at the end of the name of a StatefulSet's Pod.

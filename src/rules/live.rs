@@ -5,9 +5,10 @@
 
 use super::fleet::Fleet;
 use super::left::{After, left};
-use super::{Finding, Reason, Verdict, practice};
+use super::{Finding, Reason, Verdict, hold, practice};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Workload, Write, annotation,
+    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Timestamp, Workload, Write,
+    annotation,
 };
 
 /// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
@@ -15,8 +16,10 @@ const AUTOSCALERS: [&str; 2] =
     ["system:serviceaccount:kube-system:horizontal-pod-autoscaler", "system:serviceaccount:keda:keda-operator"];
 
 /// A traffic Service that a changed workload stands behind.
-struct Stake<'a> {
+pub(super) struct Stake<'a> {
     service: &'a Service,
+    /// What it must keep: what it selects, or what it selected before a flip.
+    selector: &'a Selector,
     view: &'a ClusterView,
     fleet: Fleet<'a>,
     siblings: Vec<&'a Workload>,
@@ -27,33 +30,44 @@ struct Stake<'a> {
 
 impl<'a> Stake<'a> {
     fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
+        Self::of_selector(service, service.routed(), view, colours)
+    }
+
+    /// What a Service has at stake behind a selector.
+    pub(super) fn of_selector(
+        service: &'a Service,
+        selector: &'a Selector,
+        view: &'a ClusterView,
+        colours: &ColourScheme,
+    ) -> Self {
         let siblings = practice::siblings(service, view, colours);
         Self {
             service,
+            selector,
             view,
-            fleet: Fleet::of(service.routed(), view),
-            is_practised: practice::is_practised(service, &siblings, colours),
+            fleet: Fleet::of(selector, view),
+            is_practised: practice::is_practised(service, &siblings, view, colours),
             siblings,
             floor: service.minimum_replicas().max(1),
         }
     }
 
     /// How many ready Pods its Service is sure to keep when a workload becomes what it is to be.
-    fn left(&self, changed: &Workload, after: &After<'_>) -> usize {
-        left(self.service.routed(), &self.fleet, self.view, changed, after)
+    pub(super) fn left(&self, changed: &Workload, after: &After<'_>) -> usize {
+        left(self.selector, &self.fleet, self.view, changed, after)
     }
 
     /// Whether a workload stands behind its Service, or is a part of one that does.
-    fn concerns(&self, workload: &Workload) -> bool {
+    pub(super) fn concerns(&self, workload: &Workload) -> bool {
         if workload.stands_alone() {
-            self.service.routed().matches(&workload.template.labels)
+            self.selector.matches(&workload.template.labels)
         } else {
             self.fleet.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid))
         }
     }
 
     /// Whether a change leaves fewer than are ready now, and fewer than it needs.
-    fn too_little(&self, left: usize) -> bool {
+    pub(super) fn too_little(&self, left: usize) -> bool {
         left < self.fleet.ready() && left < self.floor
     }
 
@@ -63,7 +77,7 @@ impl<'a> Stake<'a> {
         if self.is_practised { finding } else { finding.only_a_warning() }
     }
 
-    fn would_leave(&self, left: usize) -> String {
+    pub(super) fn would_leave(&self, left: usize) -> String {
         let Self { service, fleet, floor, .. } = self;
         format!(
             "it would leave Service {} with {left} of {} ready pods (it needs {floor})",
@@ -88,12 +102,14 @@ impl<'a> Stake<'a> {
 
 /// The traffic Services of a namespace that route at all.
 fn stakes<'a>(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Stake<'a>> {
-    let traffic = view.services.iter().filter(|service| service.role(colours) == Role::Traffic);
+    // One that is on its way out promises nothing any more.
+    let traffic =
+        view.services.iter().filter(|service| service.role(colours) == Role::Traffic && !service.meta.deleting);
     traffic.map(|service| Stake::of(service, view, colours)).collect()
 }
 
 /// Judges a change of a workload, or the deletion of a Service.
-pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdict: &mut Verdict) {
+pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp, verdict: &mut Verdict) {
     let colours = &policy.colours;
     let stakes = stakes(view, colours);
     let (act, findings) = match &change.write {
@@ -102,12 +118,22 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdic
         Write::WorkloadUpdate { old, new } => {
             let mut findings = changed(old, new, &stakes, change);
             findings.extend(joins(Some(old), new, &stakes, colours));
+            findings.extend(held(old, new, view, policy, now));
             (describe(old, new), findings)
         }
-        Write::WorkloadDelete { old } => ("delete".to_owned(), deleted(old, &stakes)),
+        Write::WorkloadDelete { old } => {
+            let mut findings = deleted(old, &stakes);
+            findings.extend(hold::findings(Reason::HeldDeleted, old, &After::Gone, view, policy, now));
+            ("delete".to_owned(), findings)
+        }
         Write::Scale { kind, name, from, to, .. } => {
             let stored = view.workloads.iter().find(|workload| workload.kind == *kind && workload.meta.name == *name);
-            let judge = |old: &Workload| scaled(old, &Workload { wanted: *to, ..old.clone() }, &stakes, change);
+            let judge = |old: &Workload| {
+                let new = Workload { wanted: *to, ..old.clone() };
+                let mut findings = scaled(old, &new, &stakes, change);
+                findings.extend(held(old, &new, view, policy, now));
+                findings
+            };
             (format!("scale {from} -> {to}"), stored.map(judge).unwrap_or_default())
         }
         Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::Other => return,
@@ -116,6 +142,14 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, verdic
     for finding in findings {
         verdict.find(finding, change, policy);
     }
+}
+
+/// Whether a scale-down takes the colour before below what going back would need.
+fn held(old: &Workload, new: &Workload, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    if new.wanted >= old.wanted {
+        return Vec::new();
+    }
+    hold::findings(Reason::HeldScaledDown, old, &After::Becomes(new), view, policy, now)
 }
 
 fn describe(old: &Workload, new: &Workload) -> String {

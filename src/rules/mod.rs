@@ -5,10 +5,12 @@
 //!
 //! - `service`: what may not be done to a traffic Service; it calls the others
 //! - `flip`: may its routing move to another colour?
+//! - `rollback`: does it go back to what served before?
 //! - `ports`: do the Pods have the named ports?
 //! - `parity`: is the target like what serves now?
 //! - [`version`]: what an image's tag says, and whether a label says the same
 //! - `live`: may what carries the traffic be taken away? `left`: what a change would leave
+//! - `hold`: may the colour before go? `recreated`: Services that are made again
 //! - `overrides`: who may override, and what that lifts
 //! - [`labels`]: which labels are added to a Deployment
 //!
@@ -18,6 +20,7 @@
 
 pub mod fleet;
 mod flip;
+mod hold;
 pub mod labels;
 mod left;
 mod live;
@@ -28,7 +31,9 @@ mod practice;
 pub mod readiness;
 pub mod reads;
 pub mod reason;
+mod recreated;
 pub mod relevance;
+mod rollback;
 mod service;
 pub mod verdict;
 pub mod version;
@@ -60,10 +65,15 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         Some(finding) => verdict.find(finding, change, policy),
         None => verdict.lifting = overrides::lasting(change, view, colours, now),
     }
-    if let Write::ServiceUpdate { old, new } = &change.write {
-        service::judge(old, new, view, change, policy, &mut verdict);
-    } else {
-        live::judge(change, view, policy, &mut verdict);
+    match &change.write {
+        Write::ServiceUpdate { old, new } => service::judge(old, new, view, change, policy, &mut verdict),
+        Write::ServiceCreate { new } => {
+            "create".clone_into(&mut verdict.act);
+            if let Some(finding) = recreated::finding(new, view, policy, now) {
+                verdict.find(finding, change, policy);
+            }
+        }
+        _ => live::judge(change, view, policy, now, &mut verdict),
     }
     verdict
 }

@@ -4,12 +4,18 @@
 use crate::model::{ClusterView, ColourScheme, Service, Workload, annotation};
 
 /// Whether blue-green is practised by a Service: it pins a colour key other than `version`, or says so, or another
-/// colour stands beside the one that it pins.
-pub(super) fn is_practised(service: &Service, siblings: &[&Workload], colours: &ColourScheme) -> bool {
+/// colour stands beside the one that it pins, or a flip of it is on record.
+pub(super) fn is_practised(
+    service: &Service,
+    siblings: &[&Workload],
+    view: &ClusterView,
+    colours: &ColourScheme,
+) -> bool {
     let by_key = |key: &str| key != super::labels::VERSION && colours.keys.iter().any(|known| known == key);
     service.meta.annotation(annotation::ROLE) == Some("traffic")
         || colours.pins(service.routed()).iter().any(|pin| by_key(pin.key))
         || !siblings.is_empty()
+        || view.records.last_flip(service).is_some()
 }
 
 /// Other workloads of the namespace that the selector would match if only its pinned values were others.

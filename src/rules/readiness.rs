@@ -15,12 +15,13 @@ pub struct Shortfall {
     pub next_step: String,
 }
 
-/// What a workload lacks to serve behind a selector; `None` if it is fully ready.
+/// What a workload lacks to serve behind a selector; `None` if it is fully ready, or so many of a hundred of its Pods are.
 #[must_use]
-pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView) -> Option<Shortfall> {
+pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, percent: u32) -> Option<Shortfall> {
+    let enough = enough(workload.wanted, percent);
     blocked(workload)
-        .or_else(|| uncounted(workload, view).map(|what| waiting(workload, what)))
-        .or_else(|| unserved(workload, selector, view).map(|what| waiting(workload, what)))
+        .or_else(|| uncounted(workload, enough, view).map(|what| waiting(workload, what)))
+        .or_else(|| unserved(workload, enough, selector, view).map(|what| waiting(workload, what)))
 }
 
 /// The counters, in one line.
@@ -98,8 +99,14 @@ fn waiting(workload: &Workload, what: String) -> Shortfall {
     Shortfall { what, next_step }
 }
 
+/// So many of a hundred, rounded up, and one at least.
+fn enough(wanted: u32, percent: u32) -> u32 {
+    let share = (u64::from(wanted) * u64::from(percent)).div_ceil(100);
+    u32::try_from(share).unwrap_or(u32::MAX).clamp(1, wanted.max(1))
+}
+
 /// What the status says is missing.
-fn uncounted(workload: &Workload, view: &ClusterView) -> Option<String> {
+fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<String> {
     let Workload { wanted, counts, meta, .. } = workload;
     if workload.observed_generation < meta.generation {
         return Some(format!(
@@ -109,30 +116,30 @@ fn uncounted(workload: &Workload, view: &ClusterView) -> Option<String> {
     }
     let why = first_failing(workload, view).map(|failing| format!(" ({failing})")).unwrap_or_default();
     let ready = counts.ready.min(*wanted);
-    if workload.deadline_exceeded {
+    if workload.deadline_exceeded && (enough == *wanted || counts.ready < enough) {
         return Some(format!("gave up on its rollout with {ready} of {wanted} pods ready{why}"));
     }
-    if counts.ready < *wanted {
+    if counts.ready < enough {
         return Some(format!("has {ready} of {wanted} pods ready{why}"));
     }
     if counts.updated < *wanted {
         return Some(format!("has {} of {wanted} pods updated to its current template{why}", counts.updated));
     }
-    if counts.available < *wanted {
+    if counts.available < enough {
         return Some(format!("has {} of {wanted} pods available (minReadySeconds not over)", counts.available));
     }
     // A DaemonSet counts elsewhere the Pods on Nodes that should run none.
     if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *wanted || counts.updated != *wanted) {
         return Some(format!("still has {} pods where it wants {wanted}", counts.replicas));
     }
-    if counts.ready != *wanted || counts.available != *wanted {
+    if counts.ready > *wanted || counts.available > *wanted {
         return Some(format!("still counts {} pods ready where it wants {wanted}", counts.ready));
     }
     None
 }
 
 /// What the Pods say is missing although the status is content.
-fn unserved(workload: &Workload, selector: &Selector, view: &ClusterView) -> Option<String> {
+fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &ClusterView) -> Option<String> {
     let wanted = workload.wanted;
     let current: Vec<&Pod> = match workload.kind {
         WorkloadKind::Deployment => {
@@ -155,7 +162,7 @@ fn unserved(workload: &Workload, selector: &Selector, view: &ClusterView) -> Opt
     let ready = current.iter().filter(|pod| pod.serves());
     let (serving, lost): (Vec<&Pod>, Vec<&Pod>) = ready.partition(|pod| selector.matches(&pod.meta.labels));
     let (serving, lost) = (serving.len(), lost.iter().map(|pod| &pod.meta.name).min());
-    if serving >= usize::try_from(wanted).unwrap_or(usize::MAX) {
+    if serving >= usize::try_from(enough).unwrap_or(usize::MAX) {
         return None;
     }
     if let Some(lost) = lost {

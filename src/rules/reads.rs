@@ -1,6 +1,6 @@
 //! What must be read to judge a change.
 
-use super::{Finding, Reason, overrides, relevance, service};
+use super::{Finding, Reason, overrides, recreated, relevance, service};
 use crate::model::{Change, ClusterView, Policy, Selector, Service, Timestamp, Write, annotation};
 
 /// What to read.
@@ -30,7 +30,8 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
     };
     match &change.write {
         Write::ServiceUpdate { old, new } => Some(for_service(old, new, policy)),
-        Write::ServiceCreate { new } => Some(Reads { namespace: new.meta.namespace.clone(), ..Reads::default() }),
+        // Only one that takes the place of another is looked at.
+        Write::ServiceCreate { new } => Some(all_of(&new.meta.namespace)),
         Write::ServiceDelete { old } => {
             Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
@@ -48,6 +49,11 @@ pub fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Ti
     let mut names = overrides::to_be_permitted(change, &view.services, &policy.colours, now);
     if let Write::ServiceUpdate { old, new } = &change.write
         && service::opts_out(old, new, &policy.colours)
+    {
+        names.push(new.meta.name.clone());
+    }
+    if let Write::ServiceCreate { new } = &change.write
+        && recreated::opts_out(new, view, policy, now)
     {
         names.push(new.meta.name.clone());
     }

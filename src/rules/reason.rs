@@ -51,6 +51,14 @@ pub enum Reason {
     JoinsLive,
     /// A Service is deleted while Pods serve through it.
     ServiceDeleted,
+    /// The colour before is scaled away while it is held.
+    HeldScaledDown,
+    /// The colour before is deleted while it is held.
+    HeldDeleted,
+    /// A Service that was just deleted is made again for a colour that is not ready.
+    ServiceRecreated,
+    /// The verdict depends on another change that is on its way.
+    ConcurrentChange,
     /// What the verdict depends on could not be read.
     ClusterUnreadable,
 }
@@ -83,7 +91,7 @@ pub struct Row {
 
 impl Reason {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::TargetMissing,
         Self::TargetNotReady,
         Self::SelectorEmptied,
@@ -106,6 +114,10 @@ impl Reason {
         Self::LiveRecreate,
         Self::JoinsLive,
         Self::ServiceDeleted,
+        Self::HeldScaledDown,
+        Self::HeldDeleted,
+        Self::ServiceRecreated,
+        Self::ConcurrentChange,
         Self::ClusterUnreadable,
     ];
 
@@ -312,6 +324,42 @@ impl Reason {
                 "A traffic Service is deleted while Pods serve through it.",
                 "From then on nothing protects the Pods. It is the right first step of taking an app down.",
                 "Create it again at once if that is not meant.",
+            ),
+            Self::HeldScaledDown => (
+                "held-scaled-down",
+                Warn,
+                NotYet,
+                "The colour that was live before the last flip of a Service is scaled below what the Service needs, before the                  hold time is over (2 min; `flipguard.dev/hold: 10m` on the Service makes it longer, and refuses).",
+                "Until it is over, rolling back is one change of a selector; afterwards it is a deployment.",
+                "Wait for as long as the message says. Deleting the Service, or flipping back, ends the hold.",
+            ),
+            Self::HeldDeleted => (
+                "held-deleted",
+                Warn,
+                NotYet,
+                "The colour that was live before the last flip of a Service is deleted before the hold time is over (2 min;                  `flipguard.dev/hold: 10m` on the Service makes it longer, and refuses).",
+                "Until it is over, rolling back is one change of a selector; afterwards it is a deployment.",
+                "Wait for as long as the message says. Deleting the Service, or flipping back, ends the hold.",
+            ),
+            Self::ServiceRecreated => (
+                "service-recreated",
+                Deny,
+                NotYet,
+                "A traffic Service that was deleted less than 10 min ago is made again for another colour, which is not \
+                 ready, while the colour that it had still runs.",
+                "Deleting a Service and making it again is a flip too, and would be refused as one.",
+                "Wait until the new colour is ready, or make the Service with the selector that it had: that always passes.",
+            ),
+            Self::ConcurrentChange => (
+                "concurrent-change",
+                Deny,
+                NotYet,
+                "The verdict depends on another change that was admitted and is not known to have been carried out or given \
+                 up: each of the two would be fine by itself, and together they would leave a Service without ready Pods. \
+                 Answered with 429, which clients try again by themselves; where only advice is asked for, it is a warning.",
+                "Two changes at once are the one thing that no rule about one change can see.",
+                "Try again in a second. A change that was given up (by another webhook, or because a client went away) is \
+                 waited for until its object changes, and for 90 s at most.",
             ),
             Self::ClusterUnreadable => (
                 "cluster-unreadable",

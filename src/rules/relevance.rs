@@ -66,7 +66,7 @@ pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
     match write {
         Write::ServiceUpdate { old, new } => service_update(old, new, colours),
         Write::ServiceCreate { new } => {
-            new.role(colours) == Role::Traffic && new.meta.annotation(annotation::OVERRIDE).is_some()
+            !colours.pins(new.routed()).is_empty() || new.meta.annotation(annotation::ROLE) == Some("traffic")
         }
         Write::ServiceDelete { old } => old.role(colours) == Role::Traffic,
         Write::WorkloadCreate { new } => colours.mark(&new.template.labels),
@@ -202,11 +202,7 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
     vec![
         Condition {
             name: "routing-or-guard-changes",
-            expression: format!(
-                "request.operation == 'CREATE' ? {} != '' : ({})",
-                of("object", OVERRIDE),
-                changes.join(" || ")
-            ),
+            expression: format!("request.operation == 'CREATE' || {}", changes.join(" || ")),
         },
         Condition {
             name: "colour-pinned",

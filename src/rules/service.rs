@@ -1,7 +1,7 @@
 //! What may not be done to a traffic Service, whether it flips or not.
 
 use super::fleet::Fleet;
-use super::{Finding, Reason, Verdict, flip, overrides, parity, ports, practice, version};
+use super::{Finding, Reason, Verdict, flip, overrides, parity, ports, practice, rollback, version};
 use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Service, annotation};
 
 /// An update of a Service, with what its selectors match.
@@ -12,6 +12,8 @@ pub(super) struct Update<'a> {
     pub(super) colours: &'a ColourScheme,
     pub(super) current: Fleet<'a>,
     pub(super) target: Fleet<'a>,
+    /// How many of a hundred Pods of the target must be ready.
+    pub(super) percent: u32,
 }
 
 /// Judges an update of a Service that is, or was, a traffic Service.
@@ -25,7 +27,9 @@ pub(super) fn judge(
 ) {
     let colours = &policy.colours;
     let (current, target) = (Fleet::of(old.routed(), view), Fleet::of(new.routed(), view));
-    let update = Update { old, new, view, colours, current, target };
+    let goes_back = rollback::is(old, new, &target, view, colours);
+    let percent = if goes_back { policy.rollback_percent } else { 100 };
+    let update = Update { old, new, view, colours, current, target, percent };
     let mut find = |finding: Option<Finding>| {
         if let Some(finding) = finding {
             verdict.find(finding, change, policy);
@@ -44,7 +48,7 @@ pub(super) fn judge(
         return;
     }
     // Where blue-green is not practised, such as with a version for a mesh alone, these only warn.
-    let is_practised = practice::is_practised(old, &practice::siblings(old, view, colours), colours);
+    let is_practised = practice::is_practised(old, &practice::siblings(old, view, colours), view, colours);
     let by_practice = |finding: Finding| if is_practised { finding } else { finding.only_a_warning() };
     find(unpinned(&update).map(by_practice));
     find(publishes_not_ready(&update).map(by_practice));
@@ -58,13 +62,18 @@ pub(super) fn judge(
             finding.way_out.clone_from(&way_out);
             verdict.find(finding, change, policy);
         }
-        let mut warnings: Vec<Finding> = parity::capacity(&update).filter(|_| is_ready).into_iter().collect();
-        warnings.extend(parity::templates(&update));
+        let mut warnings = Vec::new();
+        // Going back is never harder than going forward.
+        if !goes_back {
+            warnings.extend(parity::capacity(&update).filter(|_| is_ready));
+            warnings.extend(parity::templates(&update));
+        }
         warnings.extend(version::findings(&update));
         for finding in warnings {
             verdict.find(finding, change, policy);
         }
-        verdict.act = flip::describe(old, new);
+        verdict.act =
+            if goes_back { format!("rollback, {}", flip::describe(old, new)) } else { flip::describe(old, new) };
     } else {
         for finding in ports::on_other_changes(&update) {
             verdict.find(finding, change, policy);
@@ -80,7 +89,7 @@ pub(super) fn opts_out(old: &Service, new: &Service, colours: &ColourScheme) -> 
     old.role(colours) == Role::Traffic && guarded.role(colours) == Role::Traffic && new.role(colours) != Role::Traffic
 }
 
-fn opt_out(update: &Update<'_>) -> Option<Finding> {
+pub(super) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     let Update { old, new, view, current, .. } = update;
     let meta = &new.meta;
     let sets = |key: &str, value: &str| meta.annotation(key) == Some(value) && old.meta.annotation(key) != Some(value);

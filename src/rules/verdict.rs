@@ -42,12 +42,27 @@ impl Finding {
         Self { reason, message, next_step, details: Vec::new(), way_out: None, action: reason.row().action }
     }
 
-    pub(super) fn with_details(self, details: Vec<String>) -> Self {
+    /// The finding of a change that has to wait for another one.
+    #[must_use]
+    pub(crate) fn of_concurrency(message: String) -> Self {
+        Self::new(
+            Reason::ConcurrentChange,
+            message,
+            "try again in a second, as most clients do by themselves".to_owned(),
+        )
+    }
+
+    pub(crate) fn with_details(self, details: Vec<String>) -> Self {
         Self { details, ..self }
     }
 
+    /// The same, in a case where the rule refuses.
+    pub(super) fn refusing(self) -> Self {
+        Self { action: Action::Deny, ..self }
+    }
+
     /// The same, in a case where the rule only warns.
-    pub(super) fn only_a_warning(self) -> Self {
+    pub(crate) fn only_a_warning(self) -> Self {
         Self { action: self.action.min(Action::Warn), ..self }
     }
 }
@@ -76,6 +91,8 @@ pub enum Outcome {
     Allowed,
     /// Refused.
     Denied,
+    /// It depends on another change that is on its way.
+    TryAgain,
     /// Nothing is known to be wrong, but what would show it could not be read.
     CannotJudge,
 }
@@ -87,6 +104,7 @@ impl Outcome {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
+            Self::TryAgain => "try-again",
             Self::CannotJudge => "cannot-judge",
         }
     }
@@ -114,12 +132,21 @@ impl Verdict {
         Self::default()
     }
 
+    /// Nobody could judge the change; the API server tries again.
+    #[must_use]
+    pub fn cannot_judge() -> Self {
+        let message = "flipguard could not finish its work on this change".to_owned();
+        let next_step = "try again; if it stays, the cluster admin finds more in flipguard's log".to_owned();
+        let finding = Finding::new(Reason::ClusterUnreadable, message, next_step);
+        Self { judged: true, findings: vec![(finding, Effect::Denies)], ..Self::default() }
+    }
+
     pub(super) fn about(kind: &str, namespace: &str, name: &str, change: &Change) -> Self {
         Self { judged: true, subject: format!("{kind} {namespace}/{name}"), tool: change.tool, ..Self::default() }
     }
 
     /// Adds what a rule found, with the effect that the policy and the way of asking give it.
-    pub(super) fn find(&mut self, finding: Finding, change: &Change, policy: &Policy) {
+    pub(crate) fn find(&mut self, finding: Finding, change: &Change, policy: &Policy) {
         let effect = match finding.action {
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
@@ -139,11 +166,12 @@ impl Verdict {
     /// The answer as a whole.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let mut denying = self.denying().peekable();
-        if denying.peek().is_none() {
+        if self.denying().next().is_none() {
             Outcome::Allowed
-        } else if denying.all(|finding| finding.reason == Reason::ClusterUnreadable) {
+        } else if self.denying().all(|finding| finding.reason == Reason::ClusterUnreadable) {
             Outcome::CannotJudge
+        } else if self.denying().all(|finding| finding.reason == Reason::ConcurrentChange) {
+            Outcome::TryAgain
         } else {
             Outcome::Denied
         }

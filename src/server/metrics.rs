@@ -10,7 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::rules::{Effect, Verdict};
+use super::Judgement;
+use crate::rules::Effect;
 
 /// All metrics of one process.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Metrics {
     would_deny: Family<RuleLabels, Counter>,
     unreadable: Counter,
     seconds: Family<OutcomeLabels, Histogram>,
+    asked: Family<OutcomeLabels, Histogram>,
+    written: Family<OutcomeLabels, Histogram>,
     registered: Gauge,
 }
 
@@ -39,6 +42,9 @@ struct RuleLabels {
 struct OutcomeLabels {
     outcome: &'static str,
 }
+
+/// Upper bounds of requests to the API server.
+const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
 
 /// Upper bounds in seconds: from what a request without reads takes to the longest timeout.
 const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
@@ -64,20 +70,35 @@ impl Default for Metrics {
             Unit::Seconds,
             seconds.clone(),
         );
+        let requests = || Histogram::new(REQUESTS.iter().copied());
+        let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
+        registry.register("decision_reads", "Reads that a judged change asked of the API server", asked.clone());
+        let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
+        registry.register(
+            "decision_writes",
+            "Writes of the ledger that a judged change took, conflicts with other replicas included",
+            written.clone(),
+        );
         let registered = Gauge::default();
         registry.register(
             "registered",
             "1 when the API server's registration is as this replica wants it, else 0",
             registered.clone(),
         );
-        Self { registry, decisions, would_deny, unreadable, seconds, registered }
+        Self { registry, decisions, would_deny, unreadable, seconds, asked, written, registered }
     }
 }
 
 impl Metrics {
     /// Counts a verdict and the time it took. The kind is limited to what flipguard registers for.
-    pub(super) fn decided(&self, kind: &str, verdict: &Verdict, took: Duration) {
-        self.seconds.get_or_create(&OutcomeLabels { outcome: verdict.outcome().name() }).observe(took.as_secs_f64());
+    pub(super) fn decided(&self, kind: &str, judgement: &Judgement, took: Duration) {
+        let Judgement { verdict, reads, writes } = judgement;
+        let outcome = OutcomeLabels { outcome: verdict.outcome().name() };
+        self.seconds.get_or_create(&outcome).observe(took.as_secs_f64());
+        if verdict.judged {
+            self.asked.get_or_create(&outcome).observe(f64::from(*reads));
+            self.written.get_or_create(&outcome).observe(f64::from(*writes));
+        }
         let count = |rule: &'static str, action: &'static str| {
             self.decisions.get_or_create(&DecisionLabels { kind: kind.to_owned(), rule, action }).inc();
         };

@@ -11,9 +11,8 @@ use axum::routing::post;
 use tokio::time::{Instant, timeout_at};
 
 use super::deadline::time_for_reads;
-use super::{Judge, Metrics, Readiness};
+use super::{Judge, Judgement, Metrics, Readiness};
 use crate::review::{self, Unreadable, answer, wire};
-use crate::rules::Verdict;
 
 /// The largest review that is read. The API server's own limit for one object is 3 MiB (etcd: 1.5 MiB), and a review
 /// holds two.
@@ -87,23 +86,27 @@ async fn answer_to<J: Judge>(
         Ok(change) => change,
         Err(unreadable) => return refuse(shared, endpoint, &unreadable),
     };
-    let (verdict, puts) = match endpoint {
+    let (judgement, puts) = match endpoint {
         Endpoint::Validate => (shared.judge.judge(&change, deadline).await, Vec::new()),
-        Endpoint::Mutate => shared.judge.label(&change, deadline).await,
+        Endpoint::Mutate => {
+            let (verdict, puts) = shared.judge.label(&change, deadline).await;
+            (Judgement::from(verdict), puts)
+        }
     };
     // flipguard's own call to itself is no decision.
     if request.kind.group != "flipguard.dev" {
-        shared.metrics.decided(&request.kind.kind, &verdict, arrived.elapsed());
-        log(&request, endpoint, &verdict, puts.len(), arrived);
+        shared.metrics.decided(&request.kind.kind, &judgement, arrived.elapsed());
+        log(&request, endpoint, &judgement, puts.len(), arrived);
     }
     json(match endpoint {
-        Endpoint::Validate => answer::judged(&request.uid, &verdict),
-        Endpoint::Mutate => answer::labelled(&request.uid, &verdict, &puts),
+        Endpoint::Validate => answer::judged(&request.uid, &judgement.verdict),
+        Endpoint::Mutate => answer::labelled(&request.uid, &judgement.verdict, &puts),
     })
 }
 
 /// One line a decision; never an object.
-fn log(request: &wire::Request<'_>, endpoint: Endpoint, verdict: &Verdict, puts: usize, arrived: Instant) {
+fn log(request: &wire::Request<'_>, endpoint: Endpoint, judgement: &Judgement, puts: usize, arrived: Instant) {
+    let Judgement { verdict, reads, writes } = judgement;
     let reasons: Vec<String> =
         verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
     let first = verdict.findings.first().map_or("", |(finding, _)| finding.message.as_str());
@@ -122,6 +125,8 @@ fn log(request: &wire::Request<'_>, endpoint: Endpoint, verdict: &Verdict, puts:
         reasons = reasons.join(","),
         first_finding = first,
         patched = puts > 0,
+        reads,
+        writes,
         millis = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
         "decision"
     );

@@ -1,0 +1,191 @@
+//! One request's way through the ledger: what to read or write next, told what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::settle::{self, Found};
+use super::{Effect, Intent, Ledger, Object, worlds};
+use crate::model::{Change, ClusterView, Policy, Records, Timestamp};
+use crate::rules::{Outcome, Verdict};
+
+/// One attempt of a request to get through admission.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    own: Intent,
+    /// Whether anything is written; not in a dry run, and not at level `fresh`.
+    writes: bool,
+    phase: Phase,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Read the ledger, then tell [`Attempt::ledger`].
+    ReadLedger,
+    /// Read these objects, then tell [`Attempt::objects`].
+    ReadObjects(BTreeSet<Object>),
+    /// Write this ledger in place of the one that was read last, if that still stands; then tell
+    /// [`Attempt::written`].
+    WriteLedger(&'a Ledger),
+    /// Read the cluster, then [`Attempt::judge`].
+    ReadCluster,
+    /// Nothing.
+    Nothing(End),
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum End {
+    /// It was judged.
+    Judged,
+    /// Nothing was to be judged: this attempt cannot commit, or can take nothing away.
+    Harmless,
+    /// There is no room to write it down.
+    Full,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Phase {
+    /// The ledger is to be read.
+    Reading,
+    /// Its objects are to be looked at.
+    Looking(Ledger),
+    /// The own intent is to be written.
+    Writing(Ledger),
+    /// The cluster is to be read, and judged.
+    Judging {
+        pending: Vec<Intent>,
+        records: Records,
+    },
+    /// Refused: the ledger is to be read once more,
+    Withdrawing,
+    /// and written without the own intent.
+    Erasing(Ledger),
+    Over(End),
+}
+
+impl Attempt {
+    /// An attempt to do what an intent says.
+    #[must_use]
+    pub fn new(own: Intent, writes: bool) -> Self {
+        Self { own, writes, phase: Phase::Reading }
+    }
+
+    /// An attempt whose answer nobody took, so that its intent goes.
+    #[must_use]
+    pub fn withdrawing(own: Intent) -> Self {
+        Self { own, writes: true, phase: Phase::Withdrawing }
+    }
+
+    /// Whether anything is written.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// What is to be done next.
+    #[must_use]
+    pub fn ask(&self) -> Ask<'_> {
+        match &self.phase {
+            Phase::Reading | Phase::Withdrawing => Ask::ReadLedger,
+            Phase::Looking(ledger) => {
+                // The own object is looked at after the ledger was read, like all others: where it has not moved, no
+                // intent of a later state of it can have been read.
+                let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
+                Ask::ReadObjects(all.cloned().collect())
+            }
+            Phase::Writing(ledger) | Phase::Erasing(ledger) => Ask::WriteLedger(ledger),
+            Phase::Judging { .. } => Ask::ReadCluster,
+            Phase::Over(end) => Ask::Nothing(*end),
+        }
+    }
+
+    /// The ledger was read. The attempts that are `expired` were watched until they could not commit any more.
+    pub fn ledger(&mut self, mut ledger: Ledger, expired: &BTreeSet<String>) {
+        match self.phase {
+            Phase::Reading => {
+                settle::expire(&mut ledger, expired);
+                self.phase = Phase::Looking(ledger);
+            }
+            Phase::Withdrawing => {
+                let before = ledger.clone();
+                self.own.ids.iter().for_each(|id| ledger.remove(id));
+                self.phase = if ledger == before { Phase::Over(End::Judged) } else { Phase::Erasing(ledger) };
+            }
+            _ => {}
+        }
+    }
+
+    /// The objects were read, each after the ledger.
+    pub fn objects(&mut self, found: &BTreeMap<Object, Found>, policy: &Policy, now: Timestamp) {
+        let Phase::Looking(ledger) = &mut self.phase else { return };
+        let mut ledger = std::mem::take(ledger);
+        settle::settle(&mut ledger, found, &policy.colours, now);
+        self.phase = if !self.can_commit(found, &ledger) || !self.can_harm(&ledger, now) {
+            Phase::Over(End::Harmless)
+        } else if self.writes {
+            ledger.add(&self.own);
+            if ledger.fits() { Phase::Writing(ledger) } else { Phase::Over(End::Full) }
+        } else {
+            Phase::Judging { pending: Vec::new(), records: ledger.records }
+        };
+    }
+
+    /// The ledger was written, or somebody else was faster.
+    pub fn written(&mut self, is: bool) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Reading) {
+            Phase::Writing(ledger) if is => {
+                let others = ledger.intents.into_iter().filter(|intent| !self.own.excludes(intent));
+                Phase::Judging { pending: others.collect(), records: ledger.records }
+            }
+            Phase::Erasing(_) if is => Phase::Over(End::Judged),
+            Phase::Erasing(_) => Phase::Withdrawing,
+            _ => Phase::Reading,
+        };
+    }
+
+    /// What may still happen, and what is remembered, once the own intent is written.
+    #[must_use]
+    pub fn standing(&self) -> Option<(&[Intent], &Records)> {
+        match &self.phase {
+            Phase::Judging { pending, records } => Some((pending, records)),
+            _ => None,
+        }
+    }
+
+    /// The cluster was read, after the own intent was written. On any answer but yes the own intent goes.
+    pub fn judge(&mut self, change: &Change, mut view: ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
+        let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::not_judged() };
+        view.records = std::mem::take(records);
+        let verdict = worlds::decide(change, &view, pending, policy, now);
+        self.judged(&verdict);
+        verdict
+    }
+
+    /// The verdict stands.
+    pub fn judged(&mut self, verdict: &Verdict) {
+        let stays = verdict.outcome() == Outcome::Allowed || !self.writes;
+        self.phase = if stays { Phase::Over(End::Judged) } else { Phase::Withdrawing };
+    }
+
+    /// Whether this attempt can still commit: its object is as it was when it began. A new object can be there only if
+    /// the one of its name goes.
+    fn can_commit(&self, found: &BTreeMap<Object, Found>, ledger: &Ledger) -> bool {
+        match found.get(&self.own.object) {
+            Some(Found::There(_)) if self.own.creates() => self.name_may_go(ledger),
+            Some(Found::Missing) | None => self.own.creates(),
+            Some(Found::There(seen)) => seen.uid == self.own.uid && seen.version == self.own.base,
+        }
+    }
+
+    /// Whether it could take anything away. A new Service cannot, unless it takes the place of one that was deleted.
+    fn can_harm(&self, ledger: &Ledger, now: Timestamp) -> bool {
+        !self.own.creates()
+            || ledger.records.tombstone(&self.own.object.name, now).is_some()
+            || self.name_may_go(ledger)
+    }
+
+    fn name_may_go(&self, ledger: &Ledger) -> bool {
+        let goes = |intent: &Intent| matches!(intent.effect, Effect::Gone { .. });
+        ledger.intents.iter().any(|intent| intent.object == self.own.object && goes(intent))
+    }
+}

@@ -1,0 +1,220 @@
+//! What a request would do to an object.
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::{Change, Labels, Selector, Service, Strategy, Timestamp, Workload, WorkloadKind, Write};
+
+/// An object of the ledger's namespace: `service/app`, `deployment/app-green`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Object {
+    /// Its kind; none of a workload is a Service.
+    pub workload: Option<WorkloadKind>,
+    /// Its name.
+    pub name: String,
+}
+
+/// What one or several requests would do to one state of an object. Only one of them can: the API server commits by
+/// compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Intent {
+    /// Which attempts: random, one for each that would do the same.
+    pub ids: Vec<String>,
+    /// The object.
+    pub object: Object,
+    /// Its uid; empty for one that is to be created.
+    pub uid: String,
+    /// The `resourceVersion` that the attempts start from; empty for an object that is to be created.
+    pub base: String,
+    /// What would become of it.
+    pub effect: Effect,
+    /// Who asked first.
+    pub user: String,
+    /// When, by the API server's clock.
+    pub at: Timestamp,
+}
+
+/// What becomes of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// It goes; of a Service, with what it selects.
+    #[serde(rename_all = "camelCase")]
+    Gone {
+        /// What the Service selected.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selector: Option<Selector>,
+    },
+    /// It wants another number of Pods.
+    Scaled {
+        /// How many.
+        to: u32,
+    },
+    /// A Service after its change, or a new one.
+    Service(ServiceAfter),
+    /// A workload after its change, not yet seen by its controller.
+    Workload(WorkloadAfter),
+}
+
+/// What the rules read of a Service that is changed or created.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAfter {
+    /// What it selected before.
+    pub from: Selector,
+    /// What it would select; nothing for a DNS alias.
+    pub to: Selector,
+    /// The annotations that flipguard reads.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+}
+
+/// What the rules read of a workload that is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadAfter {
+    /// How many Pods it would want.
+    pub wanted: u32,
+    /// Whether its rollout would be paused.
+    pub paused: bool,
+    /// The labels of its Pod template.
+    pub labels: Labels,
+    /// Whether anything else of the template would be another.
+    pub template_changes: bool,
+    /// How the template would reach its Pods.
+    pub strategy: Strategy,
+    /// The ordinal of a StatefulSet's first Pod.
+    pub first_ordinal: u32,
+    /// The annotations that flipguard reads.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+}
+
+impl Intent {
+    /// What a change would do; `None` for one that can take nothing away.
+    #[must_use]
+    pub fn of(change: &Change, id: String, at: Timestamp) -> Option<Self> {
+        let routed = |service: &Service| service.routed().clone();
+        let (object, uid, base, effect) = match &change.write {
+            Write::ServiceUpdate { old, new } => {
+                let after =
+                    ServiceAfter { from: routed(old), to: routed(new), annotations: new.meta.annotations.clone() };
+                (Object::service(&old.meta.name), &old.meta.uid, &old.meta.version, Effect::Service(after))
+            }
+            Write::ServiceCreate { new } => {
+                let after = ServiceAfter {
+                    from: Selector::nothing(),
+                    to: routed(new),
+                    annotations: new.meta.annotations.clone(),
+                };
+                // What does not exist has neither uid nor version, whatever the request says of a new uid.
+                return Some(Self {
+                    ids: vec![id],
+                    object: Object::service(&new.meta.name),
+                    uid: String::new(),
+                    base: String::new(),
+                    effect: Effect::Service(after),
+                    user: change.user.name.clone(),
+                    at,
+                });
+            }
+            Write::ServiceDelete { old } => {
+                let effect = Effect::Gone { selector: Some(routed(old)) };
+                (Object::service(&old.meta.name), &old.meta.uid, &old.meta.version, effect)
+            }
+            Write::WorkloadUpdate { old, new } => {
+                (Object::of(old), &old.meta.uid, &old.meta.version, Effect::Workload(WorkloadAfter::of(old, new)))
+            }
+            Write::WorkloadDelete { old } => {
+                (Object::of(old), &old.meta.uid, &old.meta.version, Effect::Gone { selector: None })
+            }
+            Write::Scale { kind, name, uid, version, to, .. } => {
+                (Object { workload: Some(*kind), name: name.clone() }, uid, version, Effect::Scaled { to: *to })
+            }
+            Write::WorkloadCreate { .. } | Write::Other => return None,
+        };
+        let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
+        Some(Self { ids: vec![id], object, uid, base, effect, user, at })
+    }
+
+    /// Whether two intents are about the same state of the same object, so that at most one of them happens.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        self.object == other.object && self.uid == other.uid && self.base == other.base
+    }
+
+    /// Whether it creates its object.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        self.base.is_empty()
+    }
+}
+
+impl WorkloadAfter {
+    fn of(old: &Workload, new: &Workload) -> Self {
+        Self {
+            wanted: new.wanted,
+            paused: new.paused,
+            labels: new.template.labels.clone(),
+            template_changes: new.template != old.template,
+            strategy: new.strategy,
+            first_ordinal: new.first_ordinal,
+            annotations: new.meta.annotations.clone(),
+        }
+    }
+}
+
+impl Object {
+    /// A Service.
+    #[must_use]
+    pub fn service(name: &str) -> Self {
+        Self { workload: None, name: name.to_owned() }
+    }
+
+    fn of(workload: &Workload) -> Self {
+        Self { workload: Some(workload.kind), name: workload.meta.name.clone() }
+    }
+}
+
+/// As `kubectl` takes it.
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.workload.map_or("service", WorkloadKind::singular), self.name)
+    }
+}
+
+/// What it does, in the rules' words: `the scaling of deployment/app-green to 0`.
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = &self.object;
+        match &self.effect {
+            Effect::Gone { .. } => write!(f, "the deletion of {object}"),
+            Effect::Scaled { to } => write!(f, "the scaling of {object} to {to}"),
+            Effect::Service(after) if self.creates() => write!(f, "the creation of {object} for {}", after.to),
+            Effect::Service(after) if after.from != after.to => write!(f, "the flip of {object} to {}", after.to),
+            Effect::Service(_) | Effect::Workload(_) => write!(f, "a change of {object}"),
+        }
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let unknown = || D::Error::custom(format!("`{text}` is not like service/app or deployment/app-green"));
+        let (kind, name) = text.split_once('/').ok_or_else(unknown)?;
+        if kind == "service" {
+            return Ok(Self::service(name));
+        }
+        let workload = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind).ok_or_else(unknown)?;
+        Ok(Self { workload: Some(workload), name: name.to_owned() })
+    }
+}

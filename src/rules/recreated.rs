@@ -1,0 +1,58 @@
+//! Services that are made again: deleting one and making it for another colour is a flip too.
+
+use super::fleet::Fleet;
+use super::service::{self, Update};
+use super::{Finding, Reason, flip, ports};
+use crate::model::{Action, ClusterView, Policy, Service, Timestamp, annotation};
+
+/// The finding about a Service that is made again.
+pub(super) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<Finding> {
+    let old = before(new, view, now)?;
+    let colours = &policy.colours;
+    let tombstone = view.records.tombstone(&new.meta.name, now)?;
+    // Back to the colour that it had always passes.
+    if colours.pins(old.routed()) == colours.pins(new.routed()) && !service::opts_out(&old, new, colours) {
+        return None;
+    }
+    let current = Fleet::of(old.routed(), view);
+    let floor = new.minimum_replicas().max(1);
+    let still_runs = current.workloads.iter().any(|workload| !workload.meta.deleting) && current.ready() >= floor;
+    if !still_runs {
+        return None;
+    }
+    let ready = current.ready();
+    let update = Update { old: &old, new, view, colours, current, target: Fleet::of(new.routed(), view), percent: 100 };
+    if service::opts_out(&old, new, colours) {
+        return service::opt_out(&update);
+    }
+    let ports = ports::on_a_flip(&update).into_iter().filter(|finding| finding.action == Action::Deny);
+    let would_be = flip::target_findings(&update).into_iter().chain(ports).next()?;
+    let left = old.routed().without(new.routed());
+    let message = format!(
+        "it was deleted {} s ago while {ready} pods served {left}, and for {} it would be refused as a flip: {}",
+        now.since(tombstone.at).as_secs(),
+        new.routed().without(old.routed()),
+        would_be.message
+    );
+    let next_step = format!("{}; or make it with {left}, which passes at once", would_be.next_step);
+    Some(Finding::new(Reason::ServiceRecreated, message, next_step).with_details(would_be.details))
+}
+
+/// Whether making a Service takes the place of a traffic Service out of flipguard's care.
+pub(super) fn opts_out(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> bool {
+    before(new, view, now).is_some_and(|old| service::opts_out(&old, new, &policy.colours))
+}
+
+/// The Service that was deleted, as far as it is known: with what it selected, and in flipguard's care.
+fn before(new: &Service, view: &ClusterView, now: Timestamp) -> Option<Service> {
+    let tombstone = view.records.tombstone(&new.meta.name, now)?;
+    let mut old = Service { selector: tombstone.selector.clone(), ..new.clone() };
+    old.is_external_name = false;
+    for key in [annotation::GUARD, annotation::ARGO_ROLLOUTS] {
+        old.meta.annotations.remove(key);
+    }
+    if old.meta.annotation(annotation::ROLE) == Some("preview") {
+        old.meta.annotations.remove(annotation::ROLE);
+    }
+    Some(old)
+}
