@@ -39,7 +39,7 @@ fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value
                 namespace: "shop".to_owned(),
                 labels: labels.clone(),
                 deleting,
-                controller: owner.clone().map(|uid| Owner { kind: "ReplicaSet".to_owned(), uid }),
+                controller: owner.clone().map(|uid| Owner { kind: "ReplicaSet".to_owned(), uid, ..Owner::default() }),
                 ..Meta::default()
             },
             ready,
@@ -82,7 +82,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                 move |own_uid: String, revision: &str| Workload {
                     kind: WorkloadKind::ReplicaSet,
                     meta: Meta {
-                        controller: Some(Owner { kind: "Deployment".to_owned(), uid: uid.clone() }),
+                        controller: Some(Owner { kind: "Deployment".to_owned(), uid: uid.clone(), ..Owner::default() }),
                         ..own(own_uid.clone(), own_uid, revision)
                     },
                     wanted: 0,

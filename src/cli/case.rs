@@ -56,6 +56,9 @@ pub struct Case {
     manager: Option<String>,
     /// Whether the user has the verb `override`.
     may_override: Option<bool>,
+    /// Whether owners exist that are of a kind which is not read otherwise, by uid.
+    #[serde(default)]
+    owners: BTreeMap<String, bool>,
     /// Whether the Rollout exists that Argo Rollouts' mark names.
     rollout_exists: Option<bool>,
     #[serde(default)]
@@ -300,6 +303,7 @@ impl Case {
             let services = view.services.iter().map(|service| service.meta.name.clone());
             view.may_override = services.chain([self.service.clone()]).map(|name| (name, may)).collect();
         }
+        view.owners.extend(self.owners.iter().map(|(uid, exists)| (uid.clone(), Some(*exists))));
         view.rollout_exists = self.rollout_exists;
         view.records = self.records();
         view.unread = self

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{causes, one_line};
+use super::owners;
 use crate::model::{ClusterView, Pod, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest};
 use crate::rules::Reads;
 
@@ -40,6 +41,10 @@ pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterV
     }
     if let Some(read) = services {
         keep(read, &mut view.unread, |services| view.services = services);
+    }
+    match owners::among(client, &reads.namespace, &reads.owners, deadline).await {
+        Ok(owners) => view.owners = owners,
+        Err(unread) => view.unread.push(unread),
     }
     if let Some(read) = rollout {
         keep(read, &mut view.unread, |exists| view.rollout_exists = Some(exists));

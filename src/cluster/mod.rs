@@ -6,4 +6,5 @@ pub mod cost;
 pub mod files;
 pub mod ledgers;
 pub mod live;
+mod owners;
 pub mod sketch;

@@ -72,15 +72,28 @@ pub struct Meta {
     pub is_annotated: bool,
     /// The owner that has `controller: true`.
     pub controller: Option<Owner>,
+    /// All owners, that one included. Once none of them exists, the garbage collector deletes the object.
+    pub owners: Vec<Owner>,
 }
 
-/// The controlling owner of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An owner of an object: what an `ownerReference` says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Owner {
-    /// The owner's kind, such as `ReplicaSet`.
+    /// Its API group and version, such as `apps/v1`.
+    pub api_version: String,
+    /// Its kind, such as `ReplicaSet`.
     pub kind: String,
-    /// The owner's uid.
+    /// Its name.
+    pub name: String,
+    /// Its uid.
     pub uid: String,
+}
+
+/// The kind and the name: `Deployment app`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
 }
 
 impl Meta {
@@ -113,14 +126,38 @@ struct Manifest {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct OwnerReference {
+    api_version: Option<String>,
     kind: String,
+    name: Option<String>,
     uid: String,
     controller: Option<bool>,
 }
 
+impl From<OwnerReference> for Owner {
+    fn from(reference: OwnerReference) -> Self {
+        Self {
+            api_version: reference.api_version.unwrap_or_default(),
+            kind: reference.kind,
+            name: reference.name.unwrap_or_default(),
+            uid: reference.uid,
+        }
+    }
+}
+
 impl From<Manifest> for Meta {
     fn from(manifest: Manifest) -> Self {
+        let mut controller = None;
+        let mut owners = Vec::new();
+        for reference in manifest.owner_references.into_iter().flatten() {
+            let controls = reference.controller == Some(true);
+            let owner = Owner::from(reference);
+            if controls && controller.is_none() {
+                controller = Some(owner.clone());
+            }
+            owners.push(owner);
+        }
         Self {
             namespace: manifest.namespace.unwrap_or_default(),
             name: manifest.name.unwrap_or_default(),
@@ -132,12 +169,8 @@ impl From<Manifest> for Meta {
             labels: manifest.labels.unwrap_or_default(),
             is_annotated: manifest.annotations.is_some(),
             annotations: manifest.annotations.map(|read| read.0).unwrap_or_default(),
-            controller: manifest
-                .owner_references
-                .into_iter()
-                .flatten()
-                .find(|owner| owner.controller == Some(true))
-                .map(|owner| Owner { kind: owner.kind, uid: owner.uid }),
+            controller,
+            owners,
         }
     }
 }
@@ -186,6 +219,7 @@ mod tests {
         assert_eq!(meta.annotations.len(), 1);
         assert_eq!(meta.annotation(annotation::ROLE), Some("traffic"));
         assert!(meta.is_controlled_by("2") && !meta.is_controlled_by("1"));
+        assert_eq!(meta.owners.len(), 2);
         assert!(meta.deleting);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Pod, Records, Service, Workload, WorkloadKind};
+use super::{Meta, Owner, Pod, Records, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub struct ClusterView {
     pub services: Vec<Service>,
     /// Whether the user has the verb `override`, by the name of the Service that was asked about.
     pub may_override: BTreeMap<String, bool>,
+    /// Whether an owner exists that is no workload, Service or Pod, by its uid; `None` where flipguard may not look.
+    pub owners: BTreeMap<String, Option<bool>>,
     /// Whether the Rollout exists that Argo Rollouts' mark names; `None` where nobody asked.
     pub rollout_exists: Option<bool>,
     /// What is remembered: flips, and Services that were deleted.
@@ -32,6 +34,34 @@ pub struct Unread {
     pub why: String,
     /// What to do about it.
     pub next_step: String,
+}
+
+/// What of a view an owner is to be found in.
+enum WhereOwnersAre {
+    Workloads(WorkloadKind),
+    Services,
+    Pods,
+    Elsewhere,
+}
+
+impl WhereOwnersAre {
+    fn of(owner: &Owner) -> Self {
+        let workload = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == owner.kind);
+        match (owner.api_version.as_str(), owner.kind.as_str(), workload) {
+            ("apps/v1", _, Some(kind)) => Self::Workloads(kind),
+            ("v1", "Service", _) => Self::Services,
+            ("v1", "Pod", _) => Self::Pods,
+            _ => Self::Elsewhere,
+        }
+    }
+}
+
+impl Owner {
+    /// Whether a view of all that a namespace holds does not show whether it exists.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(WhereOwnersAre::of(self), WhereOwnersAre::Elsewhere)
+    }
 }
 
 impl Unread {
@@ -57,6 +87,21 @@ impl ClusterView {
         self.workloads.iter().filter(move |workload| {
             workload.kind == WorkloadKind::ReplicaSet && workload.meta.is_controlled_by(&deployment.meta.uid)
         })
+    }
+
+    /// Whether an owner exists, and is to stay, as the garbage collector sees it: by kind, name and uid, in the same
+    /// namespace. `None` where nobody knows.
+    #[must_use]
+    pub fn is_there(&self, owner: &Owner) -> Option<bool> {
+        let is_it = |meta: &Meta| meta.uid == owner.uid && meta.name == owner.name && !meta.deleting;
+        match WhereOwnersAre::of(owner) {
+            WhereOwnersAre::Workloads(kind) => {
+                Some(self.workloads.iter().any(|workload| workload.kind == kind && is_it(&workload.meta)))
+            }
+            WhereOwnersAre::Services => Some(self.services.iter().any(|service| is_it(&service.meta))),
+            WhereOwnersAre::Pods => Some(self.pods.iter().any(|pod| is_it(&pod.meta))),
+            WhereOwnersAre::Elsewhere => self.owners.get(&owner.uid).copied().flatten(),
+        }
     }
 
     /// All Pods that belong to a workload, of whatever revision.

@@ -24,10 +24,15 @@ pub(super) fn left(
         .workloads
         .iter()
         .map(|workload| {
-            let ready = serving(selector, view, workload);
+            let mut ready = serving(selector, view, workload);
+            if adopts(workload, changed, after) {
+                ready.extend(serving(selector, view, changed));
+            }
             if workload.meta.uid == changed.meta.uid && workload.kind == changed.kind {
                 return match after {
                     After::Gone => 0,
+                    // Its Pods count with those of its new owner.
+                    After::Becomes(new) if !new.stands_alone() => 0,
                     After::Becomes(new) if !selector.matches(&new.template.labels) => 0,
                     After::Becomes(new) => sure(workload, new, &ready),
                 };
@@ -41,6 +46,15 @@ pub(super) fn left(
         .sum();
     let standing = fleet.standing.iter().filter(|pod| pod.serves()).count();
     workloads + standing
+}
+
+/// Whether a ReplicaSet that stood alone becomes a part of a workload.
+fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
+    let owner = match after {
+        After::Becomes(new) if changed.stands_alone() => new.meta.controller.as_ref(),
+        _ => None,
+    };
+    owner.is_some_and(|owner| owner.uid == workload.meta.uid)
 }
 
 /// How many Pods are sure to serve of a workload that becomes another.

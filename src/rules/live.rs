@@ -7,7 +7,7 @@ use super::fleet::Fleet;
 use super::left::{After, left};
 use super::{Finding, Reason, Verdict, hold, practice};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Policy, Role, Selector, Service, Strategy, Timestamp, Workload, Write,
+    Change, ClusterView, ColourScheme, Owner, Policy, Role, Selector, Service, Strategy, Timestamp, Workload, Write,
     annotation,
 };
 
@@ -117,6 +117,8 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
         Write::WorkloadCreate { new } => ("create".to_owned(), joins(None, new, &stakes, colours)),
         Write::WorkloadUpdate { old, new } => {
             let mut findings = changed(old, new, &stakes, change);
+            findings.extend(collected(old, new, &stakes, view));
+            findings.extend(adopted(old, new, &stakes, view));
             findings.extend(joins(Some(old), new, &stakes, colours));
             findings.extend(held(old, new, view, policy, now));
             (describe(old, new), findings)
@@ -157,6 +159,8 @@ fn describe(old: &Workload, new: &Workload) -> String {
         format!("scale {} -> {}", old.wanted, new.wanted)
     } else if new.template != old.template {
         "change of the pod template".to_owned()
+    } else if new.meta.owners != old.meta.owners {
+        "change of its owners".to_owned()
     } else {
         "change".to_owned()
     }
@@ -182,6 +186,61 @@ fn deleted(old: &Workload, stakes: &[Stake<'_>]) -> Vec<Finding> {
             stake
                 .too_little(left)
                 .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.flip_first()))
+        })
+        .collect()
+}
+
+/// An update after which no owner is left, so that the garbage collector deletes the object.
+fn collected(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+    let owners = &new.meta.owners;
+    let is_there: Vec<Option<bool>> = owners.iter().map(|owner| view.is_there(owner)).collect();
+    let Some(first) = owners.first().filter(|_| old.meta.owners != *owners && !is_there.contains(&Some(true))) else {
+        return Vec::new();
+    };
+    // As long as one of them may be there, it may stay.
+    let unknown = owners.iter().zip(&is_there).find(|(_, is_there)| is_there.is_none()).map(|(owner, _)| owner);
+    let concerned = stakes.iter().filter(|stake| stake.concerns(old));
+    concerned
+        .filter_map(|stake| {
+            let left = stake.left(old, &After::Gone);
+            let leaves = stake.would_leave(left);
+            let owner = unknown.unwrap_or(first);
+            let Owner { api_version, kind, name, uid } = owner;
+            let message = match unknown {
+                Some(_) => format!(
+                    "flipguard may not see whether its owner {owner} exists; if not, the garbage collector deletes it, \
+                     and {leaves}"
+                ),
+                None => format!(
+                    "its owner {owner} with uid {uid} does not exist or is being deleted, so the garbage collector would \
+                     delete it; {leaves}"
+                ),
+            };
+            let resource = match api_version.split_once('/') {
+                Some((group, _)) => format!("{kind}.{group}").to_ascii_lowercase(),
+                None => kind.to_ascii_lowercase(),
+            };
+            let next_step = format!(
+                "leave the ownerReference out, or give it the uid of what exists: kubectl -n {} get {resource} {name} -o \
+                 jsonpath='{{.metadata.uid}}'",
+                old.meta.namespace
+            );
+            let finding = stake.finding(Reason::LiveDeleted, message, next_step);
+            stake.too_little(left).then(|| if unknown.is_some() { finding.only_a_warning() } else { finding })
+        })
+        .collect()
+}
+
+/// A ReplicaSet of its own that is given to a Deployment, which scales it as an old or the current one of its own.
+fn adopted(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+    let by = view.workloads.iter().find(|workload| new.meta.is_controlled_by(&workload.meta.uid));
+    let Some(by) = by.filter(|_| old.stands_alone()) else { return Vec::new() };
+    let concerned = stakes.iter().filter(|stake| stake.concerns(old));
+    concerned
+        .filter_map(|stake| {
+            let left = stake.left(old, &After::Becomes(new));
+            let message = format!("{by} would scale it as its own; {}", stake.would_leave(left));
+            stake.too_little(left).then(|| stake.finding(Reason::LiveScaledDown, message, stake.flip_first()))
         })
         .collect()
 }

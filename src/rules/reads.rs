@@ -1,7 +1,7 @@
 //! What must be read to judge a change.
 
 use super::{Finding, Reason, overrides, recreated, relevance, service};
-use crate::model::{Change, ClusterView, Policy, Selector, Service, Timestamp, Write, annotation};
+use crate::model::{Change, ClusterView, Meta, Owner, Policy, Selector, Service, Timestamp, Write, annotation};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct Reads {
     pub services: bool,
     /// Whether the Rollout of this name exists.
     pub rollout: Option<String>,
+    /// Whether these owners exist, which are neither workloads nor Services nor Pods.
+    pub owners: Vec<Owner>,
 }
 
 /// What to read for a change; `None` where no rule speaks on it.
@@ -35,9 +37,12 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
         Write::ServiceDelete { old } => {
             Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
-        Write::WorkloadCreate { new: workload }
-        | Write::WorkloadUpdate { new: workload, .. }
-        | Write::WorkloadDelete { old: workload } => Some(all_of(&workload.meta.namespace)),
+        Write::WorkloadUpdate { old, new } => {
+            Some(Reads { owners: owners(&old.meta, &new.meta), ..all_of(&new.meta.namespace) })
+        }
+        Write::WorkloadCreate { new: workload } | Write::WorkloadDelete { old: workload } => {
+            Some(all_of(&workload.meta.namespace))
+        }
         Write::Scale { namespace, .. } => Some(all_of(namespace)),
         Write::Other => None,
     }
@@ -76,7 +81,14 @@ fn for_service(old: &Service, new: &Service, policy: &Policy) -> Reads {
         pods: Some(pods),
         services: false,
         rollout: new.meta.annotation(annotation::ARGO_ROLLOUTS).filter(|_| opts_out).map(str::to_owned),
+        owners: Vec::new(),
     }
+}
+
+/// The owners that have to be looked for: those of an object whose owners change.
+fn owners(old: &Meta, new: &Meta) -> Vec<Owner> {
+    let elsewhere = new.owners.iter().filter(|owner| owner.is_elsewhere());
+    if old.owners == new.owners { Vec::new() } else { elsewhere.cloned().collect() }
 }
 
 /// The finding for what could not be read: unknown is never "not applicable".

@@ -274,7 +274,9 @@ impl Reason {
                 Deny,
                 Never,
                 "A workload is deleted, by whatever propagation policy, without which a traffic Service would have fewer \
-                 ready Pods than it needs; or a ReplicaSet that runs such a workload.",
+                 ready Pods than it needs; or a ReplicaSet that runs such a workload. Or its owners change so that none of \
+                 them exists (by kind, name and uid): the garbage collector would delete it. Where flipguard may not look \
+                 for the owner, that is a warning.",
                 "The Service promises traffic to this colour, and nothing would answer.",
                 "Delete the Service first, then its workloads; or flip to the other colour first.",
             ),

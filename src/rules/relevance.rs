@@ -44,6 +44,7 @@ const ASPECTS: [Aspect; 8] = [
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
+const OWNERS: &str = "OBJECT.?metadata.?ownerReferences.orValue([])";
 const ROLLBACK: &str = "OBJECT.?metadata.?annotations[?'deprecated.deployment.rollback.to'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
 const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
@@ -97,6 +98,7 @@ fn takes_away(old: &Workload, new: &Workload) -> bool {
         || new.strategy != old.strategy
         || new.first_ordinal != old.first_ordinal
         || (old.paused && !new.paused)
+        || old.meta.owners != new.meta.owners
         || [annotation::OVERRIDE, annotation::ROLLBACK]
             .iter()
             .any(|key| old.meta.annotation(key) != new.meta.annotation(key))
@@ -119,6 +121,7 @@ pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Con
         differs("ordinals", "{}"),
         format!("{} < {}", of("object", replicas), of("oldObject", replicas)),
         format!("{} && !{}", of("oldObject", paused), of("object", paused)),
+        format!("{} != {}", of("object", OWNERS), of("oldObject", OWNERS)),
         format!("{} != {}", of("object", OVERRIDE), of("oldObject", OVERRIDE)),
         format!("{} != {}", of("object", ROLLBACK), of("oldObject", ROLLBACK)),
     ];

@@ -56,13 +56,18 @@ fn service() -> impl Strategy<Value = Value> {
 fn deployment() -> impl Strategy<Value = Value> {
     let strategy = prop_oneof![Just(json!({ "type": "Recreate" })), Just(json!({ "type": "RollingUpdate" }))];
     let image = prop::sample::select(vec!["app:1", "app:2"]);
-    (labels(), annotations(), strategy, image, 0..3, any::<bool>()).prop_map(
-        |(mut labels, annotations, strategy, image, replicas, paused)| {
+    let owners = prop_oneof![2 => Just(json!([])), 1 => Just(json!([
+        // Of a kind that nobody knows: the garbage collector leaves it alone.
+        { "apiVersion": "example.com/v1", "kind": "Shop", "name": "shop", "uid": "5d6c1b1e-0000-4000-8000-000000000000" }
+    ]))];
+    (labels(), annotations(), owners, strategy, image, 0..3, any::<bool>()).prop_map(
+        |(mut labels, annotations, owners, strategy, image, replicas, paused)| {
             if let Some(labels) = labels.as_object_mut() {
                 labels.insert("own".to_owned(), json!("yes"));
             }
             json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "annotations": annotations },
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": { "annotations": annotations, "ownerReferences": owners },
                 "spec": { "replicas": replicas, "paused": paused, "strategy": strategy,
                     "selector": { "matchLabels": { "own": "yes" } },
                     "template": { "metadata": { "labels": labels },

@@ -3,17 +3,20 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Test;
 use super::admission::{client, on_runtime, send};
-use super::shop::{BLUE, GREEN, Pods, Shop, workload};
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("live::is_not_scaled_away", is_not_scaled_away),
     ("live::is_not_scaled_away_by_the_autoscaler", is_not_scaled_away_by_the_autoscaler),
     ("live::is_not_deleted", is_not_deleted),
     ("live::keeps_its_current_replica_set", keeps_its_current_replica_set),
+    ("live::is_not_given_to_an_owner_that_is_gone", is_not_given_to_an_owner_that_is_gone),
+    ("live::may_be_given_to_an_owner_that_exists", may_be_given_to_an_owner_that_exists),
+    ("live::replica_sets_may_be_orphaned_and_adopted", replica_sets_may_be_orphaned_and_adopted),
     ("live::keeps_its_labels", keeps_its_labels),
     ("live::gets_no_new_version_in_place", gets_no_new_version_in_place),
     ("live::may_be_undone_restarted_paused_and_repaired", may_be_undone_restarted_paused_and_repaired),
@@ -55,8 +58,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.apply_with(&blue(0, "web:1"), &["--server-side", "--force-conflicts"])?
         .is_refused("live-scaled-down", words)?;
     shop.replace(&blue(0, "web:1"))?.is_refused("live-scaled-down", words)?;
-    let rs = shop.kubectl(&["get", "rs", "-l", "name=app-blue", "-o=jsonpath={.items[0].metadata.name}"])?.out;
-    refused(&["scale", &format!("replicaset/{rs}"), "--replicas=0"])?;
+    refused(&["scale", &replica_set_of(shop, "app-blue")?, "--replicas=0"])?;
     // Down to what is needed, and the idle colour, and up.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=2"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -96,8 +98,105 @@ fn is_not_deleted(shop: &Shop) -> Result<()> {
 
 fn keeps_its_current_replica_set(shop: &Shop) -> Result<()> {
     blue_is_live(shop)?;
-    let rs = shop.kubectl(&["get", "rs", "-l", "name=app-blue", "-o=jsonpath={.items[0].metadata.name}"])?.out;
-    shop.kubectl(&["delete", "replicaset", &rs])?.is_refused("live-deleted", &[])
+    shop.kubectl(&["delete", &replica_set_of(shop, "app-blue")?])?.is_refused("live-deleted", &[])
+}
+
+/// A patch that gives an object to one owner.
+fn owned_by(api_version: &str, kind: &str, name: &str, uid: &str) -> String {
+    let owner = json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid });
+    json!({ "metadata": { "ownerReferences": [owner] } }).to_string()
+}
+
+fn patch(shop: &Shop, object: &str, patch: &str) -> Result<Attempt> {
+    shop.kubectl(&["patch", object, "--type=merge", "-p", patch])
+}
+
+/// The name of the one ReplicaSet of a Deployment.
+fn replica_set_of(shop: &Shop, deployment: &str) -> Result<String> {
+    let label = format!("name={deployment}");
+    let name = shop.kubectl(&["get", "rs", "-l", &label, "-o=jsonpath={.items[0].metadata.name}"])?.out;
+    Ok(format!("replicaset/{name}"))
+}
+
+/// The garbage collector deletes what has owners of which none exists, and it compares their uids.
+fn is_not_given_to_an_owner_that_is_gone(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let gone = owned_by("apps/v1", "Deployment", "gone", "5d6c1b1e-0000-4000-8000-000000000000");
+    let stale = owned_by("apps/v1", "Deployment", "app-blue", "5d6c1b1e-0000-4000-8000-000000000000");
+    let words = &["does not exist or is being deleted, so the garbage collector would delete it"];
+    patch(shop, "deployment/app-blue", &gone)?.is_refused("live-deleted", words)?;
+    patch(shop, "deployment/app-blue", &owned_by("v1", "Service", "app", "stale"))?
+        .is_refused("live-deleted", words)?;
+    shop.kubectl(&["patch", "deployment/app-blue", "--subresource=status", "--type=merge", "-p", &gone])?
+        .is_refused("live-deleted", words)?;
+    // As a restore from a backup writes it.
+    let blue = replica_set_of(shop, "app-blue")?;
+    patch(shop, &blue, &stale)?.is_refused("live-deleted", words)?;
+    // What is idle may go, and goes.
+    patch(shop, "deployment/app-green", &gone)?.passes_silently()?;
+    shop.until("the idle colour is collected", || Ok(!shop.kubectl(&["get", "deployment", "app-green"])?.ok))?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
+}
+
+/// An operator takes a live workload over, and its own object goes.
+fn may_be_given_to_an_owner_that_exists(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    shop.kubectl(&["create", "configmap", "release"])?.succeeds()?;
+    let uid =
+        |object: &str| -> Result<String> { Ok(shop.kubectl(&["get", object, "-o=jsonpath={.metadata.uid}"])?.out) };
+    let release = owned_by("v1", "ConfigMap", "release", &uid("configmap/release")?);
+    let green = owned_by("apps/v1", "Deployment", "app-green", &uid("deployment/app-green")?);
+    patch(shop, "deployment/app-blue", &green)?.passes_silently()?;
+    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    // flipguard may not read ConfigMaps here ...
+    let may_not = "live-deleted: flipguard may not see whether its owner ConfigMap release exists";
+    patch(shop, "deployment/app-blue", &release)?.passes_with_warning(&[may_not])?;
+    // ... until somebody lets it.
+    shop.kubectl(&["create", "role", "look", "--verb=get", "--resource=configmaps"])?.succeeds()?;
+    let account = "--serviceaccount=flipguard-system:flipguard";
+    shop.kubectl(&["create", "rolebinding", "look", "--role=look", account])?.succeeds()?;
+    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    let stale = owned_by("v1", "ConfigMap", "release", "5d6c1b1e-0000-4000-8000-000000000000");
+    shop.until("flipguard may look", || {
+        Ok(shop
+            .kubectl(&["patch", "deployment/app-blue", "--type=merge", "--dry-run=server", "-p", &stale])?
+            .err
+            .contains("denied the request"))
+    })?;
+    patch(shop, "deployment/app-blue", &stale)?
+        .is_refused("live-deleted", &["its owner ConfigMap release with uid"])?;
+    patch(shop, "deployment/app-blue", &release)?.passes_silently()?;
+    // The operator's object goes; the collector's own DELETE is judged too.
+    shop.kubectl(&["delete", "configmap", "release"])?.succeeds()?;
+    shop.until("the collector is refused", || {
+        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
+        Ok(shop.decisions()?.iter().any(|line| {
+            let says = |key: &str, value: &str| line.get(key).and_then(Value::as_str) == Some(value);
+            says("user", collector) && says("operation", "DELETE") && says("outcome", "denied")
+        }))
+    })?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
+}
+
+fn replica_sets_may_be_orphaned_and_adopted(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    // Its Deployment takes it back.
+    let blue = replica_set_of(shop, "app-blue")?;
+    patch(shop, &blue, r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    shop.wait_for(&blue, "{.metadata.ownerReferences[0].name}", "app-blue")?;
+    // One that stands alone is live by itself. A Deployment that wants no pods would scale it away.
+    shop.apply(&workload("ReplicaSet", "alone", &[("app", "api"), ("color", "blue")], 2, Pods::Ready, "web:1"))?
+        .succeeds()?;
+    shop.wait_for("replicaset/alone", "{.status.availableReplicas}", "2")?;
+    shop.route("api", &[("app", "api"), ("color", "blue")])?.passes_silently()?;
+    shop.apply(&workload("Deployment", "nothing", &[("app", "api"), ("color", "blue")], 0, Pods::Ready, "web:1"))?
+        .succeeds()?;
+    let uid = shop.kubectl(&["get", "deployment", "nothing", "-o=jsonpath={.metadata.uid}"])?.out;
+    let owner =
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
+    let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
+    patch(shop, "replicaset/alone", &adopted)?
+        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])
 }
 
 fn keeps_its_labels(shop: &Shop) -> Result<()> {

@@ -1,0 +1,133 @@
+//! Whether an owner exists, whatever its kind: what the garbage collector would find.
+
+use std::collections::BTreeMap;
+
+use kube::Client;
+use kube::core::Request;
+use kube::core::params::GetParams;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{causes, one_line};
+use crate::model::{Owner, Unread};
+
+/// What the API server says of one API version.
+#[derive(Deserialize)]
+struct ApiVersion {
+    resources: Option<Vec<ApiResource>>,
+}
+
+#[derive(Deserialize)]
+struct ApiResource {
+    name: String,
+    kind: String,
+    namespaced: bool,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectMeta {
+    uid: Option<String>,
+    deletion_timestamp: Option<String>,
+}
+
+/// What became of one question.
+enum Answer<T> {
+    Is(T),
+    NotFound,
+    /// RBAC does not let flipguard ask.
+    Forbidden,
+}
+
+/// Which of these owners of an object in this namespace exist, by uid, up to the first that does: one is enough for the
+/// object to stay.
+///
+/// # Errors
+/// When the API server does not say.
+pub(super) async fn among(
+    client: &Client,
+    namespace: &str,
+    owners: &[Owner],
+    deadline: Instant,
+) -> Result<BTreeMap<String, Option<bool>>, Unread> {
+    let mut found = BTreeMap::new();
+    for owner in owners {
+        let exists = if is_askable(owner) { exists(client, namespace, owner, deadline).await? } else { None };
+        found.insert(owner.uid.clone(), exists);
+        if exists == Some(true) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a reference can be a part of a URL. The API server takes nearly any text; nobody finds anything by such a
+/// one, the garbage collector included.
+fn is_askable(owner: &Owner) -> bool {
+    let plain = |text: &str, also: &str| {
+        text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter) || also.contains(letter))
+            && !text.split('/').any(|part| matches!(part, "" | "." | ".."))
+    };
+    plain(&owner.api_version, "/") && plain(&owner.name, ":_")
+}
+
+/// Whether an owner exists and is to stay; `None` where flipguard may not see it, or where the API server does not know
+/// its kind.
+async fn exists(client: &Client, namespace: &str, owner: &Owner, deadline: Instant) -> Result<Option<bool>, Unread> {
+    let unread = |why: String| Unread::online(format!("{owner} in namespace {namespace}"), why);
+    let Owner { api_version, kind, name, uid } = owner;
+    // `v1` is the core group; every other version has its group before it.
+    let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
+    let request = http::Request::get(&root).body(Vec::new()).map_err(|error| unread(causes(&error)))?;
+    let Answer::Is(version) = ask::<ApiVersion>(client, request, deadline).await.map_err(unread)? else {
+        return Ok(None);
+    };
+    let is_it = |resource: &ApiResource| resource.kind == *kind && !resource.name.contains('/');
+    let Some(resource) = version.resources.into_iter().flatten().find(is_it) else { return Ok(None) };
+    let place = if resource.namespaced { format!("{root}/namespaces/{namespace}") } else { root };
+    let request = Request::new(format!("{place}/{}", resource.name))
+        .get_metadata(name, &GetParams::default())
+        .map_err(|error| unread(causes(&error)))?;
+    Ok(match ask::<Object>(client, request, deadline).await.map_err(unread)? {
+        Answer::Is(Object { metadata }) => {
+            Some(metadata.uid.as_ref() == Some(uid) && metadata.deletion_timestamp.is_none())
+        }
+        Answer::NotFound => Some(false),
+        Answer::Forbidden => None,
+    })
+}
+
+async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    request: http::Request<Vec<u8>>,
+    deadline: Instant,
+) -> Result<Answer<T>, String> {
+    match timeout_at(deadline, client.request::<T>(request)).await {
+        Ok(Ok(said)) => Ok(Answer::Is(said)),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Answer::NotFound),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Ok(Answer::Forbidden),
+        Ok(Err(error)) => Err(one_line(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_name_is_asked_for() {
+        let asked = |api_version: &str, name: &str| {
+            is_askable(&Owner { api_version: api_version.to_owned(), name: name.to_owned(), ..Owner::default() })
+        };
+        assert!(asked("v1", "app") && asked("example.com/v1alpha1", "system:app_1.x"));
+        assert!(!asked("v1", "../../secrets/app") && !asked("v1", "..") && !asked("v1", "a b") && !asked("v1", ""));
+        assert!(!asked("../v1", "app") && !asked("example.com/v1?x", "app"));
+    }
+}
