@@ -16,7 +16,7 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
 	cargo test --locked --workspace
 
-binaries: own ## Build the control plane's binaries, once (about 8 min on 2 cores)
+binaries: own ## Build the control plane's binaries and Helm, once (about 10 min on 2 cores)
 	@cargo run --quiet --locked -p controlplane -- build
 
 lint: own ## Check format and lints

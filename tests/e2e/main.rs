@@ -65,7 +65,7 @@ fn tests() -> Vec<Test> {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
-    let binaries = Binaries::ensure()?;
+    let binaries = Binaries::ensure()?.with_helm()?;
     let started = Instant::now();
     let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start(&binaries)?));
     let guard: &'static Guard =

@@ -13,17 +13,18 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    go_modules::{GO_MODULES, GoModule, Program, cache_key},
+    go_modules::{GO_MODULES, GoModule, HELM, Program},
     process::Process,
     watchdog::Watchdog,
 };
 
-/// kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and kwok.
+/// kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and kwok; and Helm, if asked for.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     /// `KUBEBUILDER_ASSETS`: the user's own binaries come first.
     assets: Option<PathBuf>,
-    cache: PathBuf,
+    /// Our cache; each module has a folder of its own there, so that a new version of one does not build the others.
+    root: PathBuf,
 }
 
 impl Binaries {
@@ -41,21 +42,30 @@ impl Binaries {
             ),
             None => None,
         };
-        let root = cache_root()?;
-        let binaries = Self { assets, cache: root.join(cache_key()) };
-        for module in &GO_MODULES {
-            if !binaries.missing(module).is_empty() {
-                binaries.build_once(module, &root)?;
-            }
-        }
+        let binaries = Self { assets, root: cache_root()? };
+        GO_MODULES.iter().try_for_each(|module| binaries.build_if_missing(module))?;
         Ok(binaries)
+    }
+
+    /// Builds `helm` too, which the control plane itself does not need; the first time that takes about two minutes.
+    ///
+    /// # Errors
+    /// When it is missing and cannot be built.
+    pub fn with_helm(self) -> Result<Self> {
+        self.build_if_missing(&HELM)?;
+        Ok(self)
     }
 
     /// The path of the binary `name`, such as `kubectl`.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         let own = self.assets.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file());
-        own.unwrap_or_else(|| self.cache.join(name))
+        let built = || GoModule::of(name).map_or_else(|| self.root.join(name), |module| self.cache(module).join(name));
+        own.unwrap_or_else(built)
+    }
+
+    fn cache(&self, module: &GoModule) -> PathBuf {
+        self.root.join(module.cache_key())
     }
 
     fn missing(&self, module: &'static GoModule) -> Vec<&'static Program> {
@@ -63,9 +73,13 @@ impl Binaries {
     }
 
     /// Builds what `module` lacks, unless another run has just done so.
-    fn build_once(&self, module: &'static GoModule, root: &Path) -> Result<()> {
-        fs::create_dir_all(&self.cache).with_context(|| format!("cannot create {}", self.cache.display()))?;
-        let path = root.join("lock");
+    fn build_if_missing(&self, module: &'static GoModule) -> Result<()> {
+        if self.missing(module).is_empty() {
+            return Ok(());
+        }
+        let cache = self.cache(module);
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        let path = self.root.join("lock");
         let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -85,7 +99,7 @@ impl Binaries {
             let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
             eprintln!("controlplane: not in KUBEBUILDER_ASSETS ({}): {}", assets.display(), names.join(", "));
         }
-        build(module, &missing, root, &self.cache)
+        build(module, &missing, &self.root, &cache)
         // The lock ends with its file.
     }
 }

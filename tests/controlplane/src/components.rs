@@ -146,6 +146,16 @@ impl Components {
         command
     }
 
+    pub(crate) fn helm(&self, kubeconfig: &Path) -> Command {
+        let mut command = self.command("helm");
+        for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(folder, self.home().join(folder));
+        }
+        // Not as an option, which would have to stand before the name of a chart.
+        command.env("KUBECONFIG", kubeconfig);
+        command
+    }
+
     /// A command that finds nothing of the user's own configuration, and leaves nothing there.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.path(name));

@@ -142,6 +142,12 @@ impl ControlPlane {
         self.components.kubectl(&self.admin)
     }
 
+    /// A Helm as cluster admin, likewise. It is there if the binaries were built [with it](Binaries::with_helm).
+    #[must_use]
+    pub fn helm(&self) -> Command {
+        self.components.helm(&self.admin)
+    }
+
     /// Issues a client certificate for `user` in `groups` (at most two) and writes a kubeconfig for it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ const USAGE: &str = "usage:
   controlplane up         start a control plane, and end it on Ctrl-C
   controlplane up --keep  start one and leave it running
   controlplane down DIR   end one that was left running
-  controlplane build      only build the binaries (the first time: about eight minutes on two cores)";
+  controlplane build      only build the binaries, and Helm for tests (the first time: about ten minutes on two cores)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[&str]) -> Result<()> {
     match args {
-        ["build"] => Binaries::ensure().map(drop),
+        ["build"] => Binaries::ensure()?.with_helm().map(drop),
         ["up"] => up(),
         ["up", "--keep"] => up_and_keep(),
         ["down", dir] => ControlPlane::end_kept(Path::new(dir)),
