@@ -27,6 +27,13 @@ fn unknown_words() {
     scene.run(&["flip"]).is_refused("'flip'");
     scene.run(&["check", "-f", "x", "--output", "yaml"]).is_refused("'yaml' for '--output");
     scene.run(&["serve", "--external-url", URL, "--listen", "here"]).is_refused("'here' for '--listen");
+    let exempt = |user: &str| scene.run(&["serve", "--external-url", URL, "--exempt-users", user]);
+    exempt("controller, other").is_refused("--exempt-users <USER>': a user name is not empty and has no space around");
+    exempt("").is_refused("'--exempt-users <USER>': a user name is not empty");
+    exempt("system:masters").is_refused("it is a group, and only users can be exempt");
+    exempt("system:serviceaccounts:kube-system").is_refused("it is a group");
+    exempt("system:serviceaccount:deployer").is_refused("is `system:serviceaccount:NAMESPACE:NAME`");
+    exempt("system:serviceaccount:ci:*").is_refused("names are compared as they are, without patterns");
     scene.run(&["serve", "--external-url", URL, "--enforcement", "maybe"]).is_refused("'maybe' for '--enforcement");
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));

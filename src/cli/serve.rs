@@ -21,7 +21,7 @@ use crate::cluster::{access, access::NAME};
 use crate::judge::Guard;
 use crate::model::Policy;
 use crate::registration::keeper::Keeper;
-use crate::registration::webhooks::Endpoint;
+use crate::registration::webhooks::{Endpoint, Webhooks};
 use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
@@ -57,6 +57,10 @@ pub(super) struct Serve {
     /// --request-timeout (60 s)
     #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
     intent_ttl: u64,
+    /// More users whose writes of workloads are never judged, as Kubernetes' own controllers' are not: for distributions
+    /// in which those run under other names
+    #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
+    exempt_users: Vec<String>,
     /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     drain: u64,
@@ -90,9 +94,15 @@ impl Serve {
             authority: identity.authority.clone(),
             token: identity.token.clone(),
         };
-        let registration = Keeper::new(client.clone(), endpoint, &policy.colours, &self.namespace, metrics.clone());
         let ttl = Duration::from_secs(self.intent_ttl);
         let ledgers = Arc::new(Ledgers::new(client.clone(), &self.namespace, ttl));
+        let webhooks = Webhooks {
+            endpoint: &endpoint,
+            colours: &policy.colours,
+            own_namespace: &self.namespace,
+            exempt_users: &self.exempt_users,
+        };
+        let registration = Keeper::new(client.clone(), &webhooks, metrics.clone());
         let service = listen::Service {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
             identity: identity.served()?,
@@ -169,6 +179,28 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Checks the name of a user that is to be exempt. What is no user would exempt nobody, and nobody would notice.
+fn exempt_user(text: &str) -> Result<String, String> {
+    const EXAMPLE: &str = "such as system:serviceaccount:kube-system:deployment-controller";
+    const GROUPS: [&str; 5] =
+        ["system:masters", "system:authenticated", "system:unauthenticated", "system:nodes", "system:serviceaccounts"];
+    if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
+        return Err(format!("a user name is not empty and has no space around it; give one {EXAMPLE}"));
+    }
+    if text.contains('*') {
+        return Err(format!("names are compared as they are, without patterns; give each one, {EXAMPLE}"));
+    }
+    if GROUPS.contains(&text) || text.starts_with("system:serviceaccounts:") {
+        return Err(format!("it is a group, and only users can be exempt, {EXAMPLE}"));
+    }
+    if let Some(account) = text.strip_prefix("system:serviceaccount:")
+        && account.split(':').filter(|part| !part.is_empty()).count() != 2
+    {
+        return Err(format!("a service account is `system:serviceaccount:NAMESPACE:NAME`, {EXAMPLE}"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Checks a URL that the API server will call: https, a host, a port at most, and nothing else.

@@ -19,10 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::webhooks::{self, Endpoint};
+use super::webhooks::{self, Endpoint, Webhooks};
 use crate::cluster::access::NAME;
 use crate::cluster::connect::one_line;
-use crate::model::ColourScheme;
 use crate::server::Metrics;
 
 /// How soon drift is seen.
@@ -54,18 +53,11 @@ enum State {
 }
 
 impl Keeper {
-    /// A keeper of the registration for an endpoint.
+    /// A keeper of these webhooks.
     #[must_use]
-    pub fn new(
-        client: Client,
-        endpoint: Endpoint,
-        colours: &ColourScheme,
-        own_namespace: &str,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let validating = webhooks::validating(&endpoint, colours, own_namespace);
-        let mutating = webhooks::mutating(&endpoint, colours, own_namespace);
-        Self { client, validating, mutating, endpoint, metrics }
+    pub fn new(client: Client, webhooks: &Webhooks<'_>, metrics: Arc<Metrics>) -> Self {
+        let (validating, mutating) = (webhooks::validating(webhooks), webhooks::mutating(webhooks));
+        Self { client, validating, mutating, endpoint: webhooks.endpoint.clone(), metrics }
     }
 
     /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.

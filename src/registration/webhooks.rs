@@ -57,6 +57,19 @@ const CONTROLLERS: [&str; 6] = [
 /// Deletes what has lost its owner. Of ReplicaSets that is never judged; of all others it is, and it tries again.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
+/// What is to be registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Webhooks<'a> {
+    /// Where flipguard is.
+    pub endpoint: &'a Endpoint,
+    /// How colours are marked.
+    pub colours: &'a ColourScheme,
+    /// flipguard's own namespace.
+    pub own_namespace: &'a str,
+    /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes.
+    pub exempt_users: &'a [String],
+}
+
 /// What a webhook is asked for, and what happens without an answer.
 struct Asked {
     name: &'static str,
@@ -72,8 +85,10 @@ struct Asked {
 /// does not. Every field that the API server would default is set, so that what is stored can be compared with what is
 /// wanted.
 #[must_use]
-pub fn validating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str) -> Vec<ValidatingWebhook> {
-    let exempt: Vec<String> = CONTROLLERS.iter().map(|name| (*name).to_owned()).collect();
+pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
+    let Webhooks { endpoint, colours, own_namespace, exempt_users } = *webhooks;
+    let controllers = CONTROLLERS.iter().map(|name| (*name).to_owned());
+    let exempt: Vec<String> = controllers.chain(exempt_users.iter().cloned()).collect();
     let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
     let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
     let asked = [
@@ -175,7 +190,8 @@ impl Asked {
 
 /// The mutating webhooks, likewise.
 #[must_use]
-pub fn mutating(endpoint: &Endpoint, colours: &ColourScheme, own_namespace: &str) -> Vec<MutatingWebhook> {
+pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
+    let Webhooks { endpoint, colours, own_namespace, .. } = *webhooks;
     vec![MutatingWebhook {
         name: "label.flipguard.dev".to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),

@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("live::apps_are_taken_down_service_first", apps_are_taken_down_service_first),
     ("live::namespaces_end", namespaces_end),
     ("live::may_be_overridden_by_who_may", may_be_overridden_by_who_may),
+    ("live::exempt_users_are_not_asked_about", exempt_users_are_not_asked_about),
     ("live::what_is_not_blue_green_goes_on", what_is_not_blue_green_goes_on),
     ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
 ];
@@ -365,6 +366,20 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     shop.route("app", &[("app", "shop"), ("color", "red")])?.passes_with_warning(&["target-missing: ", by])?;
     shop.route("app", BLUE)?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["live-deleted: ", by])
+}
+
+fn exempt_users_are_not_asked_about(shop: &Shop) -> Result<()> {
+    blue_is_live(shop)?;
+    let asked = shop.decisions()?.len();
+    let scale = |user: &str, replicas: &str| {
+        shop.kubectl(&[&format!("--as={user}"), "--as-group=system:masters", "scale", "deployment/app-blue", replicas])
+    };
+    scale("system:serviceaccount:controllers:deployments", "--replicas=1")?.passes_silently()?;
+    scale("the-controllers", "--replicas=0")?.passes_silently()?;
+    ensure!(shop.decisions()?.len() == asked, "flipguard was asked: {:?}", shop.decisions()?.get(asked..));
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    scale("another", "--replicas=0")?.is_refused("live-scaled-down", &[])
 }
 
 fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {
