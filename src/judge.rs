@@ -7,6 +7,7 @@ use kube::Client;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::events::Events;
 use crate::cluster::ledgers::{Ledgers, Read};
 use crate::cluster::{cost, live};
 use crate::ledger::{Ask, Attempt, End, Intent, worlds};
@@ -34,13 +35,15 @@ struct Inner {
     policy: Policy,
     ledgers: Arc<Ledgers>,
     level: Level,
+    events: Events,
 }
 
 impl Guard {
-    /// A guard over the cluster that a client talks to.
+    /// A guard over the cluster that a client talks to. It starts a task, so a runtime must be there.
     #[must_use]
     pub fn new(client: Client, policy: Policy, ledgers: Arc<Ledgers>, level: Level) -> Self {
-        Self(Arc::new(Inner { client, policy, ledgers, level }))
+        let events = Events::start(client.clone());
+        Self(Arc::new(Inner { client, policy, ledgers, level, events }))
     }
 }
 
@@ -151,8 +154,10 @@ impl Inner {
                 }
                 Ask::ReadCluster => {
                     turn = None;
-                    let view = self.view(change, needed, &attempt, deadline).await;
-                    verdict = Some(attempt.judge(change, view, policy, cost::now()));
+                    let mut view = self.view(change, needed, &attempt, deadline).await;
+                    let judged = attempt.judge(change, &mut view, policy, cost::now());
+                    self.events.tell(change, &view, &judged, cost::now());
+                    verdict = Some(judged);
                     Ok(())
                 }
                 Ask::Nothing(End::Judged) => return Ok(verdict.unwrap_or_default()),
@@ -210,7 +215,9 @@ impl Inner {
     async fn plainly(&self, change: &Change, needed: &Reads, deadline: Instant) -> Verdict {
         let mut view = Box::pin(live::view(&self.client, needed, deadline)).await;
         self.permissions(change, &mut view, &needed.namespace, deadline).await;
-        rules::decide(change, &view, &self.policy, cost::now())
+        let verdict = rules::decide(change, &view, &self.policy, cost::now());
+        self.events.tell(change, &view, &verdict, cost::now());
+        verdict
     }
 
     async fn view(&self, change: &Change, needed: &Reads, attempt: &Attempt, deadline: Instant) -> ClusterView {

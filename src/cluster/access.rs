@@ -25,7 +25,7 @@ pub struct Permission {
 pub const NAME: &str = "flipguard";
 
 /// All that flipguard must be allowed to do.
-pub const NEEDED: [Permission; 14] = [
+pub const NEEDED: [Permission; 15] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
@@ -33,6 +33,8 @@ pub const NEEDED: [Permission; 14] = [
     reads("", "pods"),
     reads("", "services"),
     Permission { group: "argoproj.io", resource: "rollouts", verbs: &["get"], name: None, everywhere: true },
+    // Beside the object that they are about.
+    Permission { group: "", resource: "events", verbs: &["create"], name: None, everywhere: true },
     Permission {
         group: "authorization.k8s.io",
         resource: "subjectaccessreviews",

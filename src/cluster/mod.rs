@@ -3,6 +3,7 @@
 pub mod access;
 pub mod connect;
 pub mod cost;
+pub mod events;
 pub mod files;
 pub mod ledgers;
 pub mod live;

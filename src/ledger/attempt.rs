@@ -153,10 +153,10 @@ impl Attempt {
     }
 
     /// The cluster was read, after the own intent was written. On any answer but yes the own intent goes.
-    pub fn judge(&mut self, change: &Change, mut view: ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
+    pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
         let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::not_judged() };
         view.records = std::mem::take(records);
-        let verdict = worlds::decide(change, &view, pending, policy, now);
+        let verdict = worlds::decide(change, view, pending, policy, now);
         self.judged(&verdict);
         verdict
     }

@@ -180,7 +180,7 @@ impl Asked {
             object_selector: Some(LabelSelector::default()),
             failure_policy: Some(policy.to_owned()),
             match_policy: Some("Equivalent".to_owned()),
-            // What a write would do is written into the ledger, unless it is a dry run.
+            // What a write would do is written into the ledger, and Events tell of overrides; not in a dry run.
             side_effects: "NoneOnDryRun".to_owned(),
             timeout_seconds: Some(timeout),
             admission_review_versions: vec!["v1".to_owned()],

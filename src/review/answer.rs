@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Unreadable, message};
+use crate::model::Override;
 use crate::rules::labels::{Put, PutValue};
 use crate::rules::{Outcome, Verdict};
 
@@ -117,6 +118,9 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
         audit_annotations.insert("outcome", outcome.name().to_owned());
         audit_annotations.insert("reasons", reasons.join(","));
     }
+    if let Some(Override { until, reason }) = verdict.lifting.as_ref().filter(|_| verdict.is_overridden()) {
+        audit_annotations.insert("override", format!("until {until}: {}", message::printable(reason)));
+    }
     Response {
         uid,
         allowed: outcome == Outcome::Allowed,
@@ -170,4 +174,24 @@ fn encode(response: Response<'_>) -> Vec<u8> {
     let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
     // Strings, numbers and maps with string keys always serialise; an empty body would be refused by the API server.
     serde_json::to_vec(&review).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cli::case::Case;
+
+    #[test]
+    fn an_override_that_lifts_something_is_in_the_audit_log() {
+        let told = |case: &str| {
+            let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/override").join(case);
+            let review: Value =
+                serde_json::from_slice(&judged("uid", &Case::load(&file).unwrap().verdict().unwrap())).unwrap();
+            review.pointer("/response/auditAnnotations/override").cloned()
+        };
+        assert_eq!(told("lasts.yaml"), Some(Value::from("until 2030-01-01T00:30:00Z: the shop is on fire")));
+        assert_eq!(told("past.yaml"), None);
+    }
 }

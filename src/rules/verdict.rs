@@ -177,6 +177,13 @@ impl Verdict {
         }
     }
 
+    /// Whether it is allowed by an override alone.
+    #[must_use]
+    pub fn is_overridden(&self) -> bool {
+        let lifted = self.findings.iter().any(|(_, effect)| *effect == Effect::WarnsOverridden);
+        lifted && self.outcome() == Outcome::Allowed
+    }
+
     /// The findings that refuse the change.
     pub fn denying(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|(_, effect)| *effect == Effect::Denies).map(|(finding, _)| finding)

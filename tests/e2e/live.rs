@@ -359,11 +359,36 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     // While it lasts, it covers the Service's whole fleet, and the Service itself.
     bob("service/app", &at(600))?.passes_silently()?;
     let by = "allowed by the override until ";
-    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
+    let events = || -> Result<Vec<String>> {
+        let of_blue = "involvedObject.kind=Deployment,involvedObject.name=app-blue,reason=Overridden";
+        let columns = r#"-o=jsonpath={range .items[*]}{.type} {.involvedObject.uid} {.message}{"\n"}{end}"#;
+        let read = shop.kubectl(&["get", "events", "--field-selector", of_blue, columns])?;
+        Ok(read.out.lines().map(str::to_owned).collect())
+    };
+    // A dry run leaves no trace.
+    let to_zero = &["scale", "deployment/app-blue", "--replicas=0"];
+    shop.kubectl(&[to_zero.as_slice(), &["--dry-run=server"]].concat())?
         .passes_with_warning(&["live-scaled-down: ", by])?;
+    shop.kubectl(to_zero)?.passes_with_warning(&["live-scaled-down: ", by])?;
+    shop.until("the Event is there", || Ok(!events()?.is_empty()))?;
+    let told = events()?;
+    let [event] = told.as_slice() else { anyhow::bail!("{told:?}") };
+    let uid = shop.kubectl(&["get", "deployment", "app-blue", "-o=jsonpath={.metadata.uid}"])?.out;
+    let begins = format!("Warning {uid} scale 3 -> 0 by admin is allowed by the override until ");
+    ensure!(event.starts_with(&begins) && event.contains("the shop is on fire"), "{event}");
+    ensure!(event.contains("against live-scaled-down: it would leave Service app with 0 of 3"), "{event}");
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
+    // The same once more is told once.
+    shop.kubectl(to_zero)?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
     shop.route("app", &[("app", "shop"), ("color", "red")])?.passes_with_warning(&["target-missing: ", by])?;
+    shop.until("an Event of the Service is there", || {
+        Ok(shop.kubectl(&["describe", "service", "app"])?.out.contains("Overridden"))
+    })?;
+    // Events are written one after the other, so this one came before.
+    ensure!(events()?.len() == 1, "{:?}", events()?);
     shop.route("app", BLUE)?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["live-deleted: ", by])
 }
