@@ -25,11 +25,12 @@ pub struct Permission {
 pub const NAME: &str = "flipguard";
 
 /// All that flipguard must be allowed to do.
-pub const NEEDED: [Permission; 15] = [
+pub const NEEDED: [Permission; 16] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
     reads("apps", "replicasets"),
+    reads("apps", "controllerrevisions"),
     reads("", "pods"),
     reads("", "services"),
     Permission { group: "argoproj.io", resource: "rollouts", verbs: &["get"], name: None, everywhere: true },

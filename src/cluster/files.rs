@@ -148,6 +148,8 @@ impl Manifests {
                 view.pods.push(pod);
             } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
                 view.workloads.push(object.workload(kind, namespace)?);
+            } else if object.is_a("ControllerRevision", "apps/v1") {
+                view.revisions.push(object.decode()?);
             } else if let Some(uid) = object.object.pointer("/metadata/uid").and_then(Value::as_str) {
                 view.owners.insert(uid.to_owned(), Some(true));
             }

@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{causes, one_line};
 use super::owners;
-use crate::model::{ClusterView, Pod, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest};
+use crate::model::{
+    ClusterView, Pod, Revision, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest,
+};
 use crate::rules::Reads;
 
 /// Objects asked for at a time.
@@ -28,9 +30,10 @@ const MOST: usize = 20_000;
 /// Reads what a change needs.
 pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterView {
     let mut view = ClusterView::default();
-    let (fleet, services, rollout) = tokio::join!(
+    let (fleet, services, revisions, rollout) = tokio::join!(
         maybe(reads.pods.as_ref().map(|labels| fleet(client, &reads.namespace, labels, deadline))),
         maybe(reads.services.then(|| services(client, &reads.namespace, deadline))),
+        maybe(reads.revisions.then(|| revisions(client, &reads.namespace, deadline))),
         maybe(reads.rollout.as_ref().map(|name| rollout_exists(client, &reads.namespace, name, deadline))),
     );
     if let Some((workloads, pods)) = fleet {
@@ -41,6 +44,9 @@ pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterV
     }
     if let Some(read) = services {
         keep(read, &mut view.unread, |services| view.services = services);
+    }
+    if let Some(read) = revisions {
+        keep(read, &mut view.unread, |revisions| view.revisions = revisions);
     }
     match owners::among(client, &reads.namespace, &reads.owners, deadline).await {
         Ok(owners) => view.owners = owners,
@@ -105,6 +111,11 @@ async fn fleet(
 async fn services(client: &Client, namespace: &str, deadline: Instant) -> Read<Vec<Service>> {
     let path = format!("/api/v1/namespaces/{namespace}/services");
     list(client, path, "services", namespace, &Selector::nothing(), deadline).await
+}
+
+async fn revisions(client: &Client, namespace: &str, deadline: Instant) -> Read<Vec<Revision>> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions");
+    list(client, path, "controllerrevisions", namespace, &Selector::nothing(), deadline).await
 }
 
 /// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Meta, Owner, Pod, Records, Service, Workload, WorkloadKind};
+use super::{Meta, Owner, Pod, Records, Revision, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
     /// All workloads, ReplicaSets that Deployments own included.
     pub workloads: Vec<Workload>,
+    /// The revisions of all StatefulSets and DaemonSets, where the template of one changes.
+    pub revisions: Vec<Revision>,
     /// All Pods that the old or the new selector of the change can match.
     pub pods: Vec<Pod>,
     /// All Services of the namespace, where a label or a workload is at stake.

@@ -323,9 +323,11 @@ fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findi
 }
 
 /// Whether the template is one that the workload had before, or has: a ReplicaSet of its runs it, but for the label that
-/// the Deployment controller adds.
+/// the Deployment controller adds; or a revision of its keeps it.
 fn is_known_revision(view: &ClusterView, old: &Workload, new: &Workload) -> bool {
+    let mut own = view.revisions.iter().filter(|revision| revision.meta.is_controlled_by(&old.meta.uid));
     view.replica_sets_of(old).any(|replica_set| replica_set.template.spec == new.template.spec)
+        || own.any(|revision| revision.keeps(new))
 }
 
 /// A change after which nothing holds the floor while it is carried out.

@@ -1,7 +1,9 @@
 //! What must be read to judge a change.
 
 use super::{Finding, Reason, overrides, recreated, relevance, service};
-use crate::model::{Change, ClusterView, Meta, Owner, Policy, Selector, Service, Timestamp, Write, annotation};
+use crate::model::{
+    Change, ClusterView, Meta, Owner, Policy, Selector, Service, Timestamp, Workload, WorkloadKind, Write, annotation,
+};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +14,8 @@ pub struct Reads {
     pub pods: Option<Selector>,
     /// All Services.
     pub services: bool,
+    /// All revisions of StatefulSets and DaemonSets.
+    pub revisions: bool,
     /// Whether the Rollout of this name exists.
     pub rollout: Option<String>,
     /// Whether these owners exist, which are neither workloads nor Services nor Pods.
@@ -38,7 +42,8 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
             Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
         Write::WorkloadUpdate { old, new } => {
-            Some(Reads { owners: owners(&old.meta, &new.meta), ..all_of(&new.meta.namespace) })
+            let owners = owners(&old.meta, &new.meta);
+            Some(Reads { owners, revisions: may_go_back(old, new), ..all_of(&new.meta.namespace) })
         }
         Write::WorkloadCreate { new: workload } | Write::WorkloadDelete { old: workload } => {
             Some(all_of(&workload.meta.namespace))
@@ -80,9 +85,15 @@ fn for_service(old: &Service, new: &Service, policy: &Policy) -> Reads {
         namespace: new.meta.namespace.clone(),
         pods: Some(pods),
         services: false,
+        revisions: false,
         rollout: new.meta.annotation(annotation::ARGO_ROLLOUTS).filter(|_| opts_out).map(str::to_owned),
         owners: Vec::new(),
     }
+}
+
+/// Whether revisions tell a new version from one that is gone back to. Those of Deployments are ReplicaSets.
+fn may_go_back(old: &Workload, new: &Workload) -> bool {
+    matches!(new.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet) && old.template.spec != new.template.spec
 }
 
 /// The owners that have to be looked for: those of an object whose owners change.

@@ -295,7 +295,7 @@ impl Reason {
                 Never,
                 "The Pod template of the live colour changes (image, environment ...) while another colour stands by. \
                  Without another colour, or while the live one has fewer ready Pods than it needs, it is a warning; while \
-                 it has none, nothing is said. `rollout undo` of a Deployment, `rollout restart` and changes of metadata \
+                 it has none, nothing is said. `rollout undo`, `rollout restart` and changes of metadata \
                  pass.",
                 "The new version would meet traffic unseen, and the way back would be gone.",
                 "Deploy the new version to the idle colour, and flip.",

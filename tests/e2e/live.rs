@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("live::keeps_its_labels", keeps_its_labels),
     ("live::gets_no_new_version_in_place", gets_no_new_version_in_place),
     ("live::may_be_undone_restarted_paused_and_repaired", may_be_undone_restarted_paused_and_repaired),
+    ("live::stateful_sets_and_daemon_sets_may_be_undone", stateful_sets_and_daemon_sets_may_be_undone),
     ("live::is_not_recreated", is_not_recreated),
     ("live::stateful_set_keeps_its_ready_ordinals", stateful_set_keeps_its_ready_ordinals),
     ("live::daemon_sets_and_bare_replica_sets_are_protected", daemon_sets_and_bare_replica_sets_are_protected),
@@ -242,6 +243,30 @@ fn may_be_undone_restarted_paused_and_repaired(shop: &Shop) -> Result<()> {
     shop.pods_become("name=app-blue", Pods::Failing("CrashLoopBackOff"))?;
     shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
     shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:3"])?.passes_silently()
+}
+
+fn stateful_sets_and_daemon_sets_may_be_undone(shop: &Shop) -> Result<()> {
+    for (kind, name, labels) in [
+        ("StatefulSet", "db", [("app", "db"), ("color", "blue")]),
+        ("DaemonSet", "agent", [("app", "agent"), ("color", "blue")]),
+    ] {
+        let object = format!("{}/{name}", kind.to_ascii_lowercase());
+        let at = |image: &str| workload(kind, name, &labels, 2, Pods::Ready, image);
+        for image in ["web:1", "web:2"] {
+            shop.apply(&at(image))?.succeeds()?;
+            shop.rolled_out(&object)?;
+        }
+        let green = [("app", labels[0].1), ("color", "green")];
+        shop.apply(&workload(kind, &format!("{name}-green"), &green, 2, Pods::Ready, "web:2"))?.succeeds()?;
+        shop.route(name, &labels)?.passes_silently()?;
+        shop.apply(&at("web:3"))?.is_refused("live-redeployed", &["image web:2 -> web:3"])?;
+        shop.kubectl(&["rollout", "undo", &object])?.succeeds()?;
+        shop.wait_for(&object, "{.spec.template.spec.containers[0].image}", "web:1")?;
+        shop.rolled_out(&object)?;
+        shop.kubectl(&["rollout", "restart", &object])?.passes_silently()?;
+        shop.rolled_out(&object)?;
+    }
+    Ok(())
 }
 
 fn is_not_recreated(shop: &Shop) -> Result<()> {

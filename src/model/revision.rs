@@ -1,0 +1,79 @@
+//! Revisions: the templates that StatefulSets and DaemonSets had, as ReplicaSets are those of Deployments.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Meta, Workload};
+
+/// An `apps/v1` ControllerRevision, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Manifest")]
+pub struct Revision {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The `spec` of the Pod template that it keeps, as JSON; empty where it keeps something else.
+    pub template_spec: Box<str>,
+}
+
+impl Revision {
+    /// Whether a workload, whose revision this is, would go back to it. The keys stand in another order than in the
+    /// workload, so the text alone does not tell (Kubernetes, `pkg/controller/history`).
+    #[must_use]
+    pub fn keeps(&self, workload: &Workload) -> bool {
+        let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+        parse(&self.template_spec).is_some_and(|kept| parse(&workload.template.spec).as_ref() == Some(&kept))
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    metadata: Meta,
+    data: Option<Data>,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    spec: Option<Spec>,
+}
+
+#[derive(Default, Deserialize)]
+struct Spec {
+    template: Option<Template>,
+}
+
+#[derive(Default, Deserialize)]
+struct Template {
+    spec: Option<Box<RawValue>>,
+}
+
+impl From<Manifest> for Revision {
+    fn from(manifest: Manifest) -> Self {
+        let spec = manifest.data.unwrap_or_default().spec.unwrap_or_default();
+        let template_spec = spec.template.unwrap_or_default().spec;
+        Self { meta: manifest.metadata, template_spec: template_spec.map(Box::<str>::from).unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{WorkloadKind, WorkloadManifest};
+
+    #[test]
+    fn keys_may_stand_in_another_order() {
+        let revision: Revision = serde_json::from_str(
+            r#"{"metadata":{},"data":{"spec":{"template":{"$patch":"replace","spec":{"a":1,"containers":[]}}}}}"#,
+        )
+        .unwrap();
+        let with = |spec: &str| {
+            let manifest = format!(r#"{{"metadata":{{}},"spec":{{"template":{{"spec":{spec}}}}}}}"#);
+            let manifest: WorkloadManifest = serde_json::from_str(&manifest).unwrap();
+            manifest.into_workload(WorkloadKind::StatefulSet)
+        };
+        assert!(revision.keeps(&with(r#"{"containers":[],"a":1}"#)));
+        assert!(!revision.keeps(&with(r#"{"containers":[],"a":2}"#)));
+        let other: Revision = serde_json::from_str(r#"{"metadata":{},"data":{"x":1}}"#).unwrap();
+        assert!(!other.keeps(&with(r#"{"containers":[],"a":1}"#)));
+    }
+}
