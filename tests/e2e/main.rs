@@ -8,6 +8,7 @@ mod alone;
 mod commands;
 mod filter;
 mod flips;
+mod helm;
 mod labels;
 mod live;
 mod readiness;
@@ -59,6 +60,7 @@ fn tests() -> Vec<Test> {
         services::TESTS,
         live::TESTS,
         workflows::TESTS,
+        helm::TESTS,
         labels::TESTS,
         admission::TESTS,
         commands::TESTS,

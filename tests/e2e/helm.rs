@@ -1,0 +1,127 @@
+//! Real Helm, with a chart that has both colours: `tests/e2e/charts/shop`.
+
+use anyhow::{Result, ensure};
+
+use super::Test;
+use super::shop::{Attempt, Shop, attempt};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("helm::installs_flips_and_uninstalls", installs_flips_and_uninstalls),
+    ("helm::one_release_for_both_takes_two_passes", one_release_for_both_takes_two_passes),
+    ("helm::one_release_for_both_is_rolled_back", one_release_for_both_is_rolled_back),
+    ("helm::a_failing_release_is_rolled_back", a_failing_release_is_rolled_back),
+    ("helm::a_label_of_both_templates_may_change", a_label_of_both_templates_may_change),
+    ("helm::client_side_apply_goes_the_same_way", client_side_apply_goes_the_same_way),
+];
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/shop");
+/// Of what is to succeed; a loaded machine is slow.
+const TIME: &str = "--timeout=60s";
+/// Of what cannot succeed.
+const SHORT_TIME: &str = "--timeout=8s";
+
+fn helm(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+    let mut command = shop.control_plane.helm();
+    command.args(["-n", &shop.namespace]).args(args);
+    attempt(command, None)
+}
+
+fn install(shop: &Shop, values: &[&str]) -> Result<Attempt> {
+    helm(shop, &[&["install", "shop", CHART, "--wait", TIME], values].concat())
+}
+
+fn upgrade(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+    helm(shop, &[&["upgrade", "shop", CHART, "--reuse-values"], args].concat())
+}
+
+fn is(shop: &Shop, colour: &str, green_runs: &str) -> Result<()> {
+    let selector = shop.selector("app")?;
+    ensure!(selector.get("color").is_some_and(|now| now == colour), "the Service selects {selector:?}");
+    let path = "-o=jsonpath={.spec.template.spec.containers[0].image}";
+    let image = shop.kubectl(&["get", "deployment/app-green", path])?.out;
+    ensure!(image == green_runs, "green runs {image}");
+    Ok(())
+}
+
+fn installs_flips_and_uninstalls(shop: &Shop) -> Result<()> {
+    install(shop, &[])?.passes_silently()?;
+    is(shop, "blue", "web:1.0")?;
+    // Nothing changes.
+    upgrade(shop, &["--wait", TIME])?.passes_silently()?;
+    // Deploy, flip, go back.
+    upgrade(shop, &["--wait", TIME, "--set", "green.tag=2.0"])?.passes_silently()?;
+    upgrade(shop, &["--wait", TIME, "--set", "active=green"])?.passes_silently()?;
+    is(shop, "green", "web:2.0")?;
+    helm(shop, &["rollback", "shop", "--wait", TIME])?.passes_silently()?;
+    is(shop, "blue", "web:2.0")?;
+    // The live colour gets no new version in place.
+    upgrade(shop, &["--set", "blue.tag=3.0"])?.is_refused("live-redeployed", &["deploy the new version to"])?;
+    upgrade(shop, &["--set", "blue.replicas=0"])?.is_refused("live-scaled-down", &[])?;
+    // Taken down in one go, and installed again with another version.
+    helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()?;
+    install(shop, &["--set", "blue.tag=4.0", "--set", "green.replicas=0"])?.passes_silently()?;
+    helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()
+}
+
+/// With the idle colour at zero, which is the usual way to save Pods. Helm goes on after a refusal, so that the colour
+/// is deployed, and the same command once more flips.
+fn one_release_for_both_takes_two_passes(shop: &Shop) -> Result<()> {
+    install(shop, &["--set", "green.replicas=0"])?.passes_silently()?;
+    let both = ["--set", "green.tag=2.0", "--set", "green.replicas=2", "--set", "active=green"];
+    upgrade(shop, &both)?.is_refused("target-not-ready", &["Deployment app-green is scaled to 0"])?;
+    is(shop, "blue", "web:2.0")?;
+    shop.rolled_out("deployment/app-green")?;
+    upgrade(shop, &both)?.passes_silently()?;
+    is(shop, "green", "web:2.0")
+}
+
+/// With the idle colour running, Helm flips to its old version first, and its new version is refused then.
+fn one_release_for_both_is_rolled_back(shop: &Shop) -> Result<()> {
+    install(shop, &[])?.passes_silently()?;
+    let both = ["--set", "green.tag=2.0", "--set", "active=green"];
+    upgrade(shop, &[&["--rollback-on-failure", TIME], both.as_slice()].concat())?
+        .is_refused("live-redeployed", &["image web:1.0 -> web:2.0"])?;
+    is(shop, "blue", "web:1.0")?;
+    // Without it, Helm stops in between: the old version of green serves. It is one step back to the beginning.
+    upgrade(shop, &both)?.is_refused("live-redeployed", &[])?;
+    is(shop, "green", "web:1.0")?;
+    helm(shop, &["rollback", "shop", "--wait", TIME])?.succeeds()?;
+    is(shop, "blue", "web:1.0")?;
+    upgrade(shop, &["--wait", TIME, "--set", "green.tag=2.0"])?.passes_silently()?;
+    upgrade(shop, &["--wait", TIME, "--set", "active=green"])?.passes_silently()?;
+    is(shop, "green", "web:2.0")
+}
+
+/// What was written is taken back, with the colour that is live as with the idle one.
+fn a_failing_release_is_rolled_back(shop: &Shop) -> Result<()> {
+    install(shop, &[])?.passes_silently()?;
+    let atomic = ["--rollback-on-failure", SHORT_TIME];
+    let failing = upgrade(shop, &[&atomic, ["--set", "green.tag=2.0,green.pod=failing"].as_slice()].concat())?;
+    ensure!(!failing.ok && failing.err.contains("rolled back"), "{}", failing.err);
+    is(shop, "blue", "web:1.0")?;
+    // With one colour alone, a new version in place is how one deploys; going back is, too.
+    shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
+    let failing = upgrade(shop, &[&atomic, ["--set", "blue.tag=2.0,blue.pod=failing"].as_slice()].concat())?;
+    ensure!(!failing.ok && failing.err.contains("rolled back"), "{}", failing.err);
+    shop.wait_for("deployment/app-blue", "{.spec.template.spec.containers[0].image}", "web:1.0")?;
+    shop.rolled_out("deployment/app-blue")
+}
+
+fn a_label_of_both_templates_may_change(shop: &Shop) -> Result<()> {
+    install(shop, &[])?.passes_silently()?;
+    upgrade(shop, &["--wait", TIME, "--set", "labels.chart=shop-1.1"])?.passes_silently()?;
+    upgrade(shop, &["--wait", TIME, "--set", "labels.chart=shop-1.2"])?.passes_silently()?;
+    is(shop, "blue", "web:1.0")
+}
+
+/// As Helm 3 did it, and Helm 4 still does for its releases.
+fn client_side_apply_goes_the_same_way(shop: &Shop) -> Result<()> {
+    install(shop, &["--server-side=false"])?.passes_silently()?;
+    let client_side = ["--server-side=false", "--wait", TIME];
+    upgrade(shop, &[&client_side, ["--set", "green.tag=2.0"].as_slice()].concat())?.passes_silently()?;
+    upgrade(shop, &[&client_side, ["--set", "active=green"].as_slice()].concat())?.passes_silently()?;
+    is(shop, "green", "web:2.0")?;
+    upgrade(shop, &[&client_side, ["--set", "green.tag=3.0"].as_slice()].concat())?
+        .is_refused("live-redeployed", &[])?;
+    helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()
+}
