@@ -182,7 +182,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Stakes, Unread> {
         match change.write {
-            Write::ServiceCreate { .. } => Ok(Stakes::None(self.permitted(change, deadline).await)),
+            Write::ServiceCreate { .. } => Ok(Stakes::None(Box::new(self.permitted(change, deadline).await))),
             _ if !attempt.writes() => Ok(Stakes::NoneWritten),
             Write::ServiceUpdate { .. } | Write::ServiceDelete { .. } => Ok(Stakes::Some),
             _ => {
@@ -196,7 +196,7 @@ impl Inner {
                     return Ok(Stakes::Some);
                 }
                 self.permissions(change, &mut view, namespace, deadline).await;
-                Ok(Stakes::None(view))
+                Ok(Stakes::None(Box::new(view)))
             }
         }
     }
@@ -271,7 +271,7 @@ impl Inner {
 /// What is at stake in a namespace without a ledger.
 enum Stakes {
     /// Nothing, and this is what was read.
-    None(ClusterView),
+    None(Box<ClusterView>),
     /// Perhaps something, but nothing is to be written.
     NoneWritten,
     /// A traffic Service.
