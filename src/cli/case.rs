@@ -331,6 +331,7 @@ impl Case {
             service: service.clone(),
             selector: Selector::new(tombstone.selector.clone()),
             at: ago(tombstone.seconds_ago),
+            still_there: false,
         };
         Records {
             flips: self.flipped.iter().map(flip).collect(),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::settle::{self, Found};
-use super::{Effect, Intent, Ledger, Object, worlds};
-use crate::model::{Change, ClusterView, Policy, Records, Timestamp};
+use super::{Intent, Ledger, Object, worlds};
+use crate::model::{Change, ClusterView, Policy, Records, Timestamp, Tombstone};
 use crate::rules::{Outcome, Verdict};
 
 /// One attempt of a request to get through admission.
@@ -37,7 +37,7 @@ pub enum Ask<'a> {
 pub enum End {
     /// It was judged.
     Judged,
-    /// Nothing was to be judged: this attempt cannot commit, or can take nothing away.
+    /// Nothing was to be judged: this attempt cannot commit, or takes nothing's place.
     Harmless,
     /// There is no room to write it down.
     Full,
@@ -49,8 +49,8 @@ enum Phase {
     Reading,
     /// Its objects are to be looked at.
     Looking(Ledger),
-    /// The own intent is to be written.
-    Writing(Ledger),
+    /// The own intent is to be written; a new Service may have one in its way.
+    Writing(Ledger, Option<Tombstone>),
     /// The cluster is to be read, and judged.
     Judging {
         pending: Vec<Intent>,
@@ -93,7 +93,7 @@ impl Attempt {
                 let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
                 Ask::ReadObjects(all.cloned().collect())
             }
-            Phase::Writing(ledger) | Phase::Erasing(ledger) => Ask::WriteLedger(ledger),
+            Phase::Writing(ledger, _) | Phase::Erasing(ledger) => Ask::WriteLedger(ledger),
             Phase::Judging { .. } => Ask::ReadCluster,
             Phase::Over(end) => Ask::Nothing(*end),
         }
@@ -120,11 +120,14 @@ impl Attempt {
         let Phase::Looking(ledger) = &mut self.phase else { return };
         let mut ledger = std::mem::take(ledger);
         settle::settle(&mut ledger, found, &policy.colours, now);
-        self.phase = if !self.can_commit(found, &ledger) || !self.can_harm(&ledger, now) {
+        let in_the_way = self.in_the_way(found, now);
+        self.phase = if !self.can_commit(found) {
             Phase::Over(End::Harmless)
         } else if self.writes {
             ledger.add(&self.own);
-            if ledger.fits() { Phase::Writing(ledger) } else { Phase::Over(End::Full) }
+            if ledger.fits() { Phase::Writing(ledger, in_the_way) } else { Phase::Over(End::Full) }
+        } else if self.own.creates() && ledger.records.tombstone(&self.own.object.name, now).is_none() {
+            Phase::Over(End::Harmless)
         } else {
             Phase::Judging { pending: Vec::new(), records: ledger.records }
         };
@@ -133,9 +136,11 @@ impl Attempt {
     /// The ledger was written, or somebody else was faster.
     pub fn written(&mut self, is: bool) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Reading) {
-            Phase::Writing(ledger) if is => {
+            Phase::Writing(ledger, in_the_way) if is => {
                 let others = ledger.intents.into_iter().filter(|intent| !self.own.excludes(intent));
-                Phase::Judging { pending: others.collect(), records: ledger.records }
+                let mut records = ledger.records;
+                records.tombstones.extend(in_the_way);
+                Phase::Judging { pending: others.collect(), records }
             }
             Phase::Erasing(_) if is => Phase::Over(End::Judged),
             Phase::Erasing(_) => Phase::Withdrawing,
@@ -167,25 +172,26 @@ impl Attempt {
         self.phase = if stays { Phase::Over(End::Judged) } else { Phase::Withdrawing };
     }
 
-    /// Whether this attempt can still commit: its object is as it was when it began. A new object can be there only if
-    /// the one of its name goes.
-    fn can_commit(&self, found: &BTreeMap<Object, Found>, ledger: &Ledger) -> bool {
+    /// Whether this attempt can still commit: its object is as it was when it began.
+    fn can_commit(&self, found: &BTreeMap<Object, Found>) -> bool {
         match found.get(&self.own.object) {
-            Some(Found::There(_)) if self.own.creates() => self.name_may_go(ledger),
-            Some(Found::Missing) | None => self.own.creates(),
+            _ if self.own.creates() => true,
             Some(Found::There(seen)) => seen.uid == self.own.uid && seen.version == self.own.base,
+            Some(Found::Missing) | None => false,
         }
     }
 
-    /// Whether it could take anything away. A new Service cannot, unless it takes the place of one that was deleted.
-    fn can_harm(&self, ledger: &Ledger, now: Timestamp) -> bool {
-        !self.own.creates()
-            || ledger.records.tombstone(&self.own.object.name, now).is_some()
-            || self.name_may_go(ledger)
-    }
-
-    fn name_may_go(&self, ledger: &Ledger) -> bool {
-        let goes = |intent: &Intent| matches!(intent.effect, Effect::Gone { .. });
-        ledger.intents.iter().any(|intent| intent.object == self.own.object && goes(intent))
+    /// A Service whose name a new one wants. It has to go first, and who deletes it may not have come yet: so it is taken
+    /// for deleted already.
+    fn in_the_way(&self, found: &BTreeMap<Object, Found>, now: Timestamp) -> Option<Tombstone> {
+        match found.get(&self.own.object) {
+            Some(Found::There(seen)) if self.own.creates() => Some(Tombstone {
+                service: self.own.object.name.clone(),
+                selector: seen.selector.clone(),
+                at: now,
+                still_there: true,
+            }),
+            _ => None,
+        }
     }
 }

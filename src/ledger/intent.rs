@@ -25,7 +25,7 @@ pub struct Intent {
     pub ids: Vec<String>,
     /// The object.
     pub object: Object,
-    /// Its uid; empty for one that is to be created.
+    /// Its uid, also of one that is to be created.
     pub uid: String,
     /// The `resourceVersion` that the attempts start from; empty for an object that is to be created.
     pub base: String,
@@ -110,16 +110,8 @@ impl Intent {
                     to: routed(new),
                     annotations: new.meta.annotations.clone(),
                 };
-                // What does not exist has neither uid nor version, whatever the request says of a new uid.
-                return Some(Self {
-                    ids: vec![id],
-                    object: Object::service(&new.meta.name),
-                    uid: String::new(),
-                    base: String::new(),
-                    effect: Effect::Service(after),
-                    user: change.user.name.clone(),
-                    at,
-                });
+                // It has its uid already (Kubernetes, `registry/rest`, `FillObjectMetaSystemFields`), and no version yet.
+                (Object::service(&new.meta.name), &new.meta.uid, const { &String::new() }, Effect::Service(after))
             }
             Write::ServiceDelete { old } => {
                 let effect = Effect::Gone { selector: Some(routed(old)) };

@@ -43,14 +43,9 @@ pub enum Standing {
 #[must_use]
 pub fn standing(intent: &Intent, found: &Found) -> Standing {
     match (found, &intent.effect) {
-        (Found::Missing, _) if intent.creates() => Standing::Pending,
-        (Found::There(seen), Effect::Service(after)) if intent.creates() => {
-            if seen.selector == after.to {
-                Standing::Committed
-            } else {
-                Standing::Over
-            }
-        }
+        (Found::There(seen), _) if intent.creates() && seen.uid == intent.uid => Standing::Committed,
+        // Where another one has the name, it may be deleted before the new one is stored.
+        (_, _) if intent.creates() => Standing::Pending,
         (Found::Missing, Effect::Gone { .. }) => Standing::Committed,
         (Found::There(seen), effect) if seen.uid != intent.uid => {
             if matches!(effect, Effect::Gone { .. }) {
@@ -95,7 +90,7 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
     let service = intent.object.name.clone();
     match intent.effect {
         Effect::Gone { selector: Some(selector) } => {
-            ledger.remember_deleted(Tombstone { service, selector, at: intent.at });
+            ledger.remember_deleted(Tombstone { service, selector, at: intent.at, still_there: false });
         }
         Effect::Service(_) if intent.base.is_empty() => {
             ledger.records.tombstones.retain(|tombstone| tombstone.service != service);

@@ -33,6 +33,8 @@ pub fn worlds<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<World
             objects.push(object);
         }
     }
+    // What is created comes after what has its name has gone.
+    objects.sort_by_key(|(_, uid)| pending.iter().any(|intent| intent.creates() && intent.uid == *uid));
     for object in objects {
         let effects = pending.iter().filter(|intent| (&intent.object, intent.uid.as_str()) == object);
         let mut more = Vec::new();
@@ -138,14 +140,22 @@ fn apply_to_service(view: &mut ClusterView, intent: &Intent) -> bool {
             let selector = selector.clone().unwrap_or_else(Selector::nothing);
             view.records.flips.retain(|flip| flip.service != *service);
             view.records.tombstones.retain(|other| other.service != *service);
-            view.records.tombstones.push(Tombstone { service: service.clone(), selector, at: intent.at });
+            view.records.tombstones.push(Tombstone {
+                service: service.clone(),
+                selector,
+                at: intent.at,
+                still_there: false,
+            });
             true
         }
         Effect::Service(after) if intent.creates() => {
-            if view.services.iter().any(|other| other.meta.name == *service) {
+            if view.services.iter().any(|other| other.meta.uid == intent.uid) {
                 return false;
             }
-            let meta = Meta { name: service.clone(), annotations: after.annotations.clone(), ..Meta::default() };
+            // It comes only when what has its name is gone, which need not be written down yet.
+            view.services.retain(|other| other.meta.name != *service);
+            let (name, uid) = (service.clone(), intent.uid.clone());
+            let meta = Meta { name, uid, annotations: after.annotations.clone(), ..Meta::default() };
             view.services.push(Service { meta, selector: after.to.clone(), ..Service::default() });
             true
         }

@@ -46,6 +46,9 @@ pub struct Tombstone {
     pub selector: Selector,
     /// When its deletion was asked for.
     pub at: Timestamp,
+    /// Whether it is still there: what takes its place can be made only once it is gone.
+    #[serde(skip)]
+    pub still_there: bool,
 }
 
 impl Tombstone {

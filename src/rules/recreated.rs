@@ -28,9 +28,13 @@ pub(super) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     let ports = ports::on_a_flip(&update).into_iter().filter(|finding| finding.action == Action::Deny);
     let would_be = flip::target_findings(&update).into_iter().chain(ports).next()?;
     let left = old.routed().without(new.routed());
+    let before = if tombstone.still_there {
+        format!("there is one, through which {ready} pods serve {left}")
+    } else {
+        format!("it was deleted {} s ago while {ready} pods served {left}", now.since(tombstone.at).as_secs())
+    };
     let message = format!(
-        "it was deleted {} s ago while {ready} pods served {left}, and for {} it would be refused as a flip: {}",
-        now.since(tombstone.at).as_secs(),
+        "{before}, and for {} it would be refused as a flip: {}",
         new.routed().without(old.routed()),
         would_be.message
     );

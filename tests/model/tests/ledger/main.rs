@@ -1,0 +1,143 @@
+//! The exhaustive model of the intent ledger: flipguard's own protocol and its own rules, run through every interleaving
+//! of a few concurrent requests, with controllers, label edits, crashes, requests that are given up, and replicas' views of
+//! the cluster that are pieced together from reads at different instants.
+//!
+//! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen. And
+//! the model can fail: eight deliberate mistakes are each found, with the story that leads there.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a model may panic where it is wrong itself, and its arrays are of a fixed size"
+)]
+
+mod cluster;
+mod process;
+mod search;
+
+use cluster::{Cluster, Colour};
+use process::{Mistake, Request};
+use search::{Scenario, search};
+
+use Colour::{Blue, Green};
+use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToZero};
+
+fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
+    let start = Cluster::new(true, 0);
+    Scenario { name, start, requests: requests.to_vec(), tries: 1, crashes: true, expiry: true, at_once: false }
+}
+
+fn holds(scenario: &Scenario) {
+    let started = std::time::Instant::now();
+    let searched = search(scenario, None);
+    println!(
+        "{} {:?}: {} states, {} different verdicts, {:.1} s",
+        scenario.name,
+        scenario.requests,
+        searched.states,
+        searched.verdicts,
+        started.elapsed().as_secs_f64()
+    );
+    if let Some(story) = searched.broken {
+        panic!("{}:\n{story}", scenario.name);
+    }
+}
+
+/// Every pair, tried twice, with a status write or label edit in between.
+#[test]
+fn every_two_requests() {
+    let all = [
+        Flip(Green),
+        ScaleToZero(Green),
+        Delete(Green),
+        Redeploy(Green),
+        Flip(Blue),
+        ScaleToZero(Blue),
+        Delete(Blue),
+        Redeploy(Blue),
+        DeleteService,
+        CreateService(Green),
+    ];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let start = Cluster::new(true, 1);
+            holds(&Scenario { start, tries: 2, ..scenario("two requests", &[*one, *other]) });
+        }
+    }
+}
+
+#[test]
+fn three_requests() {
+    let triples = [
+        [Flip(Green), ScaleToZero(Green), DeleteService],
+        [Flip(Green), Delete(Green), Flip(Blue)],
+        [Flip(Green), ScaleToZero(Green), ScaleToZero(Green)],
+        [Flip(Green), ScaleToZero(Blue), Redeploy(Green)],
+        [DeleteService, CreateService(Green), Delete(Blue)],
+    ];
+    for triple in &triples {
+        holds(&scenario("three requests", triple));
+    }
+}
+
+/// What is read together is read at one instant here, and attempts are given up rather than crash: the same to the others.
+#[test]
+fn four_requests() {
+    let quadruples = [
+        [Flip(Green), ScaleToZero(Green), Delete(Green), DeleteService],
+        [DeleteService, CreateService(Green), Delete(Blue), ScaleToZero(Green)],
+    ];
+    for quadruple in &quadruples {
+        holds(&Scenario { crashes: false, expiry: false, at_once: true, ..scenario("four requests", quadruple) });
+    }
+}
+
+/// A mistake is found, and this is how it comes to harm.
+fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
+    let start = Cluster::new(true, 1);
+    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
+    let searched = search(&scenario, Some(mistake));
+    match searched.broken {
+        Some(story) => println!("{what}: found after {} states\n{story}\n", searched.states),
+        None => panic!("{what}: not found in {} states", searched.states),
+    }
+}
+
+#[test]
+fn without_a_ledger_it_breaks() {
+    is_found("no ledger", Mistake::NoLedger, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn with_a_lock_around_each_admission_it_breaks() {
+    is_found("a mutex", Mistake::Mutex, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn where_only_flips_write_it_breaks() {
+    is_found("flips only", Mistake::FlipsOnly, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn deciding_before_writing_breaks() {
+    is_found("decide before write", Mistake::DecideBeforeWrite, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn an_early_expiry_breaks() {
+    is_found("early expiry", Mistake::EarlyExpiry, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn trying_only_nothing_and_everything_breaks() {
+    is_found("only none and all", Mistake::OnlyNoneAndAll, &[Flip(Green), DeleteService, ScaleToZero(Green)]);
+}
+
+#[test]
+fn withdrawing_by_object_breaks() {
+    is_found("withdrawn by object", Mistake::WithdrawByObject, &[Flip(Green), ScaleToZero(Green), Delete(Green)]);
+}
+
+#[test]
+fn taking_a_moved_version_for_a_commit_breaks() {
+    is_found("moved is committed", Mistake::MovedIsCommitted, &[Flip(Green), ScaleToZero(Blue)]);
+}

@@ -1,0 +1,443 @@
+//! A request: admitted by flipguard's own code, one read or write of the API server at a time, and then committed, or
+//! given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, worlds};
+use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
+use flipguard::rules::{Outcome, Verdict};
+
+use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
+
+/// What somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Request {
+    Flip(Colour),
+    ScaleToZero(Colour),
+    Delete(Colour),
+    /// A new image.
+    Redeploy(Colour),
+    DeleteService,
+    /// Make the Service, for a colour.
+    CreateService(Colour),
+}
+
+/// A deliberate mistake, which the search must find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// Fresh reads alone decide.
+    NoLedger,
+    /// A lock around each admission instead.
+    Mutex,
+    /// Only flips write down what they would do.
+    FlipsOnly,
+    /// The cluster is read before the own intent is written.
+    DecideBeforeWrite,
+    /// An intent is dropped while its request can still commit.
+    EarlyExpiry,
+    /// Of what may happen, only nothing and everything is looked at.
+    OnlyNoneAndAll,
+    /// A refused request withdraws all intents on its object.
+    WithdrawByObject,
+    /// A version that moved is taken for a commit.
+    MovedIsCommitted,
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// Not yet sent; how often it may be tried.
+    Waiting { tries: u8 },
+    /// Being judged.
+    Admission(Box<Admission>),
+    /// Allowed; it may commit on its base at any time.
+    Allowed { base: Base, tries: u8, id: String },
+    /// Committed, refused, or given up.
+    Over,
+}
+
+/// The state of the object that an attempt starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Base {
+    Service(TheService),
+    Deployment(Colour, super::cluster::TheDeployment, u8),
+    /// Nothing: it creates one with this uid.
+    New(u8),
+}
+
+/// An attempt on its way through admission.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Admission {
+    base: Base,
+    tries: u8,
+    id: String,
+    attempt: Attempt,
+    ledger_version: u8,
+    looked: BTreeMap<Object, Found>,
+    read: Read,
+    refused: bool,
+}
+
+/// The steps that a request can take: in words, what becomes of the cluster if anything does, and of the request.
+pub(crate) type Steps = Vec<(String, Option<Cluster>, Stage)>;
+
+impl Request {
+    /// Everything that this request can do next. `alive` are the attempts that may still commit.
+    pub(crate) fn steps(
+        self,
+        name: &str,
+        stage: &Stage,
+        cluster: &Cluster,
+        alive: &BTreeSet<String>,
+        rules: &mut Rules,
+    ) -> Steps {
+        match stage {
+            Stage::Waiting { tries } => {
+                let Some(base) = self.base(cluster, name, *tries) else { return vec![] };
+                let id = format!("{name}{tries}");
+                let intent = Intent::of(&self.change(&base), id.clone(), NOW);
+                let intent = intent.unwrap_or_else(|| panic!("every modelled request is dangerous"));
+                let writes = match rules.mistake {
+                    Some(Mistake::NoLedger | Mistake::Mutex) => false,
+                    Some(Mistake::FlipsOnly) => matches!(self, Self::Flip(_)),
+                    _ => true,
+                };
+                let admission = Admission {
+                    base,
+                    tries: *tries,
+                    id,
+                    attempt: Attempt::new(intent, writes),
+                    ledger_version: 0,
+                    looked: BTreeMap::new(),
+                    read: Read::default(),
+                    refused: false,
+                };
+                vec![("arrives".to_owned(), None, Stage::Admission(Box::new(admission)))]
+            }
+            Stage::Admission(admission) => {
+                let mut steps = self.admission(admission, cluster, alive, rules);
+                if rules.crashes {
+                    steps.push(("is lost: its replica crashes".to_owned(), None, Stage::Over));
+                }
+                steps
+            }
+            Stage::Allowed { base, tries, .. } => {
+                let mut steps = vec![("is given up after it was allowed".to_owned(), None, Stage::Over)];
+                match self.commit(base, cluster) {
+                    next @ Some(_) => steps.push(("commits".to_owned(), next, Stage::Over)),
+                    None => steps.push(("meets a conflict".to_owned(), None, Stage::again(*tries))),
+                }
+                steps
+            }
+            Stage::Over => vec![],
+        }
+    }
+
+    fn admission(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &mut Rules) -> Steps {
+        let with = |change: &dyn Fn(&mut Admission)| {
+            let mut next = now.clone();
+            change(&mut next);
+            Stage::Admission(Box::new(next))
+        };
+        match now.attempt.ask() {
+            Ask::ReadLedger => {
+                let mut expirable: BTreeSet<String> =
+                    cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
+                expirable.retain(|id| *id != now.id && (rules.makes(Mistake::EarlyExpiry) || !alive.contains(id)));
+                let read = |expired: &BTreeSet<String>| {
+                    with(&|next| {
+                        next.looked.clear();
+                        next.ledger_version = cluster.ledger_version;
+                        next.attempt.ledger(cluster.ledger.clone(), expired);
+                    })
+                };
+                let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
+                if rules.expiry && !expirable.is_empty() {
+                    steps.push(("reads the ledger, and drops what is too old".to_owned(), None, read(&expirable)));
+                }
+                steps
+            }
+            Ask::ReadObjects(objects) if rules.at_once => {
+                let looked = objects.into_iter().map(|object| (object.clone(), rules.look(cluster, &object))).collect();
+                vec![(
+                    "looks at all objects".to_owned(),
+                    None,
+                    with(&|next| next.attempt.objects(&looked, &rules.policy, NOW)),
+                )]
+            }
+            Ask::ReadObjects(objects) => {
+                let left = objects.iter().filter(|object| !now.looked.contains_key(object));
+                left.map(|object| {
+                    let mut next = now.clone();
+                    next.looked.insert(object.clone(), rules.look(cluster, object));
+                    if next.looked.len() == objects.len() {
+                        let looked = std::mem::take(&mut next.looked);
+                        next.attempt.objects(&looked, &rules.policy, NOW);
+                    }
+                    (format!("looks at {object}"), None, Stage::Admission(Box::new(next)))
+                })
+                .collect()
+            }
+            Ask::WriteLedger(_) if rules.makes(Mistake::DecideBeforeWrite) && !now.refused && !now.read.is_whole() => {
+                reads(now, cluster, rules)
+            }
+            Ask::WriteLedger(ledger) => {
+                let mut ledger = ledger.clone();
+                if now.refused && rules.makes(Mistake::WithdrawByObject) {
+                    let own = Intent::of(&self.change(&now.base), now.id.clone(), NOW);
+                    ledger.intents.retain(|it| Some(&it.object) != own.as_ref().map(|own| &own.object));
+                }
+                if now.ledger_version != cluster.ledger_version {
+                    return vec![(
+                        "meets a conflict on the ledger".to_owned(),
+                        None,
+                        with(&|it| it.attempt.written(false)),
+                    )];
+                }
+                let mut next = cluster.clone();
+                next.ledger = ledger;
+                next.ledger_version += 1;
+                let what = if now.refused { "withdraws its intent" } else { "writes its intent" };
+                vec![(what.to_owned(), Some(next), with(&|it| it.attempt.written(true)))]
+            }
+            Ask::ReadCluster if !now.read.is_whole() => reads(now, cluster, rules),
+            Ask::ReadCluster => {
+                let mut next = now.clone();
+                let verdict = rules.judge(self, &mut next);
+                let what = format!("is judged: {}", verdict.outcome().name());
+                next.refused = verdict.outcome() != Outcome::Allowed;
+                vec![(what, None, Stage::Admission(Box::new(next)))]
+            }
+            Ask::Nothing(_) => {
+                // What cannot commit is allowed too, and then does not commit.
+                let stage = if now.refused {
+                    Stage::again(now.tries)
+                } else {
+                    Stage::Allowed { base: now.base.clone(), tries: now.tries, id: now.id.clone() }
+                };
+                vec![("is answered".to_owned(), None, stage)]
+            }
+        }
+    }
+
+    /// The object as it is when the request arrives; none where the request makes no sense.
+    fn base(self, cluster: &Cluster, name: &str, tries: u8) -> Option<Base> {
+        match self {
+            Self::Flip(_) | Self::DeleteService => cluster.service.clone().map(Base::Service),
+            Self::CreateService(_) => Some(Base::New(name.bytes().map(|letter| letter % 32).sum::<u8>() * 10 + tries)),
+            Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour) => {
+                let it = cluster.deployment(colour)?.clone();
+                Some(Base::Deployment(colour, it, cluster.pods[colour as usize].ready))
+            }
+        }
+    }
+
+    /// The request as flipguard gets it.
+    fn change(self, base: &Base) -> Change {
+        let write = match (self, base) {
+            (Self::Flip(to), Base::Service(it)) => Write::ServiceUpdate {
+                old: Box::new(service(it.uid, it.version, it.to)),
+                new: Box::new(service(it.uid, it.version, to)),
+            },
+            (Self::DeleteService, Base::Service(it)) => {
+                Write::ServiceDelete { old: Box::new(service(it.uid, it.version, it.to)) }
+            }
+            (Self::CreateService(to), Base::New(uid)) => {
+                let mut new = service(*uid, 0, to);
+                new.meta.version.clear();
+                Write::ServiceCreate { new: Box::new(new) }
+            }
+            (Self::ScaleToZero(colour), Base::Deployment(_, it, _)) => Write::Scale {
+                kind: WorkloadKind::Deployment,
+                namespace: "shop".to_owned(),
+                name: colour.deployment(),
+                uid: colour.deployment(),
+                version: it.version.to_string(),
+                from: it.wanted.into(),
+                to: 0,
+            },
+            (Self::Delete(colour), Base::Deployment(_, it, ready)) => {
+                Write::WorkloadDelete { old: Box::new(deployment(colour, it, *ready)) }
+            }
+            (Self::Redeploy(colour), Base::Deployment(_, it, ready)) => {
+                let mut new = it.clone();
+                new.template += 1;
+                new.generation += 1;
+                Write::WorkloadUpdate {
+                    old: Box::new(deployment(colour, it, *ready)),
+                    new: Box::new(deployment(colour, &new, *ready)),
+                }
+            }
+            (request, base) => panic!("{request:?} has no base {base:?}"),
+        };
+        Change { write, dry_run: false, user: User::default(), tool: None }
+    }
+
+    /// What the API server makes of it: a compare-and-swap.
+    fn commit(self, base: &Base, cluster: &Cluster) -> Option<Cluster> {
+        let mut next = cluster.clone();
+        match (self, base) {
+            (Self::Flip(to), Base::Service(was)) => {
+                let it = next.service.as_mut().filter(|it| (it.uid, it.version) == (was.uid, was.version))?;
+                it.version += 1;
+                it.to = to;
+                it.excused = false;
+                next.flipped[to as usize] = true;
+            }
+            (Self::DeleteService, Base::Service(was)) => {
+                cluster.service.as_ref().filter(|it| (it.uid, it.version) == (was.uid, was.version))?;
+                next.service = None;
+                next.deleted = true;
+            }
+            (Self::CreateService(to), Base::New(uid)) => {
+                if cluster.service.is_some() {
+                    return None;
+                }
+                // Where the other colour does not run any more, nothing is lost.
+                let other = if to == Colour::Blue { Colour::Green } else { Colour::Blue };
+                let excused = !cluster.runs(other);
+                next.service = Some(TheService { uid: *uid, version: 1, to, excused });
+            }
+            (
+                Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour),
+                Base::Deployment(_, was, _),
+            ) => {
+                let it = next.deployment_mut(colour);
+                let stored = it.as_mut().filter(|it| it.version == was.version)?;
+                stored.version += 1;
+                stored.generation += 1;
+                match self {
+                    Self::Delete(_) => *it = None,
+                    Self::Redeploy(_) => stored.template += 1,
+                    _ => stored.wanted = 0,
+                }
+                // With nothing beside it, a colour is repaired in place: that is only warned of.
+                let is_alone = next.deployments.iter().flatten().count() == 1;
+                if let (Self::Redeploy(_), Some(service)) = (self, next.service.as_mut().filter(|_| is_alone)) {
+                    service.excused = true;
+                }
+            }
+            (request, base) => panic!("{request:?} has no base {base:?}"),
+        }
+        Some(next)
+    }
+}
+
+/// Each list is read at an instant of its own.
+fn reads(now: &Admission, cluster: &Cluster, rules: &Rules) -> Steps {
+    if rules.at_once {
+        let mut next = now.clone();
+        next.read = Read::of(cluster);
+        return vec![("reads the cluster".to_owned(), None, Stage::Admission(Box::new(next)))];
+    }
+    let mut steps = Vec::new();
+    let mut read = |what: &str, is_read: bool, change: &dyn Fn(&mut Read)| {
+        if !is_read {
+            let mut next = now.clone();
+            change(&mut next.read);
+            steps.push((format!("reads {what}"), None, Stage::Admission(Box::new(next))));
+        }
+    };
+    read("Services", now.read.services.is_some(), &|read| {
+        read.services = Some(cluster.service.iter().cloned().collect());
+    });
+    read("Deployments", now.read.deployments.is_some(), &|read| {
+        read.deployments = Some(cluster.deployments.clone());
+    });
+    read("Pods", now.read.pods.is_some(), &|read| read.pods = Some(cluster.pods.clone()));
+    steps
+}
+
+impl Stage {
+    /// Clients try again, as long as they have patience.
+    fn again(tries: u8) -> Self {
+        if tries > 1 { Self::Waiting { tries: tries - 1 } } else { Self::Over }
+    }
+
+    pub(crate) fn is_in_admission(&self) -> bool {
+        matches!(self, Self::Admission(_))
+    }
+
+    /// The attempt that may still commit.
+    pub(crate) fn alive(&self) -> Option<&String> {
+        match self {
+            Self::Admission(admission) => Some(&admission.id),
+            Self::Allowed { id, .. } => Some(id),
+            Self::Waiting { .. } | Self::Over => None,
+        }
+    }
+}
+
+/// How requests are judged: flipguard's own code, its answers remembered, and what is done wrong on purpose.
+pub(crate) struct Rules {
+    pub(crate) policy: Policy,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) crashes: bool,
+    pub(crate) expiry: bool,
+    /// Whether what is read together is read at one instant.
+    pub(crate) at_once: bool,
+    known: std::collections::HashMap<Question, Verdict>,
+}
+
+type Question = (Request, Base, Read, Vec<Intent>, Ledger);
+
+impl Rules {
+    pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool) -> Self {
+        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, known: std::collections::HashMap::new() }
+    }
+
+    pub(crate) fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+
+    /// How many different questions were judged.
+    pub(crate) fn judged(&self) -> usize {
+        self.known.len()
+    }
+
+    fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
+        let Some((pending, records)) = admission.attempt.standing() else { panic!("not to be judged yet") };
+        let records = Ledger { intents: Vec::new(), records: records.clone() };
+        let question = (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records);
+        if let Some(verdict) = self.known.get(&question) {
+            admission.attempt.judged(verdict);
+            return verdict.clone();
+        }
+        let change = request.change(&admission.base);
+        let mut view = admission.read.view();
+        let verdict = if self.makes(Mistake::OnlyNoneAndAll) {
+            let verdict = self.none_and_all(&change, &view, pending);
+            admission.attempt.judged(&verdict);
+            verdict
+        } else {
+            admission.attempt.judge(&change, &mut view, &self.policy, NOW)
+        };
+        self.known.insert(question, verdict.clone());
+        verdict
+    }
+
+    fn none_and_all(&self, change: &Change, view: &ClusterView, pending: &[Intent]) -> Verdict {
+        let none = worlds::decide(change, view, &[], &self.policy, NOW);
+        let mut everything = view.clone();
+        for intent in pending {
+            worlds::apply(&mut everything, intent);
+        }
+        let all = worlds::decide(change, &everything, &[], &self.policy, NOW);
+        if none.outcome() == Outcome::Allowed { all } else { none }
+    }
+
+    fn look(&self, cluster: &Cluster, object: &Object) -> Found {
+        let mut found = cluster.look(object);
+        if self.makes(Mistake::MovedIsCommitted)
+            && let Found::There(seen) = &mut found
+        {
+            let moved = |it: &&Intent| it.object == *object && it.base != seen.version;
+            if let Some(intent) = cluster.ledger.intents.iter().find(moved)
+                && let flipguard::ledger::Effect::Service(after) = &intent.effect
+            {
+                seen.selector = after.to.clone();
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,136 @@
+//! Breadth first over everything that can happen, so that the first mistake found is the shortest story.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use super::cluster::{Cluster, Stir};
+use super::process::{Mistake, Request, Rules, Stage};
+
+/// What is searched.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) start: Cluster,
+    pub(crate) requests: Vec<Request>,
+    /// How often each request is tried.
+    pub(crate) tries: u8,
+    /// Whether replicas crash.
+    pub(crate) crashes: bool,
+    /// Whether intents grow too old.
+    pub(crate) expiry: bool,
+    /// Whether what is read together is read at one instant.
+    pub(crate) at_once: bool,
+}
+
+/// What came of a search.
+#[derive(Debug)]
+pub(crate) struct Searched {
+    pub(crate) states: usize,
+    pub(crate) verdicts: usize,
+    /// The shortest story that ends badly.
+    pub(crate) broken: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    cluster: Rc<Hashed<Cluster>>,
+    stages: Vec<Rc<Hashed<Stage>>>,
+}
+
+/// A part of a state with its hash: from one state to the next, most parts stay.
+#[derive(Debug)]
+struct Hashed<T> {
+    part: T,
+    hash: u128,
+}
+
+impl<T: Hash> Hashed<T> {
+    fn new(part: T) -> Rc<Self> {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, &part).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        let hash = (half(0) << 64) | half(1);
+        Rc::new(Self { part, hash })
+    }
+}
+
+impl State {
+    /// 128 bits that no other state of a search has, as good as certainly.
+    fn fingerprint(&self) -> u128 {
+        let stages = self.stages.iter().map(|stage| stage.hash);
+        let mix =
+            |sum: u128, hash: u128| sum.rotate_left(29).wrapping_mul(0x0123_4567_89ab_cdef_0011_2233_4455_6677) ^ hash;
+        stages.fold(self.cluster.hash, mix)
+    }
+}
+
+/// Searches everything.
+pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched {
+    let mut rules = Rules::new(
+        mistake,
+        scenario.crashes,
+        scenario.expiry || mistake == Some(Mistake::EarlyExpiry),
+        scenario.at_once,
+    );
+    let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
+    let start = State { cluster: Hashed::new(scenario.start.clone()), stages };
+    // Of each state that was met, 128 bits of hash; of how it was reached, where from and by what.
+    let mut met: HashSet<u128> = HashSet::from([start.fingerprint()]);
+    let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
+    let mut queue = VecDeque::from([(0, start)]);
+    while let Some((number, state)) = queue.pop_front() {
+        if let Some(what) = state.cluster.part.broken() {
+            let story = story(&reached, number);
+            let broken = Some(format!("{}\n  => {what}", story.join("\n")));
+            return Searched { states: reached.len(), verdicts: rules.judged(), broken };
+        }
+        for (step, next) in successors(scenario, &state, &mut rules) {
+            if met.insert(next.fingerprint()) {
+                reached.push((number, step));
+                queue.push_back((reached.len() - 1, next));
+            }
+        }
+    }
+    Searched { states: reached.len(), verdicts: rules.judged(), broken: None }
+}
+
+fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(String, State)> {
+    let mut all = Vec::new();
+    let alive: BTreeSet<String> = state.stages.iter().filter_map(|stage| stage.part.alive().cloned()).collect();
+    for (index, request) in scenario.requests.iter().enumerate() {
+        let now = &state.stages[index].part;
+        let locked = || state.stages.iter().any(|other| other.part.is_in_admission());
+        if rules.makes(Mistake::Mutex) && !now.is_in_admission() && matches!(now, Stage::Waiting { .. }) && locked() {
+            continue;
+        }
+        let name = ["a", "b", "c", "d"][index];
+        for (step, cluster, stage) in request.steps(name, now, &state.cluster.part, &alive, rules) {
+            let mut next = state.clone();
+            if let Some(cluster) = cluster {
+                next.cluster = Hashed::new(cluster);
+            }
+            next.stages[index] = Hashed::new(stage);
+            all.push((format!("  {name} ({request:?}) {step}"), next));
+        }
+    }
+    for stir in Stir::all() {
+        if let Some(cluster) = stir.of(&state.cluster.part) {
+            all.push((format!("  {stir:?}"), State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
+        }
+    }
+    all
+}
+
+fn story(reached: &[(usize, String)], mut number: usize) -> Vec<String> {
+    let mut steps = Vec::new();
+    while number != 0 {
+        let (before, step) = &reached[number];
+        steps.push(step.clone());
+        number = *before;
+    }
+    steps.reverse();
+    steps
+}
