@@ -3,25 +3,21 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Test;
 use super::admission::{client, on_runtime, send};
-use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, workload};
+use super::shop::{BLUE, GREEN, Pods, Shop, attempt, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("live::is_not_scaled_away", is_not_scaled_away),
     ("live::is_not_scaled_away_by_the_autoscaler", is_not_scaled_away_by_the_autoscaler),
+    ("live::behind_two_services_needs_both_to_let_go", behind_two_services_needs_both_to_let_go),
+    ("live::of_two_workloads_one_may_go", of_two_workloads_one_may_go),
     ("live::is_not_deleted", is_not_deleted),
     ("live::keeps_its_current_replica_set", keeps_its_current_replica_set),
-    ("live::is_not_given_to_an_owner_that_is_gone", is_not_given_to_an_owner_that_is_gone),
-    ("live::may_be_given_to_an_owner_that_exists", may_be_given_to_an_owner_that_exists),
-    ("live::replica_sets_may_be_orphaned_and_adopted", replica_sets_may_be_orphaned_and_adopted),
     ("live::keeps_its_labels", keeps_its_labels),
     ("live::gets_no_new_version_in_place", gets_no_new_version_in_place),
-    ("live::may_be_undone_restarted_paused_and_repaired", may_be_undone_restarted_paused_and_repaired),
-    ("live::stateful_sets_and_daemon_sets_may_be_undone", stateful_sets_and_daemon_sets_may_be_undone),
-    ("live::is_not_recreated", is_not_recreated),
     ("live::stateful_set_keeps_its_ready_ordinals", stateful_set_keeps_its_ready_ordinals),
     ("live::daemon_sets_and_bare_replica_sets_are_protected", daemon_sets_and_bare_replica_sets_are_protected),
     ("live::ghosts_do_not_hold_the_floor", ghosts_do_not_hold_the_floor),
@@ -35,19 +31,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
 ];
 
-/// Both colours are ready, and blue is live.
-fn blue_is_live(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-blue", BLUE, 3)?;
-    shop.deploy_ready("app-green", GREEN, 3)?;
-    shop.route("app", BLUE)?.passes_silently()
-}
-
 fn blue(replicas: u32, image: &str) -> String {
     workload("Deployment", "app-blue", BLUE, replicas, Pods::Ready, image)
 }
 
 fn is_not_scaled_away(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let words = &["it would leave Service app with 0 of 3 ready pods (it needs 1)", "delete service app"];
     let refused = |args: &[&str]| shop.kubectl(args)?.is_refused("live-scaled-down", words);
     refused(&["scale", "deployment/app-blue", "--replicas=0"])?;
@@ -60,7 +49,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.apply_with(&blue(0, "web:1"), &["--server-side", "--force-conflicts"])?
         .is_refused("live-scaled-down", words)?;
     shop.replace(&blue(0, "web:1"))?.is_refused("live-scaled-down", words)?;
-    refused(&["scale", &replica_set_of(shop, "app-blue")?, "--replicas=0"])?;
+    refused(&["scale", &shop.replica_set_of("app-blue")?, "--replicas=0"])?;
     // Down to what is needed, and the idle colour, and up.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=2"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -71,19 +60,56 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
 }
 
+/// By its own service account, with no more rights than that has.
 fn is_not_scaled_away_by_the_autoscaler(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    let by_hpa = |replicas: &str| {
-        let who = "--as=system:serviceaccount:kube-system:horizontal-pod-autoscaler";
-        let groups = "--as-group=system:masters";
-        shop.kubectl(&[who, groups, "scale", "deployment/app-blue", replicas])
+    shop.blue_is_live()?;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/app-blue/scale", shop.namespace);
+    let by_hpa = |replicas: u32| {
+        let scale = json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale", "spec": { "replicas": replicas },
+            "metadata": { "name": "app-blue", "namespace": shop.namespace },
+        });
+        let mut replace = shop.control_plane.kubectl();
+        replace.args(["--as=system:serviceaccount:kube-system:horizontal-pod-autoscaler"]);
+        replace.args(["replace", "--raw", &path, "-f", "-"]);
+        attempt(replace, Some(&scale.to_string()))
     };
-    by_hpa("--replicas=0")?.is_refused("live-scaled-down", &[])?;
-    by_hpa("--replicas=1")?.passes_silently()
+    by_hpa(0)?.says("live-scaled-down: it would leave Service app with 0 of 3 ready pods")?;
+    shop.wait_for("deployment/app-blue", "{.spec.replicas}", "3")?;
+    by_hpa(1)?.passes_silently()?;
+    shop.wait_for("deployment/app-blue", "{.spec.replicas}", "1")
+}
+
+/// One Service is enough to hold it.
+fn behind_two_services_needs_both_to_let_go(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    shop.route("api", BLUE)?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &["Service api", "Service app"])?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
+        .is_refused("live-scaled-down", &["it would leave Service api with 0 of 3"])?;
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?
+        .is_refused("live-scaled-down", &["it would leave Service app with 0 of 3"])?;
+    shop.route("api", GREEN)?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()
+}
+
+/// What counts is what the Service is left with, by whichever workload.
+fn of_two_workloads_one_may_go(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    shop.apply(&workload("StatefulSet", "more-blue", BLUE, 2, Pods::Ready, "web:1"))?.succeeds()?;
+    shop.rolled_out("statefulset/more-blue")?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
+        .passes_with_warning(&["live-shrunk: it cuts Service app from 5 to 2 ready pods"])?;
+    shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
+    shop.kubectl(&["delete", "statefulset", "more-blue"])?.is_refused("live-deleted", &["with 0 of 2 ready pods"])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.passes_silently()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["delete", "statefulset", "more-blue"])?.passes_silently()
 }
 
 fn is_not_deleted(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let words = &["it would leave Service app with 0 of 3 ready pods", "delete service app"];
     for cascade in ["background", "foreground", "orphan"] {
         shop.kubectl(&["delete", "deployment", "app-blue", &format!("--cascade={cascade}")])?
@@ -99,110 +125,12 @@ fn is_not_deleted(shop: &Shop) -> Result<()> {
 }
 
 fn keeps_its_current_replica_set(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    shop.kubectl(&["delete", &replica_set_of(shop, "app-blue")?])?.is_refused("live-deleted", &[])
-}
-
-/// A patch that gives an object to one owner.
-fn owned_by(api_version: &str, kind: &str, name: &str, uid: &str) -> String {
-    let owner = json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid });
-    json!({ "metadata": { "ownerReferences": [owner] } }).to_string()
-}
-
-fn patch(shop: &Shop, object: &str, patch: &str) -> Result<Attempt> {
-    shop.kubectl(&["patch", object, "--type=merge", "-p", patch])
-}
-
-/// The name of the one ReplicaSet of a Deployment.
-fn replica_set_of(shop: &Shop, deployment: &str) -> Result<String> {
-    let label = format!("name={deployment}");
-    let name = shop.kubectl(&["get", "rs", "-l", &label, "-o=jsonpath={.items[0].metadata.name}"])?.out;
-    Ok(format!("replicaset/{name}"))
-}
-
-/// The garbage collector deletes what has owners of which none exists, and it compares their uids.
-fn is_not_given_to_an_owner_that_is_gone(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    let gone = owned_by("apps/v1", "Deployment", "gone", "5d6c1b1e-0000-4000-8000-000000000000");
-    let stale = owned_by("apps/v1", "Deployment", "app-blue", "5d6c1b1e-0000-4000-8000-000000000000");
-    let words = &["does not exist or is being deleted, so the garbage collector would delete it"];
-    patch(shop, "deployment/app-blue", &gone)?.is_refused("live-deleted", words)?;
-    patch(shop, "deployment/app-blue", &owned_by("v1", "Service", "app", "stale"))?
-        .is_refused("live-deleted", words)?;
-    shop.kubectl(&["patch", "deployment/app-blue", "--subresource=status", "--type=merge", "-p", &gone])?
-        .is_refused("live-deleted", words)?;
-    // As a restore from a backup writes it.
-    let blue = replica_set_of(shop, "app-blue")?;
-    patch(shop, &blue, &stale)?.is_refused("live-deleted", words)?;
-    // What is idle may go, and goes.
-    patch(shop, "deployment/app-green", &gone)?.passes_silently()?;
-    shop.until("the idle colour is collected", || Ok(!shop.kubectl(&["get", "deployment", "app-green"])?.ok))?;
-    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
-}
-
-/// An operator takes a live workload over, and its own object goes.
-fn may_be_given_to_an_owner_that_exists(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    shop.kubectl(&["create", "configmap", "release"])?.succeeds()?;
-    let uid =
-        |object: &str| -> Result<String> { Ok(shop.kubectl(&["get", object, "-o=jsonpath={.metadata.uid}"])?.out) };
-    let release = owned_by("v1", "ConfigMap", "release", &uid("configmap/release")?);
-    let green = owned_by("apps/v1", "Deployment", "app-green", &uid("deployment/app-green")?);
-    patch(shop, "deployment/app-blue", &green)?.passes_silently()?;
-    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
-    // flipguard may not read ConfigMaps here ...
-    let may_not = "live-deleted: flipguard may not see whether its owner ConfigMap release exists";
-    patch(shop, "deployment/app-blue", &release)?.passes_with_warning(&[may_not])?;
-    // ... until somebody lets it.
-    shop.kubectl(&["create", "role", "look", "--verb=get", "--resource=configmaps"])?.succeeds()?;
-    let account = "--serviceaccount=flipguard-system:flipguard";
-    shop.kubectl(&["create", "rolebinding", "look", "--role=look", account])?.succeeds()?;
-    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
-    let stale = owned_by("v1", "ConfigMap", "release", "5d6c1b1e-0000-4000-8000-000000000000");
-    shop.until("flipguard may look", || {
-        Ok(shop
-            .kubectl(&["patch", "deployment/app-blue", "--type=merge", "--dry-run=server", "-p", &stale])?
-            .err
-            .contains("denied the request"))
-    })?;
-    patch(shop, "deployment/app-blue", &stale)?
-        .is_refused("live-deleted", &["its owner ConfigMap release with uid"])?;
-    patch(shop, "deployment/app-blue", &release)?.passes_silently()?;
-    // The operator's object goes; the collector's own DELETE is judged too.
-    shop.kubectl(&["delete", "configmap", "release"])?.succeeds()?;
-    shop.until("the collector is refused", || {
-        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
-        Ok(shop.decisions()?.iter().any(|line| {
-            let says = |key: &str, value: &str| line.get(key).and_then(Value::as_str) == Some(value);
-            says("user", collector) && says("operation", "DELETE") && says("outcome", "denied")
-        }))
-    })?;
-    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
-}
-
-fn replica_sets_may_be_orphaned_and_adopted(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    // Its Deployment takes it back.
-    let blue = replica_set_of(shop, "app-blue")?;
-    patch(shop, &blue, r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
-    shop.wait_for(&blue, "{.metadata.ownerReferences[0].name}", "app-blue")?;
-    // One that stands alone is live by itself. A Deployment that wants no pods would scale it away.
-    shop.apply(&workload("ReplicaSet", "alone", &[("app", "api"), ("color", "blue")], 2, Pods::Ready, "web:1"))?
-        .succeeds()?;
-    shop.wait_for("replicaset/alone", "{.status.availableReplicas}", "2")?;
-    shop.route("api", &[("app", "api"), ("color", "blue")])?.passes_silently()?;
-    shop.apply(&workload("Deployment", "nothing", &[("app", "api"), ("color", "blue")], 0, Pods::Ready, "web:1"))?
-        .succeeds()?;
-    let uid = shop.kubectl(&["get", "deployment", "nothing", "-o=jsonpath={.metadata.uid}"])?.out;
-    let owner =
-        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
-    let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
-    patch(shop, "replicaset/alone", &adopted)?
-        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])
+    shop.blue_is_live()?;
+    shop.kubectl(&["delete", &shop.replica_set_of("app-blue")?])?.is_refused("live-deleted", &[])
 }
 
 fn keeps_its_labels(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let patch = r#"{"spec":{"template":{"metadata":{"labels":{"color":"red"}}}}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?
         .is_refused("live-detached", &["its pods would lose color=blue"])?;
@@ -211,7 +139,7 @@ fn keeps_its_labels(shop: &Shop) -> Result<()> {
 }
 
 fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let words = &["image web:1 -> web:2", "deploy the new version to Deployment app-green"];
     shop.apply(&blue(3, "web:2"))?.is_refused("live-redeployed", words)?;
     shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?.is_refused("live-redeployed", words)?;
@@ -223,66 +151,6 @@ fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
     // Without another colour it is how one deploys.
     shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
     shop.apply(&blue(3, "web:2"))?.passes_with_warning(&["live-redeployed: image web:1 -> web:2"])
-}
-
-fn may_be_undone_restarted_paused_and_repaired(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-blue", BLUE, 3)?;
-    shop.apply(&blue(3, "web:2"))?.passes_silently()?;
-    shop.rolled_out("deployment/app-blue")?;
-    shop.deploy_ready("app-green", GREEN, 3)?;
-    shop.route("app", BLUE)?.passes_silently()?;
-    // kubectl itself warns that the last applied configuration is left behind.
-    shop.kubectl(&["rollout", "undo", "deployment/app-blue"])?.succeeds()?;
-    shop.rolled_out("deployment/app-blue")?;
-    shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.passes_silently()?;
-    shop.rolled_out("deployment/app-blue")?;
-    shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
-    shop.kubectl(&["rollout", "resume", "deployment/app-blue"])?.passes_silently()?;
-    shop.rolled_out("deployment/app-blue")?;
-    // A live colour that is down may be repaired in place.
-    shop.pods_become("name=app-blue", Pods::Failing("CrashLoopBackOff"))?;
-    shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
-    shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:3"])?.passes_silently()
-}
-
-fn stateful_sets_and_daemon_sets_may_be_undone(shop: &Shop) -> Result<()> {
-    for (kind, name, labels) in [
-        ("StatefulSet", "db", [("app", "db"), ("color", "blue")]),
-        ("DaemonSet", "agent", [("app", "agent"), ("color", "blue")]),
-    ] {
-        let object = format!("{}/{name}", kind.to_ascii_lowercase());
-        let at = |image: &str| workload(kind, name, &labels, 2, Pods::Ready, image);
-        for image in ["web:1", "web:2"] {
-            shop.apply(&at(image))?.succeeds()?;
-            shop.rolled_out(&object)?;
-        }
-        let green = [("app", labels[0].1), ("color", "green")];
-        shop.apply(&workload(kind, &format!("{name}-green"), &green, 2, Pods::Ready, "web:2"))?.succeeds()?;
-        shop.route(name, &labels)?.passes_silently()?;
-        shop.apply(&at("web:3"))?.is_refused("live-redeployed", &["image web:2 -> web:3"])?;
-        shop.kubectl(&["rollout", "undo", &object])?.succeeds()?;
-        shop.wait_for(&object, "{.spec.template.spec.containers[0].image}", "web:1")?;
-        shop.rolled_out(&object)?;
-        shop.kubectl(&["rollout", "restart", &object])?.passes_silently()?;
-        shop.rolled_out(&object)?;
-    }
-    Ok(())
-}
-
-fn is_not_recreated(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
-    let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
-    // Nothing is rolled out yet, so it harms nobody.
-    shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.passes_silently()?;
-    shop.wait_for("deployment/app-blue", "{.spec.strategy.type}", "Recreate")?;
-    shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?
-        .is_refused("live-recreate", &["strategy Recreate ends all pods before it starts new ones"])?;
-    // Queued while paused, and released.
-    shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
-    let restarted = r#"{"spec":{"template":{"metadata":{"annotations":{"at":"now"}}}}}"#;
-    shop.kubectl(&["patch", "deployment", "app-blue", "-p", restarted])?.passes_silently()?;
-    shop.wait_for("deployment/app-blue", "{.status.updatedReplicas}", "")?;
-    shop.kubectl(&["rollout", "resume", "deployment/app-blue"])?.is_refused("live-recreate", &[])
 }
 
 fn stateful_set_keeps_its_ready_ordinals(shop: &Shop) -> Result<()> {
@@ -327,7 +195,7 @@ fn joined_by_another_colour_is_warned_of(shop: &Shop) -> Result<()> {
 }
 
 fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     shop.kubectl(&["annotate", "service", "app", "flipguard.dev/min-replicas=3"])?.passes_silently()?;
     let patch = r#"{"spec":{"replicas":2}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?
@@ -335,14 +203,14 @@ fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
 }
 
 fn apps_are_taken_down_service_first(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: 3 pods served through it"])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
 }
 
 fn namespaces_end(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let started = Instant::now();
     shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=60s"])?.succeeds()?;
     eprintln!("the namespace ended after {:.1} s", started.elapsed().as_secs_f64());
@@ -350,7 +218,7 @@ fn namespaces_end(shop: &Shop) -> Result<()> {
 }
 
 fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let namespace = &shop.namespace;
     let edit =
         ["create", "role", "editor", "--verb=get,list,patch,update,delete", "--resource=services,deployments.apps"];
@@ -419,7 +287,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
 }
 
 fn exempt_users_are_not_asked_about(shop: &Shop) -> Result<()> {
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let asked = shop.decisions()?.len();
     let scale = |user: &str, replicas: &str| {
         shop.kubectl(&[&format!("--as={user}"), "--as-group=system:masters", "scale", "deployment/app-blue", replicas])
@@ -458,7 +326,7 @@ fn irrelevant_writes_send_nothing(shop: &Shop) -> Result<()> {
     let app = &[("app", "plain")];
     shop.deploy_ready("plain", app, 1)?;
     shop.route("plain", app)?.passes_silently()?;
-    blue_is_live(shop)?;
+    shop.blue_is_live()?;
     let asked = shop.decisions()?.len();
     // As people do it.
     shop.apply(&super::shop::service("app", BLUE))?.succeeds()?;

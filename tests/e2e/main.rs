@@ -11,7 +11,10 @@ mod flips;
 mod helm;
 mod labels;
 mod live;
+mod never_judged;
+mod owners;
 mod readiness;
+mod rollouts;
 mod services;
 mod shop;
 mod workflows;
@@ -59,6 +62,9 @@ fn tests() -> Vec<Test> {
         readiness::TESTS,
         services::TESTS,
         live::TESTS,
+        owners::TESTS,
+        rollouts::TESTS,
+        never_judged::TESTS,
         workflows::TESTS,
         helm::TESTS,
         labels::TESTS,

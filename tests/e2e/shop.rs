@@ -105,6 +105,20 @@ impl Shop {
         self.route("app", BLUE)?.passes_silently()
     }
 
+    /// Both colours are ready, and blue is live.
+    pub(crate) fn blue_is_live(&self) -> Result<()> {
+        self.deploy_ready("app-blue", BLUE, 3)?;
+        self.deploy_ready("app-green", GREEN, 3)?;
+        self.route("app", BLUE)?.passes_silently()
+    }
+
+    /// The first ReplicaSet of a Deployment, as `kubectl` names it.
+    pub(crate) fn replica_set_of(&self, deployment: &str) -> Result<String> {
+        let label = format!("name={deployment}");
+        let name = self.kubectl(&["get", "rs", "-l", &label, "-o=jsonpath={.items[0].metadata.name}"])?.out;
+        Ok(format!("replicaset/{name}"))
+    }
+
     pub(crate) fn rolled_out(&self, object: &str) -> Result<()> {
         self.kubectl(&["rollout", "status", object, "--timeout=60s"])?.succeeds()
     }

@@ -1,0 +1,104 @@
+//! Owners: the garbage collector deletes what has lost all of its own.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Test;
+use super::shop::{Attempt, Pods, Shop, workload};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("owners::that_are_gone_are_refused", that_are_gone_are_refused),
+    ("owners::that_exist_may_be_given", that_exist_may_be_given),
+    ("owners::of_replica_sets_may_leave_and_adopt", of_replica_sets_may_leave_and_adopt),
+];
+
+/// A patch that gives an object to one owner.
+fn owned_by(api_version: &str, kind: &str, name: &str, uid: &str) -> String {
+    let owner = json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid });
+    json!({ "metadata": { "ownerReferences": [owner] } }).to_string()
+}
+
+fn patch(shop: &Shop, object: &str, patch: &str) -> Result<Attempt> {
+    shop.kubectl(&["patch", object, "--type=merge", "-p", patch])
+}
+
+/// The garbage collector deletes what has owners of which none exists, and it compares their uids.
+fn that_are_gone_are_refused(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    let gone = owned_by("apps/v1", "Deployment", "gone", "5d6c1b1e-0000-4000-8000-000000000000");
+    let stale = owned_by("apps/v1", "Deployment", "app-blue", "5d6c1b1e-0000-4000-8000-000000000000");
+    let words = &["does not exist or is being deleted, so the garbage collector would delete it"];
+    patch(shop, "deployment/app-blue", &gone)?.is_refused("live-deleted", words)?;
+    patch(shop, "deployment/app-blue", &owned_by("v1", "Service", "app", "stale"))?
+        .is_refused("live-deleted", words)?;
+    shop.kubectl(&["patch", "deployment/app-blue", "--subresource=status", "--type=merge", "-p", &gone])?
+        .is_refused("live-deleted", words)?;
+    // As a restore from a backup writes it.
+    let blue = shop.replica_set_of("app-blue")?;
+    patch(shop, &blue, &stale)?.is_refused("live-deleted", words)?;
+    // What is idle may go, and goes.
+    patch(shop, "deployment/app-green", &gone)?.passes_silently()?;
+    shop.until("the idle colour is collected", || Ok(!shop.kubectl(&["get", "deployment", "app-green"])?.ok))?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
+}
+
+/// An operator takes a live workload over, and its own object goes.
+fn that_exist_may_be_given(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    shop.kubectl(&["create", "configmap", "release"])?.succeeds()?;
+    let uid =
+        |object: &str| -> Result<String> { Ok(shop.kubectl(&["get", object, "-o=jsonpath={.metadata.uid}"])?.out) };
+    let release = owned_by("v1", "ConfigMap", "release", &uid("configmap/release")?);
+    let green = owned_by("apps/v1", "Deployment", "app-green", &uid("deployment/app-green")?);
+    patch(shop, "deployment/app-blue", &green)?.passes_silently()?;
+    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    // flipguard may not read ConfigMaps here ...
+    let may_not = "live-deleted: flipguard may not see whether its owner ConfigMap release exists";
+    patch(shop, "deployment/app-blue", &release)?.passes_with_warning(&[may_not])?;
+    // ... until somebody lets it.
+    shop.kubectl(&["create", "role", "look", "--verb=get", "--resource=configmaps"])?.succeeds()?;
+    let account = "--serviceaccount=flipguard-system:flipguard";
+    shop.kubectl(&["create", "rolebinding", "look", "--role=look", account])?.succeeds()?;
+    patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    let stale = owned_by("v1", "ConfigMap", "release", "5d6c1b1e-0000-4000-8000-000000000000");
+    shop.until("flipguard may look", || {
+        Ok(shop
+            .kubectl(&["patch", "deployment/app-blue", "--type=merge", "--dry-run=server", "-p", &stale])?
+            .err
+            .contains("denied the request"))
+    })?;
+    patch(shop, "deployment/app-blue", &stale)?
+        .is_refused("live-deleted", &["its owner ConfigMap release with uid"])?;
+    patch(shop, "deployment/app-blue", &release)?.passes_silently()?;
+    // The operator's object goes; the collector's own DELETE is judged too.
+    shop.kubectl(&["delete", "configmap", "release"])?.succeeds()?;
+    shop.until("the collector is refused", || {
+        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
+        Ok(shop.decisions()?.iter().any(|line| {
+            let says = |key: &str, value: &str| line.get(key).and_then(Value::as_str) == Some(value);
+            says("user", collector) && says("operation", "DELETE") && says("outcome", "denied")
+        }))
+    })?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()
+}
+
+fn of_replica_sets_may_leave_and_adopt(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    // Its Deployment takes it back.
+    let blue = shop.replica_set_of("app-blue")?;
+    patch(shop, &blue, r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
+    shop.wait_for(&blue, "{.metadata.ownerReferences[0].name}", "app-blue")?;
+    // One that stands alone is live by itself. A Deployment that wants no pods would scale it away.
+    shop.apply(&workload("ReplicaSet", "alone", &[("app", "api"), ("color", "blue")], 2, Pods::Ready, "web:1"))?
+        .succeeds()?;
+    shop.wait_for("replicaset/alone", "{.status.availableReplicas}", "2")?;
+    shop.route("api", &[("app", "api"), ("color", "blue")])?.passes_silently()?;
+    shop.apply(&workload("Deployment", "nothing", &[("app", "api"), ("color", "blue")], 0, Pods::Ready, "web:1"))?
+        .succeeds()?;
+    let uid = shop.kubectl(&["get", "deployment", "nothing", "-o=jsonpath={.metadata.uid}"])?.out;
+    let owner =
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
+    let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
+    patch(shop, "replicaset/alone", &adopted)?
+        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])
+}
