@@ -111,6 +111,26 @@ impl Tool {
         }
     }
 
+    /// How it goes on when the live colour may not get a new version: most likely the flip to it was a part of the same
+    /// release, and came first.
+    #[must_use]
+    pub fn hint_on_redeploy(self) -> &'static str {
+        match self {
+            Self::ArgoCd => {
+                "if the same commit flips to this colour: revert it, and put the Service into a later sync wave, so that \
+                 the flip comes last"
+            }
+            Self::Flux => {
+                "if the same commit flips to this colour: revert all of it, and put the Service into a Kustomization of \
+                 its own with dependsOn and wait: true, so that the flip comes last"
+            }
+            Self::Helm => {
+                "if the same release flips to this colour: helm rollback; then deploy in one release (with --wait) and \
+                 flip in the next"
+            }
+        }
+    }
+
     /// How it goes on after a refusal that waiting mends.
     #[must_use]
     pub fn hint(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! A verdict in words.
 
 use crate::model::Override;
-use crate::rules::{Effect, Finding, Outcome, Patience, Verdict};
+use crate::rules::{Effect, Finding, Outcome, Patience, Reason, Verdict};
 
 /// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
@@ -31,8 +31,10 @@ pub fn refusal(verdict: &Verdict) -> String {
         lines.extend(details.iter().map(|detail| format!("  {detail}")));
     }
     let waiting_helps = verdict.denying().all(|finding| finding.reason.row().patience == Patience::NotYet);
-    if let Some(tool) = verdict.tool.filter(|_| waiting_helps) {
-        lines.push(format!("  {}", tool.hint()));
+    let redeploys = verdict.denying().any(|finding| finding.reason == Reason::LiveRedeployed);
+    if let Some(tool) = verdict.tool {
+        let hint = if waiting_helps { Some(tool.hint()) } else { redeploys.then(|| tool.hint_on_redeploy()) };
+        lines.extend(hint.map(|hint| format!("  {hint}")));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
