@@ -11,10 +11,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("helm::one_release_for_both_is_rolled_back", one_release_for_both_is_rolled_back),
     ("helm::a_failing_release_is_rolled_back", a_failing_release_is_rolled_back),
     ("helm::a_label_of_both_templates_may_change", a_label_of_both_templates_may_change),
+    ("helm::a_version_in_the_one_selector_takes_two_passes", a_version_in_the_one_selector_takes_two_passes),
     ("helm::client_side_apply_goes_the_same_way", client_side_apply_goes_the_same_way),
 ];
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/shop");
+const SINGLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/single");
 /// Of what is to succeed; a loaded machine is slow.
 const TIME: &str = "--timeout=60s";
 /// Of what cannot succeed.
@@ -112,6 +114,19 @@ fn a_label_of_both_templates_may_change(shop: &Shop) -> Result<()> {
     upgrade(shop, &["--wait", TIME, "--set", "labels.chart=shop-1.1"])?.passes_silently()?;
     upgrade(shop, &["--wait", TIME, "--set", "labels.chart=shop-1.2"])?.passes_silently()?;
     is(shop, "blue", "web:1.0")
+}
+
+/// One Deployment, and a Service that selects its version: not blue-green, and not without an outage, with flipguard or
+/// without; but it goes on.
+fn a_version_in_the_one_selector_takes_two_passes(shop: &Shop) -> Result<()> {
+    helm(shop, &["install", "single", SINGLE, "--wait", TIME])?.passes_silently()?;
+    let upgrade = ["upgrade", "single", SINGLE, "--wait", TIME, "--set", "tag=2.0"];
+    helm(shop, &upgrade)?.is_refused("target-missing", &[])?;
+    shop.rolled_out("deployment/single")?;
+    helm(shop, &upgrade)?.succeeds()?;
+    let selector = shop.selector("app")?;
+    ensure!(selector.get("version").is_some_and(|version| version == "2.0"), "{selector:?}");
+    helm(shop, &["uninstall", "single", "--wait", TIME])?.succeeds()
 }
 
 /// As Helm 3 did it, and Helm 4 still does for its releases.
