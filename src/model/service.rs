@@ -129,7 +129,8 @@ impl Service {
 
 /// Whether a name holds a word between dashes or its ends: `app-green` has `green`, `evergreen` has not. A word
 /// may itself hold dashes (`release-7`).
-fn has_word(name: &str, word: &str) -> bool {
+#[must_use]
+pub fn has_word(name: &str, word: &str) -> bool {
     let (name, word) = (name.to_ascii_lowercase(), word.to_ascii_lowercase());
     !word.is_empty() && format!("-{name}-").contains(&format!("-{word}-"))
 }

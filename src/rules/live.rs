@@ -5,10 +5,11 @@
 
 use super::fleet::Fleet;
 use super::left::{After, left};
+use super::wording::pods;
 use super::{Finding, Reason, Verdict, hold, practice};
 use crate::model::{
     Change, ClusterView, ColourScheme, Owner, Policy, Role, Selector, Service, Strategy, Timestamp, Workload, Write,
-    annotation,
+    annotation, has_word,
 };
 
 /// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
@@ -23,6 +24,8 @@ pub(super) struct Stake<'a> {
     view: &'a ClusterView,
     fleet: Fleet<'a>,
     siblings: Vec<&'a Workload>,
+    /// The sibling that could take over.
+    idle: Option<&'a Workload>,
     is_practised: bool,
     /// How many ready Pods it must keep.
     floor: usize,
@@ -41,12 +44,17 @@ impl<'a> Stake<'a> {
         colours: &ColourScheme,
     ) -> Self {
         let siblings = practice::siblings(service, view, colours);
+        let is_live = |workload: &Workload| {
+            let traffic = |other: &&Service| other.role(colours) == Role::Traffic;
+            view.services.iter().filter(traffic).any(|other| other.routed().matches(&workload.template.labels))
+        };
         Self {
             service,
             selector,
             view,
             fleet: Fleet::of(selector, view),
             is_practised: practice::is_practised(service, &siblings, view, colours),
+            idle: siblings.iter().copied().find(|sibling| !is_live(sibling)),
             siblings,
             floor: service.minimum_replicas().max(1),
         }
@@ -93,6 +101,15 @@ impl<'a> Stake<'a> {
             "to take the app down, delete the Service first: kubectl -n {} delete service {}",
             meta.namespace, meta.name
         )
+    }
+
+    /// Where a new version goes.
+    fn other_colour(&self) -> Option<String> {
+        match (self.idle, self.siblings.first()) {
+            (Some(idle), _) => Some(idle.to_string()),
+            (None, Some(live)) => Some(format!("another colour ({live} is live, too)")),
+            (None, None) => None,
+        }
     }
 
     fn flip_first(&self) -> String {
@@ -155,15 +172,16 @@ fn held(old: &Workload, new: &Workload, view: &ClusterView, policy: &Policy, now
 }
 
 fn describe(old: &Workload, new: &Workload) -> String {
-    if new.wanted != old.wanted {
-        format!("scale {} -> {}", old.wanted, new.wanted)
-    } else if new.template != old.template {
-        "change of the pod template".to_owned()
-    } else if new.meta.owners != old.meta.owners {
-        "change of its owners".to_owned()
-    } else {
-        "change".to_owned()
-    }
+    let scale = format!("scale {} -> {}", old.wanted, new.wanted);
+    let parts: Vec<&str> = [
+        (new.wanted != old.wanted, scale.as_str()),
+        (new.template != old.template, "change of the pod template"),
+        (new.meta.owners != old.meta.owners, "change of its owners"),
+    ]
+    .into_iter()
+    .filter_map(|(is, part)| is.then_some(part))
+    .collect();
+    if parts.is_empty() { "change".to_owned() } else { parts.join(" and ") }
 }
 
 fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
@@ -171,7 +189,7 @@ fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
     (ready > 0).then(|| {
         Finding::new(
             Reason::ServiceDeleted,
-            format!("{ready} pods served through it; from now on nothing protects them"),
+            format!("{} served through it; from now on nothing protects the colour", pods(ready, "")),
             "if that is not meant, create it again at once".to_owned(),
         )
     })
@@ -311,8 +329,8 @@ fn redeployed(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findi
         (Some(old), Some(new)) if old != new => format!("image {old} -> {new}"),
         _ => "its pod template changes".to_owned(),
     };
-    let message = format!("{what}, while Service {service} routes to it ({} ready pods)", stake.fleet.ready());
-    let Some(sibling) = stake.siblings.first() else {
+    let message = format!("{what}, while Service {service} routes to it ({})", pods(stake.fleet.ready(), "ready"));
+    let Some(sibling) = stake.other_colour() else {
         let next_step = "to have a way back, deploy the new version beside it and flip".to_owned();
         return Some(Finding::new(Reason::LiveRedeployed, message, next_step).only_a_warning());
     };
@@ -349,7 +367,7 @@ fn recreated(stake: &Stake<'_>, old: &Workload, new: &Workload) -> Option<Findin
         _ => format!("maxUnavailable lets all {} pods go at once", new.wanted),
     };
     stake.too_little(left).then(|| {
-        let next_step = match stake.siblings.first() {
+        let next_step = match stake.other_colour() {
             Some(sibling) => {
                 format!("deploy to {sibling} and flip; or set strategy RollingUpdate first")
             }
@@ -370,10 +388,8 @@ fn joins(old: Option<&Workload>, new: &Workload, stakes: &[Stake<'_>], colours: 
     let joining = stakes.iter().filter(|stake| {
         let selector = stake.service.routed();
         let pins = colours.pins(selector);
-        let names_another = colours
-            .names
-            .iter()
-            .any(|colour| name.split('-').any(|word| word == colour) && !pins.iter().any(|pin| pin.colour == colour));
+        let names_another =
+            colours.names.iter().any(|colour| has_word(name, colour) && !pins.iter().any(|pin| pin.colour == colour));
         let relabelled = old.is_some_and(|old| !selector.matches(&old.template.labels));
         let created = old.is_none() && names_another && !pins.is_empty();
         selector.matches(&new.template.labels) && stake.fleet.ready() > 0 && (relabelled || created)
@@ -384,8 +400,8 @@ fn joins(old: Option<&Workload>, new: &Workload, stakes: &[Stake<'_>], colours: 
             Finding::new(
                 Reason::JoinsLive,
                 format!(
-                    "its pods would serve behind Service {service} at once, beside {} that serve",
-                    stake.fleet.ready()
+                    "its pods would serve behind Service {service} at once, beside {}",
+                    pods(stake.fleet.ready(), "ready")
                 ),
                 "if that is not meant, correct the labels of its pod template".to_owned(),
             )

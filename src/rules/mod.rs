@@ -14,9 +14,9 @@
 //! - `overrides`: who may override, and what that lifts
 //! - [`labels`]: which labels are added to a Deployment
 //!
-//! Beside them stand what rules share: [`readiness`] (what "fully ready" means), `practice` (is it blue-green at all?), [`fleet`] (what a selector matches),
+//! Beside them stands what rules share: [`readiness`] (what "fully ready" means), `practice` (is it blue-green at all?), [`fleet`] (what a selector matches),
 //! [`reads`] (what must be read to judge a change), [`relevance`] (which writes can matter at all, as a predicate and as
-//! CEL for the API server), [`reason`] (the table of rules) and [`verdict`].
+//! CEL for the API server), [`reason`] (the table of rules), [`verdict`] and `wording` (numbers of Pods).
 
 pub mod fleet;
 mod flip;
@@ -37,6 +37,7 @@ mod rollback;
 mod service;
 pub mod verdict;
 pub mod version;
+mod wording;
 
 pub use reads::Reads;
 pub use reason::{Patience, Reason};

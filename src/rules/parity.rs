@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::service::Update;
+use super::wording::pods;
 use super::{Finding, Reason};
 use crate::model::{Template, Workload};
 
@@ -33,7 +34,7 @@ pub(super) fn capacity(update: &Update<'_>) -> Option<Finding> {
         };
         Finding::new(
             Reason::CapacityBelowLive,
-            format!("the target has {target} ready pods, the current colour {current}"),
+            format!("the target has {}, the current colour {current}", pods(target, "ready")),
             next_step,
         )
     })

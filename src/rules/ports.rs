@@ -18,14 +18,15 @@ pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
 
 /// On any other change only what would be lost counts: a port that resolves today must go on to.
 pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
-    let serving = servers(&update.target.serving);
+    let (current, serving) = (servers(&update.current.serving), servers(&update.target.serving));
     unresolved(update, &serving)
         .filter_map(|(port, name, pod)| {
             let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port));
             let Some(before) = before else { return Some(finding(update, port, name, pod, true)) };
-            let resolves_today = before.target_name.as_deref().is_none_or(|name| {
-                update.current.serving.iter().all(|pod| pod.containers.have_port(name, before.protocol))
-            });
+            let resolves_today = before
+                .target_name
+                .as_deref()
+                .is_none_or(|name| current.iter().all(|pod| pod.containers.have_port(name, before.protocol)));
             resolves_today.then(|| finding(update, port, name, pod, false))
         })
         .collect()

@@ -4,6 +4,7 @@
 //! every template. So the counters must agree with the spec, **and** the Pods must be there: Ready, with an IP, not
 //! on their way out, of the current template. Unknown is not ready.
 
+use super::wording::pods;
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 
 /// Why a workload is not fully ready.
@@ -130,12 +131,16 @@ fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<Str
     }
     // A DaemonSet counts elsewhere the Pods on Nodes that should run none.
     if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *wanted || counts.updated != *wanted) {
-        return Some(format!("still has {} pods where it wants {wanted}", counts.replicas));
+        return Some(format!("still has {} where it wants {wanted}", pods(number(counts.replicas), "")));
     }
     if counts.ready > *wanted || counts.available > *wanted {
-        return Some(format!("still counts {} pods ready where it wants {wanted}", counts.ready));
+        return Some(format!("still counts {} where it wants {wanted}", pods(number(counts.ready), "ready")));
     }
     None
+}
+
+fn number(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// What the Pods say is missing although the status is content.
@@ -162,7 +167,7 @@ fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &Cluste
     let ready = current.iter().filter(|pod| pod.serves());
     let (serving, lost): (Vec<&Pod>, Vec<&Pod>) = ready.partition(|pod| selector.matches(&pod.meta.labels));
     let (serving, lost) = (serving.len(), lost.iter().map(|pod| &pod.meta.name).min());
-    if serving >= usize::try_from(enough).unwrap_or(usize::MAX) {
+    if serving >= number(enough) {
         return None;
     }
     if let Some(lost) = lost {

@@ -1,6 +1,7 @@
 //! What may not be done to a traffic Service, whether it flips or not.
 
 use super::fleet::Fleet;
+use super::wording::{pods, pods_serve};
 use super::{Finding, Reason, Verdict, flip, overrides, parity, ports, practice, rollback, version};
 use crate::model::{Change, ClusterView, ColourScheme, Policy, Role, Service, annotation};
 
@@ -109,7 +110,7 @@ pub(super) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     (current.ready() > 0 && !is_permitted).then(|| {
         Finding::new(
             Reason::OptOutNotPermitted,
-            format!("{what} while {} pods serve", current.ready()),
+            format!("{what} while {}", pods_serve(current.ready())),
             format!("leave it out; or {}", overrides::how_to_be_permitted(&meta.namespace)),
         )
     })
@@ -121,8 +122,8 @@ fn external_name(update: &Update<'_>) -> Option<Finding> {
         Finding::new(
             Reason::TypeExternalName,
             format!(
-                "type becomes ExternalName while {} pods serve; clients would move as their DNS caches end",
-                current.ready()
+                "type becomes ExternalName while {}; clients would move as their DNS caches end",
+                pods_serve(current.ready())
             ),
             format!("keep the type of {}, and make a Service of another name for the alias", new.meta.name),
         )
@@ -138,9 +139,9 @@ fn emptied(update: &Update<'_>) -> Option<Finding> {
                 format!("the selector {} would be empty, and nobody would write its endpoints any more", old.routed())
             } else {
                 format!(
-                    "the selector {} would be empty, and the endpoints of {} pods would stay as they are for ever",
+                    "the selector {} would be empty, and the endpoints of {} would stay as they are for ever",
                     old.routed(),
-                    current.ready()
+                    pods(current.ready(), "")
                 )
             },
             format!(

@@ -93,7 +93,7 @@ fn no_external_name_while_pods_serve(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     let patch = r#"{"spec":{"type":"ExternalName","externalName":"other.example","clusterIP":"","clusterIPs":null}}"#;
     shop.kubectl(&["patch", "service", "app", "--type=merge", "-p", patch])?
-        .is_refused("type-external-name", &["while 1 pods serve"])?;
+        .is_refused("type-external-name", &["while 1 pod serves"])?;
     shop.pods_become("name=app-blue", Pods::Starting)?;
     shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
     shop.kubectl(&["patch", "service", "app", "--type=merge", "-p", patch])?.passes_silently()
@@ -122,7 +122,7 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
     shop.kubectl(&["create", "rolebinding", "override", "--role=override", "--group=on-call"])?.succeeds()?;
     let alice = |note: &str| shop.kubectl(&["--as=alice", "annotate", "service", "app", "--overwrite", note]);
     alice("flipguard.dev/guard=false")?
-        .is_refused("opt-out-not-permitted", &["while 1 pods serve", "ask a cluster admin for a Role"])?;
+        .is_refused("opt-out-not-permitted", &["while 1 pod serves", "ask a cluster admin for a Role"])?;
     alice("flipguard.dev/role=preview")?.is_refused("opt-out-not-permitted", &[])?;
     alice("argo-rollouts.argoproj.io/managed-by-rollouts=none")?
         .is_refused("opt-out-not-permitted", &["names no Rollout that exists"])?;
