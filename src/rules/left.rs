@@ -65,10 +65,11 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let wanted = count(new.wanted);
     match new.kind {
-        // A scale-down removes the highest ordinals, ready or not.
+        // A scale-down removes the highest ordinals, ready or not, and another start those that it leaves out.
         WorkloadKind::StatefulSet => {
             let end = new.first_ordinal.saturating_add(new.wanted);
-            ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(|ordinal| ordinal < end)).count()
+            let stays = |ordinal: u32| (new.first_ordinal..end).contains(&ordinal);
+            ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(stays)).count()
         }
         // In mid-rollout scale-downs are shared out by proportion, ready or not; only the strategy's word is sure.
         WorkloadKind::Deployment if !old.is_settled() && new.strategy != Strategy::OnDelete => {

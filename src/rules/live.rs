@@ -175,6 +175,7 @@ fn describe(old: &Workload, new: &Workload) -> String {
     let scale = format!("scale {} -> {}", old.wanted, new.wanted);
     let parts: Vec<&str> = [
         (new.wanted != old.wanted, scale.as_str()),
+        (new.first_ordinal != old.first_ordinal, "change of its ordinals"),
         (new.template != old.template, "change of the pod template"),
         (new.meta.owners != old.meta.owners, "change of its owners"),
     ]
@@ -264,7 +265,8 @@ fn adopted(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterV
 }
 
 fn scaled(old: &Workload, new: &Workload, stakes: &[Stake<'_>], change: &Change) -> Vec<Finding> {
-    if new.wanted >= old.wanted {
+    // A StatefulSet whose ordinals begin elsewhere ends the Pods outside of them.
+    if new.wanted >= old.wanted && new.first_ordinal == old.first_ordinal {
         return Vec::new();
     }
     stakes

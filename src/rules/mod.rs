@@ -22,6 +22,8 @@ pub mod fleet;
 mod flip;
 mod hold;
 pub mod labels;
+#[cfg(test)]
+mod laws;
 mod left;
 mod live;
 mod overrides;
