@@ -171,6 +171,17 @@ mod naive {
         view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && serves(pod)).count()
     }
 
+    /// Of those, the ones whose ReplicaSet is not gone.
+    pub(crate) fn lasting(view: &ClusterView, wanted: &str) -> usize {
+        let all = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && serves(pod));
+        all.filter(|pod| !is_leaving(view, pod)).count()
+    }
+
+    fn is_leaving(view: &ClusterView, pod: &Pod) -> bool {
+        let is_there = |uid: &str| view.workloads.iter().any(|workload| workload.meta.uid == uid);
+        pod.meta.controller.as_ref().is_some_and(|owner| !is_there(&owner.uid))
+    }
+
     fn serves(pod: &Pod) -> bool {
         pod.ready && pod.has_ip && !pod.meta.deleting && !pod.terminal
     }
@@ -205,7 +216,7 @@ mod naive {
             && pods.count() >= workload.wanted as usize
     }
 
-    /// Pods that stand for themselves, and stay.
+    /// Pods that stand for themselves.
     fn standing<'a>(view: &'a ClusterView, wanted: &'a str) -> Vec<&'a Pod> {
         let owners: Vec<String> = deployments(view, wanted).flat_map(|workload| owned(view, workload, None)).collect();
         let of_colour = view
@@ -221,14 +232,14 @@ mod naive {
 
     pub(crate) fn fully_ready(view: &ClusterView, wanted: &str) -> bool {
         let workloads: Vec<&Workload> = deployments(view, wanted).collect();
-        let pods = standing(view, wanted);
+        let pods: Vec<&Pod> = standing(view, wanted).into_iter().filter(|pod| !is_leaving(view, pod)).collect();
         let some_ready =
             workloads.iter().any(|workload| is_ready(view, workload)) || pods.iter().any(|pod| serves(pod));
         let all_workloads = workloads.iter().all(|workload| {
             is_ready(view, workload) || (workload.wanted == 0 && !workload.meta.deleting && some_ready)
         });
         let all_pods = pods.iter().all(|pod| serves(pod));
-        exists(view, wanted) && all_workloads && all_pods
+        exists(view, wanted) && all_workloads && all_pods && lasting(view, wanted) > 0
     }
 }
 
@@ -253,7 +264,7 @@ proptest! {
         let verdict = decide(&flip_to_green(false), &view, &Policy::default(), NOW);
         let ready = naive::fully_ready(&view, "green");
         let nothing_to_lose = !naive::exists(&view, "blue");
-        let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::serving(&view, "green") > 0;
+        let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::lasting(&view, "green") > 0;
         let allowed = verdict.outcome() == Outcome::Allowed;
         prop_assert_eq!(allowed, ready || nothing_to_lose || better_than_nothing, "{:?}\n{:#?}", verdict, view);
     }

@@ -41,6 +41,12 @@ impl<'a> Fleet<'a> {
         self.serving.len()
     }
 
+    /// How many of those are not about to go.
+    #[must_use]
+    pub fn lasting(&self) -> usize {
+        self.serving.iter().filter(|pod| !self.leaving.iter().any(|leaving| leaving.meta == pod.meta)).count()
+    }
+
     /// Whether the selector matches nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -21,7 +21,7 @@ pub(super) fn way_out(update: &Update<'_>) -> Option<String> {
     if current.is_empty() {
         return Some("the old selector matches no workload and no pod, so nothing is lost".to_owned());
     }
-    (current.ready() == 0 && target.ready() > target.leaving.len())
+    (current.ready() == 0 && target.lasting() > 0)
         .then(|| format!("the current colour has no ready pod and the target has {}", target.ready()))
 }
 
@@ -53,8 +53,7 @@ pub(super) fn target_findings(update: &Update<'_>) -> Vec<Finding> {
         .iter()
         .map(|workload| (*workload, shortfall(workload, new.routed(), view, *percent)))
         .collect();
-    let lasting =
-        target.serving.iter().filter(|pod| !target.leaving.iter().any(|leaving| leaving.meta == pod.meta)).count();
+    let lasting = target.lasting();
     let something_ready =
         workload_gaps.iter().any(|(_, gap)| gap.is_none()) || target.standing.iter().any(|pod| pod.serves());
     let mut findings = Vec::new();

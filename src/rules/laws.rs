@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Effect, Verdict, live, relevance, service};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Pod, Policy, Service, User, Workload, WorkloadKind, WorkloadManifest, Write,
-    annotation,
+    Change, ClusterView, ColourScheme, Meta, Pod, Policy, Service, Timestamp, User, Workload, WorkloadKind,
+    WorkloadManifest, Write, annotation,
 };
 
 /// Labels, or a selector: mostly of this colour, so that what is generated belongs together.
@@ -119,7 +119,7 @@ fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     let mut verdict = Verdict::about("object", "shop", "app", change);
     match &change.write {
         Write::ServiceUpdate { old, new } => service::judge(old, new, view, change, &policy, &mut verdict),
-        _ => live::judge(change, view, &policy, &mut verdict),
+        _ => live::judge(change, view, &policy, Timestamp(0), &mut verdict),
     }
     verdict
 }
@@ -151,7 +151,9 @@ proptest! {
         holds(Write::WorkloadDelete { old: Box::new(old.clone()) }, &view)?;
         holds(Write::WorkloadCreate { new: Box::new(new.clone()) }, &view)?;
         let Workload { meta, wanted, .. } = old;
-        holds(Write::Scale { kind, namespace: meta.namespace, name: meta.name, from: wanted, to: new.wanted }, &view)?;
+        let Meta { namespace, name, uid, .. } = meta;
+        let version = String::new();
+        holds(Write::Scale { kind, namespace, name, uid, version, from: wanted, to: new.wanted }, &view)?;
     }
 
     #[test]

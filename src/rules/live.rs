@@ -165,7 +165,7 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
 
 /// Whether a scale-down takes the colour before below what going back would need.
 fn held(old: &Workload, new: &Workload, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<Finding> {
-    if new.wanted >= old.wanted {
+    if new.wanted >= old.wanted && new.first_ordinal == old.first_ordinal {
         return Vec::new();
     }
     hold::findings(Reason::HeldScaledDown, old, &After::Becomes(new), view, policy, now)

@@ -2,6 +2,7 @@
 
 use super::fleet::Fleet;
 use super::service::{self, Update};
+use super::wording::{pods, pods_serve};
 use super::{Finding, Reason, flip, ports};
 use crate::model::{Action, ClusterView, Policy, Service, Timestamp, annotation};
 
@@ -29,9 +30,9 @@ pub(super) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     let would_be = flip::target_findings(&update).into_iter().chain(ports).next()?;
     let left = old.routed().without(new.routed());
     let before = if tombstone.still_there {
-        format!("there is one, through which {ready} pods serve {left}")
+        format!("there is one, through which {} {left}", pods_serve(ready))
     } else {
-        format!("it was deleted {} s ago while {ready} pods served {left}", now.since(tombstone.at).as_secs())
+        format!("it was deleted {} s ago while {} served {left}", now.since(tombstone.at).as_secs(), pods(ready, ""))
     };
     let message = format!(
         "{before}, and for {} it would be refused as a flip: {}",
