@@ -20,6 +20,8 @@ use super::shop::Shop;
 pub(crate) const TESTS: &[Test] = &[
     ("filter::of_services_is_exact", of_services_is_exact),
     ("filter::of_deployments_is_exact", of_deployments_is_exact),
+    ("filter::of_scales_is_exact", of_scales_is_exact),
+    ("filter::of_creations_and_deletions_is_exact", of_creations_and_deletions_is_exact),
 ];
 
 const PAIRS: usize = 150;
@@ -178,19 +180,144 @@ fn is_exact(
         }
         Ok(())
     })?;
+    compare(shop, "UPDATE", &matters, PAIRS)
+}
+
+/// What was asked about, by name, held against what matters, of so many writes.
+fn compare(shop: &Shop, operation: &str, matters: &BTreeSet<String>, writes: usize) -> Result<()> {
     let asked: BTreeSet<String> = shop
         .decisions()?
         .iter()
-        .filter(|line| line.get("operation").and_then(Value::as_str) == Some("UPDATE"))
+        .filter(|line| line.get("operation").and_then(Value::as_str) == Some(operation))
         .filter(|line| line.get("endpoint").and_then(Value::as_str) == Some("validate"))
         .filter_map(|line| line.get("name").and_then(Value::as_str).map(str::to_owned))
         .collect();
     let missed: Vec<&String> = matters.difference(&asked).collect();
     ensure!(missed.is_empty(), "the filter swallows what matters to a rule: {missed:?}");
-    ensure!(matters.len() > PAIRS / 5 && asked.len() < PAIRS, "{} of {} matter", matters.len(), PAIRS);
-    let needless = asked.difference(&matters).count();
-    eprintln!("{path}: {} of {PAIRS} writes matter, {needless} more were asked about", matters.len());
+    ensure!(matters.len() > writes / 5 && asked.len() < writes, "{} of {writes} matter", matters.len());
+    let needless = asked.difference(matters).count();
+    eprintln!("{operation}: {} of {writes} writes matter, {needless} more were asked about", matters.len());
     Ok(())
+}
+
+/// A workload of any kind, made of one that is a Deployment.
+fn of_kind(kind: WorkloadKind, deployment: &Value, name: &str) -> Result<Value> {
+    let mut workload = deployment.clone();
+    put(&mut workload, "", "kind", json!(kind.name()))?;
+    put(&mut workload, "/metadata", "name", json!(name))?;
+    let spec = workload.pointer_mut("/spec").and_then(Value::as_object_mut).context("no spec")?;
+    if kind != WorkloadKind::Deployment {
+        spec.remove("paused");
+        spec.remove("strategy");
+    }
+    match kind {
+        WorkloadKind::StatefulSet => drop(spec.insert("serviceName".to_owned(), json!("none"))),
+        WorkloadKind::DaemonSet => drop(spec.remove("replicas")),
+        WorkloadKind::Deployment | WorkloadKind::ReplicaSet => {}
+    }
+    Ok(workload)
+}
+
+/// An object without an override, which would have to be permitted.
+fn without_override(mut object: Value) -> Value {
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.remove(annotation::OVERRIDE);
+    }
+    object
+}
+
+fn workloads_path(shop: &Shop, kind: WorkloadKind) -> String {
+    format!("/apis/apps/v1/namespaces/{}/{}", shop.namespace, kind.resource())
+}
+
+/// A Scale shows no labels, so each of these workloads has none that marks a colour.
+fn of_scales_is_exact(shop: &Shop) -> Result<()> {
+    let mut matters = BTreeSet::new();
+    let mut writes = 0;
+    on_runtime(async {
+        let client = client(shop).await?;
+        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::ReplicaSet] {
+            let path = workloads_path(shop, kind);
+            for (from, to) in (0..3_u32).flat_map(|from| (0..3_u32).map(move |to| (from, to))) {
+                let name = format!("{}-{from}-{to}", kind.singular());
+                let labels = json!({ "own": name });
+                let workload = json!({
+                    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {},
+                    "spec": { "replicas": from, "selector": { "matchLabels": labels }, "template": {
+                        "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "web", "image": "web" }] },
+                    } },
+                });
+                send(&client, "POST", &path, &of_kind(kind, &workload, &name)?).await?;
+                let scale = json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "spec": { "replicas": to },
+                    "metadata": { "name": name, "namespace": shop.namespace } });
+                drop(send(&client, "PUT", &format!("{path}/{name}/scale?dryRun=All"), &scale).await);
+                writes += 1;
+                let (namespace, uid, version) = (shop.namespace.clone(), String::new(), String::new());
+                let write = Write::Scale { kind, namespace, name: name.clone(), uid, version, from, to };
+                if relevance::matters(&write, &ColourScheme::default()) {
+                    matters.insert(name);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    compare(shop, "UPDATE", &matters, writes)
+}
+
+fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
+    const OBJECTS: usize = 100;
+    let mut runner = TestRunner::deterministic();
+    let colours = ColourScheme::default();
+    let (mut created, mut deleted) = (BTreeSet::new(), BTreeSet::new());
+    let services = format!("/api/v1/namespaces/{}/services", shop.namespace);
+    on_runtime(async {
+        let client = client(shop).await?;
+        for index in 0..OBJECTS {
+            let name = format!("object-{index}");
+            // Each of the four kinds of workload, and as many Services.
+            let kind = WorkloadKind::ALL.get(index / 2 % 4).copied().filter(|_| index % 2 == 0);
+            let mut object = match kind {
+                Some(kind) => {
+                    let some = deployment().new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
+                    of_kind(kind, &some, &name)?
+                }
+                None => service().new_tree(&mut runner).map_err(anyhow::Error::msg)?.current(),
+            };
+            put(&mut object, "/metadata", "name", json!(name))?;
+            let path = kind.map_or_else(|| services.clone(), |kind| workloads_path(shop, kind));
+            let (create, delete) = writes_of(kind, &object)?;
+            if relevance::matters(&create, &colours) {
+                created.insert(name.clone());
+            }
+            drop(send(&client, "POST", &format!("{path}?dryRun=All"), &object).await);
+            // One that comes into being is asked about under another name, so that the two are not mixed up.
+            let mut stored = without_override(object);
+            put(&mut stored, "/metadata", "name", json!(format!("{name}-stored")))?;
+            send(&client, "POST", &path, &stored).await.context("the object is not taken")?;
+            if relevance::matters(&writes_of(kind, &stored)?.0, &colours) {
+                created.insert(format!("{name}-stored"));
+            }
+            if relevance::matters(&delete, &colours) {
+                deleted.insert(format!("{name}-stored"));
+            }
+            let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"] });
+            drop(send(&client, "DELETE", &format!("{path}/{name}-stored"), &options).await);
+        }
+        Ok(())
+    })?;
+    compare(shop, "CREATE", &created, 2 * OBJECTS)?;
+    compare(shop, "DELETE", &deleted, OBJECTS)
+}
+
+/// The creation and the deletion of an object; without a kind, it is a Service.
+fn writes_of(kind: Option<WorkloadKind>, object: &Value) -> Result<(Write, Write)> {
+    if let Some(kind) = kind {
+        let manifest = serde_json::from_value::<WorkloadManifest>(object.clone())?;
+        let workload = Box::new(manifest.into_workload(kind));
+        return Ok((Write::WorkloadCreate { new: workload.clone() }, Write::WorkloadDelete { old: workload }));
+    }
+    let service = Box::new(serde_json::from_value::<Service>(object.clone())?);
+    Ok((Write::ServiceCreate { new: service.clone() }, Write::ServiceDelete { old: service }))
 }
 
 fn put(object: &mut Value, place: &str, key: &str, value: Value) -> Result<()> {
