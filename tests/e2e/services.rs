@@ -39,7 +39,7 @@ const PROBE: &str = "readinessProbe: {httpGet: {port: 8080}}";
 fn the_selector_is_not_emptied(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     let refused =
-        |args: &[&str]| shop.kubectl(args)?.is_refused("selector-emptied", &["endpoints of 1 pods would stay"]);
+        |args: &[&str]| shop.kubectl(args)?.is_refused("selector-emptied", &["endpoints of 1 pod would stay"]);
     refused(&["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#])?;
     refused(&["patch", "service", "app", "--type=json", "-p", r#"[{"op":"remove","path":"/spec/selector"}]"#])?;
     refused(&[
@@ -169,7 +169,7 @@ fn a_smaller_target_is_warned_of(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.route("app", GREEN)?
-        .passes_with_warning(&["capacity-below-live: the target has 1 ready pods, the current colour 3"])?;
+        .passes_with_warning(&["capacity-below-live: the target has 1 ready pod, the current colour 3"])?;
     shop.route("app", BLUE)?.passes_silently()
 }
 
