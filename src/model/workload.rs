@@ -219,6 +219,14 @@ impl Workload {
         self.kind != WorkloadKind::DaemonSet
     }
 
+    /// Whether its own selector matches these labels. A template has what its selector asks for, so that tells the values
+    /// too.
+    #[must_use]
+    pub fn would_select(&self, labels: &Labels) -> bool {
+        let matches = |key: &String| labels.get(key).is_some_and(|value| self.template.labels.get(key) == Some(value));
+        !self.selector_keys.is_empty() && self.selector_keys.iter().all(matches)
+    }
+
     /// Whether its controller has seen its newest generation and has nothing left to roll out.
     #[must_use]
     pub fn is_settled(&self) -> bool {

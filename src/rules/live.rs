@@ -8,8 +8,8 @@ use super::left::{After, left};
 use super::wording::pods;
 use super::{Finding, Reason, Verdict, hold, practice};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Owner, Policy, Role, Selector, Service, Strategy, Timestamp, Workload, Write,
-    annotation, has_word,
+    Change, ClusterView, ColourScheme, Owner, Policy, Role, Selector, Service, Strategy, Timestamp, Workload,
+    WorkloadKind, Write, annotation, has_word,
 };
 
 /// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
@@ -131,7 +131,11 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
     let stakes = stakes(view, colours);
     let (act, findings) = match &change.write {
         Write::ServiceDelete { old } => ("delete".to_owned(), service_deleted(old, view).into_iter().collect()),
-        Write::WorkloadCreate { new } => ("create".to_owned(), joins(None, new, &stakes, colours)),
+        Write::WorkloadCreate { new } => {
+            let mut findings = joins(None, new, &stakes, colours);
+            findings.extend(adopts(new, &stakes, view));
+            ("create".to_owned(), findings)
+        }
         Write::WorkloadUpdate { old, new } => {
             let mut findings = changed(old, new, &stakes, change);
             findings.extend(collected(old, new, &stakes, view));
@@ -260,6 +264,29 @@ fn adopted(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterV
             let left = stake.left(old, &After::Becomes(new));
             let message = format!("{by} would scale it as its own; {}", stake.would_leave(left));
             stake.too_little(left).then(|| stake.finding(Reason::LiveScaledDown, message, stake.flip_first()))
+        })
+        .collect()
+}
+
+/// A new Deployment whose selector matches ReplicaSets that stand alone: its controller takes them over, and scales them.
+fn adopts(new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+    let is_orphan = |workload: &&Workload| {
+        workload.kind == WorkloadKind::ReplicaSet && workload.stands_alone() && new.would_select(&workload.meta.labels)
+    };
+    let orphans = view.workloads.iter().filter(is_orphan).filter(|_| new.kind == WorkloadKind::Deployment);
+    let taken = |stake: &Stake<'_>, orphan: &Workload| {
+        let others = stake.left(orphan, &After::Gone);
+        let kept = stake.left(orphan, &After::Becomes(orphan)).saturating_sub(others);
+        let wanted = usize::try_from(new.wanted).unwrap_or(usize::MAX);
+        let left = others + if stake.selector.matches(&new.template.labels) { kept.min(wanted) } else { 0 };
+        stake.too_little(left).then(|| {
+            let message = format!("it would take {orphan} over and scale it as its own; {}", stake.would_leave(left));
+            stake.finding(Reason::LiveScaledDown, message, stake.flip_first())
+        })
+    };
+    orphans
+        .flat_map(|orphan| {
+            stakes.iter().filter(|stake| stake.concerns(orphan)).filter_map(move |stake| taken(stake, orphan))
         })
         .collect()
 }

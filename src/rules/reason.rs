@@ -257,7 +257,8 @@ impl Reason {
                 Deny,
                 Never,
                 "A scale-down, by whatever client, would leave a traffic Service fewer ready Pods than it needs: one, or \
-                 what its annotation `flipguard.dev/min-replicas` says.",
+                 what its annotation `flipguard.dev/min-replicas` says. So would a Deployment that takes a ReplicaSet over \
+                 and wants fewer Pods, or Pods of another colour.",
                 "The Service promises traffic to this colour, and nothing would answer.",
                 "Flip to the other colour first; or delete the Service to take the app down.",
             ),

@@ -100,5 +100,14 @@ fn of_replica_sets_may_leave_and_adopt(shop: &Shop) -> Result<()> {
         json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
     let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
     patch(shop, "replicaset/alone", &adopted)?
-        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])
+        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])?;
+    // Nor may one be made that takes it over by its selector.
+    let adopting = |replicas: u32| {
+        workload("Deployment", "alone", &[("app", "api"), ("color", "blue")], replicas, Pods::Ready, "web:1")
+    };
+    shop.kubectl(&["label", "replicaset", "alone", "name=alone"])?.succeeds()?;
+    shop.apply(&adopting(0))?.is_refused("live-scaled-down", &["it would take ReplicaSet alone over"])?;
+    shop.apply(&adopting(2))?.passes_silently()?;
+    shop.wait_for("replicaset/alone", "{.metadata.ownerReferences[0].name}", "alone")?;
+    shop.rolled_out("deployment/alone")
 }
