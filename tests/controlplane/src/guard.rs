@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::balancer::Backend;
 use crate::{ControlPlane, Process, free_port};
 
 /// Its own namespace.
@@ -41,12 +42,7 @@ impl Guard {
     pub fn start(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
-        let manifests = Command::new(binary)
-            .args(["manifests", "--namespace", NAMESPACE, "--external-url", &url])
-            .output()
-            .with_context(|| format!("cannot run {}", binary.display()))?;
-        ensure!(manifests.status.success(), "flipguard manifests: {}", text(&manifests.stderr));
-        apply(control_plane, &text(&manifests.stdout))?;
+        install(control_plane, binary, &url)?;
         let kubeconfig = service_account_kubeconfig(control_plane)?;
         let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &url, flags)?;
         guard.wait_until_it_guards(control_plane)?;
@@ -54,7 +50,7 @@ impl Guard {
     }
 
     /// Starts one more replica behind the same address.
-    fn serve(
+    pub(crate) fn serve(
         control_plane: &ControlPlane,
         binary: &Path,
         kubeconfig: &Path,
@@ -62,7 +58,34 @@ impl Guard {
         url: &str,
         flags: &[&str],
     ) -> Result<Self> {
-        let status = local(free_port()?);
+        Self::serve_at(control_plane, binary, kubeconfig, (listen, local(free_port()?)), url, flags)
+    }
+
+    /// Starts it anew at its old address.
+    pub(crate) fn serve_again(
+        &self,
+        control_plane: &ControlPlane,
+        binary: &Path,
+        kubeconfig: &Path,
+        url: &str,
+        flags: &[&str],
+    ) -> Result<Self> {
+        Self::serve_at(control_plane, binary, kubeconfig, (self.listen, self.status), url, flags)
+    }
+
+    /// Where a balancer finds it.
+    pub(crate) fn backend(&self) -> Backend {
+        Backend { serves: self.listen, status: self.status }
+    }
+
+    fn serve_at(
+        control_plane: &ControlPlane,
+        binary: &Path,
+        kubeconfig: &Path,
+        (listen, status): (SocketAddr, SocketAddr),
+        url: &str,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut serve = Command::new(binary);
         serve
             .args(["serve", "--namespace", NAMESPACE, "--external-url", url, "--drain", "0", "--kubeconfig"])
@@ -155,6 +178,16 @@ impl Guard {
     }
 }
 
+/// Applies what the cluster needs, as `binary` prints it.
+pub(crate) fn install(control_plane: &ControlPlane, binary: &Path, url: &str) -> Result<()> {
+    let manifests = Command::new(binary)
+        .args(["manifests", "--namespace", NAMESPACE, "--external-url", url])
+        .output()
+        .with_context(|| format!("cannot run {}", binary.display()))?;
+    ensure!(manifests.status.success(), "flipguard manifests: {}", text(&manifests.stderr));
+    apply(control_plane, &text(&manifests.stdout)).map(drop)
+}
+
 /// Applies YAML as cluster admin.
 fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
     let mut apply = control_plane.kubectl();
@@ -170,7 +203,7 @@ fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
 }
 
 /// A kubeconfig with a token of flipguard's own ServiceAccount, so that its RBAC is the real one.
-fn service_account_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
+pub(crate) fn service_account_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
     let token = control_plane
         .kubectl()
         .args(["-n", NAMESPACE, "create", "token", "flipguard", "--duration=24h"])
@@ -191,7 +224,7 @@ fn service_account_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 

@@ -24,6 +24,7 @@
 //!
 //! Put it on a Pod template, or change it later with `kubectl annotate pod --overwrite`.
 
+mod balancer;
 mod binaries;
 mod certificates;
 mod components;
@@ -33,12 +34,15 @@ mod guard;
 mod kubeconfig;
 mod ports;
 mod process;
+mod replicas;
 mod timing;
 mod watchdog;
 
+pub use balancer::{Backend, Balancer};
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use guard::Guard;
 pub use ports::free_port;
 pub use process::Process;
+pub use replicas::Replicas;
 pub use timing::StageTable;

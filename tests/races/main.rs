@@ -1,0 +1,196 @@
+//! Races on a real control plane: two real requests at once, each fine by itself, round after round. No round may end
+//! with a Service that routes to nothing.
+//!
+//! First against one replica, then against three behind HAProxy, of which one is killed or frozen every few seconds.
+//! `ROUNDS` says how many rounds in all (240), `make soak` asks for more. `LEVEL=fresh` shows what happens without the
+//! ledger: then it fails.
+
+mod lane;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use controlplane::{Binaries, ControlPlane, Replicas};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use lane::{Answer, Lane, Race, Round};
+
+/// How many rounds in all, unless `ROUNDS` says more.
+const ROUNDS: usize = 240;
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--list") {
+        println!("races: test");
+        return ExitCode::SUCCESS;
+    }
+    match races() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("races: FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn races() -> Result<()> {
+    rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
+    let rounds = match std::env::var("ROUNDS") {
+        Ok(text) => text.parse().with_context(|| format!("ROUNDS={text} is no number"))?,
+        Err(_) => ROUNDS,
+    };
+    let binaries = Binaries::ensure()?;
+    let control_plane = ControlPlane::start(&binaries)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let client = runtime.block_on(client(control_plane.kubeconfig()))?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
+
+    let level = std::env::var("LEVEL").unwrap_or_else(|_| "strict".to_owned());
+    let flags = ["--level", level.as_str()];
+    let alone = rounds / 4;
+    println!("races: {alone} rounds against one replica");
+    let one = Replicas::start(&control_plane, binary, 1, &flags)?;
+    let calm = runtime.block_on(all_lanes(&client, alone))?;
+    calm.report();
+    drop(one);
+    ensure!(calm.count(|round| round.broken) == 0, "a Service routes to nothing");
+    ensure!(calm.count(Round::is_lost) == 0, "a request was lost, and nobody was killed");
+    ensure!(calm.count(Round::is_needlessly_refused) == 0, "both were refused, and either would have been fine");
+
+    println!("races: {} rounds against three replicas, of which one is killed or frozen now and then", rounds - alone);
+    let three = Replicas::start(&control_plane, binary, 3, &flags)?;
+    let over = AtomicBool::new(false);
+    let (rough, troubles) = std::thread::scope(|scope| {
+        let trouble = scope.spawn(|| trouble(&control_plane, &three, &over));
+        let rough = runtime.block_on(all_lanes(&client, rounds - alone));
+        over.store(true, Ordering::Relaxed);
+        (rough, trouble.join())
+    });
+    let rough = rough?;
+    let troubles = troubles.map_err(|_| anyhow::anyhow!("the one who makes trouble is in trouble"))??;
+    rough.report();
+    println!("races: {} replicas killed, {} frozen", troubles.killed, troubles.frozen);
+    drop(three);
+    control_plane.stop()?;
+    ensure!(rough.count(|round| round.broken) == 0, "a Service routes to nothing");
+    ensure!(troubles.killed > 0, "nobody was killed");
+    println!("test result: ok. {rounds} rounds, 0 broken");
+    Ok(())
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client> {
+    let file = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
+}
+
+/// All kinds of races at once, each in a namespace of its own.
+async fn all_lanes(client: &Client, rounds: usize) -> Result<Tally> {
+    let each = rounds / Race::ALL.len();
+    let run = |race: Race| async move {
+        let mut lane = Lane::open(client, race).await?;
+        let mut tally = Vec::new();
+        for number in 1..=each {
+            let round = lane.round().await?;
+            if round.broken {
+                println!("races: {race:?} round {number} ended broken: {round:?}");
+            }
+            if number % 20 == 0 {
+                println!("races: {race:?} {number} of {each}");
+            }
+            tally.push((race, round));
+        }
+        Ok::<_, anyhow::Error>(tally)
+    };
+    let [one, two, three, four] = Race::ALL;
+    let (one, two, three, four) = tokio::try_join!(run(one), run(two), run(three), run(four))?;
+    Ok(Tally([one, two, three, four].concat()))
+}
+
+/// What came of all rounds.
+struct Tally(Vec<(Race, Round)>);
+
+impl Tally {
+    fn count(&self, what: impl Fn(&Round) -> bool) -> usize {
+        self.0.iter().filter(|(_, round)| what(round)).count()
+    }
+
+    fn report(&self) {
+        let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+        for (race, round) in &self.0 {
+            *ends.entry(format!("{race:?}: {:?} and {:?}", round.answers.0, round.answers.1)).or_default() += 1;
+        }
+        for (end, count) in ends {
+            println!("  {count:>5}  {end}");
+        }
+        let mut took: Vec<Duration> = self.0.iter().map(|(_, round)| round.took).collect();
+        took.sort();
+        let at = |share: usize| took.get(took.len() * share / 100).copied().unwrap_or_default().as_millis();
+        println!(
+            "  {} rounds, {} broken; {} where both were refused though no order would refuse both; {} where somebody \
+             had to give up; both answered after {} ms (half of them), {} ms (nine of ten)",
+            self.0.len(),
+            self.count(|round| round.broken),
+            self.count(Round::is_needlessly_refused),
+            self.count(|round| round.has(Answer::GivenUp)),
+            at(50),
+            at(90),
+        );
+    }
+}
+
+impl Round {
+    fn has(&self, answer: Answer) -> bool {
+        self.answers.0 == answer || self.answers.1 == answer
+    }
+
+    fn is_lost(&self) -> bool {
+        self.has(Answer::Lost)
+    }
+
+    fn is_needlessly_refused(&self) -> bool {
+        !self.has(Answer::Passed) && !self.is_lost()
+    }
+}
+
+/// What was done to the replicas.
+struct Troubles {
+    killed: usize,
+    frozen: usize,
+}
+
+/// Kills or freezes a replica now and then, one at a time, until all rounds are over.
+fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool) -> Result<Troubles> {
+    let mut troubles = Troubles { killed: 0, frozen: 0 };
+    let is_over = |pause: u64| {
+        let until = Instant::now() + Duration::from_millis(pause);
+        while Instant::now() < until && !over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        over.load(Ordering::Relaxed)
+    };
+    while !is_over(fastrand::u64(500..3000)) {
+        let victim = fastrand::usize(..replicas.count());
+        if fastrand::bool() {
+            troubles.killed += 1;
+            replicas.with(victim, |guard| {
+                guard.process().kill()?;
+                if guard.process().wait(Duration::from_secs(10)).is_none() {
+                    bail!("it survives SIGKILL");
+                }
+                Ok(())
+            })?;
+            is_over(fastrand::u64(0..1000));
+            replicas.restart(control_plane, victim)?;
+        } else {
+            troubles.frozen += 1;
+            replicas.with(victim, |guard| guard.process().suspend())?;
+            is_over(fastrand::u64(500..4000));
+            replicas.with(victim, |guard| guard.process().resume())?;
+        }
+    }
+    Ok(troubles)
+}
