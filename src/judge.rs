@@ -221,10 +221,10 @@ impl Inner {
     }
 
     async fn view(&self, change: &Change, needed: &Reads, attempt: &Attempt, deadline: Instant) -> ClusterView {
-        let mut view = Box::pin(live::view(&self.client, needed, deadline)).await;
-        if let Some((_, records)) = attempt.standing() {
-            view.records = records.clone();
-        }
+        let records = attempt.standing().map(|(_, records)| records.clone()).unwrap_or_default();
+        let needed = reads::with_records(needed, change, &records, &self.policy);
+        let mut view = Box::pin(live::view(&self.client, &needed, deadline)).await;
+        view.records = records;
         self.permissions(change, &mut view, &needed.namespace, deadline).await;
         view
     }

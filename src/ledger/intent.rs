@@ -88,6 +88,9 @@ pub struct WorkloadAfter {
     pub strategy: Strategy,
     /// The ordinal of a StatefulSet's first Pod.
     pub first_ordinal: u32,
+    /// Whether it would have other owners: one that does not exist would take it along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owners_change: bool,
     /// The annotations that flipguard reads.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
@@ -154,6 +157,7 @@ impl WorkloadAfter {
             template_changes: new.template != old.template,
             strategy: new.strategy,
             first_ordinal: new.first_ordinal,
+            owners_change: new.meta.owners != old.meta.owners,
             annotations: new.meta.annotations.clone(),
         }
     }

@@ -189,7 +189,7 @@ fn apply_to_workload(view: &mut ClusterView, kind: WorkloadKind, intent: &Intent
         }
         Effect::Workload(after) => {
             become_changed(workload, after);
-            after.wanted
+            workload.wanted
         }
         Effect::Service(_) => return false,
     };
@@ -207,7 +207,7 @@ fn become_scaled(workload: &mut Workload, wanted: u32) {
 }
 
 fn become_changed(workload: &mut Workload, after: &WorkloadAfter) {
-    become_scaled(workload, after.wanted);
+    become_scaled(workload, if after.owners_change { 0 } else { after.wanted });
     workload.paused = after.paused;
     workload.template.labels.clone_from(&after.labels);
     if after.template_changes {

@@ -1,8 +1,9 @@
 //! What must be read to judge a change.
 
-use super::{Finding, Reason, overrides, recreated, relevance, service};
+use super::{Finding, Reason, overrides, recreated, relevance, rollback, service};
 use crate::model::{
-    Change, ClusterView, Meta, Owner, Policy, Selector, Service, Timestamp, Workload, WorkloadKind, Write, annotation,
+    Change, ClusterView, Meta, Owner, Policy, Records, Selector, Service, Timestamp, Workload, WorkloadKind, Write,
+    annotation,
 };
 
 /// What to read.
@@ -51,6 +52,16 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
         Write::Scale { namespace, .. } => Some(all_of(namespace)),
         Write::Other => None,
     }
+}
+
+/// The same, now that it is known what is remembered: to go back, the age of templates counts.
+#[must_use]
+pub fn with_records(needed: &Reads, change: &Change, records: &Records, policy: &Policy) -> Reads {
+    let goes_back = match &change.write {
+        Write::ServiceUpdate { old, new } => rollback::may_be(old, new, records, &policy.colours),
+        _ => false,
+    };
+    Reads { revisions: needed.revisions || goes_back, ..needed.clone() }
 }
 
 /// The names of the Services for which the user needs the verb `override`, now that the Services are known.

@@ -1,7 +1,7 @@
 //! What disturbs other tests: they run one at a time, after all others.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use controlplane::Guard;
@@ -15,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
     ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
     ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
+    ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
+    ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
     // The last one: nobody guards any more.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
@@ -97,6 +99,52 @@ fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: would be refused if enforcement were deny"])?;
     let (_, metrics) = trial.ask("/metrics")?;
     ensure!(metrics.contains("flipguard_would_deny_total{rule=\"target-not-ready\"} 1"), "{metrics}");
+    Ok(())
+}
+
+/// The guard of all other tests makes room, if it is still there.
+fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
+    shop.guard.process().stop(Duration::from_secs(20))?;
+    Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), flags)
+}
+
+/// Whatever it held may still be carried out, for as long as any change can.
+fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
+    let guard = another_guard(shop, &["--intent-ttl", "3"])?;
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.route("app", GREEN)?.succeeds()?;
+    let delete = || {
+        let ledger = format!("ledger-{}", shop.namespace);
+        shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", &ledger])?.succeeds()
+    };
+    delete()?;
+    // kubectl tries again by itself for ten seconds, so the first answer is read off the log.
+    let started = Instant::now();
+    shop.route("app", BLUE)?.passes_silently()?;
+    ensure!(started.elapsed() > Duration::from_secs(2), "nobody waited");
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains("was deleted; until no change that it held can be carried out any more"), "{log}");
+    ensure!(log.contains("the ledger was lost, and begins anew"), "{log}");
+    // Without its name in the index it would be taken for a new one: that is for an admin who knows.
+    delete()?;
+    let forget = format!(r#"[{{"op":"remove","path":"/data/{}"}}]"#, shop.namespace);
+    let index = ["-n", "flipguard-system", "patch", "configmap", "flipguard-ledgers", "--type=json", "-p", &forget];
+    shop.plain_kubectl(&index)?.succeeds()?;
+    shop.route("app", GREEN)?.passes_silently()
+}
+
+fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {
+    let _guard = another_guard(shop, &["--level", "fresh"])?;
+    green_starts(shop)?;
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &[])?;
+    shop.pods_become("name=app-green", Pods::Ready)?;
+    shop.rolled_out("deployment/app-green")?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("live-deleted", &[])?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()?;
+    let ledger = format!("ledger-{}", shop.namespace);
+    ensure!(!shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger])?.ok, "there is a ledger");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod filter;
 mod flips;
 mod helm;
 mod labels;
+mod ledger;
 mod live;
 mod never_judged;
 mod owners;
@@ -68,6 +69,7 @@ fn tests() -> Vec<Test> {
         workflows::TESTS,
         helm::TESTS,
         labels::TESTS,
+        ledger::TESTS,
         admission::TESTS,
         commands::TESTS,
     ]

@@ -1,0 +1,286 @@
+//! The ledger: flips are remembered, the colour before is held, going back is easy, and what is given up stands in
+//! nobody's way.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Test;
+use super::shop::{BLUE, GREEN, Pods, Shop, service};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("ledger::the_colour_before_is_held", the_colour_before_is_held),
+    ("ledger::a_hold_on_the_service_refuses", a_hold_on_the_service_refuses),
+    ("ledger::going_back_ends_the_hold", going_back_ends_the_hold),
+    ("ledger::deleting_the_service_ends_the_hold", deleting_the_service_ends_the_hold),
+    ("ledger::going_back_is_never_harder", going_back_is_never_harder),
+    ("ledger::a_changed_template_is_no_way_back", a_changed_template_is_no_way_back),
+    ("ledger::a_service_made_again_is_a_flip", a_service_made_again_is_a_flip),
+    ("ledger::a_service_made_again_may_not_opt_out", a_service_made_again_may_not_opt_out),
+    ("ledger::a_stack_taken_down_comes_back", a_stack_taken_down_comes_back),
+    ("ledger::a_dry_run_writes_nothing", a_dry_run_writes_nothing),
+    ("ledger::people_can_read_it", people_can_read_it),
+    ("ledger::one_that_cannot_be_read_refuses", one_that_cannot_be_read_refuses),
+    ("ledger::what_is_given_up_stands_in_nobodys_way", what_is_given_up_stands_in_nobodys_way),
+    ("ledger::without_traffic_services_nothing_is_written", without_traffic_services_nothing_is_written),
+];
+
+const HOLD: &str = "flipguard.dev/hold=10m";
+
+/// Both colours run, and the Service has been flipped from blue to green.
+fn flipped(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    shop.route("app", GREEN)?.passes_silently()
+}
+
+fn the_colour_before_is_held(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    let scaled = shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0", "--dry-run=server"])?;
+    scaled.passes_with_warning(&["held-scaled-down: Service app was flipped away from it"])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_with_warning(&["held-scaled-down: "])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])
+}
+
+fn a_hold_on_the_service_refuses(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
+    let scale = ["scale", "deployment/app-blue", "--replicas=0"];
+    shop.kubectl(&scale)?.is_refused("held-scaled-down", &["Service app was flipped away from it", "try again in"])?;
+    let patch = r#"{"spec":{"replicas":0}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?.is_refused("held-scaled-down", &[])?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("held-deleted", &["flip back to color=blue"])?;
+    // It is not yet: a tool that tries first is told, and not stopped.
+    shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["would be refused now"])?;
+    // The live colour is guarded as ever, and what keeps enough for going back passes.
+    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("live-deleted", &[])?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.succeeds()
+}
+
+fn going_back_ends_the_hold(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    // Nobody wants to go back to what was just left.
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &[])
+}
+
+fn deleting_the_service_ends_the_hold(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("held-deleted", &[])?;
+    shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
+}
+
+/// Half of the Pods are enough to go back to what has served; going forward needs all of them.
+fn going_back_is_never_harder(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    half_of(shop, "app-green")?;
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &["1 of 2 pods ready"])?;
+    shop.kubectl(&["delete", "pods", "-l", "name=app-green"])?.succeeds()?;
+    shop.rolled_out("deployment/app-green")?;
+    shop.route("app", GREEN)?.succeeds()?;
+    half_of(shop, "app-blue")?;
+    // Neither the readiness of all, nor as many as serve now.
+    shop.route("app", BLUE)?.passes_silently()
+}
+
+fn a_changed_template_is_no_way_back(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    half_of(shop, "app-blue")?;
+    shop.route("app", BLUE)?.is_refused("target-not-ready", &["1 of 2 pods ready"])
+}
+
+/// One of two Pods is not ready any more.
+fn half_of(shop: &Shop, deployment: &str) -> Result<()> {
+    let pods =
+        shop.kubectl(&["get", "pods", "-l", &format!("name={deployment}"), "-o=jsonpath={.items[*].metadata.name}"])?;
+    let first = pods.out.split(' ').next().context("no pods")?.to_owned();
+    shop.kubectl(&["annotate", "pod", &first, "--overwrite", "kwok.flipguard.dev/pod=starting"])?.succeeds()?;
+    shop.wait_for(&format!("deployment/{deployment}"), "{.status.readyReplicas}", "1")
+}
+
+fn a_service_made_again_is_a_flip(shop: &Shop) -> Result<()> {
+    shop.deploy("app-green", GREEN, 1, Pods::Failing("ImagePullBackOff"))?;
+    shop.blue_serves()?;
+    shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: "])?;
+    shop.route("app", GREEN)?.is_refused("service-recreated", &["while 1 pod", "color=blue"])?;
+    shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.passes_with_warning(&["would be refused now"])?;
+    // Another name has no past, and back to what it had always passes.
+    shop.route("app-too", GREEN)?.succeeds()?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    // It exists again, so its past is over.
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &[])
+}
+
+fn a_service_made_again_may_not_opt_out(shop: &Shop) -> Result<()> {
+    shop.blue_serves()?;
+    shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
+    shop.kubectl(&["create", "role", "editor", "--verb=get,create,patch", "--resource=services"])?.succeeds()?;
+    shop.kubectl(&["create", "rolebinding", "editors", "--role=editor", "--user=alice"])?.succeeds()?;
+    for annotation in ["guard: \"false\"", "role: preview"] {
+        let yaml = service("app", BLUE).replace(
+            "metadata: {name: app}",
+            &format!("metadata: {{name: app, annotations: {{flipguard.dev/{annotation}}}}}"),
+        );
+        shop.apply_with(&yaml, &["--as=alice"])?.is_refused("opt-out-not-permitted", &[])?;
+    }
+    shop.route("app", BLUE)?.passes_silently()
+}
+
+/// Helm's uninstall and install of a new version, within the minute.
+fn a_stack_taken_down_comes_back(shop: &Shop) -> Result<()> {
+    shop.blue_serves()?;
+    shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    shop.deploy_ready("app-green", GREEN, 1)
+}
+
+fn a_dry_run_writes_nothing(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.succeeds()?;
+    ensure!(!shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger(shop)])?.ok, "a dry run wrote");
+    shop.route("app", GREEN)?.succeeds()?;
+    let before = data(shop)?;
+    shop.apply_with(&service("app", BLUE), &["--dry-run=server"])?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-blue", "--dry-run=server"])?.succeeds()?;
+    ensure!(data(shop)? == before, "a dry run wrote");
+    Ok(())
+}
+
+fn people_can_read_it(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    let intents = data(shop)?;
+    let flip = entry(&intents, "intent.")?;
+    ensure!(
+        flip.contains(r#""object":"service/app""#) && flip.contains(r#""to":{"app":"shop","color":"green"}"#),
+        "{flip}"
+    );
+    // Whoever comes next finds that it happened.
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.succeeds()?;
+    let flip = data(shop)?.get("flip.app").and_then(Value::as_str).unwrap_or_default().to_owned();
+    ensure!(flip.contains(r#""from":{"app":"shop","color":"blue"}"#) && flip.contains(r#""user":"admin""#), "{flip}");
+    // A deletion leaves a tombstone, and what is made in its place ends it.
+    shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
+    shop.route("app", GREEN)?.succeeds()?;
+    let made = entry(&data(shop)?, "intent.")?;
+    let uid = shop.kubectl(&["get", "service", "app", "-o=jsonpath={.metadata.uid}"])?.out;
+    ensure!(!uid.is_empty() && made.contains(&format!(r#""uid":"{uid}","base":"""#)), "{made}");
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.is_refused("live-scaled-down", &[])?;
+    let data = data(shop)?.to_string();
+    ensure!(!data.contains("tombstone") && !data.contains("intent."), "{data}");
+    Ok(())
+}
+
+fn one_that_cannot_be_read_refuses(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    let ledger = ledger(shop);
+    let patch =
+        |patch: &str| shop.plain_kubectl(&["-n", "flipguard-system", "patch", "configmap", &ledger, "-p", patch]);
+    patch(r#"{"data":{"surprise":"42"}}"#)?.succeeds()?;
+    let attempt = shop.route("app", BLUE)?;
+    attempt
+        .is_refused("cluster-unreadable", &["key `surprise` is none of flipguard's", "kubectl -n flipguard-system"])?;
+    patch(r#"{"data":{"surprise":null,"format":"2"}}"#)?.succeeds()?;
+    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `2`"])?;
+    patch(r#"{"data":{"format":"1"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
+    shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["it is not flipguard's"])?;
+    // Where only advice is asked for, nobody is stopped.
+    shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["cluster-unreadable: "])
+}
+
+/// Another webhook refuses after flipguard has allowed. What is written down then is waited for only by those whose
+/// verdict depends on it.
+fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    let other = |color| [("app", "other"), ("color", color)];
+    shop.deploy_ready("other-blue", &other("blue"), 1)?;
+    shop.deploy_ready("other-green", &other("green"), 1)?;
+    shop.route("other", &other("blue"))?.succeeds()?;
+    shop.apply(&blocker(&shop.namespace))?.succeeds()?;
+    shop.until("the other webhook refuses", || {
+        Ok(shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=it"])?.err.contains("blocker"))
+    })?;
+    let refused = shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?;
+    ensure!(!refused.ok && refused.err.contains("blocker"), "{}", refused.err);
+    shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", &shop.namespace])?.succeeds()?;
+    shop.until("the other webhook is gone", || {
+        Ok(shop.kubectl(&["label", "deployment", "other-blue", "--overwrite", "try=it"])?.ok)
+    })?;
+    let intent = entry(&data(shop)?, "intent.")?;
+    ensure!(intent.contains(r#""object":"deployment/app-green""#), "{intent}");
+    let waits = || -> Result<usize> {
+        let lines = shop.decisions()?.into_iter();
+        Ok(lines.filter(|line| line.get("outcome").and_then(Value::as_str) == Some("try-again")).count())
+    };
+    // Other apps of the namespace are not delayed, nor is what does not depend on it.
+    shop.route("other", &other("green"))?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &[])?;
+    ensure!(waits()? == 0, "somebody had to wait");
+    // The flip to green depends on it: it waits, and is told what for.
+    let flip = shop.route("app", GREEN)?;
+    flip.is_refused("concurrent-change", &["it depends on the scaling of deployment/app-green to 0 by admin"])?;
+    ensure!(waits()? > 1, "the client did not try again");
+    // As soon as its object changes in any way, it is over.
+    shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=again"])?.succeeds()?;
+    shop.route("app", GREEN)?.passes_silently()
+}
+
+/// A webhook that nobody answers, for the Deployment app-green of a namespace.
+fn blocker(namespace: &str) -> String {
+    format!(
+        "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {{name: {namespace}}}, \
+         webhooks: [{{name: blocker.example.com, clientConfig: {{url: 'https://127.0.0.1:1/'}}, sideEffects: None, \
+         failurePolicy: Fail, timeoutSeconds: 1, admissionReviewVersions: [v1], \
+         namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}, \
+         matchConditions: [{{name: green, expression: \"request.name == 'app-green'\"}}], \
+         rules: [{{apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], \
+         resources: [deployments, deployments/scale]}}]}}]}}\n"
+    )
+}
+
+fn without_traffic_services_nothing_is_written(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.route("app-blue", BLUE)?.passes_silently()?;
+    shop.route("plain", &[("app", "shop")])?.passes_silently()?;
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
+    shop.kubectl(&["delete", "deployment/app-blue"])?.passes_silently()?;
+    ensure!(
+        !shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger(shop)])?.ok,
+        "there is a ledger"
+    );
+    Ok(())
+}
+
+fn ledger(shop: &Shop) -> String {
+    format!("ledger-{}", shop.namespace)
+}
+
+fn data(shop: &Shop) -> Result<Value> {
+    let read = shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger(shop), "-o=json"])?;
+    let object: Value = serde_json::from_str(&read.out).with_context(|| read.err.clone())?;
+    Ok(object.get("data").cloned().unwrap_or_default())
+}
+
+/// The first entry whose key begins so.
+fn entry(data: &Value, prefix: &str) -> Result<String> {
+    let all = data.as_object().context("no data")?;
+    let found = all.iter().find(|(key, _)| key.starts_with(prefix));
+    Ok(found.and_then(|(_, value)| value.as_str()).with_context(|| format!("no {prefix} in {data}"))?.to_owned())
+}
