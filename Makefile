@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test binaries lint docs fuzz deny up own
+.PHONY: help demo test soak binaries lint docs fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 
 test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
 	cargo test --locked --workspace
+
+soak: own binaries ## Race requests for longer (ROUNDS=2000), with replicas killed and frozen; about 20 min
+	ROUNDS=$(or $(ROUNDS),2000) cargo test --locked --test races
 
 binaries: own ## Build the control plane's binaries and Helm, once (about 10 min on 2 cores)
 	@cargo run --quiet --locked -p controlplane -- build

@@ -63,7 +63,7 @@ impl Hold<'_> {
             "Service {name} was flipped away from it {} s ago and keeps it for another {more} s, so that going back stays \
              instant; {}",
             ago.as_secs(),
-            stake.would_leave(left)
+            stake.would_keep(left)
         );
         let next_step = format!(
             "try again in {more} s; to end the hold now, delete the Service or flip back to {}",

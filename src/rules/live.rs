@@ -85,6 +85,12 @@ impl<'a> Stake<'a> {
         if self.is_practised { finding } else { finding.only_a_warning() }
     }
 
+    /// What is left to go back to.
+    pub(super) fn would_keep(&self, left: usize) -> String {
+        let Self { fleet, floor, .. } = self;
+        format!("it would keep {left} of its {} ready pods (going back needs {floor})", fleet.ready())
+    }
+
     pub(super) fn would_leave(&self, left: usize) -> String {
         let Self { service, fleet, floor, .. } = self;
         format!(

@@ -167,13 +167,88 @@ impl<'a> Story<'a> {
             &["set", "image", "deployment/app-blue", "web=app:3.0"],
             Expect::Refused { reason: "live-redeployed", saying: &["deploy the new version to Deployment app-green"] },
         )?;
-        self.runs("the idle colour is free", &["scale", "deployment/app-green", "--replicas=1"])?;
+        self.race()?;
+        self.go_back()
+    }
+
+    /// The flip was a mistake: back, and then all of it is taken down.
+    fn go_back(&self) -> Result<()> {
+        let Self { key, one, .. } = self;
+        self.runs(
+            "a Service may ask to keep the colour before",
+            &["annotate", "service", "app", "flipguard.dev/hold=10m"],
+        )?;
+        self.step(
+            "so blue cannot be scaled away right after the flip",
+            &["scale", "deployment/app-blue", "--replicas=0"],
+            Expect::Refused {
+                reason: "held-scaled-down",
+                saying: &["Service app was flipped away from it", "so that going back stays instant"],
+            },
+        )?;
+        let pod =
+            self.output(&["get", "pods", "-l", &format!("{key}={one}"), "-o=jsonpath={.items[0].metadata.name}"])?;
+        let lost = ["annotate", "pod", &pod, "--overwrite", "kwok.flipguard.dev/pod=starting"].map(str::to_owned);
+        self.runs_owned("green turns out bad; and one pod of blue is not ready just now", &lost)?;
+        self.runs("", &["wait", "--for=jsonpath={.status.readyReplicas}=2", "deployment/app-blue", "--timeout=60s"])?;
+        self.runs(
+            "going back passes at once: blue has served, so half of it is enough",
+            &["apply", "-f", "service-blue.yaml"],
+        )?;
+        self.runs("and ends the hold: the idle colour is free", &["scale", "deployment/app-green", "--replicas=1"])?;
         self.step(
             "taking the app down: the Service first, then its pods",
             &["delete", "service", "app", "app-preview"],
-            Expect::Says(&["service-deleted: 3 pods served through it"]),
+            Expect::Says(&["service-deleted: 2 pods served through it"]),
         )?;
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
+    }
+
+    /// Two requests at once, each fine by itself: together they would leave the Service without a pod.
+    fn race(&self) -> Result<()> {
+        println!("\n# at the same moment, one flips to green and another scales green away; either is fine by itself");
+        let flip = ["apply", "-f", "service-green.yaml"];
+        let scale = ["scale", "deployment/app-green", "--replicas=0"];
+        println!(
+            "$ kubectl -n {} {} &\n$ kubectl -n {} {} &",
+            self.namespace,
+            flip.join(" "),
+            self.namespace,
+            scale.join(" ")
+        );
+        let start = |args: &[&str]| {
+            let mut kubectl = self.kubectl(args);
+            kubectl.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run kubectl")
+        };
+        let (flip, scale) = (start(&flip)?, start(&scale)?);
+        let (flip, scale) = (flip.wait_with_output()?, scale.wait_with_output()?);
+        for output in [&flip, &scale] {
+            let text =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            println!("{}", text.trim_end());
+        }
+        ensure!(
+            flip.status.success() != scale.status.success(),
+            "one of the two should pass, and the other be refused"
+        );
+        println!("  -> one of them passes, and the other is told why not");
+        if scale.status.success() {
+            self.runs("here green went first; it comes back", &["scale", "deployment/app-green", "--replicas=3"])?;
+            // The template says that its pods fail; at the start of the story they were made ready one by one.
+            let label = format!("{}={}", self.key, self.two);
+            self.until_there(&["get", "pods", "-l", &label, "-o=jsonpath={.items[2].metadata.name}"])?;
+            self.output(&["annotate", "pods", "--overwrite", "-l", &label, "kwok.flipguard.dev/pod=ready"])?;
+            self.runs("", &["rollout", "status", "deployment/app-green", "--timeout=60s"])?;
+            self.runs("and gets the traffic", &["apply", "-f", "service-green.yaml"])?;
+        }
+        Ok(())
+    }
+
+    /// What a command prints.
+    fn output(&self, args: &[&str]) -> Result<String> {
+        let output = self.kubectl(args).output().context("cannot run kubectl")?;
+        ensure!(output.status.success(), "kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn runs_owned(&self, says: &str, args: &[String]) -> Result<()> {
