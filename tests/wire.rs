@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flipguard::certs::Identity;
+use flipguard::certs::inspect::pair;
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::rules::labels::{self, Put};
 use flipguard::rules::{Verdict, decide};
-use flipguard::server::{Judge, Judgement, Listeners, Metrics, Readiness, listen};
+use flipguard::server::{Credentials, Judge, Judgement, Listeners, Metrics, Readiness, listen};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -59,8 +60,7 @@ fn start() -> Result<Server> {
     };
     let service = listen::Service {
         judge: Empty,
-        identity: identity.served()?,
-        token: identity.token,
+        credentials: Arc::new(Credentials::new(pair(&identity.leaf, &identity.leaf_key)?, identity.token)),
         readiness: Arc::new(Readiness::default()),
         metrics: Arc::new(Metrics::default()),
         drain: Duration::ZERO,

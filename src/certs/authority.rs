@@ -1,14 +1,12 @@
-//! Issuing certificates.
+//! Issuing certificates: what each step of the plan writes.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
+
+use super::inspect::life_of;
 
 /// How long an authority lives.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
@@ -17,13 +15,19 @@ const LEAF_LIFE: Duration = Duration::days(365);
 /// Clocks of a cluster differ by this much at most.
 const CLOCK_SKEW: Duration = Duration::minutes(5);
 
-/// All that a replica needs to serve, in PEM.
-#[derive(Clone, PartialEq, Eq)]
+/// All that is in the Secret, in PEM. What is not there is empty.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// The authority's certificate: what the API server is told to trust.
+    /// The current authority's certificate.
     pub authority: String,
-    /// The authority's key.
+    /// Its key.
     pub authority_key: String,
+    /// The next authority's certificate, while there is one.
+    pub next: String,
+    /// Its key.
+    pub next_key: String,
+    /// The certificate of the authority before, while it is still to be trusted.
+    pub old: String,
     /// The certificate to serve.
     pub leaf: String,
     /// Its key.
@@ -35,7 +39,7 @@ pub struct Identity {
 /// Keys stay out of logs.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Identity").field("bundle", &self.bundle()).finish_non_exhaustive()
     }
 }
 
@@ -48,9 +52,9 @@ pub enum CertificateError {
     /// The operating system gave no random bytes.
     #[error("no random bytes from the operating system")]
     Random,
-    /// What is stored is no certificate or key.
-    #[error("cannot read the stored certificate: {0}")]
-    Stored(String),
+    /// It is no certificate or key, or the two do not fit.
+    #[error("cannot use the certificate: {0}")]
+    Unusable(String),
 }
 
 impl Identity {
@@ -59,29 +63,15 @@ impl Identity {
     /// # Errors
     /// When a name is neither, or there are no random bytes.
     pub fn issue(names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        // rcgen gives authority and leaf the same subject by default, and OpenSSL then takes the leaf for self-signed.
-        params.distinguished_name = common_name("flipguard authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        lives(&mut params, now, AUTHORITY_LIFE);
-        let authority = params.self_signed(&key)?;
-        Self {
-            authority: authority.pem(),
-            authority_key: key.serialize_pem(),
-            leaf: String::new(),
-            leaf_key: String::new(),
-            token: token()?,
-        }
-        .with_new_leaf(names, now)
+        let (authority, authority_key) = new_authority(now)?;
+        Self { authority, authority_key, token: token()?, ..Self::default() }.renewed(names, now)
     }
 
-    /// The same authority and token with a new leaf.
+    /// With a new leaf of the current authority.
     ///
     /// # Errors
-    /// When the stored authority cannot be used, or a name is neither a DNS name nor an IP address.
-    pub fn with_new_leaf(self, names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
+    /// When the authority cannot be used, or a name is neither a DNS name nor an IP address.
+    pub fn renewed(self, names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
         let issuer = Issuer::from_ca_cert_pem(&self.authority, KeyPair::from_pem(&self.authority_key)?)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
@@ -91,41 +81,58 @@ impl Identity {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         lives(&mut params, now, LEAF_LIFE);
+        if let Some(authority) = life_of(&self.authority) {
+            // A leaf that outlives its authority only looks valid.
+            params.not_after = params.not_after.min(authority.until);
+        }
         let leaf = params.signed_by(&key, &issuer)?;
         Ok(Self { leaf: leaf.pem(), leaf_key: key.serialize_pem(), ..self })
     }
 
-    /// Whether the leaf is good for all these names, and for a third of its life yet.
-    #[must_use]
-    pub fn serves(&self, names: &[String], now: OffsetDateTime) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(self.leaf.as_bytes()) else { return false };
-        let Ok((_, leaf)) = x509_parser::certificate::X509Certificate::from_der(&der) else { return false };
-        let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return false };
-        let covered: Vec<String> = alternatives
-            .value
-            .general_names
-            .iter()
-            .filter_map(|name| match name {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
-                GeneralName::IPAddress(bytes) => ip_address(bytes).map(|ip| ip.to_string()),
-                _ => None,
-            })
-            .collect();
-        let renew_at = leaf.validity().not_after.to_datetime() - LEAF_LIFE / 3;
-        now < renew_at && names.iter().all(|name| covered.contains(name))
-    }
-
-    /// What rustls serves: the leaf with its chain, and its key.
+    /// With a new authority beside the current one.
     ///
     /// # Errors
-    /// When what is stored is no certificate or key.
-    pub fn served(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CertificateError> {
-        let stored = |error: rustls::pki_types::pem::Error| CertificateError::Stored(error.to_string());
-        let chain =
-            CertificateDer::pem_slice_iter(self.leaf.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(stored)?;
-        let key = PrivateKeyDer::from_pem_slice(self.leaf_key.as_bytes()).map_err(stored)?;
-        Ok((chain, key))
+    /// When it cannot be made.
+    pub fn published(self, now: OffsetDateTime) -> Result<Self, CertificateError> {
+        let (next, next_key) = new_authority(now)?;
+        Ok(Self { next, next_key, ..self })
     }
+
+    /// With the next authority as the current one, and a leaf of it.
+    ///
+    /// # Errors
+    /// When the next authority cannot be used.
+    pub fn promoted(self, names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
+        let Self { authority, next, next_key, leaf, leaf_key, token, .. } = self;
+        let promoted =
+            Self { authority: next, authority_key: next_key, old: authority, leaf, leaf_key, token, ..Self::default() };
+        promoted.renewed(names, now)
+    }
+
+    /// Without the authority before.
+    #[must_use]
+    pub fn retired(self) -> Self {
+        Self { old: String::new(), ..self }
+    }
+
+    /// The authorities that the API server is to trust, in PEM.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        [&self.authority, &self.next, &self.old].into_iter().map(String::as_str).collect()
+    }
+}
+
+fn new_authority(now: OffsetDateTime) -> Result<(String, String), CertificateError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    // rcgen gives authority and leaf the same subject by default, and OpenSSL then takes the leaf for self-signed. Two
+    // authorities of one subject could not be told apart either.
+    let number: String = token()?.chars().take(8).collect();
+    params.distinguished_name = common_name(&format!("flipguard authority {number}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    lives(&mut params, now, AUTHORITY_LIFE);
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 fn common_name(name: &str) -> DistinguishedName {
@@ -140,36 +147,9 @@ fn lives(params: &mut CertificateParams, now: OffsetDateTime, life: Duration) {
     params.not_after = now + life;
 }
 
-fn token() -> Result<String, CertificateError> {
+/// 128 random bits in hexadecimal.
+pub(crate) fn token() -> Result<String, CertificateError> {
     let mut bytes = [0_u8; 16];
     rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| CertificateError::Random)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
-}
-
-fn ip_address(bytes: &[u8]) -> Option<std::net::IpAddr> {
-    <[u8; 4]>::try_from(bytes)
-        .map(std::net::IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(bytes).map(std::net::IpAddr::from))
-        .ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_leaf_serves_its_names_for_two_thirds_of_its_life() {
-        let names = ["flipguard.flipguard-system.svc".to_owned(), "127.0.0.1".to_owned()];
-        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        let identity = Identity::issue(&names, now).unwrap();
-        assert!(identity.serves(&names, now));
-        assert!(identity.serves(&names, now + Duration::days(200)));
-        assert!(!identity.serves(&names, now + Duration::days(300)), "it is time for a new one");
-        assert!(!identity.serves(&["guard.example".to_owned()], now));
-        assert_eq!(identity.token.len(), 32);
-        let renewed = identity.clone().with_new_leaf(&["guard.example".to_owned()], now).unwrap();
-        assert!(renewed.serves(&["guard.example".to_owned()], now));
-        assert_eq!(renewed.authority, identity.authority);
-        assert!(!format!("{identity:?}").contains("PRIVATE"));
-    }
 }

@@ -1,7 +1,43 @@
-//! flipguard's TLS identity: an authority of its own, a leaf for its names, and the token in its paths.
+//! flipguard's TLS identity: an authority of its own, or somebody else's certificates, and the token in its paths.
 
 pub mod authority;
+pub mod files;
+pub mod inspect;
 pub mod keeper;
+pub mod plan;
+pub(crate) mod store;
 
 pub use authority::Identity;
-pub use keeper::IdentityError;
+pub use keeper::{IdentityError, Trust};
+pub use store::ROTATE;
+
+/// What is served, and what to trust for it, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Material {
+    /// The authorities to trust.
+    pub bundle: String,
+    /// The leaf, and what lies between it and its authority.
+    pub chain: String,
+    /// The leaf's key.
+    pub key: String,
+    /// The last segment of the paths.
+    pub token: String,
+}
+
+impl From<&Identity> for Material {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            bundle: identity.bundle(),
+            chain: identity.leaf.clone(),
+            key: identity.leaf_key.clone(),
+            token: identity.token.clone(),
+        }
+    }
+}
+
+/// Keys stay out of logs.
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Material").field("bundle", &self.bundle).field("chain", &self.chain).finish_non_exhaustive()
+    }
+}

@@ -1,6 +1,6 @@
 //! `flipguard serve`
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,24 +10,30 @@ use anyhow::Context;
 use clap::Args;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use super::{EnforcementFlag, LevelFlag};
-use crate::certs::keeper;
-use crate::cluster::connect::{connect, one_line};
+use crate::certs::authority::token;
+use crate::certs::files::Files;
+use crate::certs::keeper::{self as certificates, Origin};
+use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
 use crate::cluster::ledgers::Ledgers;
 use crate::cluster::{access, access::NAME};
 use crate::judge::Guard;
 use crate::model::Policy;
-use crate::registration::keeper::Keeper;
-use crate::registration::webhooks::{Endpoint, Webhooks};
+use crate::registration::keeper::{Keeper, Wanted};
+use crate::registration::webhooks::Address;
 use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(5);
 /// How often ledgers of namespaces that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(300);
+/// Where private clusters of Google let the API server reach, besides 443.
+const REVIEW_PORT: u16 = 10_250;
+const STATUS_PORT: u16 = 8080;
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -35,18 +41,18 @@ pub(super) struct Serve {
     /// The cluster; without it, the Pod's own, or what KUBECONFIG names
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// flipguard's own namespace
-    #[arg(long, default_value = "flipguard-system")]
-    namespace: String,
-    /// Where reviews arrive, over TLS
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10250")]
-    listen: SocketAddr,
-    /// Where probes and metrics are asked for
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    status_listen: SocketAddr,
-    /// Where the API server reaches this process, such as https://127.0.0.1:10250
+    /// flipguard's own namespace; in a Pod, that of the Pod, else flipguard-system
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Where reviews arrive, over TLS; in a Pod [::]:10250, else 127.0.0.1:10250
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where probes and metrics are asked for; in a Pod [::]:8080, else 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS")]
+    status_listen: Option<SocketAddr>,
+    /// Where the API server reaches this process, such as https://127.0.0.1:10250; without it, by its own Service
     #[arg(long, value_name = "URL", value_parser = external_url)]
-    external_url: String,
+    external_url: Option<String>,
     /// Refuse, or only warn
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
@@ -61,6 +67,12 @@ pub(super) struct Serve {
     /// in which those run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
     exempt_users: Vec<String>,
+    /// A folder with tls.crt, tls.key and ca.crt to serve; without it, flipguard makes its own and renews them
+    #[arg(long, value_name = "FOLDER")]
+    certificates: Option<PathBuf>,
+    /// How long to wait until all API servers know a new authority
+    #[arg(long, value_name = "MILLISECONDS", default_value = "60000", hide = true)]
+    settle: u32,
     /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     drain: u64,
@@ -80,62 +92,109 @@ impl Serve {
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
+        let in_cluster = self.kubeconfig.is_none() && in_cluster();
+        let namespace = self.namespace(in_cluster);
+        let address = self.address(in_cluster, &namespace)?;
         let client = connect(self.kubeconfig.as_deref()).await?;
-        access::check(&client, &self.namespace).await?;
-        let listeners = Listeners::bind(self.listen, self.status_listen)?;
-        let names = self.names()?;
-        let identity = keeper::load(&client, &self.namespace, &names).await?;
+        new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
+        access::check(&client, &namespace).await?;
+        let (listen, status_listen) = (
+            self.listen.unwrap_or_else(|| any_address(in_cluster, REVIEW_PORT)),
+            self.status_listen.unwrap_or_else(|| any_address(in_cluster, STATUS_PORT)),
+        );
+        let listeners = Listeners::bind(listen, status_listen)?;
 
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
-        let endpoint = Endpoint {
-            url: self.external_url.clone(),
-            authority: identity.authority.clone(),
-            token: identity.token.clone(),
-        };
         let ttl = Duration::from_secs(self.intent_ttl);
-        let ledgers = Arc::new(Ledgers::new(client.clone(), &self.namespace, ttl));
-        let webhooks = Webhooks {
-            endpoint: &endpoint,
-            colours: &policy.colours,
-            own_namespace: &self.namespace,
-            exempt_users: &self.exempt_users,
+        let ledgers = Arc::new(Ledgers::new(client.clone(), &namespace, ttl));
+        let origin = self.origin(&address, &namespace)?;
+        let mut identity = certificates::Keeper::start(&client, origin, metrics.clone()).await?;
+        let (registered, is_registered) = watch::channel(None);
+        let (trust, is_trusted) = watch::channel(identity.trust(&None));
+        let wanted = Wanted {
+            address: address.clone(),
+            colours: policy.colours.clone(),
+            own_namespace: namespace,
+            exempt_users: self.exempt_users.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replica: replica()?,
         };
-        let registration = Keeper::new(client.clone(), &webhooks, metrics.clone());
+        let mut registration = Keeper::new(client.clone(), wanted, is_trusted, registered, metrics.clone());
         let service = listen::Service {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
-            identity: identity.served()?,
-            token: identity.token,
+            credentials: identity.credentials(),
             readiness: readiness.clone(),
             metrics,
             drain: Duration::from_secs(self.drain),
         };
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            listen = %self.listen,
-            status_listen = %self.status_listen,
-            external_url = self.external_url,
-            "serving"
-        );
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
         tokio::select! {
             served = listeners.serve(service, stop) => served?,
             () = registration.keep() => {}
+            () = identity.keep(is_registered, trust) => {}
             () = probe(&client, &readiness) => {}
             () = sweep(&ledgers) => {}
         }
+        registration.give_up().await;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The names that the certificate must hold.
-    fn names(&self) -> anyhow::Result<Vec<String>> {
-        let url: http::Uri = self.external_url.parse().context("--external-url is no URL")?;
-        let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let service = format!("{NAME}.{}.svc", self.namespace);
-        Ok(vec![format!("{service}.cluster.local"), service, host])
+    fn namespace(&self, in_cluster: bool) -> String {
+        let own = self.namespace.clone().or_else(|| in_cluster.then(own_namespace).flatten());
+        own.unwrap_or_else(|| "flipguard-system".to_owned())
     }
+
+    fn address(&self, in_cluster: bool, namespace: &str) -> anyhow::Result<Address> {
+        match &self.external_url {
+            Some(url) => Ok(Address::Url(url.clone())),
+            None if in_cluster => Ok(Address::Service { namespace: namespace.to_owned() }),
+            None => anyhow::bail!(
+                "outside a cluster, the API server has to be told where to call: give --external-url, such as \
+                 https://127.0.0.1:10250"
+            ),
+        }
+    }
+
+    /// The names that the certificate must hold, and where it comes from.
+    fn origin(&self, address: &Address, namespace: &str) -> anyhow::Result<Origin> {
+        let service = format!("{NAME}.{namespace}.svc");
+        let mut names = vec![format!("{service}.cluster.local"), service.clone()];
+        let called = match address {
+            Address::Service { .. } => service,
+            Address::Url(url) => {
+                let url: http::Uri = url.parse().context("--external-url is no URL")?;
+                let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+                names.push(host.clone());
+                host
+            }
+        };
+        Ok(Origin {
+            namespace: namespace.to_owned(),
+            called,
+            names,
+            files: self.certificates.as_deref().map(Files::of),
+            settle: Duration::from_millis(u64::from(self.settle)),
+        })
+    }
+}
+
+/// What no other replica is called.
+fn replica() -> anyhow::Result<String> {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| NAME.to_owned());
+    Ok(format!("{host}-{}", token()?.chars().take(8).collect::<String>()))
+}
+
+/// In a Pod everybody may call, by IPv6 too where there is any; elsewhere, only who is on the machine.
+fn any_address(in_cluster: bool, port: u16) -> SocketAddr {
+    if !in_cluster {
+        return (Ipv4Addr::LOCALHOST, port).into();
+    }
+    let any = Ipv6Addr::UNSPECIFIED;
+    if TcpListener::bind((any, 0)).is_ok() { (any, port).into() } else { (Ipv4Addr::UNSPECIFIED, port).into() }
 }
 
 /// Forgets the ledgers of namespaces that are gone.

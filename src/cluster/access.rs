@@ -25,7 +25,7 @@ pub struct Permission {
 pub const NAME: &str = "flipguard";
 
 /// All that flipguard must be allowed to do.
-pub const NEEDED: [Permission; 16] = [
+pub const NEEDED: [Permission; 19] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
@@ -70,6 +70,22 @@ pub const NEEDED: [Permission; 16] = [
     Permission { group: "", resource: "namespaces", verbs: &["get"], name: None, everywhere: true },
     // RBAC cannot limit `create` to a name: the name is not known when it is checked.
     Permission { group: "", resource: "secrets", verbs: &["create"], name: None, everywhere: false },
+    Permission {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verbs: &["get", "update"],
+        name: Some("flipguard-keeper"),
+        everywhere: false,
+    },
+    Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["create"], name: None, everywhere: false },
+    // Whether its own Service can be called yet.
+    Permission {
+        group: "discovery.k8s.io",
+        resource: "endpointslices",
+        verbs: &["list"],
+        name: None,
+        everywhere: false,
+    },
 ];
 
 const fn reads(group: &'static str, resource: &'static str) -> Permission {

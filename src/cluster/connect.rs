@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -13,6 +14,9 @@ use super::cost::Metered;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// No read that flipguard does takes longer; those for a verdict have a shorter deadline of their own.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The oldest Kubernetes that can be guarded: it has `matchConditions` (general availability: 1.30).
+pub const OLDEST: (u32, u32) = (1, 30);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,16 @@ pub enum ConnectError {
         url: String,
         /// What it said.
         why: String,
+    },
+    /// The cluster is too old.
+    #[error(
+        "the API server is Kubernetes {found}; flipguard needs {}.{} or newer, since older ones have no matchConditions",
+        OLDEST.0,
+        OLDEST.1
+    )]
+    TooOld {
+        /// What it says it is.
+        found: String,
     },
     /// Nobody answers, or not as an API server would.
     #[error("cannot reach the API server at {url}: {why}; check the address and that it is up")]
@@ -81,6 +95,34 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     }
 }
 
+/// Checks that the cluster is new enough to be guarded.
+///
+/// # Errors
+/// When it is too old.
+pub fn new_enough(version: &Info) -> Result<(), ConnectError> {
+    // Some distributions say `30+`.
+    let number = |text: &str| text.trim_end_matches('+').parse::<u32>().unwrap_or(0);
+    if (number(&version.major), number(&version.minor)) >= OLDEST {
+        Ok(())
+    } else {
+        Err(ConnectError::TooOld { found: version.git_version.clone() })
+    }
+}
+
+/// Whether this process runs in a Pod, and is to use the Pod's own credentials.
+#[must_use]
+pub fn in_cluster() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    set("KUBERNETES_SERVICE_HOST") && !set("KUBECONFIG")
+}
+
+/// The namespace of the Pod that this process runs in.
+#[must_use]
+pub fn own_namespace() -> Option<String> {
+    let text = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
+    Some(text.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}
+
 /// An error with its causes, in one line.
 #[must_use]
 pub fn one_line(error: &kube::Error) -> String {
@@ -105,4 +147,31 @@ pub fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text.replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_clusters_are_refused() {
+        let version = |major: &str, minor: &str| Info {
+            major: major.to_owned(),
+            minor: minor.to_owned(),
+            git_version: format!("v{major}.{minor}.1"),
+            ..Info::default()
+        };
+        for (major, minor, fits) in [
+            ("1", "29", false),
+            ("1", "30", true),
+            ("1", "30+", true),
+            ("1", "37", true),
+            ("2", "0", true),
+            ("", "", false),
+        ] {
+            assert_eq!(new_enough(&version(major, minor)).is_ok(), fits, "{major}.{minor}");
+        }
+        let error = new_enough(&version("1", "24")).map_err(|error| error.to_string());
+        assert!(error.unwrap_err().contains("is Kubernetes v1.24.1; flipguard needs 1.30 or newer"));
+    }
 }

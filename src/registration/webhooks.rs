@@ -1,11 +1,14 @@
 //! The webhooks, rendered.
 
+use std::fmt;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook, WebhookClientConfig,
+    MatchCondition, MutatingWebhook, RuleWithOperations, ServiceReference, ValidatingWebhook, WebhookClientConfig,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use crate::cluster::access::NAME;
 use crate::model::ColourScheme;
 use crate::rules::relevance::{self, Condition};
 
@@ -17,12 +20,36 @@ const ADVICE_TIMEOUT: i32 = 2;
 /// How long the API server waits for labels, in seconds; without an answer it goes on.
 const LABEL_TIMEOUT: i32 = 2;
 
+/// The port of flipguard's Service.
+pub const SERVICE_PORT: u16 = 443;
+
+/// Where the API server finds flipguard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// At an address without a path: `https://127.0.0.1:10250`.
+    Url(String),
+    /// Behind its own Service in this namespace.
+    Service {
+        /// flipguard's own namespace.
+        namespace: String,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(url),
+            Self::Service { namespace } => write!(f, "https://{NAME}.{namespace}.svc:{SERVICE_PORT}"),
+        }
+    }
+}
+
 /// Where the API server finds flipguard, and how it knows it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// The address without a path: `https://127.0.0.1:10250`.
-    pub url: String,
-    /// The authority to trust, in PEM.
+    /// Where it is.
+    pub address: Address,
+    /// The authorities to trust, in PEM.
     pub authority: String,
     /// The last segment of the path.
     pub token: String,
@@ -36,10 +63,19 @@ impl Endpoint {
     }
 
     fn client_config(&self, path: &str) -> WebhookClientConfig {
-        WebhookClientConfig {
-            url: Some(format!("{}{path}", self.url)),
-            ca_bundle: Some(ByteString(self.authority.clone().into_bytes())),
-            service: None,
+        let ca_bundle = Some(ByteString(self.authority.clone().into_bytes()));
+        match &self.address {
+            Address::Url(url) => WebhookClientConfig { url: Some(format!("{url}{path}")), ca_bundle, service: None },
+            Address::Service { namespace } => WebhookClientConfig {
+                url: None,
+                ca_bundle,
+                service: Some(ServiceReference {
+                    namespace: namespace.clone(),
+                    name: NAME.to_owned(),
+                    path: Some(path.to_owned()),
+                    port: Some(i32::from(SERVICE_PORT)),
+                }),
+            },
         }
     }
 }

@@ -8,10 +8,9 @@ use std::time::Duration;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::review::{self, Shared};
-use super::{Judge, Metrics, Readiness, status};
+use super::{Credentials, Judge, Metrics, Readiness, status};
 
 /// A handshake takes a few milliseconds.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -54,10 +53,8 @@ pub struct Listeners {
 pub struct Service<J> {
     /// Who judges.
     pub judge: J,
-    /// The certificate chain and its key.
-    pub identity: (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
-    /// The last segment of the registered path.
-    pub token: String,
+    /// The certificate, and the last segment of the registered path.
+    pub credentials: Arc<Credentials>,
     /// What `/readyz` says.
     pub readiness: Arc<Readiness>,
     /// What `/metrics` says.
@@ -89,10 +86,10 @@ impl Listeners {
     /// # Errors
     /// When the certificate cannot be used or a listener fails.
     pub async fn serve<J: Judge>(self, service: Service<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Service { judge, identity, token, readiness, metrics, drain } = service;
-        let tls = RustlsConfig::from_config(Arc::new(tls_config(identity)?));
+        let Service { judge, credentials, readiness, metrics, drain } = service;
+        let tls = RustlsConfig::from_config(Arc::new(tls_config(credentials.clone())?));
         let handle = Handle::new();
-        let shared = Arc::new(Shared { judge, token, metrics: metrics.clone(), readiness: readiness.clone() });
+        let shared = Arc::new(Shared { judge, credentials, metrics: metrics.clone(), readiness: readiness.clone() });
 
         let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE);
         let mut reviews = axum_server::from_tcp(self.reviews)?
@@ -133,14 +130,12 @@ fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeErr
     Ok(listener)
 }
 
-fn tls_config(
-    (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
-) -> Result<ServerConfig, ServeError> {
+fn tls_config(credentials: Arc<Credentials>) -> Result<ServerConfig, ServeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(credentials);
     // The API server speaks HTTP/1.1 to webhooks (apiserver, `pkg/util/webhook/client.go`).
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     Ok(config)

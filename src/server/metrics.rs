@@ -24,6 +24,7 @@ pub struct Metrics {
     asked: Family<OutcomeLabels, Histogram>,
     written: Family<OutcomeLabels, Histogram>,
     registered: Gauge,
+    certificate_not_after: Family<CertificateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +46,11 @@ struct OutcomeLabels {
 
 /// Upper bounds of requests to the API server.
 const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
+}
 
 /// Upper bounds in seconds: from what a request without reads takes to the longest timeout.
 const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
@@ -85,7 +91,14 @@ impl Default for Metrics {
             "1 when the API server's registration is as this replica wants it, else 0",
             registered.clone(),
         );
-        Self { registry, decisions, would_deny, unreadable, seconds, asked, written, registered }
+        let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
+        registry.register_with_unit(
+            "certificate_not_after",
+            "When the served `leaf` ends, and the `authority` that signed it, in seconds since 1970",
+            Unit::Seconds,
+            certificate_not_after.clone(),
+        );
+        Self { registry, decisions, would_deny, unreadable, seconds, asked, written, registered, certificate_not_after }
     }
 }
 
@@ -120,6 +133,11 @@ impl Metrics {
     /// Says whether the registration is in place.
     pub fn registered(&self, is: bool) {
         self.registered.set(i64::from(is));
+    }
+
+    /// Says when a certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self, certificate: &'static str, at: i64) {
+        self.certificate_not_after.get_or_create(&CertificateLabels { certificate }).set(at);
     }
 
     /// All of them, in the OpenMetrics text format.

@@ -1,5 +1,6 @@
 //! The listeners: reviews over TLS, probes and metrics in the clear. Given a judge, it knows no cluster.
 
+pub mod credentials;
 mod deadline;
 pub mod listen;
 pub mod metrics;
@@ -11,6 +12,7 @@ use std::future::Future;
 
 use tokio::time::Instant;
 
+pub use credentials::Credentials;
 pub use listen::{Listeners, ServeError};
 pub use metrics::Metrics;
 pub use readiness::Readiness;

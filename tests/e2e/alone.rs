@@ -14,9 +14,15 @@ pub(crate) const TESTS: &[Test] = &[
     ("alone::a_registration_that_drifts_is_repaired", a_registration_that_drifts_is_repaired),
     ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
     ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
+];
+
+/// They end the guard of all other tests.
+pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
     ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
     ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
+    ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
+    ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     // The last one: nobody guards any more.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
@@ -56,34 +62,34 @@ fn a_registration_that_drifts_is_repaired(shop: &Shop) -> Result<()> {
 }
 
 fn a_registration_that_is_missing_is_shown(shop: &Shop) -> Result<()> {
-    let manifest = shop.plain_kubectl(&["get", "validatingwebhookconfiguration", "flipguard", "-o", "yaml"])?.out;
-    let without_webhooks = manifest.split("webhooks:").next().context("no manifest")?.replace("uid:", "#");
-    let without_version: String = without_webhooks
-        .lines()
-        .filter(|line| !line.contains("resourceVersion"))
-        .fold(String::new(), |text, line| text + line + "\n");
     shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", "flipguard"])?.succeeds()?;
     let shown = shop.until("it is shown", || {
         Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0")
             && shop.guard.log()?.contains("there is no ValidatingWebhookConfiguration flipguard"))
     });
     ensure!(shop.guard.ask("/readyz")?.0.contains("200"), "a missing registration must not make it unready");
-    shop.apply(&without_version)?.succeeds()?;
+    let file = manifests_file(shop)?;
+    shop.plain_kubectl(&["apply", "-f", &file])?.succeeds()?;
     shown?;
     shop.guard.wait_until_it_guards(shop.control_plane)
 }
 
-fn manifests_apply_again_without_a_diff(shop: &Shop) -> Result<()> {
+/// What was applied to install the guard.
+fn manifests_file(shop: &Shop) -> Result<String> {
     let url = format!("https://{}", shop.guard.listen());
     let manifests = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard"))
         .args(["manifests", "--external-url", &url])
         .output()?;
-    let manifests = String::from_utf8(manifests.stdout)?;
     let file = shop.control_plane.dir().join("manifests.yaml");
-    std::fs::write(&file, &manifests)?;
-    let diff = shop.plain_kubectl(&["diff", "-f", &file.to_string_lossy()])?;
+    std::fs::write(&file, manifests.stdout)?;
+    Ok(file.to_string_lossy().into_owned())
+}
+
+fn manifests_apply_again_without_a_diff(shop: &Shop) -> Result<()> {
+    let file = manifests_file(shop)?;
+    let diff = shop.plain_kubectl(&["diff", "-f", &file])?;
     ensure!(diff.ok && diff.out.is_empty(), "{}{}", diff.out, diff.err);
-    shop.plain_kubectl(&["apply", "-f", &file.to_string_lossy()])?.succeeds()?;
+    shop.plain_kubectl(&["apply", "-f", &file])?.succeeds()?;
     green_starts(shop)?;
     shop.route("app", GREEN)?.is_refused("target-not-ready", &[])
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod alone;
+mod certificates;
 mod commands;
 mod filter;
 mod flips;
@@ -15,9 +16,12 @@ mod live;
 mod never_judged;
 mod owners;
 mod readiness;
+mod registration;
 mod rollouts;
 mod services;
 mod shop;
+mod stream;
+mod tls;
 mod workflows;
 
 use std::path::Path;
@@ -33,14 +37,16 @@ use shop::Shop;
 /// Tests at a time. They mostly wait for controllers.
 const PARALLEL: usize = 6;
 
-/// What the guard of all tests is told: as in a distribution whose controllers run under another name.
-const FLAGS: &[&str] = &["--exempt-users", "system:serviceaccount:controllers:deployments,the-controllers"];
+/// What the guard of all tests is told: as in a distribution whose controllers run under another name; and a new
+/// authority is served after a third of a second, and not after a minute.
+const FLAGS: &[&str] =
+    &["--exempt-users", "system:serviceaccount:controllers:deployments,the-controllers", "--settle", "300"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no control plane, but the same names.
-        let all = [tests().as_slice(), alone::TESTS].concat();
+        let all = [tests(), alone()].concat();
         let trials = all.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
@@ -76,6 +82,11 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
+/// In this order: the last of them end the guard of the others, and bring their own.
+fn alone() -> Vec<Test> {
+    [alone::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD].concat()
+}
+
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     let binaries = Binaries::ensure()?.with_helm()?;
@@ -101,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let started = Instant::now();
     let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let alone = libtest_mimic::run(&one_at_a_time, trials(alone::TESTS));
+    let alone = libtest_mimic::run(&one_at_a_time, trials(&alone()));
     eprintln!("alone: {:.1} s", started.elapsed().as_secs_f64());
     // Both leave by the end of this process; the watchdog ends and removes what is left.
     Ok(if conclusion.has_failed() { conclusion.exit_code() } else { alone.exit_code() })

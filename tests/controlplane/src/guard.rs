@@ -49,6 +49,23 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Starts one more beside another that guards already, with an address of its own, and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not within a minute.
+    pub fn start_beside(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
+        let listen = local(free_port()?);
+        let kubeconfig = service_account_kubeconfig(control_plane)?;
+        let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &format!("https://{listen}"), flags)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !guard.ask("/readyz").is_ok_and(|(status, _)| status.contains("200")) {
+            guard.process.ensure_running()?;
+            ensure!(Instant::now() < deadline, "flipguard does not serve:\n{}", guard.process.log_tail());
+            sleep(Duration::from_millis(100));
+        }
+        Ok(guard)
+    }
+
     /// Starts one more replica behind the same address.
     pub(crate) fn serve(
         control_plane: &ControlPlane,

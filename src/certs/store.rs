@@ -1,0 +1,114 @@
+//! The identity's home: one Secret, written by whichever replica wins.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+
+use super::{Identity, IdentityError};
+use crate::cluster::access::NAME;
+use crate::cluster::connect::one_line;
+
+/// Asks for a new authority. It is taken away once there is one.
+pub const ROTATE: &str = "flipguard.dev/rotate";
+
+/// The Secret.
+pub(super) struct Store {
+    secrets: Api<Secret>,
+    namespace: String,
+}
+
+/// What was in it.
+pub(super) struct Found {
+    /// What could be read of it.
+    pub(super) identity: Identity,
+    /// Whether somebody asks for a new authority.
+    pub(super) rotate: bool,
+    /// The Secret; `None` where there is none.
+    secret: Option<Secret>,
+}
+
+impl Store {
+    pub(super) fn new(client: &Client, namespace: &str) -> Self {
+        Self { secrets: Api::namespaced(client.clone(), namespace), namespace: namespace.to_owned() }
+    }
+
+    pub(super) async fn read(&self) -> Result<Found, IdentityError> {
+        let secret = self.secrets.get_opt(NAME).await.map_err(|error| self.failed("get", &error))?;
+        let identity = secret.as_ref().map(identity_in).unwrap_or_default();
+        let annotations = secret.as_ref().and_then(|secret| secret.metadata.annotations.as_ref());
+        Ok(Found { identity, rotate: annotations.is_some_and(|all| all.contains_key(ROTATE)), secret })
+    }
+
+    /// Writes over what was found, and says whether it won: its resourceVersion, or that the name is still free,
+    /// decides.
+    pub(super) async fn write(&self, over: Found, identity: &Identity, rotated: bool) -> Result<bool, IdentityError> {
+        let params = PostParams::default();
+        let written = if let Some(mut secret) = over.secret {
+            if let Some(annotations) = secret.metadata.annotations.as_mut().filter(|_| rotated) {
+                annotations.remove(ROTATE);
+            }
+            secret.data = Some(data_of(identity));
+            self.secrets.replace(NAME, &params, &secret).await
+        } else {
+            let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+            self.secrets.create(&params, &Secret { metadata, data: Some(data_of(identity)), ..Secret::default() }).await
+        };
+        match written {
+            Ok(_) => Ok(true),
+            // 404: it was deleted in between.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(error) => Err(self.failed("write", &error)),
+        }
+    }
+
+    fn failed(&self, verb: &'static str, error: &kube::Error) -> IdentityError {
+        IdentityError::Secret { verb, namespace: self.namespace.clone(), why: one_line(error) }
+    }
+}
+
+const AUTHORITY: &str = "ca.crt";
+const AUTHORITY_KEY: &str = "ca.key";
+const NEXT: &str = "next-ca.crt";
+const NEXT_KEY: &str = "next-ca.key";
+const OLD: &str = "old-ca.crt";
+const LEAF: &str = "tls.crt";
+const LEAF_KEY: &str = "tls.key";
+const TOKEN: &str = "token";
+
+fn data_of(identity: &Identity) -> BTreeMap<String, ByteString> {
+    [
+        (AUTHORITY, &identity.authority),
+        (AUTHORITY_KEY, &identity.authority_key),
+        (NEXT, &identity.next),
+        (NEXT_KEY, &identity.next_key),
+        (OLD, &identity.old),
+        (LEAF, &identity.leaf),
+        (LEAF_KEY, &identity.leaf_key),
+        (TOKEN, &identity.token),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(key, value)| (key.to_owned(), ByteString(value.clone().into_bytes())))
+    .collect()
+}
+
+/// What can be read of the identity in a Secret.
+pub(crate) fn identity_in(secret: &Secret) -> Identity {
+    let text = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+        bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).unwrap_or_default()
+    };
+    Identity {
+        authority: text(AUTHORITY),
+        authority_key: text(AUTHORITY_KEY),
+        next: text(NEXT),
+        next_key: text(NEXT_KEY),
+        old: text(OLD),
+        leaf: text(LEAF),
+        leaf_key: text(LEAF_KEY),
+        token: text(TOKEN),
+    }
+}

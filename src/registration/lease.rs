@@ -1,0 +1,149 @@
+//! The Lease `flipguard-keeper`: of all replicas, one writes the registration.
+//!
+//! It keeps two replicas from writing in turns; no safety rests on it. Another's Lease is over when this process has
+//! itself seen it unchanged for its whole length: clocks of two machines are never compared.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::time::Instant;
+
+/// The name of the Lease.
+pub const LEASE: &str = "flipguard-keeper";
+
+/// For how long it is held without being renewed.
+const LENGTH: Duration = Duration::from_secs(15);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// A candidate for the Lease.
+pub(super) struct Candidate {
+    leases: Api<Lease>,
+    me: String,
+    /// What it looked like, and since when it does.
+    seen: Option<(LeaseSpec, Instant)>,
+    /// When this process renewed it last.
+    renewed: Option<Instant>,
+}
+
+/// What to do about a Lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Move {
+    /// It is ours, and fresh.
+    Hold,
+    /// It is ours, and is to be renewed.
+    Renew,
+    /// It is nobody's any more.
+    Take,
+    /// Somebody else's.
+    Leave,
+}
+
+fn next_move(spec: &LeaseSpec, me: &str, unchanged: Duration, since_renewal: Option<Duration>) -> Move {
+    let holder = spec.holder_identity.as_deref().unwrap_or_default();
+    let length = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    if holder == me {
+        return if since_renewal.is_some_and(|since| since < RENEW) { Move::Hold } else { Move::Renew };
+    }
+    if holder.is_empty() || unchanged >= length.unwrap_or(LENGTH) { Move::Take } else { Move::Leave }
+}
+
+impl Candidate {
+    pub(super) fn new(client: &Client, namespace: &str, me: String) -> Self {
+        Self { leases: Api::namespaced(client.clone(), namespace), me, seen: None, renewed: None }
+    }
+
+    /// Whether this process holds it now, after trying to; `Err` is who holds it.
+    pub(super) async fn hold(&mut self) -> kube::Result<Result<(), String>> {
+        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(None)) };
+            return self.written(self.leases.create(&PostParams::default(), &lease).await);
+        };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let unchanged = match &self.seen {
+            Some((seen, since)) if *seen == spec => since.elapsed(),
+            _ => {
+                self.seen = Some((spec.clone(), Instant::now()));
+                Duration::ZERO
+            }
+        };
+        match next_move(&spec, &self.me, unchanged, self.renewed.map(|at| at.elapsed())) {
+            Move::Hold => Ok(Ok(())),
+            Move::Leave => Ok(Err(spec.holder_identity.unwrap_or_default())),
+            Move::Renew | Move::Take => {
+                let lease = Lease { metadata: lease.metadata, spec: Some(self.spec(Some(&spec))) };
+                // The resourceVersion decides between two that take it at once.
+                self.written(self.leases.replace(LEASE, &PostParams::default(), &lease).await)
+            }
+        }
+    }
+
+    /// Gives it up, so that another need not wait. What fails here only costs that wait.
+    pub(super) async fn give_up(&mut self) {
+        self.renewed = None;
+        let Ok(Some(mut lease)) = self.leases.get_opt(LEASE).await else { return };
+        if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.me)) {
+            spec.holder_identity = None;
+            spec.renew_time = None;
+            let _ = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
+        }
+    }
+
+    fn written(&mut self, result: kube::Result<Lease>) -> kube::Result<Result<(), String>> {
+        match result {
+            Ok(_) => {
+                self.renewed = Some(Instant::now());
+                Ok(Ok(()))
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Err("another replica".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let mine = before.filter(|spec| spec.holder_identity.as_deref() == Some(&self.me));
+        let changes = before.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        LeaseSpec {
+            holder_identity: Some(self.me.clone()),
+            acquire_time: mine.and_then(|spec| spec.acquire_time.clone()).or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_duration_seconds: i32::try_from(LENGTH.as_secs()).ok(),
+            lease_transitions: Some(if mine.is_some() || before.is_none() { changes } else { changes + 1 }),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_changes_hands_only_when_it_is_over() {
+        let held_by = |holder: &str| LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            ..LeaseSpec::default()
+        };
+        let seconds = Duration::from_secs;
+        let rows = [
+            ("ours and fresh", held_by("a"), 0, Some(4), Move::Hold),
+            ("ours, to be renewed", held_by("a"), 0, Some(5), Move::Renew),
+            ("ours, from before a restart", held_by("a"), 0, None, Move::Renew),
+            ("another's", held_by("b"), 14, None, Move::Leave),
+            ("another's that has stopped", held_by("b"), 15, None, Move::Take),
+            ("another's now, though it was ours", held_by("b"), 0, Some(1), Move::Leave),
+            ("given up", held_by(""), 0, None, Move::Take),
+            ("never held", LeaseSpec::default(), 0, None, Move::Take),
+        ];
+        for (what, spec, unchanged, renewed, expected) in rows {
+            assert_eq!(next_move(&spec, "a", seconds(unchanged), renewed.map(seconds)), expected, "{what}");
+        }
+    }
+}

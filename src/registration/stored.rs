@@ -1,0 +1,233 @@
+//! What is registered now, and what is to be written over it: a rendering that respects what others have added. Pure.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, ValidatingWebhook, WebhookClientConfig};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
+use semver::Version;
+
+/// Says why nothing is to be registered. Whoever sets it on a configuration switches that one off.
+pub const SUSPEND: &str = "flipguard.dev/suspend";
+/// The version that rendered what is registered.
+pub const RENDERED_BY: &str = "flipguard.dev/rendered-by";
+
+/// A webhook of either kind.
+pub trait Webhook: Clone + PartialEq {
+    /// Its name, which no other webhook of its configuration has.
+    fn name(&self) -> &str;
+    /// Where it is called.
+    fn client_config(&self) -> &WebhookClientConfig;
+    /// The namespaces that it is asked for.
+    fn namespace_selector(&mut self) -> &mut Option<LabelSelector>;
+}
+
+impl Webhook for ValidatingWebhook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn client_config(&self) -> &WebhookClientConfig {
+        &self.client_config
+    }
+    fn namespace_selector(&mut self) -> &mut Option<LabelSelector> {
+        &mut self.namespace_selector
+    }
+}
+
+impl Webhook for MutatingWebhook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn client_config(&self) -> &WebhookClientConfig {
+        &self.client_config
+    }
+    fn namespace_selector(&mut self) -> &mut Option<LabelSelector> {
+        &mut self.namespace_selector
+    }
+}
+
+/// Why a configuration is left alone, or emptied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hands {
+    /// It is ours to fill in.
+    Free,
+    /// An admin has suspended it, for this reason.
+    Suspended(String),
+    /// A newer flipguard has rendered it.
+    Newer(String),
+}
+
+/// Whether a configuration may be filled in by this version.
+#[must_use]
+pub fn hands(metadata: &ObjectMeta, version: &str) -> Hands {
+    let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+    if let Some(reason) = annotation(SUSPEND).filter(|reason| reason.as_str() != "false") {
+        // In an emergency, the annotation counts, and not how much was typed behind it.
+        let reason = if reason.is_empty() { "no reason given" } else { reason };
+        return Hands::Suspended(reason.to_owned());
+    }
+    let by = annotation(RENDERED_BY).and_then(|by| Version::parse(by).ok());
+    match (by, Version::parse(version)) {
+        (Some(by), Ok(own)) if by > own => Hands::Newer(by.to_string()),
+        _ => Hands::Free,
+    }
+}
+
+/// Whether a configuration says that this version has rendered it.
+#[must_use]
+pub fn is_rendered_by(metadata: &ObjectMeta, version: &str) -> bool {
+    metadata.annotations.as_ref().and_then(|all| all.get(RENDERED_BY)).is_some_and(|by| by == version)
+}
+
+/// The rendering, with what others have added to the `namespaceSelector` of a webhook of the same name: managed clusters
+/// exempt their own namespaces in this way, and put it back when it is taken out.
+#[must_use]
+pub fn with_additions<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &str) -> Vec<W> {
+    let merged = |rendered: &W| {
+        let mut wanted = rendered.clone();
+        let Some(mut stored) = stored.iter().find(|stored| stored.name() == rendered.name()).cloned() else {
+            return wanted;
+        };
+        let (Some(ours), Some(theirs)) = (wanted.namespace_selector(), stored.namespace_selector()) else {
+            return wanted;
+        };
+        *ours = added(ours, theirs, own_namespace);
+        wanted
+    };
+    rendered.iter().map(merged).collect()
+}
+
+/// What others have added to a selector, beyond what is rendered; in words.
+#[must_use]
+pub fn additions(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) -> Vec<String> {
+    let labels = stored.match_labels.iter().flatten();
+    let labels = labels
+        .filter(|(key, _)| !rendered.match_labels.as_ref().is_some_and(|ours| ours.contains_key(*key)))
+        .map(|(key, value)| format!("{key}={value}"));
+    let expressions = foreign(rendered, stored, own_namespace)
+        .map(|more| format!("{} {} {:?}", more.key, more.operator, more.values.clone().unwrap_or_default()));
+    labels.chain(expressions).collect()
+}
+
+fn added(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) -> LabelSelector {
+    let mut labels = stored.match_labels.clone().unwrap_or_default();
+    labels.extend(rendered.match_labels.clone().unwrap_or_default());
+    let foreign: Vec<_> = foreign(rendered, stored, own_namespace).cloned().collect();
+    let ours = rendered.match_expressions.clone().unwrap_or_default();
+    // Theirs may stand before or after ours: as it is stored, it is left, or both sides would reorder it for ever.
+    let mut expressions = Vec::new();
+    for expression in stored.match_expressions.iter().flatten() {
+        if ours.contains(expression) || foreign.contains(expression) {
+            expressions.push(expression.clone());
+        }
+    }
+    for expression in ours {
+        if !expressions.contains(&expression) {
+            expressions.push(expression);
+        }
+    }
+    LabelSelector {
+        match_labels: Some(labels).filter(|labels| !labels.is_empty()),
+        match_expressions: Some(expressions).filter(|expressions| !expressions.is_empty()),
+    }
+}
+
+fn foreign<'a>(
+    rendered: &'a LabelSelector,
+    stored: &'a LabelSelector,
+    own_namespace: &'a str,
+) -> impl Iterator<Item = &'a LabelSelectorRequirement> {
+    let ours = rendered.match_expressions.as_deref().unwrap_or_default();
+    // Only flipguard itself exempts its own namespace by name: an older rendering's entry is no addition.
+    let older = move |entry: &LabelSelectorRequirement| {
+        entry.key == "kubernetes.io/metadata.name"
+            && entry.operator == "NotIn"
+            && entry.values.iter().flatten().any(|value| value == own_namespace)
+    };
+    stored.match_expressions.iter().flatten().filter(move |entry| !ours.contains(entry) && !older(entry))
+}
+
+/// The authorities that these webhooks trust, in PEM, each bundle once.
+pub(super) fn bundles<W: Webhook>(webhooks: &[W], into: &mut Vec<String>) {
+    for webhook in webhooks {
+        let bundle = webhook.client_config().ca_bundle.as_ref();
+        let bundle = bundle.map_or_else(String::new, |ByteString(bytes)| String::from_utf8_lossy(bytes).into_owned());
+        if !into.contains(&bundle) {
+            into.push(bundle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn metadata(annotations: &[(&str, &str)]) -> ObjectMeta {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn whose_it_is() {
+        let own = |annotations: &[(&str, &str)]| hands(&metadata(annotations), "1.2.0");
+        assert_eq!(own(&[]), Hands::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Hands::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Hands::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0-rc.1")]), Hands::Free);
+        assert_eq!(own(&[(RENDERED_BY, "someone")]), Hands::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.10.0")]), Hands::Newer("1.10.0".to_owned()));
+        assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Hands::Suspended("fire".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "")]), Hands::Suspended("no reason given".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "false")]), Hands::Free);
+    }
+
+    fn not_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {
+        LabelSelectorRequirement {
+            key: key.to_owned(),
+            operator: "NotIn".to_owned(),
+            values: Some(values.iter().map(|value| (*value).to_owned()).collect()),
+        }
+    }
+
+    fn webhook(name: &str, expressions: &[LabelSelectorRequirement]) -> ValidatingWebhook {
+        let selector = LabelSelector { match_expressions: Some(expressions.to_vec()), ..LabelSelector::default() };
+        ValidatingWebhook { name: name.to_owned(), namespace_selector: Some(selector), ..ValidatingWebhook::default() }
+    }
+
+    #[test]
+    fn what_a_managed_cluster_adds_stays() {
+        let ours = not_in("kubernetes.io/metadata.name", &["fg", "kube-node-lease", "kube-system"]);
+        let gke = not_in("kubernetes.io/metadata.name", &["gke-managed-system", "kube-system"]);
+        let aks = LabelSelectorRequirement {
+            key: "control-plane".to_owned(),
+            operator: "DoesNotExist".to_owned(),
+            values: None,
+        };
+        let older = not_in("kubernetes.io/metadata.name", &["fg", "kube-system"]);
+        let merge = |stored: &[LabelSelectorRequirement]| {
+            let [merged] = with_additions(&[webhook("a", std::slice::from_ref(&ours))], &[webhook("a", stored)], "fg")
+                .try_into()
+                .unwrap();
+            let mut merged: ValidatingWebhook = merged;
+            merged.namespace_selector().clone().unwrap().match_expressions.unwrap()
+        };
+        let one = std::slice::from_ref;
+        assert_eq!(merge(one(&ours)), one(&ours));
+        assert_eq!(merge(&[]), one(&ours));
+        assert_eq!(merge(&[ours.clone(), aks.clone()]), [ours.clone(), aks.clone()]);
+        assert_eq!(merge(&[gke.clone(), ours.clone()]), [gke.clone(), ours.clone()], "in their order");
+        assert_eq!(merge(&[aks.clone(), gke.clone()]), [aks.clone(), gke.clone(), ours.clone()]);
+        assert_eq!(merge(&[older]), one(&ours), "what an older flipguard rendered is no addition");
+        // Of another webhook, nothing is taken.
+        let others = with_additions(&[webhook("a", one(&ours))], &[webhook("b", one(&aks))], "fg");
+        assert_eq!(others, [webhook("a", one(&ours))]);
+        // Labels as well.
+        let mut stored = webhook("a", one(&ours));
+        let labels = BTreeMap::from([("managed".to_owned(), "no".to_owned())]);
+        stored.namespace_selector.as_mut().unwrap().match_labels = Some(labels);
+        assert_eq!(with_additions(&[webhook("a", one(&ours))], &[stored.clone()], "fg"), [stored.clone()]);
+        let selector = |webhook: &mut ValidatingWebhook| webhook.namespace_selector().clone().unwrap();
+        let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut stored), "fg");
+        assert_eq!(said, ["managed=no"]);
+    }
+}

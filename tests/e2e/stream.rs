@@ -1,0 +1,143 @@
+//! A constant stream of admissions: flips that must pass, flips that must be refused, and connections as an API server
+//! would make them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, spawn};
+
+use anyhow::{Context, Result, bail, ensure};
+use flipguard::certs::inspect::is_trusted;
+use kube::core::Request;
+use kube::core::params::{Patch, PatchParams};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::admission::on_runtime;
+use super::shop::{BLUE, GREEN, Shop};
+use super::tls;
+
+/// Writers at a time. Each has a Service of its own.
+const WRITERS: usize = 3;
+
+/// A stream that runs until it is ended.
+pub(crate) struct Stream {
+    ended: Arc<AtomicBool>,
+    counts: Arc<Mutex<Counts>>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Counts {
+    pub(crate) allowed: usize,
+    pub(crate) refused: usize,
+    pub(crate) handshakes: usize,
+    /// What was neither: the call to the webhook failed, or the verdict was wrong.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Stream {
+    /// Blue and green are ready, red does not exist; the writers flip to and fro, and to red.
+    pub(crate) fn start(shop: &Shop) -> Result<Self> {
+        shop.deploy_ready("app-blue", BLUE, 1)?;
+        shop.deploy_ready("app-green", GREEN, 1)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let mut threads = Vec::new();
+        for writer in 0..WRITERS {
+            let service = format!("app-{writer}");
+            shop.route(&service, BLUE)?.succeeds()?;
+            let path = format!("/api/v1/namespaces/{}/services", shop.namespace);
+            let kubeconfig = shop.control_plane.kubeconfig().to_owned();
+            let (ended, counts) = (ended.clone(), counts.clone());
+            threads.push(spawn(move || {
+                on_runtime(async {
+                    let client = flipguard::cluster::connect::connect(Some(&kubeconfig)).await?;
+                    while !ended.load(Ordering::Relaxed) {
+                        for colour in ["green", "red", "blue", "red"] {
+                            let answer = flip(&client, &path, &service, colour).await;
+                            note(&counts, colour, answer);
+                        }
+                    }
+                    Ok(())
+                })
+            }));
+        }
+        let kubeconfig = shop.control_plane.kubeconfig().to_owned();
+        let (until, counted) = (ended.clone(), counts.clone());
+        threads.push(spawn(move || on_runtime(connect_again_and_again(&kubeconfig, &until, &counted))));
+        Ok(Self { ended, counts, threads })
+    }
+
+    /// Ends it; any failure is an error, and so is a stream that did not flow.
+    pub(crate) fn end(self) -> Result<Counts> {
+        self.ended.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().ok().context("a writer panicked")??;
+        }
+        let counts = lock(&self.counts).clone();
+        ensure!(
+            counts.failures.is_empty(),
+            "{} failures, such as {:#?}",
+            counts.failures.len(),
+            counts.failures.first()
+        );
+        ensure!(counts.allowed > 20 && counts.refused > 20 && counts.handshakes > 20, "it did not flow: {counts:?}");
+        Ok(counts)
+    }
+}
+
+fn lock(counts: &Mutex<Counts>) -> std::sync::MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn flip(client: &kube::Client, services: &str, service: &str, colour: &str) -> kube::Result<Value> {
+    let selector = json!({ "spec": { "selector": { "color": colour } } });
+    let request = Request::new(services).patch(service, &PatchParams::default(), &Patch::Merge(selector));
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
+}
+
+fn note(counts: &Mutex<Counts>, colour: &str, answer: kube::Result<Value>) {
+    let mut counts = lock(counts);
+    match answer {
+        Ok(_) if colour != "red" => counts.allowed += 1,
+        Ok(_) => counts.failures.push("a flip to a colour that does not exist passed".to_owned()),
+        Err(kube::Error::Api(status))
+            if status.code == 403 && colour == "red" && status.message.contains("target-missing") =>
+        {
+            counts.refused += 1;
+        }
+        Err(error) => counts.failures.push(format!("{} to {colour}: {error}", OffsetDateTime::now_utc())),
+    }
+}
+
+/// Connects anew each time, trusting what is registered just then: an API server that has no connection open.
+async fn connect_again_and_again(
+    kubeconfig: &std::path::Path,
+    ended: &AtomicBool,
+    counts: &Mutex<Counts>,
+) -> Result<()> {
+    let client = flipguard::cluster::connect::connect(Some(kubeconfig)).await?;
+    while !ended.load(Ordering::Relaxed) {
+        match connect_once(&client).await {
+            Ok(()) => lock(counts).handshakes += 1,
+            Err(error) => lock(counts).failures.push(format!("{}: {error:#}", OffsetDateTime::now_utc())),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn connect_once(client: &kube::Client) -> Result<()> {
+    use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+    let configurations: kube::Api<ValidatingWebhookConfiguration> = kube::Api::all(client.clone());
+    let registered = configurations.get("flipguard").await?;
+    let Some(webhook) = registered.webhooks.iter().flatten().next() else { bail!("nothing is registered") };
+    let config = &webhook.client_config;
+    let url: http::Uri = config.url.as_deref().context("no URL")?.parse()?;
+    let bundle = String::from_utf8(config.ca_bundle.clone().context("no bundle")?.0)?;
+    let address = url.authority().context("no address")?.as_str();
+    let served = tls::served(address).await?;
+    is_trusted(&bundle, &served, url.host().unwrap_or_default(), OffsetDateTime::now_utc())
+        .with_context(|| format!("what is served is not trusted by what is registered ({} bytes)", bundle.len()))
+}
