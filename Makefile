@@ -26,8 +26,11 @@ lint: own ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-docs: ## Write what is generated: docs/rules.md
+docs: ## Write what is generated: docs/rules.md, deploy/base/flipguard.yaml, the chart's rights
 	cargo run --quiet --locked --bin flipguard -- rules --output markdown > docs/rules.md
+	cargo run --quiet --locked --bin flipguard -- manifests > deploy/base/flipguard.yaml
+	cargo run --quiet --locked --bin flipguard -- manifests --only-rights --namespace '{{ .Release.Namespace }}' \
+		> deploy/helm/flipguard/templates/rbac.yaml
 
 fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
 	tests/fuzz/run

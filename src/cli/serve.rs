@@ -25,15 +25,13 @@ use crate::judge::Guard;
 use crate::model::Policy;
 use crate::registration::keeper::{Keeper, Wanted};
 use crate::registration::webhooks::Address;
+use crate::registration::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(5);
 /// How often ledgers of namespaces that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(300);
-/// Where private clusters of Google let the API server reach, besides 443.
-const REVIEW_PORT: u16 = 10_250;
-const STATUS_PORT: u16 = 8080;
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -98,10 +96,8 @@ impl Serve {
         let client = connect(self.kubeconfig.as_deref()).await?;
         new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
         access::check(&client, &namespace).await?;
-        let (listen, status_listen) = (
-            self.listen.unwrap_or_else(|| any_address(in_cluster, REVIEW_PORT)),
-            self.status_listen.unwrap_or_else(|| any_address(in_cluster, STATUS_PORT)),
-        );
+        let (listen, status_listen) =
+            (to_listen(self.listen, in_cluster, REVIEW_PORT), to_listen(self.status_listen, in_cluster, STATUS_PORT));
         let listeners = Listeners::bind(listen, status_listen)?;
 
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
@@ -189,12 +185,13 @@ fn replica() -> anyhow::Result<String> {
 }
 
 /// In a Pod everybody may call, by IPv6 too where there is any; elsewhere, only who is on the machine.
-fn any_address(in_cluster: bool, port: u16) -> SocketAddr {
-    if !in_cluster {
-        return (Ipv4Addr::LOCALHOST, port).into();
+fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
+    let local = if in_cluster { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
+    let address = given.unwrap_or_else(|| SocketAddr::new(local, port));
+    if address.ip() == Ipv6Addr::UNSPECIFIED && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
+        return (Ipv4Addr::UNSPECIFIED, address.port()).into();
     }
-    let any = Ipv6Addr::UNSPECIFIED;
-    if TcpListener::bind((any, 0)).is_ok() { (any, port).into() } else { (Ipv4Addr::UNSPECIFIED, port).into() }
+    address
 }
 
 /// Forgets the ledgers of namespaces that are gone.

@@ -2,24 +2,39 @@
 
 use serde_json::{Value, json};
 
+use super::workload::{self, Inside};
 use crate::cluster::access::{NAME, NEEDED, Permission};
 
-/// The objects to apply for a flipguard that runs outside the cluster, in the order in which they must be applied.
+/// The objects to apply, in the order in which they must be applied: with what runs flipguard inside the cluster, or
+/// without, for one that runs outside.
 #[must_use]
-pub fn objects(namespace: &str) -> Vec<Value> {
+pub fn objects(namespace: &str, inside: Option<&Inside>) -> Vec<Value> {
     let labels = json!({ "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME });
+    let mut objects = registration(namespace, &labels);
+    if let Some(inside) = inside {
+        // Before the registration, which stays the end: what it names is there.
+        let at = objects.len().saturating_sub(2);
+        objects.splice(at..at, workload::objects(inside, namespace, &labels));
+    }
+    objects
+}
+
+/// What any flipguard needs, wherever it runs.
+fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
     let subject = json!([{ "kind": "ServiceAccount", "name": NAME, "namespace": namespace }]);
     let rbac = "rbac.authorization.k8s.io";
     vec![
         json!({
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": { "name": namespace, "labels": labels },
+            "metadata": { "name": namespace, "labels": restricted(labels) },
         }),
         json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": { "name": NAME, "namespace": namespace, "labels": labels },
+            // The one Pod that needs it asks for it.
+            "automountServiceAccountToken": false,
         }),
         json!({
             "apiVersion": format!("{rbac}/v1"),
@@ -59,6 +74,24 @@ pub fn objects(namespace: &str) -> Vec<Value> {
             "metadata": { "name": NAME, "labels": labels },
         }),
     ]
+}
+
+/// With Pod Security at its strictest: flipguard needs nothing that it forbids.
+fn restricted(labels: &Value) -> Value {
+    let mut labels = labels.clone();
+    if let Some(labels) = labels.as_object_mut() {
+        for mode in ["enforce", "audit", "warn"] {
+            labels.insert(format!("pod-security.kubernetes.io/{mode}"), json!("restricted"));
+        }
+    }
+    labels
+}
+
+/// Whether an object says who flipguard is and what it may do.
+#[must_use]
+pub fn is_about_rights(object: &Value) -> bool {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    text("kind") == "ServiceAccount" || text("apiVersion").starts_with("rbac.")
 }
 
 /// The objects as one YAML stream.

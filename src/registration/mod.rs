@@ -5,3 +5,4 @@ pub mod lease;
 pub mod manifests;
 pub mod stored;
 pub mod webhooks;
+pub mod workload;

@@ -23,6 +23,8 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
     ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
+    ("install::with_kustomize", super::install::with_kustomize),
+    ("install::with_helm", super::install::with_helm),
     // The last one: nobody guards any more.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
@@ -97,9 +99,7 @@ fn manifests_apply_again_without_a_diff(shop: &Shop) -> Result<()> {
 /// The guard of all other tests makes room for one that only warns.
 fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
     green_starts(shop)?;
-    shop.guard.process().terminate()?;
-    let status = shop.guard.process().wait(Duration::from_secs(20)).context("it does not stop on SIGTERM")?;
-    ensure!(status.success(), "it ended with {status}");
+    shop.without_the_guard()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
     let trial = Guard::start(shop.control_plane, binary, &["--enforcement", "warn"])?;
     shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: would be refused if enforcement were deny"])?;
@@ -156,15 +156,11 @@ fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {
 
 /// What is not dangerous must not wait for anybody.
 fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
-    let started = if shop.guard.process().is_running() {
-        None
-    } else {
-        Some(Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &[])?)
-    };
-    shop.blue_serves()?;
-    let process = started.as_ref().unwrap_or(shop.guard).process();
-    process.kill()?;
-    process.wait(Duration::from_secs(20)).context("it does not end on SIGKILL")?;
+    // Whatever ran before: one has guarded, and none is left.
+    shop.without_the_guard()?;
+    let last = Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)?;
+    last.process().kill()?;
+    last.process().wait(Duration::from_secs(20)).context("it does not end on SIGKILL")?;
     let plain = &[("app", "plain")];
     shop.deploy_ready("plain", plain, 2)?;
     shop.route("plain", plain)?.succeeds()?;

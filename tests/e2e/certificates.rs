@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -132,10 +131,7 @@ pub(crate) fn files_are_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
     for file in ["ca.crt", "tls.crt", "tls.key"] {
         symlink(Path::new("..data").join(file), folder.join(file))?;
     }
-    if shop.guard.process().is_running() {
-        shop.guard.process().terminate()?;
-        shop.guard.process().wait(Duration::from_secs(20)).context("it does not stop on SIGTERM")?;
-    }
+    shop.without_the_guard()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
     let folder_text = folder.to_string_lossy().into_owned();
     let flags = [FLAGS, &["--certificates", &folder_text]].concat();

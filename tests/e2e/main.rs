@@ -10,6 +10,7 @@ mod commands;
 mod filter;
 mod flips;
 mod helm;
+mod install;
 mod labels;
 mod ledger;
 mod live;

@@ -169,10 +169,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
 
 /// Two of the same version that want different things. The guard of the other tests has gone.
 pub(crate) fn two_replicas_do_not_write_in_turns(shop: &Shop) -> Result<()> {
-    if shop.guard.process().is_running() {
-        shop.guard.process().terminate()?;
-        shop.guard.process().wait(Duration::from_secs(20)).context("it does not stop on SIGTERM")?;
-    }
+    shop.without_the_guard()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
     let first = Guard::start(shop.control_plane, binary, FLAGS)?;
     let url = |guard: &Guard| format!("https://{}/", guard.listen());

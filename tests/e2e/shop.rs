@@ -50,6 +50,16 @@ impl Shop {
         Ok(shop)
     }
 
+    /// Ends the guard of all tests, as SIGTERM does.
+    pub(crate) fn without_the_guard(&self) -> Result<()> {
+        if self.guard.process().is_running() {
+            self.guard.process().terminate()?;
+            let status = self.guard.process().wait(PATIENCE).context("it does not stop on SIGTERM")?;
+            ensure!(status.success(), "it ended with {status}");
+        }
+        Ok(())
+    }
+
     /// kubectl in this namespace.
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<Attempt> {
         let mut all = vec!["-n", self.namespace.as_str()];

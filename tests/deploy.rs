@@ -1,0 +1,63 @@
+//! What is in `deploy/` says the same as the binary.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn printed(args: &[&str]) -> Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_flipguard")).args(args).output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn read(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    Ok(std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+#[test]
+fn the_base_is_fresh() -> Result<()> {
+    let fresh = read("deploy/base/flipguard.yaml")? == printed(&["manifests"])?;
+    assert!(fresh, "deploy/base/flipguard.yaml is stale; run: make docs");
+    Ok(())
+}
+
+#[test]
+fn the_charts_rights_are_fresh() -> Result<()> {
+    let rights = printed(&["manifests", "--only-rights", "--namespace", "{{ .Release.Namespace }}"])?;
+    assert!(
+        read("deploy/helm/flipguard/templates/rbac.yaml")? == rights,
+        "the chart's rbac.yaml is stale; run: make docs"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_versions_agree() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = read("deploy/helm/flipguard/Chart.yaml")?;
+    assert!(chart.contains(&format!("\nversion: {version}\nappVersion: \"{version}\"\n")), "{chart}");
+    let (major, minor) = flipguard::cluster::connect::OLDEST;
+    let oldest = format!("{major}.{minor}");
+    assert!(chart.contains(&format!("kubeVersion: \">={oldest}.0-0\"")), "{chart}");
+    assert!(
+        read("README.md")?.contains(&format!("Kubernetes\n{oldest} or newer")),
+        "README.md says another oldest Kubernetes"
+    );
+    Ok(())
+}
+
+/// Nothing that is a verb or a resource of its own is granted by a pattern, and nothing may touch a user's object.
+#[test]
+fn rights_have_nothing_to_spare() -> Result<()> {
+    let rights = printed(&["manifests", "--only-rights"])?;
+    assert!(!rights.contains("'*'") && !rights.contains("\"*\""), "{rights}");
+    let (cluster, own) = rights.split_once("kind: Role\n").ok_or("no Role")?;
+    for verb in ["update", "delete", "deletecollection", "watch", "escalate", "bind", "impersonate"] {
+        assert!(!cluster.contains(&format!("- {verb}\n")), "cluster-wide: {verb}");
+    }
+    assert!(own.contains("- flipguard-keeper\n"));
+    Ok(())
+}

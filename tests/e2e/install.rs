@@ -1,0 +1,233 @@
+//! Installing, upgrading and removing flipguard as an admin does: with kustomize and with real Helm. The guard of the
+//! other tests has gone; kwok plays the Pods, so the registration stays empty.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use controlplane::Guard;
+use serde_json::Value;
+
+use super::FLAGS;
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const OWN: &str = "flipguard-system";
+
+/// Base, both overlays, and back; each twice and without a diff.
+pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
+    begins_without(shop)?;
+    applies_twice(shop, "base")?;
+    nothing_is_refused(shop)?;
+    // Its kinds come with cert-manager. That these are ours is enough to see that the overlay is well formed.
+    shop.plain_kubectl(&["apply", "-f", &file(shop, "cert-manager.yaml", CERT_MANAGER)?])?.succeeds()?;
+    shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
+    applies_twice(shop, "overlays/cert-manager")?;
+    let mounted = own(
+        shop,
+        &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.volumes[0].secret.secretName}"],
+    )?;
+    let certificate =
+        own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.secretName}"])?;
+    ensure!(mounted == certificate && !mounted.is_empty(), "`{mounted}` is mounted, `{certificate}` is made");
+    let names = own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.dnsNames[0]}"])?;
+    ensure!(names == format!("flipguard.{OWN}.svc"), "{names}");
+    applies_twice(shop, "overlays/host-network")?;
+    // Back again, Pod Security rightly warns of the Pods that are about to go.
+    shop.plain_kubectl(&["apply", "-k", &format!("{ROOT}/deploy/base")])?.succeeds()?;
+    runs(shop)?;
+    removed_in_any_order(shop)
+}
+
+/// The chart with all its values, next to what `flipguard manifests` prints.
+pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
+    begins_without(shop)?;
+    the_chart_says_the_same(shop)?;
+    shop.plain_kubectl(&["create", "namespace", OWN])?.succeeds()?;
+    let restricted = "pod-security.kubernetes.io/enforce=restricted";
+    shop.plain_kubectl(&["label", "namespace", OWN, restricted])?.succeeds()?;
+    let chart = format!("{ROOT}/deploy/helm/flipguard");
+    let release = |verb: &str, more: &[&str]| {
+        let args = [&[verb, "flipguard", &chart, "--wait", "--timeout=60s"], more].concat();
+        helm(shop, &args)
+    };
+    release("install", &[])?.succeeds()?;
+    runs(shop)?;
+    nothing_is_refused(shop)?;
+    // Once more, with nothing new: nothing is written but Helm's own record.
+    let generation =
+        || own(shop, &["get", "deployment,service,poddisruptionbudget", "-o=jsonpath={.items[*].metadata.generation}"]);
+    let before = generation()?;
+    release("upgrade", &[])?.succeeds()?;
+    ensure!(generation()? == before, "an upgrade to the same is a change");
+    // A guard fills the registration in, and an upgrade leaves it alone.
+    let guard = guard(shop)?;
+    let webhooks = || Ok::<_, anyhow::Error>(shop.plain_kubectl(&REGISTERED)?.out);
+    let registered = webhooks()?;
+    ensure!(registered.contains("guard.flipguard.dev"), "{registered}");
+    let values =
+        ["--set=enforcement=warn", "--set=networkPolicy.enabled=true", "--set=exemptUsers={a,b}", "--set=replicas=3"];
+    release("upgrade", &values)?.succeeds()?;
+    runs(shop)?;
+    let args = own(shop, &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.containers[0].args}"])?;
+    ensure!(args == r#"["serve","--enforcement=warn","--exempt-users=a,b"]"#, "{args}");
+    let ports = own(shop, &["get", "networkpolicy", "flipguard", "-o=jsonpath={.spec.ingress[*].ports[*].port}"])?;
+    ensure!(ports == "10250 8080", "{ports}");
+    ensure!(webhooks()? == registered, "an upgrade touches what is registered");
+    release("upgrade", &["--set=enforcement=maybe"])?.says("enforcement")?;
+    // The node's network.
+    let privileged = "pod-security.kubernetes.io/enforce=privileged";
+    shop.plain_kubectl(&["label", "--overwrite", "namespace", OWN, privileged])?.succeeds()?;
+    release("upgrade", &["--reset-values", "--set=hostNetwork=true", "--set=port=10260", "--set=statusPort=10261"])?
+        .succeeds()?;
+    runs(shop)?;
+    let ports = own(
+        shop,
+        &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.containers[0].ports[*].containerPort}"],
+    )?;
+    ensure!(ports == "10260 10261", "{ports}");
+    drop(guard);
+    helm(shop, &["uninstall", "flipguard", "--wait", "--timeout=60s"])?.succeeds()?;
+    ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "something is registered still");
+    flips_freely(shop)?;
+    shop.plain_kubectl(&["delete", "namespace", OWN, "--timeout=90s"])?.succeeds()
+}
+
+const REGISTERED: [&str; 4] = ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[*].name}"];
+
+/// Its namespace, its rights, or its registration goes first; at the end nothing is left, and nothing is in the way.
+fn removed_in_any_order(shop: &Shop) -> Result<()> {
+    let base = format!("{ROOT}/deploy/base");
+    for first in
+        [["validatingwebhookconfiguration", "flipguard"], ["clusterrolebinding", "flipguard"], ["namespace", OWN]]
+    {
+        shop.plain_kubectl(&["apply", "-k", &base])?.succeeds()?;
+        let guard = guard(shop)?;
+        shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
+        shop.plain_kubectl(&[&["delete", "--timeout=90s"], first.as_slice()].concat())?.succeeds()?;
+        shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()?;
+        flips_freely(shop)?;
+        ensure!(!shop.plain_kubectl(&["get", "namespace", OWN])?.ok, "its namespace is left");
+        // What still runs does not bring it back.
+        ensure!(guard.process().is_running() || first == ["namespace", OWN]);
+        ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "it was registered again");
+    }
+    Ok(())
+}
+
+/// Nothing of the guard of the other tests is left.
+fn begins_without(shop: &Shop) -> Result<()> {
+    shop.without_the_guard()?;
+    let base = format!("{ROOT}/deploy/base");
+    shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()
+}
+
+/// A guard beside the Pods that kwok plays, under the same ServiceAccount.
+fn guard(shop: &Shop) -> Result<Guard> {
+    let guard = Guard::start_beside(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), FLAGS)?;
+    guard.wait_until_it_guards(shop.control_plane)?;
+    Ok(guard)
+}
+
+/// Applies it until its Pods run, again without a change, and compares.
+fn applies_twice(shop: &Shop, folder: &str) -> Result<()> {
+    let folder = format!("{ROOT}/deploy/{folder}");
+    shop.plain_kubectl(&["apply", "-k", &folder])?.passes_silently()?;
+    runs(shop)?;
+    let again = shop.plain_kubectl(&["apply", "-k", &folder])?;
+    again.passes_silently()?;
+    // Of a PodDisruptionBudget, kubectl always sends the selector again; the diff shows that it is the same.
+    let same = |line: &&str| !line.ends_with(" unchanged") && !line.starts_with("poddisruptionbudget");
+    let changed: Vec<&str> = again.out.lines().filter(same).collect();
+    ensure!(changed.is_empty(), "{folder}: the second time, {changed:?}");
+    let diff = shop.plain_kubectl(&["diff", "-k", &folder])?;
+    ensure!(diff.ok && diff.out.is_empty(), "{folder}: {}{}", diff.out, diff.err);
+    Ok(())
+}
+
+/// Its Pods are admitted, scheduled on different nodes, and ready.
+fn runs(shop: &Shop) -> Result<()> {
+    own(shop, &["rollout", "status", "deployment/flipguard", "--timeout=60s"])?;
+    let nodes =
+        own(shop, &["get", "pods", "-l", "app.kubernetes.io/name=flipguard", "-o=jsonpath={.items[*].spec.nodeName}"])?;
+    ensure!(nodes.contains("node-1") && nodes.contains("node-2"), "its Pods run on {nodes}");
+    Ok(())
+}
+
+/// What is not registered yet refuses nothing, and does not wait.
+fn nothing_is_refused(shop: &Shop) -> Result<()> {
+    let registered = shop.plain_kubectl(&REGISTERED)?;
+    registered.succeeds()?;
+    ensure!(registered.out.is_empty(), "{}", registered.out);
+    flips_freely(shop)
+}
+
+fn flips_freely(shop: &Shop) -> Result<()> {
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.route("app", GREEN)?.passes_silently()
+}
+
+fn helm(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+    let mut command = shop.control_plane.helm();
+    command.args(["-n", OWN]).args(args);
+    attempt(command, None)
+}
+
+fn own(shop: &Shop, args: &[&str]) -> Result<String> {
+    let attempt = shop.plain_kubectl(&[&["-n", OWN], args].concat())?;
+    attempt.succeeds()?;
+    Ok(attempt.out)
+}
+
+fn file(shop: &Shop, name: &str, text: &str) -> Result<String> {
+    let path = shop.control_plane.dir().join(name);
+    std::fs::write(&path, text)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// As objects, whatever their order and comments; a chart brings no namespace.
+fn the_chart_says_the_same(shop: &Shop) -> Result<()> {
+    let chart = helm(shop, &["template", "flipguard", &format!("{ROOT}/deploy/helm/flipguard")])?;
+    chart.succeeds()?;
+    let manifests = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard")).arg("manifests").output()?;
+    let (chart, manifests) = (objects(&chart.out)?, objects(&String::from_utf8(manifests.stdout)?)?);
+    for (name, object) in &manifests {
+        if name == "Namespace/flipguard-system" {
+            continue;
+        }
+        let same = chart.iter().find(|(other, _)| other == name).with_context(|| format!("the chart has no {name}"))?;
+        ensure!(same.1 == *object, "{name} is, in the chart,\n{:#}\nand in the manifests,\n{object:#}", same.1);
+    }
+    ensure!(chart.len() + 1 == manifests.len(), "the chart has more than the manifests");
+    Ok(())
+}
+
+fn objects(yaml: &str) -> Result<Vec<(String, Value)>> {
+    let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(yaml)?;
+    let name = |object: Value| {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (format!("{}/{}", text("/kind"), text("/metadata/name")), object)
+    };
+    Ok(documents.into_iter().flatten().map(name).collect())
+}
+
+const CERT_MANAGER: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: certificates.cert-manager.io}
+spec:
+  group: cert-manager.io
+  scope: Namespaced
+  names: {kind: Certificate, plural: certificates, singular: certificate}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: issuers.cert-manager.io}
+spec:
+  group: cert-manager.io
+  scope: Namespaced
+  names: {kind: Issuer, plural: issuers, singular: issuer}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+";
