@@ -71,6 +71,14 @@ fn kubeconfigs_that_cannot_be_used() {
     scene.run(&["serve", "--external-url", URL]).fails(1, &["no cluster to talk to", "--kubeconfig"]);
 }
 
+/// 1 says that something is broken; that it could not be looked at is something else.
+#[test]
+fn the_doctor_without_a_cluster() {
+    let scene = Scene::new("the_doctor_without_a_cluster");
+    scene.run(&["doctor"]).fails(2, &["no cluster to talk to", "--kubeconfig"]);
+    scene.run(&["doctor", "--output", "yaml"]).is_refused("'yaml' for '--output");
+}
+
 #[test]
 fn an_api_server_that_refuses_the_connection() {
     let scene = Scene::new("an_api_server_that_refuses_the_connection");

@@ -2,6 +2,7 @@
 
 pub mod case;
 pub mod check;
+mod doctor;
 mod manifests;
 mod rules;
 mod serve;
@@ -30,6 +31,8 @@ enum Command {
     Serve(serve::Serve),
     /// Print all that the cluster needs, as YAML for `kubectl apply -f -`
     Manifests(manifests::ManifestsCommand),
+    /// Say what is wrong: reachability, certificate, rights, registration, versions, clocks
+    Doctor(doctor::Doctor),
     /// Judge a change offline, by files, as the webhook would
     Check(check::Check),
     /// Print the table of rules
@@ -103,15 +106,16 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Manifests(manifests) => manifests.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Check(check) => check.run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
         }
     }
 
-    /// The exit code for an error of this command: 1, but of `check` 2, since its 1 says "denied".
+    /// The exit code for an error of this command: 1, but of `check` and `doctor` 2, since their 1 is a verdict.
     #[must_use]
     pub fn failure(&self) -> ExitCode {
-        ExitCode::from(if matches!(self.command, Command::Check(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self.command, Command::Check(_) | Command::Doctor(_)) { 2 } else { 1 })
     }
 }

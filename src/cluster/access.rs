@@ -1,6 +1,9 @@
 //! What flipguard may do in the cluster, and whether it really may.
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -113,32 +116,64 @@ pub enum AccessError {
 pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
-    for permission in NEEDED {
-        for verb in permission.verbs {
-            let review = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(ResourceAttributes {
-                        group: Some(permission.group.to_owned()),
-                        resource: Some(permission.resource.to_owned()),
-                        name: permission.name.map(str::to_owned),
-                        namespace: (!permission.everywhere).then(|| own_namespace.to_owned()),
-                        verb: Some((*verb).to_owned()),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let answer = reviews
-                .create(&PostParams::default(), &review)
-                .await
-                .map_err(|error| AccessError::Unknown(one_line(&error)))?;
-            if !answer.status.is_some_and(|status| status.allowed) {
-                missing.push(describe(&permission, verb, own_namespace));
-            }
+    for (permission, verb) in each() {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes(&permission, verb, own_namespace)),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = reviews
+            .create(&PostParams::default(), &review)
+            .await
+            .map_err(|error| AccessError::Unknown(one_line(&error)))?;
+        if !answer.status.is_some_and(|status| status.allowed) {
+            missing.push(describe(&permission, verb, own_namespace));
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing(missing)) }
+}
+
+/// What flipguard's own ServiceAccount may not do, though it is needed; asked by somebody else.
+///
+/// # Errors
+/// When the API server does not say.
+pub async fn missing_for_account(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{own_namespace}"), "system:authenticated"];
+    let mut missing = Vec::new();
+    for (permission, verb) in each() {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
+                groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
+                resource_attributes: Some(attributes(&permission, verb, own_namespace)),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        if !answer.status.is_some_and(|status| status.allowed) {
+            missing.push(describe(&permission, verb, own_namespace));
+        }
+    }
+    Ok(missing)
+}
+
+fn each() -> impl Iterator<Item = (Permission, &'static str)> {
+    NEEDED.into_iter().flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
+}
+
+fn attributes(permission: &Permission, verb: &str, own_namespace: &str) -> ResourceAttributes {
+    ResourceAttributes {
+        group: Some(permission.group.to_owned()),
+        resource: Some(permission.resource.to_owned()),
+        name: permission.name.map(str::to_owned),
+        namespace: (!permission.everywhere).then(|| own_namespace.to_owned()),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    }
 }
 
 fn describe(permission: &Permission, verb: &str, own_namespace: &str) -> String {

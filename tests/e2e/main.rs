@@ -7,6 +7,7 @@ mod admission;
 mod alone;
 mod certificates;
 mod commands;
+mod doctor;
 mod filter;
 mod flips;
 mod helm;
@@ -85,7 +86,7 @@ fn tests() -> Vec<Test> {
 
 /// In this order: the last of them end the guard of the others, and bring their own.
 fn alone() -> Vec<Test> {
-    [alone::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD].concat()
+    [alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD].concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -1,0 +1,74 @@
+//! `flipguard doctor`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Output;
+use crate::cluster::connect::connect;
+use crate::doctor::{self, Check, Health, Patient};
+
+/// Say what is wrong.
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// The cluster; without it, what KUBECONFIG names
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// flipguard's own namespace
+    #[arg(long, default_value = "flipguard-system")]
+    namespace: String,
+    /// A guarded namespace in which a dry run may be asked for
+    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    probe_namespace: String,
+    /// The users that `serve` was told to exempt; without it, those in its Deployment
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    exempt_users: Option<Vec<String>>,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Output,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
+        let patient = Patient {
+            namespace: self.namespace,
+            probe_namespace: self.probe_namespace,
+            exempt_users: self.exempt_users,
+        };
+        let checks = runtime.block_on(async {
+            let client = connect(self.kubeconfig.as_deref()).await?;
+            anyhow::Ok(doctor::examine(&client, &patient).await)
+        })?;
+        super::print_out(&match self.output {
+            Output::Text => text(&checks),
+            Output::Json => serde_json::to_string_pretty(&checks)? + "\n",
+        })?;
+        Ok(ExitCode::from(match doctor::worst(&checks) {
+            Health::Fine | Health::Warning => 0,
+            Health::Broken => 1,
+            Health::Unknown => 2,
+        }))
+    }
+}
+
+fn text(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let health = match check.health {
+            Health::Fine => "ok",
+            Health::Warning => "warning",
+            Health::Unknown => "unknown",
+            Health::Broken => "BROKEN",
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{health:<8} {:<13} {}", check.check, check.says);
+        if !check.next_step.is_empty() {
+            let _ = writeln!(text, "{:22} {}", "", check.next_step);
+        }
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! What is in the Secret.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use time::OffsetDateTime;
+
+use super::{Check, Health};
+use crate::certs::Identity;
+use crate::certs::inspect::{inspect, life_of, names_of};
+use crate::certs::store::identity_in;
+use crate::cluster::access::NAME;
+
+/// What is stored, if it can be read, and how it is.
+pub(super) async fn stored(client: &Client, namespace: &str) -> (Option<Identity>, Check) {
+    const CHECK: &str = "certificate";
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let identity = match secrets.get_opt(NAME).await {
+        Err(error) => return (None, Check::unknown(CHECK, "read flipguard's Secret", &error)),
+        Ok(None) => {
+            let says = format!("there is no Secret {namespace}/{NAME}; flipguard makes it when it starts");
+            let look = format!("kubectl -n {namespace} logs deployment/{NAME}");
+            return (None, Check::of(CHECK, Health::Broken, says, look));
+        }
+        Ok(Some(secret)) => identity_in(&secret),
+    };
+    let check = judge(&identity, namespace, OffsetDateTime::now_utc());
+    (Some(identity), check)
+}
+
+fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
+    const CHECK: &str = "certificate";
+    let broken = |says: String| {
+        let heal = format!(
+            "a running flipguard mends it within seconds; if none does: kubectl -n {namespace} delete secret {NAME}, \
+             and start it"
+        );
+        Check::of(CHECK, Health::Broken, says, heal)
+    };
+    let stored = inspect(identity, &names_of(&identity.leaf), false);
+    if !stored.token {
+        return broken(format!("Secret {namespace}/{NAME} has no token"));
+    }
+    if identity.leaf.is_empty() && identity.authority.is_empty() {
+        return Check::fine(CHECK, "it is brought as files (--certificates); the Secret holds only the token");
+    }
+    let (Some(leaf), Some(authority)) = (stored.leaf, stored.current) else {
+        return broken(format!("Secret {namespace}/{NAME} holds no whole certificate"));
+    };
+    let until = |pem: &str| life_of(pem).map_or_else(String::new, |life| life.until.date().to_string());
+    let says = format!(
+        "valid until {} for {}; its authority until {}",
+        until(&identity.leaf),
+        names_of(&identity.leaf).join(", "),
+        until(&identity.authority)
+    );
+    if !leaf.ours || !leaf.life.holds(now) {
+        return broken(format!("it has ended, or its authority did not sign it: {says}"));
+    }
+    // A running flipguard renews it days before this.
+    let late = |due: bool| if due { Some("it should have been renewed") } else { None };
+    match late(leaf.life.is_due(now - time::Duration::days(1)) || authority.life.is_due(now - time::Duration::days(7)))
+    {
+        Some(late) => {
+            let look = format!("look why not: kubectl -n {namespace} logs deployment/{NAME}");
+            Check::of(CHECK, Health::Warning, format!("{late}: {says}"), look)
+        }
+        None => Check::fine(CHECK, says),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_its_words() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let whole = Identity::issue(&["guard.example".to_owned()], now).unwrap();
+        let says = |identity: &Identity, days: i64| judge(identity, "own", now + time::Duration::days(days));
+        let fine = says(&whole, 0);
+        assert_eq!((fine.health, fine.next_step.as_str()), (Health::Fine, ""));
+        assert!(
+            fine.says.starts_with("valid until 2028-01-15 for guard.example; its authority until 2037-"),
+            "{fine:?}"
+        );
+        assert_eq!(says(&whole, 243).health, Health::Fine);
+        assert!(says(&whole, 246).says.starts_with("it should have been renewed: valid until"));
+        assert!(says(&whole, 366).says.starts_with("it has ended"));
+        let files = Identity { token: whole.token.clone(), ..Identity::default() };
+        assert!(says(&files, 0).says.contains("--certificates"));
+        let half = Identity { leaf_key: String::new(), ..whole.clone() };
+        assert!(says(&half, 0).says.contains("no whole certificate"));
+        let nameless = Identity { token: "short".to_owned(), ..whole };
+        let check = says(&nameless, 0);
+        assert!(check.says.contains("no token") && check.next_step.contains("kubectl -n own delete secret flipguard"));
+    }
+}

@@ -1,0 +1,85 @@
+//! What an admin wants to know when something seems wrong: is flipguard called, may it, and is what it serves trusted?
+//!
+//! Each check looks at one thing and never fails: what could not be looked at is said, too.
+
+mod called;
+mod certificate;
+mod cluster;
+mod registered;
+
+use kube::Client;
+use serde::Serialize;
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Fine,
+    /// Worth knowing, and in nobody's way.
+    Warning,
+    /// It could not be looked at.
+    Unknown,
+    /// It has to be mended.
+    Broken,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is about.
+    pub check: &'static str,
+    /// How it is.
+    pub health: Health,
+    /// What was seen.
+    pub says: String,
+    /// What to do about it; empty where there is nothing to do.
+    #[serde(rename = "nextStep")]
+    pub next_step: String,
+}
+
+/// Whom to examine.
+#[derive(Debug, Clone)]
+pub struct Patient {
+    /// flipguard's own namespace.
+    pub namespace: String,
+    /// Where to ask for the dry run of a write that flipguard must see.
+    pub probe_namespace: String,
+    /// The users that `serve` was told to exempt; `None` to take them from the Deployment.
+    pub exempt_users: Option<Vec<String>>,
+}
+
+impl Check {
+    fn fine(check: &'static str, says: impl Into<String>) -> Self {
+        Self { check, health: Health::Fine, says: says.into(), next_step: String::new() }
+    }
+
+    fn of(check: &'static str, health: Health, says: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { check, health, says: says.into(), next_step: next_step.into() }
+    }
+
+    /// Whoever asks may not look, or nobody answers.
+    fn unknown(check: &'static str, what: &str, error: &kube::Error) -> Self {
+        let says = format!("cannot {what}: {}", crate::cluster::connect::one_line(error));
+        Self::of(check, Health::Unknown, says, "ask as somebody who may, such as a cluster admin")
+    }
+}
+
+/// Looks at everything.
+pub async fn examine(client: &Client, patient: &Patient) -> Vec<Check> {
+    let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &patient.namespace).await];
+    checks.push(cluster::rights(client, &patient.namespace).await);
+    let (replicas, args) = cluster::replicas(client, &patient.namespace).await;
+    checks.extend(replicas);
+    let (identity, check) = certificate::stored(client, &patient.namespace).await;
+    checks.push(check);
+    checks.extend(registered::both(client, patient, identity.as_ref(), &args).await);
+    checks.push(called::through_the_api_server(client, &patient.probe_namespace).await);
+    checks
+}
+
+/// The worst of all.
+#[must_use]
+pub fn worst(checks: &[Check]) -> Health {
+    checks.iter().map(|check| check.health).max().unwrap_or(Health::Unknown)
+}

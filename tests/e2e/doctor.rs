@@ -1,0 +1,104 @@
+//! What the doctor says about a healthy flipguard, and about each illness.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::shop::{Attempt, Shop, attempt};
+use super::{FLAGS, Test};
+
+pub(crate) const TESTS: &[Test] = &[("doctor::finds_each_illness", finds_each_illness)];
+
+fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+    let exempt = FLAGS.get(1).context("no exempt users")?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    command.args(["doctor", "--kubeconfig"]).arg(shop.control_plane.kubeconfig()).args(["--exempt-users", exempt]);
+    command.args(args);
+    attempt(command, None)
+}
+
+/// The doctor's words on one thing.
+fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
+    let json = doctor(shop, &["--output", "json"])?;
+    let checks: Vec<Value> = serde_json::from_str(&json.out).with_context(|| json.err.clone())?;
+    let text = |check: &Value, key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    // Where there are several, the worst is what counts.
+    let mut found: Vec<_> = checks.iter().filter(|one| text(one, "check") == check).collect();
+    found.sort_by_key(|one| text(one, "health") == "fine");
+    let found = found.first().with_context(|| format!("no {check} in {}", json.out))?;
+    Ok((text(found, "health"), format!("{} / {}", text(found, "says"), text(found, "nextStep"))))
+}
+
+fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
+    let (is, says) = says(shop, check)?;
+    ensure!(is == health && says.contains(words), "{check} should be {health} and say `{words}`; it is {is}: {says}");
+    Ok(())
+}
+
+fn finds_each_illness(shop: &Shop) -> Result<()> {
+    let kubectl = |args: &[&str]| shop.plain_kubectl(args)?.succeeds();
+    shop.guard.wait_until_it_guards(shop.control_plane)?;
+    let healthy = doctor(shop, &[])?;
+    healthy.succeeds()?;
+    for words in [
+        "ok       api-server    Kubernetes v1.",
+        "ok       rights        ServiceAccount flipguard-system/flipguard may do all that is needed",
+        "ok       replicas      flipguard runs outside the cluster",
+        "ok       certificate   valid until ",
+        "ok       registration ",
+        "ok       labels ",
+        " webhooks, as they should be",
+        "ok       bundle        the API server trusts the certificate",
+        "ok       endpoint      https://127.0.0.1:",
+        "ok       called        the API server calls flipguard, and gets an answer",
+    ] {
+        healthy.says(words)?;
+    }
+    ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace is no proof");
+
+    // Changed by somebody, and by a managed cluster. The keeper is held, or it would be quicker than the doctor.
+    shop.guard.process().suspend()?;
+    let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},
+        {"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0",
+        "value":{"key":"control-plane","operator":"DoesNotExist"}}]"#;
+    kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
+    is(shop, "registration", "broken", "guard.flipguard.dev: failurePolicy")?;
+    let all = doctor(shop, &[])?;
+    ensure!(!all.ok);
+    all.says("warning  registration  others have added to it, and flipguard keeps it: control-plane DoesNotExist")?;
+    all.says("BROKEN   called        the API server does not reach flipguard")?;
+    shop.guard.process().resume()?;
+    shop.until("it is repaired", || {
+        Ok(says(shop, "called")?.0 == "fine" && says(shop, "registration")?.0 == "warning")
+    })?;
+    doctor(shop, &[])?.succeeds()?;
+    let patch = r#"[{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]"#;
+    kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
+
+    // Suspended, and then missing.
+    let suspend = |annotation: &str| kubectl(&["annotate", "mutatingwebhookconfiguration", "flipguard", annotation]);
+    suspend("flipguard.dev/suspend=labels hurt")?;
+    is(shop, "labels", "broken", "suspended: labels hurt / to resume, take the annotation flipguard.dev/suspend off")?;
+    suspend("flipguard.dev/suspend-")?;
+
+    // Rights, verb by verb.
+    let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;
+    kubectl(&["delete", "rolebinding", "-n", "flipguard-system", "flipguard"])?;
+    let missing =
+        is(shop, "rights", "broken", "get leases.coordination.k8s.io `flipguard-keeper` in namespace flipguard-system");
+    let file = shop.control_plane.dir().join("binding.json");
+    std::fs::write(&file, binding)?;
+    kubectl(&["create", "-f", &file.to_string_lossy()])?;
+    missing?;
+
+    // Somebody who may look at nothing is told so, and so is a script.
+    let nobody = shop.control_plane.client_kubeconfig("nobody", &[])?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    command.args(["doctor", "--kubeconfig"]).arg(nobody);
+    let nobody = attempt(command, None)?;
+    ensure!(!nobody.ok);
+    nobody.says("unknown  registration  cannot get the ValidatingWebhookConfiguration")?;
+    nobody.says("ask as somebody who may, such as a cluster admin")?;
+    shop.until("all is well again", || Ok(doctor(shop, &[])?.ok))
+}
