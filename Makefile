@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test soak binaries lint docs fuzz deny up own
+.PHONY: help demo test soak binaries lint docs static fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,15 @@ docs: ## Write what is generated: docs/rules.md, deploy/base/flipguard.yaml, the
 	cargo run --quiet --locked --bin flipguard -- manifests > deploy/base/flipguard.yaml
 	cargo run --quiet --locked --bin flipguard -- manifests --only-rights --namespace '{{ .Release.Namespace }}' \
 		> deploy/helm/flipguard/templates/rbac.yaml
+
+# The architecture that the image calls amd64 or arm64.
+ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+
+static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --bin flipguard \
+		--target $(shell uname -m)-unknown-linux-gnu
+	@mkdir -p dist/$(ARCH)
+	cp $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard
 
 fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
 	tests/fuzz/run

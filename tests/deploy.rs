@@ -61,3 +61,32 @@ fn rights_have_nothing_to_spare() -> Result<()> {
     assert!(own.contains("- flipguard-keeper\n"));
     Ok(())
 }
+
+/// What the script makes is what `serve --certificates` takes.
+#[test]
+fn the_scripts_certificates_can_be_served() -> Result<()> {
+    if !Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: openssl is not installed");
+        return Ok(());
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("certs");
+    drop(std::fs::remove_dir_all(&folder));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/make.sh");
+    let make = |names: &[&str]| -> Result<()> {
+        let output = Command::new(&script).arg(&folder).args(names).output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    let read = |name: &str| {
+        let now = time::OffsetDateTime::now_utc() + time::Duration::minutes(1);
+        flipguard::certs::files::Files::of(&folder).read(name, "token", now)
+    };
+    make(&[])?;
+    let first = read("flipguard.flipguard-system.svc")?;
+    assert!(read("guard.example").is_err());
+    make(&["guard.example", "192.0.2.7"])?;
+    let second = read("guard.example")?;
+    read("192.0.2.7")?;
+    assert_eq!(first.bundle, second.bundle, "the authority stays");
+    Ok(())
+}

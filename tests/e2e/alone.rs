@@ -25,6 +25,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
+    ("image::guards_from_within", super::image::guards_from_within),
     // The last one: nobody guards any more.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];

@@ -88,6 +88,8 @@ impl Components {
             // Endpoints may not be loopback addresses; nobody uses the Service `kubernetes` here.
             .arg("--endpoint-reconciler-type=none")
             .arg(format!("--service-cluster-ip-range={SERVICE_IPS}"))
+            // Nothing routes the Services' own addresses here: webhooks behind a Service are called at its endpoints.
+            .arg("--enable-aggregator-routing=true")
             .arg("--authorization-mode=RBAC")
             .arg(format!("--client-ca-file={}", pki.join("ca.crt").display()))
             .arg(format!("--tls-cert-file={}", pki.join("kube-apiserver.crt").display()))

@@ -1,0 +1,160 @@
+//! The image: its last stage built with buildah, and run as the cluster would run it, behind its own Service.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use controlplane::free_port;
+
+use super::shop::{BLUE, GREEN, Pods, Shop, attempt, service};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const OWN: &str = "flipguard-system";
+const IMAGE: &str = "flipguard-under-test";
+
+/// Why images cannot be built here, if so.
+pub(crate) fn cannot_build() -> Option<&'static str> {
+    let there = Command::new("buildah").arg("--version").output().is_ok_and(|output| output.status.success());
+    if there { None } else { Some("buildah is not installed (apt-get install buildah)") }
+}
+
+/// buildah with a store of its own, which ends with it.
+struct Store(PathBuf);
+
+impl Store {
+    fn buildah(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("buildah");
+        command.args(["--storage-driver", "vfs", "--root"]).arg(self.0.join("root"));
+        command.arg("--runroot").arg(self.0.join("run")).args(args);
+        command
+    }
+
+    fn says(&self, args: &[&str]) -> Result<String> {
+        let said = attempt(self.buildah(args), None)?;
+        said.succeeds()?;
+        Ok(said.out.trim().to_owned())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = attempt(self.buildah(&["rm", "--all"]), None);
+        let _ = attempt(self.buildah(&["rmi", "--all", "--force"]), None);
+    }
+}
+
+/// flipguard without a C library to find; built beside all else, so that only what is new costs time.
+fn static_binary() -> Result<PathBuf> {
+    let target = Path::new(env!("CARGO_BIN_EXE_flipguard")).parent().and_then(Path::parent).context("no target")?;
+    let folder = target.join("static");
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(ROOT).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo
+        .args(["build", "--quiet", "--locked", "--bin", "flipguard", "--target", &triple, "--target-dir"])
+        .arg(&folder);
+    attempt(cargo, None)?.succeeds()?;
+    Ok(folder.join(triple).join("debug").join("flipguard"))
+}
+
+pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
+    let folder = shop.control_plane.dir().join("image");
+    let context = folder.join("context");
+    std::fs::create_dir_all(&context)?;
+    std::fs::copy(static_binary()?, context.join("flipguard"))?;
+    // The last stage as it stands, on a binary that was built outside: no base image has to be pulled.
+    let dockerfile = std::fs::read_to_string(Path::new(ROOT).join("Dockerfile"))?;
+    let last = dockerfile.rfind("\nFROM scratch\n").context("the last stage of the Dockerfile is not from scratch")?;
+    let (_, last) = dockerfile.split_at(last);
+    std::fs::write(
+        context.join("Dockerfile"),
+        format!("FROM scratch AS binary\nCOPY flipguard /out/flipguard\n{last}"),
+    )?;
+
+    let store = Store(folder);
+    let context = context.to_string_lossy();
+    store.says(&["bud", "--quiet", "--isolation", "chroot", "--tag", IMAGE, &context])?;
+    let config = "{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}}";
+    let config = store.says(&["inspect", "--type", "image", "--format", config, IMAGE])?;
+    ensure!(config == "65532:65532 [/flipguard] [serve]", "{config}");
+    let container = store.says(&["from", IMAGE])?;
+    let version = store.says(&["run", "--isolation", "chroot", &container, "--", "/flipguard", "version"])?;
+    ensure!(version == format!("flipguard {}", env!("CARGO_PKG_VERSION")), "{version}");
+
+    serves_behind_its_service(shop, &store, &container)
+}
+
+/// No kubelet runs here. So the test does what one would: it mounts the token, and tells where the Pod is.
+fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Result<()> {
+    // The API server calls an address of the Service, and no loopback address may be one.
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    if socket.connect("192.0.2.1:9").is_err() {
+        eprintln!("image: this machine has no address but loopback, so nothing can be called behind a Service");
+        return Ok(());
+    }
+    let address = socket.local_addr()?.ip();
+    let (port, status) = (free_port()?, free_port()?);
+    shop.without_the_guard()?;
+    let base = format!("{ROOT}/deploy/base");
+    shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()?;
+    shop.plain_kubectl(&["apply", "-k", &base])?.passes_silently()?;
+    // kwok's Pods would be endpoints, too, at which nobody listens.
+    shop.plain_kubectl(&["-n", OWN, "scale", "deployment/flipguard", "--replicas=0"])?.succeeds()?;
+    shop.until("kwok's Pods are gone", || {
+        Ok(shop.plain_kubectl(&["-n", OWN, "get", "pods", "--no-headers"])?.out.is_empty())
+    })?;
+    let slice = format!(
+        "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, \
+         metadata: {{name: by-hand, namespace: {OWN}, labels: {{kubernetes.io/service-name: flipguard}}}}, \
+         ports: [{{name: reviews, port: {port}, protocol: TCP}}], \
+         endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]}}\n"
+    );
+    let slice_file = shop.control_plane.dir().join("slice.yaml");
+    std::fs::write(&slice_file, slice)?;
+
+    let mounted = store.0.join("serviceaccount");
+    std::fs::create_dir(&mounted)?;
+    let token = shop.plain_kubectl(&["-n", OWN, "create", "token", "flipguard", "--duration=1h"])?;
+    token.succeeds()?;
+    std::fs::write(mounted.join("token"), token.out.trim())?;
+    std::fs::write(mounted.join("namespace"), OWN)?;
+    std::fs::write(mounted.join("ca.crt"), shop.control_plane.ca_pem())?;
+    let volume = format!("{}:/var/run/secrets/kubernetes.io/serviceaccount:ro", mounted.display());
+    let api = shop.control_plane.url();
+    let api_port = api.rsplit(':').next().context("no port")?;
+    let mut run = store.buildah(&["run", "--isolation", "chroot", "--volume", &volume]);
+    run.args(["--env", "KUBERNETES_SERVICE_HOST=127.0.0.1", "--env", &format!("KUBERNETES_SERVICE_PORT={api_port}")]);
+    run.args([container, "--", "/flipguard", "serve", &format!("--listen=[::]:{port}")]);
+    run.args([&format!("--status-listen=127.0.0.1:{status}"), "--settle=300", "--drain=0"]);
+    let process = shop.control_plane.spawn("flipguard-image", run)?;
+    let log = || std::fs::read_to_string(process.log_path()).unwrap_or_default();
+    let waits = "Service flipguard-system/flipguard has no ready endpoint yet";
+    shop.until("it waits for an endpoint", || {
+        process.ensure_running()?;
+        Ok(log().contains(waits))
+    })?;
+    let webhooks =
+        ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[0].clientConfig.service.port}"];
+    ensure!(shop.plain_kubectl(&webhooks)?.out.is_empty(), "it is registered before it can be called");
+
+    shop.deploy_ready("app-blue", BLUE, 1)?;
+    shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.plain_kubectl(&["apply", "-f", &slice_file.to_string_lossy()])?.succeeds()?;
+    let guards = shop.until("it guards behind its own Service", || {
+        process.ensure_running()?;
+        Ok(shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.err.contains("target-not-ready"))
+    });
+    guards.with_context(|| process.log_tail())?;
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &[])?;
+    ensure!(shop.plain_kubectl(&webhooks)?.out == "443");
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    doctor.args(["doctor", "--kubeconfig"]).arg(shop.control_plane.kubeconfig());
+    let doctor = attempt(doctor, None)?;
+    doctor.says("ok       called        the API server calls flipguard, and gets an answer")?;
+    doctor.says("ok       registration ")?;
+    process.terminate()?;
+    ensure!(process.wait(std::time::Duration::from_secs(30)).is_some(), "it does not end on SIGTERM");
+    Ok(())
+}
