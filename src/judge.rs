@@ -61,6 +61,7 @@ impl Judge for Guard {
                 && let Some(own) = withdraw
             {
                 inner.withdraw(&needed.namespace, own).await;
+                tracing::info!(namespace = needed.namespace, "nobody took the answer, so the change was refused");
             }
         });
         // The task ends without an answer only where it panics, which ends the connection; the API server then decides

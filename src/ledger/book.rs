@@ -138,3 +138,98 @@ fn line<T: Serialize>(entry: &T) -> String {
     // said so.
     serde_json::to_string(entry).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Effect, Object};
+    use crate::model::Selector;
+
+    fn intent(id: &str, name: &str) -> Intent {
+        Intent {
+            ids: vec![id.to_owned()],
+            object: Object::service(name),
+            uid: format!("uid-{name}"),
+            base: "1".to_owned(),
+            effect: Effect::Gone { selector: Some(Selector::nothing()) },
+            user: "somebody".to_owned(),
+            at: Timestamp(1_893_456_000),
+        }
+    }
+
+    fn full_of(count: usize) -> Ledger {
+        let mut ledger = Ledger::default();
+        (0..count).for_each(|number| ledger.add(&intent(&format!("{number:03}"), &format!("app-{number}"))));
+        ledger
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut ledger = full_of(3);
+        ledger.remember_flip(Flip {
+            service: "app".to_owned(),
+            uid: "uid".to_owned(),
+            from: Selector::nothing(),
+            to: Selector::nothing(),
+            at: Timestamp(1),
+            back: true,
+            user: String::new(),
+        });
+        ledger.remember_deleted(Tombstone {
+            service: "other".to_owned(),
+            selector: Selector::nothing(),
+            at: Timestamp(2),
+            still_there: false,
+        });
+        assert_eq!(Ledger::parse(&ledger.render()), Ok(ledger));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named() {
+        let parse = |pairs: &[(&str, &str)]| {
+            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Ledger::parse(&data).unwrap_err()
+        };
+        assert!(parse(&[]).contains("no key `format`"));
+        assert!(parse(&[("format", "7")]).contains("its format is `7`"));
+        assert!(parse(&[("format", "1"), ("surprise", "")]).contains("key `surprise`"));
+        assert!(parse(&[("format", "1"), ("intent.x", "{}")]).contains("key `intent.x` cannot be read"));
+        let no_id = r#"{"ids":[],"object":"service/app","uid":"","base":"","effect":{"scaled":{"to":0}},"user":"",
+            "at":"2030-01-01T00:00:00Z"}"#;
+        assert!(parse(&[("format", "1"), ("intent.x", no_id)]).contains("no id"));
+    }
+
+    #[test]
+    fn attempts_that_would_do_the_same_share_an_intent_and_go_one_by_one() {
+        let mut ledger = Ledger::default();
+        ledger.add(&intent("a", "app"));
+        ledger.add(&intent("b", "app"));
+        assert_eq!(ledger.intents.len(), 1);
+        ledger.remove("a");
+        assert_eq!(ledger.intents.iter().map(|it| it.ids.clone()).collect::<Vec<_>>(), [["b"]]);
+        ledger.remove("b");
+        assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        assert!(full_of(MOST_INTENTS).fits());
+        assert!(!full_of(MOST_INTENTS + 1).fits());
+        // What is remembered longest makes room for what is under way.
+        let mut ledger = full_of(1);
+        for at in 0..9 {
+            ledger.records.flips.push(Flip {
+                service: format!("app-{at}"),
+                uid: String::new(),
+                from: Selector::new([("app".to_owned(), "x".repeat(40_000))].into()),
+                to: Selector::nothing(),
+                at: Timestamp(at),
+                back: false,
+                user: String::new(),
+            });
+        }
+        assert!(ledger.fits());
+        let kept: Vec<i64> = ledger.records.flips.iter().map(|flip| flip.at.0).collect();
+        assert_eq!(kept, [3, 4, 5, 6, 7, 8]);
+    }
+}

@@ -113,3 +113,81 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
         Effect::Gone { .. } | Effect::Scaled { .. } | Effect::Service(_) | Effect::Workload(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::ServiceAfter;
+    use crate::model::Labels;
+
+    fn selector(color: &str) -> Selector {
+        Selector::new([("color".to_owned(), color.to_owned())].into())
+    }
+
+    fn intent(uid: &str, base: &str, effect: Effect) -> Intent {
+        let (ids, object, user) = (vec!["id".to_owned()], Object::service("app"), String::new());
+        Intent { ids, object, uid: uid.to_owned(), base: base.to_owned(), effect, user, at: Timestamp(100) }
+    }
+
+    fn flip() -> Effect {
+        Effect::Service(ServiceAfter { from: selector("blue"), to: selector("green"), annotations: Labels::new() })
+    }
+
+    fn there(uid: &str, version: &str, color: &str) -> Found {
+        Found::There(Seen {
+            uid: uid.to_owned(),
+            version: version.to_owned(),
+            deleting: false,
+            selector: selector(color),
+        })
+    }
+
+    #[test]
+    fn what_became_of_a_flip() {
+        let standing = |found: &Found| standing(&intent("u", "1", flip()), found);
+        assert_eq!(standing(&there("u", "1", "blue")), Standing::Pending);
+        assert_eq!(standing(&there("u", "2", "green")), Standing::Committed);
+        assert_eq!(standing(&there("u", "2", "blue")), Standing::Over, "only a label was edited");
+        assert_eq!(standing(&there("w", "9", "green")), Standing::Over, "another Service of the same name");
+        assert_eq!(standing(&Found::Missing), Standing::Over);
+    }
+
+    #[test]
+    fn what_became_of_a_deletion() {
+        let standing = |found: &Found| standing(&intent("u", "1", Effect::Gone { selector: None }), found);
+        assert_eq!(standing(&there("u", "1", "blue")), Standing::Pending);
+        assert_eq!(standing(&there("u", "2", "blue")), Standing::Over);
+        assert_eq!(standing(&there("w", "9", "blue")), Standing::Committed);
+        assert_eq!(standing(&Found::Missing), Standing::Committed);
+        let Found::There(seen) = there("u", "2", "blue") else { return };
+        assert_eq!(
+            standing(&Found::There(Seen { deleting: true, ..seen })),
+            Standing::Committed,
+            "a finalizer holds it"
+        );
+    }
+
+    #[test]
+    fn what_became_of_a_creation() {
+        let standing = |found: &Found| standing(&intent("u", "", flip()), found);
+        assert_eq!(standing(&Found::Missing), Standing::Pending);
+        assert_eq!(standing(&there("u", "1", "green")), Standing::Committed);
+        assert_eq!(standing(&there("w", "1", "green")), Standing::Pending, "what has the name may go first");
+    }
+
+    #[test]
+    fn going_back_is_remembered_as_such_and_once() {
+        let mut ledger = Ledger::default();
+        let colours = ColourScheme::default();
+        let mut committed = |from: &str, to: &str| {
+            let after = ServiceAfter { from: selector(from), to: selector(to), annotations: Labels::new() };
+            ledger.intents.push(intent("u", "1", Effect::Service(after)));
+            settle(&mut ledger, &[(Object::service("app"), there("u", "2", to))].into(), &colours, Timestamp(100));
+            assert!(ledger.intents.is_empty());
+            ledger.records.flips.first().map(|flip| flip.back)
+        };
+        assert_eq!(committed("blue", "green"), Some(false));
+        assert_eq!(committed("green", "blue"), Some(true));
+        assert_eq!(committed("blue", "green"), Some(false), "going back once more is going forward");
+    }
+}

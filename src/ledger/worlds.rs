@@ -230,3 +230,60 @@ fn keep_pods(view: &mut ClusterView, owner: &str, count: u32) {
         kept <= count
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(services: &[&str]) -> ClusterView {
+        let service = |name: &&str| {
+            let meta =
+                Meta { name: (*name).to_owned(), uid: (*name).to_owned(), version: "1".to_owned(), ..Meta::default() };
+            Service { meta, ..Service::default() }
+        };
+        ClusterView { services: services.iter().map(service).collect(), ..ClusterView::default() }
+    }
+
+    fn routes(name: &str, to: &str) -> Intent {
+        let to = Selector::new([("color".to_owned(), to.to_owned())].into());
+        Intent {
+            ids: vec![format!("{name}-{to}")],
+            object: Object::service(name),
+            uid: name.to_owned(),
+            base: "1".to_owned(),
+            effect: Effect::Service(super::super::ServiceAfter {
+                from: Selector::nothing(),
+                to,
+                annotations: [].into(),
+            }),
+            user: String::new(),
+            at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn of_each_object_nothing_or_one_thing_happens() {
+        let view = view(&["a", "b"]);
+        let pending = [routes("a", "blue"), routes("a", "green"), routes("b", "blue")];
+        let worlds = worlds(&view, &pending).unwrap();
+        assert_eq!(worlds.len(), 3 * 2);
+        let most = worlds.iter().map(|world| world.happens.len()).max();
+        assert_eq!(most, Some(2), "blue and green of one Service exclude each other");
+        assert!(worlds.first().is_some_and(|world| world.view == view));
+    }
+
+    #[test]
+    fn what_has_moved_on_is_what_it_is() {
+        let mut view = view(&["a"]);
+        view.services.iter_mut().for_each(|service| service.meta.version = "2".to_owned());
+        assert_eq!(worlds(&view, &[routes("a", "blue")]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn there_are_256_worlds_at_most() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let pending: Vec<Intent> = names.iter().map(|name| routes(name, "blue")).collect();
+        assert_eq!(worlds(&view(&names), pending.get(..8).unwrap_or_default()).map(|worlds| worlds.len()), Some(256));
+        assert!(worlds(&view(&names), &pending).is_none());
+    }
+}

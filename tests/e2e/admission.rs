@@ -93,6 +93,8 @@ fn metrics_and_probes(shop: &Shop) -> Result<()> {
     let counted = "flipguard_decisions_total{kind=\"Service\",rule=\"target-missing\",action=\"deny\"}";
     ensure!(metrics.contains(counted), "{metrics}");
     ensure!(metrics.contains("flipguard_admission_seconds_bucket{le=\"0.1\",outcome=\"denied\"}"), "{metrics}");
+    ensure!(metrics.contains("flipguard_decision_reads_bucket{le=\"8.0\",outcome=\"denied\"}"), "{metrics}");
+    ensure!(metrics.contains("flipguard_decision_writes_sum{outcome=\"denied\"}"), "{metrics}");
     Ok(())
 }
 

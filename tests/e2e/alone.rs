@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
 pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
     ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
+    ("alone::what_is_given_up_grows_too_old", what_is_given_up_grows_too_old),
     ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
     ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
@@ -111,8 +112,9 @@ fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
 
 /// The guard of all other tests makes room, if it is still there.
 fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
-    shop.guard.process().stop(Duration::from_secs(20))?;
-    Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), flags)
+    shop.without_the_guard()?;
+    let flags = [super::FLAGS, flags].concat();
+    Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &flags)
 }
 
 /// Whatever it held may still be carried out, for as long as any change can.
@@ -141,6 +143,19 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_silently()
 }
 
+/// Nobody waits for ever: not for what was watched for longer than any change can take.
+fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
+    let guard = another_guard(shop, &["--intent-ttl", "3"])?;
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
+    // It is watched from the first look at it on; kubectl tries again by itself.
+    shop.route("app", GREEN)?.passes_silently()?;
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains(r#""outcome":"try-again""#), "nobody waited");
+    Ok(())
+}
+
 fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     let _guard = another_guard(shop, &["--level", "fresh"])?;
     green_starts(shop)?;
@@ -160,6 +175,7 @@ fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
     // Whatever ran before: one has guarded, and none is left.
     shop.without_the_guard()?;
     let last = Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)?;
+    shop.blue_serves()?;
     last.process().kill()?;
     last.process().wait(Duration::from_secs(20)).context("it does not end on SIGKILL")?;
     let plain = &[("app", "plain")];

@@ -2,10 +2,12 @@
 //! nobody's way.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use super::Test;
 use super::shop::{BLUE, GREEN, Pods, Shop, service};
+use super::tls::connect;
 
 pub(crate) const TESTS: &[Test] = &[
     ("ledger::the_colour_before_is_held", the_colour_before_is_held),
@@ -21,6 +23,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("ledger::people_can_read_it", people_can_read_it),
     ("ledger::one_that_cannot_be_read_refuses", one_that_cannot_be_read_refuses),
     ("ledger::what_is_given_up_stands_in_nobodys_way", what_is_given_up_stands_in_nobodys_way),
+    ("ledger::a_flip_that_is_given_up_is_not_remembered", a_flip_that_is_given_up_is_not_remembered),
+    ("ledger::a_client_that_goes_away_leaves_nothing", a_client_that_goes_away_leaves_nothing),
     ("ledger::without_traffic_services_nothing_is_written", without_traffic_services_nothing_is_written),
 ];
 
@@ -213,16 +217,7 @@ fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
     shop.deploy_ready("other-blue", &other("blue"), 1)?;
     shop.deploy_ready("other-green", &other("green"), 1)?;
     shop.route("other", &other("blue"))?.succeeds()?;
-    shop.apply(&blocker(&shop.namespace))?.succeeds()?;
-    shop.until("the other webhook refuses", || {
-        Ok(shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=it"])?.err.contains("blocker"))
-    })?;
-    let refused = shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?;
-    ensure!(!refused.ok && refused.err.contains("blocker"), "{}", refused.err);
-    shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", &shop.namespace])?.succeeds()?;
-    shop.until("the other webhook is gone", || {
-        Ok(shop.kubectl(&["label", "deployment", "other-blue", "--overwrite", "try=it"])?.ok)
-    })?;
+    give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
     let intent = entry(&data(shop)?, "intent.")?;
     ensure!(intent.contains(r#""object":"deployment/app-green""#), "{intent}");
     let waits = || -> Result<usize> {
@@ -242,16 +237,88 @@ fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_silently()
 }
 
-/// A webhook that nobody answers, for the Deployment app-green of a namespace.
-fn blocker(namespace: &str) -> String {
+/// The API server gives up while flipguard still judges: the change was refused, and nobody waits for it.
+fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    let read = shop.kubectl(&["get", "service", "app", "-o=json"])?;
+    let old: Value = serde_json::from_str(&read.out)?;
+    let mut new = old.clone();
+    let color = new.pointer_mut("/spec/selector/color").context("no selector")?;
+    *color = "blue".into();
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "given-up", "operation": "UPDATE", "name": "app", "namespace": shop.namespace,
+            "kind": { "group": "", "version": "v1", "kind": "Service" },
+            "resource": { "group": "", "version": "v1", "resource": "services" },
+            "userInfo": { "username": "admin" }, "dryRun": false, "object": new, "oldObject": old,
+        },
+    })
+    .to_string();
+    let url = ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[0].clientConfig.url}"];
+    let url = shop.plain_kubectl(&url)?.out;
+    let (address, path) = url.trim_start_matches("https://").split_once('/').context("no URL")?;
+    let request = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{review}",
+        review.len()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stream = connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.shutdown().await?;
+        anyhow::Ok(())
+    })?;
+    let noticed = format!(r#""namespace":"{}","#, shop.namespace);
+    shop.until("it is noticed", || {
+        let log = shop.guard.log()?;
+        Ok(log
+            .lines()
+            .any(|line| line.contains("nobody took the answer") && line.contains(noticed.trim_end_matches(','))))
+    })?;
+    ensure!(!data(shop)?.to_string().contains("intent."), "{}", data(shop)?);
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.succeeds()
+}
+
+/// A flip that was given up is not in the way of going back, and a look at the Service shows that it never was.
+fn a_flip_that_is_given_up_is_not_remembered(shop: &Shop) -> Result<()> {
+    flipped(shop)?;
+    shop.deploy_ready("app-red", &[("app", "shop"), ("color", "red")], 1)?;
+    give_up(shop, "service/app", &["set", "selector", "service", "app", "app=shop,color=red"])?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    let lines = shop.decisions()?;
+    let waited = |line: &&Value| line.get("outcome").and_then(Value::as_str) == Some("try-again");
+    ensure!(lines.iter().filter(waited).count() == 0, "somebody had to wait");
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()?;
+    let data = data(shop)?.to_string();
+    ensure!(!data.contains("red"), "{data}");
+    Ok(())
+}
+
+/// Another webhook refuses a request that flipguard has allowed, and is gone again afterwards.
+pub(crate) fn give_up(shop: &Shop, object: &str, request: &[&str]) -> Result<()> {
+    let (resource, name) = object.split_once('/').context("no object")?;
+    let label = ["label", object, "--overwrite", "try=it"];
+    shop.apply(&blocker(&shop.namespace, name, &format!("{resource}s")))?.succeeds()?;
+    shop.until("the other webhook refuses", || Ok(shop.kubectl(&label)?.err.contains("blocker")))?;
+    let refused = shop.kubectl(request)?;
+    ensure!(!refused.ok && refused.err.contains("blocker"), "{}", refused.err);
+    // It is gone as soon as what changes nothing at all passes.
+    shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", &shop.namespace])?.succeeds()?;
+    let nothing = ["label", object, "--overwrite", "try=it", "--dry-run=server"];
+    shop.until("the other webhook is gone", || Ok(shop.kubectl(&nothing)?.ok))
+}
+
+/// A webhook that nobody answers, for one object of a namespace.
+fn blocker(namespace: &str, name: &str, resources: &str) -> String {
     format!(
         "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {{name: {namespace}}}, \
          webhooks: [{{name: blocker.example.com, clientConfig: {{url: 'https://127.0.0.1:1/'}}, sideEffects: None, \
          failurePolicy: Fail, timeoutSeconds: 1, admissionReviewVersions: [v1], \
          namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}, \
-         matchConditions: [{{name: green, expression: \"request.name == 'app-green'\"}}], \
-         rules: [{{apiGroups: [apps], apiVersions: [v1], operations: [UPDATE], \
-         resources: [deployments, deployments/scale]}}]}}]}}\n"
+         matchConditions: [{{name: green, expression: \"request.name == '{name}'\"}}], \
+         rules: [{{apiGroups: ['*'], apiVersions: [v1], operations: [UPDATE], \
+         resources: [{resources}, {resources}/scale]}}]}}]}}\n"
     )
 }
 

@@ -8,18 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-/// The leaf that an address serves to a new connection, in PEM.
-pub(crate) async fn served(address: &str) -> Result<String> {
+/// A new connection to an address, whoever answers there.
+pub(crate) async fn connect(address: &str) -> Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anything(provider)))
         .with_no_client_auth();
-    let stream = tokio::net::TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address).await?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
+    Ok(connector.connect(ServerName::try_from("localhost")?, stream).await?)
+}
+
+/// The leaf that an address serves to a new connection, in PEM.
+pub(crate) async fn served(address: &str) -> Result<String> {
+    let stream = connect(address).await?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).context("no certificate is served")?;
     Ok(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(leaf)))
 }
