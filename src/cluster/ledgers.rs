@@ -92,7 +92,11 @@ impl Ledgers {
     pub async fn read(&self, namespace: &str, deadline: Instant) -> Answer<Option<Read>> {
         let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
-        let known = self.remember(namespace, |memory| memory.named.clone());
+        // Namespaces without a ledger are not remembered: what is kept grows with ledgers, not with the cluster.
+        let known = {
+            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.get(namespace).and_then(|memory| memory.named.clone())
+        };
         if map.is_none() || known.as_ref() != Some(&uid) {
             let index = self.map(namespace, INDEX, deadline).await?;
             let named = index.as_ref().and_then(|index| index.data.as_ref()?.get(namespace).cloned());
