@@ -16,7 +16,9 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
 	cargo test --locked --workspace
 
-soak: own binaries ## Race requests for longer (ROUNDS=2000), with replicas killed and frozen; about 20 min
+soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
+	cargo build --quiet --locked --bin flipguard --example soak
+	$(CARGO_TARGET_DIR)/debug/examples/soak $(CARGO_TARGET_DIR)/debug/flipguard
 	ROUNDS=$(or $(ROUNDS),2000) cargo test --locked --test races
 
 binaries: own ## Build the control plane's binaries and Helm, once (about 10 min on 2 cores)

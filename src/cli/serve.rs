@@ -30,6 +30,8 @@ use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(5);
+/// How often, while it is not: once it is back, it finds nobody to ask until the replicas are ready again.
+const ANXIOUS: Duration = Duration::from_millis(500);
 /// How often ledgers of namespaces that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(300);
 
@@ -208,13 +210,20 @@ async fn sweep(ledgers: &Ledgers) {
 
 /// Keeps readiness true to whether the API server answers.
 async fn probe(client: &Client, readiness: &Readiness) {
+    let mut known = None;
     loop {
         let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));
-        if let Some(trouble) = &trouble {
-            tracing::warn!(trouble, "the API server does not answer");
+        let pause = if trouble.is_some() { ANXIOUS } else { PROBE };
+        if trouble != known {
+            if let Some(trouble) = &trouble {
+                tracing::warn!(trouble, "the API server does not answer");
+            } else {
+                tracing::info!("the API server answers again");
+            }
+            known.clone_from(&trouble);
         }
         readiness.api_server(trouble);
-        tokio::time::sleep(PROBE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

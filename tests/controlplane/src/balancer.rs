@@ -26,6 +26,15 @@ pub struct Backend {
     pub status: SocketAddr,
 }
 
+/// What becomes of open connections to a backend that is not ready any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// They are cut, so that one which does not answer is not asked again.
+    Cut,
+    /// They go on, as they do behind a Service of the cluster.
+    Kept,
+}
+
 /// A running balancer.
 #[derive(Debug)]
 pub struct Balancer {
@@ -34,14 +43,15 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts one that listens at `listen` and spreads connections over all backends that are ready.
+    /// Starts one that listens at `listen` and spreads connections over all backends that are ready. What becomes of
+    /// those to a backend that is ready no more, `open` says.
     ///
     /// # Errors
     /// When HAProxy is missing and cannot be installed, or does not listen.
-    pub fn start(control_plane: &ControlPlane, listen: SocketAddr, backends: &[Backend]) -> Result<Self> {
+    pub fn start(control_plane: &ControlPlane, listen: SocketAddr, backends: &[Backend], open: Open) -> Result<Self> {
         let program = haproxy()?;
         let config = control_plane.dir().join(format!("haproxy-{}.cfg", listen.port()));
-        fs::write(&config, configuration(listen, backends)?)
+        fs::write(&config, configuration(listen, backends, open)?)
             .with_context(|| format!("cannot write {}", config.display()))?;
         let mut command = Command::new(program);
         command.args(["-db", "-q", "-f"]).arg(&config);
@@ -68,8 +78,12 @@ impl Balancer {
     }
 }
 
-/// A replica that is not ready gets no new connection, and one that does not answer loses those that it has.
-fn configuration(listen: SocketAddr, backends: &[Backend]) -> Result<String> {
+/// A replica that is not ready gets no new connection.
+fn configuration(listen: SocketAddr, backends: &[Backend], open: Open) -> Result<String> {
+    let marked_down = match open {
+        Open::Cut => " on-marked-down shutdown-sessions",
+        Open::Kept => "",
+    };
     let mut text = format!(
         "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 5m\n  timeout server 5m\n  retries 2\n  \
          option redispatch\n\nfrontend reviews\n  bind {listen}\n  default_backend replicas\n\nbackend replicas\n  \
@@ -78,8 +92,7 @@ fn configuration(listen: SocketAddr, backends: &[Backend]) -> Result<String> {
     for (index, Backend { serves, status }) in backends.iter().enumerate() {
         writeln!(
             text,
-            "  server replica{index} {serves} check addr {} port {} inter 200ms fastinter 100ms fall 2 rise 1 \
-             on-marked-down shutdown-sessions",
+            "  server replica{index} {serves} check addr {} port {} inter 200ms fastinter 100ms fall 2 rise 1{marked_down}",
             status.ip(),
             status.port()
         )?;

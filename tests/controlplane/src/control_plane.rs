@@ -191,6 +191,28 @@ impl ControlPlane {
         self.processes().try_for_each(Process::ensure_running)
     }
 
+    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and waits
+    /// until it is ready.
+    ///
+    /// # Errors
+    /// When it does not end or start.
+    pub fn restart_api_server(&mut self) -> Result<()> {
+        self.api_server.stop(Duration::from_secs(10))?;
+        self.api_server = self.spawn("kube-apiserver", self.components.api_server())?;
+        self.wait_for_api_server()
+    }
+
+    /// Kills etcd, starts it again with its data, and waits until the API server is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_etcd(&mut self) -> Result<()> {
+        self.etcd.kill()?;
+        ensure!(self.etcd.wait(PATIENCE).is_some(), "etcd survives SIGKILL");
+        self.etcd = self.spawn("etcd", self.components.etcd())?;
+        self.wait_for_api_server()
+    }
+
     /// Ends everything in order and removes the folder. Processes of [`spawn`](Self::spawn) are their owner's.
     ///
     /// # Errors

@@ -105,10 +105,13 @@ impl Guard {
     ) -> Result<Self> {
         let mut serve = Command::new(binary);
         serve
-            .args(["serve", "--namespace", NAMESPACE, "--external-url", url, "--drain", "0", "--kubeconfig"])
+            .args(["serve", "--namespace", NAMESPACE, "--external-url", url, "--kubeconfig"])
             .arg(kubeconfig)
             .args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()])
             .args(flags);
+        if !flags.contains(&"--drain") {
+            serve.args(["--drain", "0"]);
+        }
         let process = control_plane.spawn(&format!("flipguard-{}", listen.port()), serve)?;
         Ok(Self { process, listen, status, kubeconfig: kubeconfig.to_owned() })
     }

@@ -38,7 +38,7 @@ mod replicas;
 mod timing;
 mod watchdog;
 
-pub use balancer::{Backend, Balancer};
+pub use balancer::{Backend, Balancer, Open};
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use guard::Guard;

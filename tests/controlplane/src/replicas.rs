@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
-use crate::balancer::{Backend, Balancer};
+use crate::balancer::{Backend, Balancer, Open};
 use crate::guard::{install, local, service_account_kubeconfig};
 use crate::{ControlPlane, Guard, free_port};
 
@@ -25,6 +25,24 @@ impl Replicas {
     /// # Errors
     /// When something cannot be applied or started, or when they do not guard within a minute.
     pub fn start(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
+        Self::start_behind(Open::Cut, control_plane, binary, count, flags)
+    }
+
+    /// The same behind a balancer that is as gentle as a Service of the cluster.
+    ///
+    /// # Errors
+    /// As those of [`start`](Self::start).
+    pub fn behind_a_service(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
+        Self::start_behind(Open::Kept, control_plane, binary, count, flags)
+    }
+
+    fn start_behind(
+        open: Open,
+        control_plane: &ControlPlane,
+        binary: &Path,
+        count: usize,
+        flags: &[&str],
+    ) -> Result<Self> {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
         install(control_plane, binary, &url)?;
@@ -33,7 +51,7 @@ impl Replicas {
             .map(|_| Guard::serve(control_plane, binary, &kubeconfig, local(free_port()?), &url, flags))
             .collect::<Result<Vec<Guard>>>()?;
         let backends: Vec<Backend> = guards.iter().map(Guard::backend).collect();
-        let balancer = Balancer::start(control_plane, listen, &backends)?;
+        let balancer = Balancer::start(control_plane, listen, &backends, open)?;
         guards.first().context("at least one replica")?.wait_until_it_guards(control_plane)?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Ok(Self { guards: Mutex::new(guards), balancer, binary: binary.to_owned(), kubeconfig, flags })

@@ -1,0 +1,182 @@
+//! Writers that never stop: flips that must pass, flips and scales that must be refused.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use controlplane::ControlPlane;
+use flipguard::cluster::connect::connect;
+use kube::Client;
+use kube::core::Request;
+use kube::core::params::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// Each writes into a namespace of its own, one request after the other: so many are in flight at most.
+pub(crate) const WRITERS: usize = 4;
+
+/// What came of the requests since the last look.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    pub(crate) allowed: usize,
+    pub(crate) refused: usize,
+    /// The API server asked, and got no verdict; the client is told so, and may ask again.
+    pub(crate) lost: Vec<String>,
+    /// Told to wait: the verdict depends on another change, of which nobody knows yet whether it came to be.
+    pub(crate) waits: Vec<String>,
+    /// The API server itself did not answer, or had no store.
+    pub(crate) away: Vec<String>,
+    pub(crate) wrong: Vec<String>,
+}
+
+pub(crate) struct Writers {
+    ended: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Writers {
+    /// Blue and green are ready in each namespace, and blue serves.
+    pub(crate) fn start(control_plane: &ControlPlane) -> Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        for number in 0..WRITERS {
+            apply(control_plane, &shop(&namespace(number)))?;
+        }
+        for number in 0..WRITERS {
+            for colour in ["blue", "green"] {
+                let deployment = format!("deployment/app-{colour}");
+                let mut rollout = control_plane.kubectl();
+                rollout.args(["-n", &namespace(number), "rollout", "status", &deployment, "--timeout=90s"]);
+                ensure!(rollout.output()?.status.success(), "{deployment} does not get ready");
+            }
+        }
+        let threads = (0..WRITERS).map(|number| {
+            let (ended, tally) = (ended.clone(), tally.clone());
+            let kubeconfig = control_plane.kubeconfig().to_owned();
+            spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(write(&kubeconfig, &namespace(number), &ended, &tally))
+            })
+        });
+        let threads = threads.collect();
+        Ok(Self { ended, tally, threads })
+    }
+
+    /// What came since the last look.
+    pub(crate) fn lap(&self) -> Tally {
+        std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until nothing is lost for two seconds; what is lost meanwhile is part of no lap but a wrong verdict.
+    pub(crate) fn until_calm(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let seen = self.lap();
+            ensure!(seen.wrong.is_empty(), "a wrong verdict: {:?}", seen.wrong.first());
+            if seen.allowed > 0
+                && seen.refused > 0
+                && seen.lost.is_empty()
+                && seen.waits.is_empty()
+                && seen.away.is_empty()
+            {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "it does not become calm: {seen:?}");
+            sleep(Duration::from_secs(2));
+        }
+    }
+
+    pub(crate) fn end(self) -> Result<()> {
+        self.ended.store(true, Ordering::Relaxed);
+        self.threads.into_iter().try_for_each(|thread| thread.join().ok().context("a writer panicked")?)
+    }
+}
+
+fn namespace(number: usize) -> String {
+    format!("soak-{number}")
+}
+
+async fn write(kubeconfig: &Path, namespace: &str, ended: &AtomicBool, tally: &Mutex<Tally>) -> Result<()> {
+    let client = connect(Some(kubeconfig)).await?;
+    let services = format!("/api/v1/namespaces/{namespace}/services");
+    let deployments = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    let flip = |colour: &str| (services.clone(), "app", json!({ "spec": { "selector": { "color": colour } } }));
+    let scale = |name| (deployments.clone(), name, json!({ "spec": { "replicas": 0 } }));
+    while !ended.load(Ordering::Relaxed) {
+        for (serving, live) in [("green", "app-green"), ("blue", "app-blue")] {
+            let passed = patch(&client, flip(serving)).await;
+            let serves = passed.is_ok();
+            note(tally, "a flip to what is ready", None, passed);
+            note(tally, "a flip to what does not exist", Some("target-missing"), patch(&client, flip("red")).await);
+            // Whether it serves is known only where the flip was answered.
+            if serves {
+                note(tally, "scaling away what serves", Some("live-scaled-down"), patch(&client, scale(live)).await);
+            } else {
+                // As clients do that are told to wait, or find nobody.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn patch(client: &Client, (path, name, object): (String, &str, Value)) -> kube::Result<Value> {
+    let request = Request::new(path).patch(name, &PatchParams::default(), &Patch::Merge(object));
+    client.request(request.map_err(kube::Error::BuildRequest)?).await
+}
+
+fn note(tally: &Mutex<Tally>, what: &str, refusal: Option<&str>, answer: kube::Result<Value>) {
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = match (answer, refusal) {
+        (Ok(_), None) => return tally.allowed += 1,
+        (Ok(_), Some(_)) => return tally.wrong.push(format!("{what} passed")),
+        (Err(kube::Error::Api(status)), _) => status,
+        (Err(error), _) => return tally.away.push(format!("{what}: {error}")),
+    };
+    let message: String = status.message.chars().take(200).collect();
+    let said = format!("{what}: {} {message}", status.code);
+    match (refusal, status.code) {
+        (Some(reason), 403) if message.contains(reason) => tally.refused += 1,
+        (_, 403) => tally.wrong.push(said),
+        (_, 500) if message.contains("failed calling webhook") => tally.lost.push(said),
+        (_, 429) if message.contains("concurrent-change") => tally.waits.push(said),
+        // What could not be read is judged by nobody; clients try again by themselves.
+        (_, 503) if message.contains("flipguard") => tally.lost.push(said),
+        _ => tally.away.push(said),
+    }
+}
+
+fn shop(namespace: &str) -> String {
+    let deployment = |colour: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: app-{colour}, namespace: {namespace}}}, \
+             spec: {{replicas: 2, selector: {{matchLabels: {{name: app-{colour}}}}}, template: {{metadata: {{labels: \
+             {{name: app-{colour}, app: shop, color: {colour}}}}}, spec: {{containers: [{{name: web, image: 'web:1', \
+             readinessProbe: {{httpGet: {{port: 8080}}}}}}]}}}}}}}}\n"
+        )
+    };
+    format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}\n---\n{}---\n{}---\n\
+         {{apiVersion: v1, kind: Service, metadata: {{name: app, namespace: {namespace}}}, \
+         spec: {{selector: {{app: shop, color: blue}}, ports: [{{port: 80, targetPort: 8080}}]}}}}\n",
+        deployment("blue"),
+        deployment("green"),
+    )
+}
+
+fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<()> {
+    let mut apply = control_plane.kubectl();
+    apply.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut apply = apply.spawn().context("cannot start kubectl")?;
+    if let Some(mut stdin) = apply.stdin.take() {
+        stdin.write_all(yaml.as_bytes())?;
+    }
+    let output = apply.wait_with_output()?;
+    ensure!(output.status.success(), "kubectl apply: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
