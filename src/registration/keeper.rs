@@ -73,6 +73,8 @@ enum State {
     Newer(String),
     /// It is not, for this reason.
     Waiting(String),
+    /// It is not as this replica would have it, and another one keeps it.
+    Standby(String),
     /// An admin has switched it off.
     Suspended(String),
     /// Nobody knows, for this reason: what was registered still is.
@@ -151,6 +153,7 @@ impl Keeper {
                          annotation {RENDERED_BY} off both configurations"
                     ),
                     State::Waiting(why) => tracing::warn!(why, "not registered: flipguard does not guard yet"),
+                    State::Standby(why) => tracing::info!(why, "another replica keeps the registration"),
                     State::Suspended(why) => tracing::warn!(why, "suspended: flipguard does not guard"),
                     State::Unknown(why) => tracing::warn!(why, "cannot see the registration"),
                 }
@@ -225,16 +228,16 @@ impl Keeper {
     }
 
     /// Whether this replica may write; if not, why.
-    async fn lease(&mut self, hands: &[Option<&Hands>]) -> Result<(), String> {
+    async fn lease(&mut self, hands: &[Option<&Hands>]) -> Result<(), State> {
         if let Some(newer) = hands.iter().flatten().find(|hands| matches!(hands, Hands::Newer(_))) {
             // The newer version is to have it, in whichever replica it runs.
             self.lease.give_up().await;
-            return Err(format!("a newer version keeps it: {newer:?}"));
+            return Err(State::Standby(format!("a newer version keeps it: {newer:?}")));
         }
         match self.lease.hold().await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(holder)) => Err(format!("replica `{holder}` keeps it (Lease {LEASE})")),
-            Err(error) => Err(format!("cannot hold Lease {LEASE}: {}", one_line(&error))),
+            Ok(Err(holder)) => Err(State::Standby(format!("replica `{holder}` keeps it (Lease {LEASE})"))),
+            Err(error) => Err(State::Waiting(format!("Lease {LEASE} cannot be held: {}", one_line(&error)))),
         }
     }
 
@@ -242,7 +245,7 @@ impl Keeper {
         &self,
         read: Result<Option<Read<C>>, State>,
         endpoint: &Endpoint,
-        lease: &Result<(), String>,
+        lease: &Result<(), State>,
     ) -> (State, bool) {
         let kind = C::kind(&());
         let read = match read {
@@ -280,9 +283,14 @@ impl Keeper {
                 (State::InPlace, wanted)
             }
         };
-        if let Err(why) = lease {
-            let differs = format!("{kind} {NAME} is not as this replica would have it, and {why}");
-            return (if state == State::InPlace { State::Waiting(differs) } else { state }, false);
+        if let Err(lease) = lease {
+            let differs = format!("{kind} {NAME} is not as this replica would have it");
+            let state = match (state, lease) {
+                (State::InPlace, State::Standby(why)) => State::Standby(format!("{differs}, and {why}")),
+                (State::InPlace, State::Waiting(why)) => State::Waiting(format!("{differs}, and {why}")),
+                (state, _) => state,
+            };
+            return (state, false);
         }
         if state == State::InPlace
             && let Err(why) = self.can_be_called(endpoint).await

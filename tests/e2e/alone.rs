@@ -186,6 +186,12 @@ fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
+    // To nothing as well, by a manifest. A Scale shows no labels, so by that one nobody knows whether it is coloured.
+    shop.kubectl(&["patch", "deployment", "plain", "-p", r#"{"spec":{"replicas":0}}"#])?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
+    let to_nothing = shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?;
+    ensure!(!to_nothing.ok, "a scale to nothing should wait");
+    to_nothing.says("failed calling webhook")?;
     shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
     // Colours come up.
     shop.deploy_ready("app-green", GREEN, 1)?;
