@@ -84,7 +84,11 @@ fn races() -> Result<()> {
 
 async fn client(kubeconfig: &Path) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
-    Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    // The client would try again for minutes by itself; the races do it as client-go does.
+    config.default_retry = false;
+    config.read_timeout = Some(Duration::from_secs(70));
+    Ok(Client::try_from(config)?)
 }
 
 /// All kinds of races at once, each in a namespace of its own.
