@@ -1,6 +1,8 @@
 //! The ledger: flips are remembered, the colour before is held, going back is easy, and what is given up stands in
 //! nobody's way.
 
+use std::io::Write;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -265,8 +267,16 @@ fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stream = connect(address).await?;
-        stream.write_all(request.as_bytes()).await?;
-        stream.shutdown().await?;
+        // The request and the end of the connection go out together, so that the one is never answered before the other.
+        let (socket, session) = stream.get_mut();
+        session.writer().write_all(request.as_bytes())?;
+        session.send_close_notify();
+        let mut all = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut all)?;
+        }
+        socket.write_all(&all).await?;
+        socket.shutdown().await?;
         anyhow::Ok(())
     })?;
     let noticed = format!(r#""namespace":"{}","#, shop.namespace);
