@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The `request` of an `AdmissionReview`.
@@ -20,13 +20,13 @@ pub struct Request<'a> {
     #[serde(borrow)]
     pub resource: Resource<'a>,
     /// `scale`, `status`; empty for the object itself.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "borrowed")]
     pub sub_resource: Option<Cow<'a, str>>,
     /// Empty on a `deletecollection` and on a CREATE with `generateName`.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "borrowed")]
     pub name: Option<Cow<'a, str>>,
     /// The namespace; empty for cluster-scoped objects.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "borrowed")]
     pub namespace: Option<Cow<'a, str>>,
     /// What is asked for.
     pub operation: Operation,
@@ -82,7 +82,7 @@ pub struct UserInfo<'a> {
     #[serde(borrow, default)]
     pub username: Cow<'a, str>,
     /// Its uid.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "borrowed")]
     pub uid: Option<Cow<'a, str>>,
     /// Its groups.
     #[serde(default)]
@@ -97,7 +97,7 @@ pub struct UserInfo<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Options<'a> {
     /// Who says that it manages the fields that it writes.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "borrowed")]
     pub field_manager: Option<Cow<'a, str>>,
 }
 
@@ -181,6 +181,13 @@ impl<'a> Request<'a> {
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("")
     }
+}
+
+/// serde borrows a `Cow` where it stands alone; within an `Option` it would copy.
+fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+    Ok(Option::<Borrowed<'a>>::deserialize(deserializer)?.map(|Borrowed(text)| text))
 }
 
 /// The uid of a review whose other fields make no sense.

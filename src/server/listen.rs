@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 
@@ -91,7 +92,8 @@ impl Listeners {
         let handle = Handle::new();
         let shared = Arc::new(Shared { judge, credentials, metrics: metrics.clone(), readiness: readiness.clone() });
 
-        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE);
+        // An answer is one small write, which must not wait for the one before to be acknowledged.
+        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE).acceptor(NoDelayAcceptor::new());
         let mut reviews = axum_server::from_tcp(self.reviews)?
             .acceptor(acceptor)
             .handle(handle.clone())
