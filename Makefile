@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test soak binaries lint docs static fuzz deny up own
+.PHONY: help demo test soak bench baseline reviews binaries lint docs static fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,6 +12,17 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 	@echo "Building flipguard (about 3 min at first) ..."
 	@cargo build --quiet --locked --bin flipguard --example demo
 	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
+
+bench: own ## Measure what flipguard costs, side by side (about 10 min; PARTS=1,2 for some)
+	@echo "Building flipguard and the bench for release (about 5 min at first) ..."
+	@cargo build --release --locked -p flipguard -p bench --bin flipguard --bin bench
+	@$(CARGO_TARGET_DIR)/release/bench run $(CARGO_TARGET_DIR)/release/flipguard $(CURDIR)/target/bench $(if $(PARTS),--parts $(PARTS))
+
+baseline: own ## Write the baselines of the exact gates: allocations and instructions per decision
+	UPDATE=1 cargo test --locked -p bench --test allocations --test instructions -- --nocapture
+
+reviews: own ## Record the reviews that the bench and the gates use anew
+	cargo run --locked -p bench --bin bench -- record
 
 test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
 	cargo test --locked --workspace
@@ -55,5 +66,5 @@ up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 # Cargo tells fresh from stale by the times of files: what another clone has built last is not taken for ours.
 own:
 	@if [ -d $(CARGO_TARGET_DIR) ] && [ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" != "$(CURDIR)" ]; then \
-		cargo clean --quiet --locked -p flipguard -p controlplane -p model; fi
+		cargo clean --quiet --locked -p flipguard -p controlplane -p model -p bench; fi
 	@mkdir -p $(CARGO_TARGET_DIR) && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/clone

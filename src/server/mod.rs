@@ -5,7 +5,7 @@ mod deadline;
 pub mod listen;
 pub mod metrics;
 pub mod readiness;
-mod review;
+pub mod review;
 mod status;
 
 use std::future::Future;

@@ -18,17 +18,24 @@ use crate::review::{self, Unreadable, answer, wire};
 /// holds two.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
-pub(super) struct Shared<J> {
-    pub(super) judge: J,
-    pub(super) credentials: Arc<Credentials>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) readiness: Arc<Readiness>,
+/// What every review needs.
+pub struct Shared<J> {
+    /// Who judges.
+    pub judge: J,
+    /// The token of the registered path.
+    pub credentials: Arc<Credentials>,
+    /// What `/metrics` says.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` says.
+    pub readiness: Arc<Readiness>,
 }
 
 /// Which of the two endpoints was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
+pub enum Endpoint {
+    /// May this be?
     Validate,
+    /// Which labels are missing?
     Mutate,
 }
 
@@ -71,7 +78,9 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     response
 }
 
-async fn answer_to<J: Judge>(
+/// From the bytes of a review to those of its answer: all that a decision costs, but for the connection and what the
+/// judge reads.
+pub async fn answer_to<J: Judge>(
     shared: &Shared<J>,
     endpoint: Endpoint,
     body: &[u8],

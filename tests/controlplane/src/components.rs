@@ -78,12 +78,23 @@ impl Components {
     }
 
     pub(crate) fn api_server(&self) -> Command {
+        self.api_server_at(self.api_port)
+    }
+
+    /// One more, over the same etcd, that asks no webhook.
+    pub(crate) fn api_server_without_webhooks(&self, port: u16) -> Command {
+        let mut command = self.api_server_at(port);
+        command.arg("--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook");
+        command
+    }
+
+    fn api_server_at(&self, port: u16) -> Command {
         let pki = self.pki();
         let mut command = self.command("kube-apiserver");
         command
             .arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port))
             .arg("--bind-address=127.0.0.1")
-            .arg(format!("--secure-port={}", self.api_port))
+            .arg(format!("--secure-port={port}"))
             .arg("--advertise-address=127.0.0.1")
             // Endpoints may not be loopback addresses; nobody uses the Service `kubernetes` here.
             .arg("--endpoint-reconciler-type=none")

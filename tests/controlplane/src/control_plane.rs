@@ -23,6 +23,7 @@ use crate::{
     certificates::{Authority, service_account_key},
     components::Components,
     kubeconfig::{self, write_private},
+    ports::free_port,
     process::Process,
     timing::{StageTable, Stopwatch},
     watchdog::Watchdog,
@@ -169,6 +170,32 @@ impl ControlPlane {
     /// When it cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
         Process::spawn(&self.watchdog, name, command, self.components.log(name))
+    }
+
+    /// The API server's process.
+    #[must_use]
+    pub fn api_server(&self) -> &Process {
+        &self.api_server
+    }
+
+    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster admin
+    /// for it: the same cluster, as it would be without any.
+    ///
+    /// # Errors
+    /// When it cannot be started, or is not ready in time.
+    pub fn api_server_without_webhooks(&self) -> Result<(Process, PathBuf)> {
+        let port = free_port()?;
+        let process = self.spawn("kube-apiserver-bare", self.components.api_server_without_webhooks(port))?;
+        let kubeconfig = self.dir.join("clients").join("admin-without-webhooks");
+        let admin = fs::read_to_string(&self.admin).context("cannot read the admin's kubeconfig")?;
+        write_private(&kubeconfig, &admin.replace(&self.url(), &format!("https://127.0.0.1:{port}")))?;
+        self.wait_until("the API server without webhooks is ready", || {
+            process.ensure_running()?;
+            let output = self.components.kubectl(&kubeconfig).args(["get", "--raw=/readyz"]).output()?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+            Ok(())
+        })?;
+        Ok((process, kubeconfig))
     }
 
     /// How long each stage of the start took.

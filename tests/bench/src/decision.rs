@@ -1,0 +1,74 @@
+//! One decision, from the bytes of a review to those of its answer, over a recorded namespace: no network, no clock that
+//! counts, no log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use flipguard::certs::Identity;
+use flipguard::certs::inspect::pair;
+use flipguard::cluster::files::Manifests;
+use flipguard::model::{Change, ClusterView, Policy, Timestamp};
+use flipguard::rules::labels::{self, Put};
+use flipguard::rules::{Verdict, decide, reads};
+use flipguard::server::review::{Endpoint, Shared, answer_to};
+use flipguard::server::{Credentials, Judge, Judgement, Metrics, Readiness};
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::recorded;
+
+/// When it is judged.
+const NOW: Timestamp = Timestamp(1_893_456_000);
+
+/// Judges by the rules, over a namespace that was read before.
+struct Recorded {
+    view: ClusterView,
+    policy: Policy,
+}
+
+impl Judge for Recorded {
+    async fn judge(&self, change: &Change, _: Instant) -> Judgement {
+        match reads::needed(change, &self.policy) {
+            Some(_) => decide(change, &self.view, &self.policy, NOW).into(),
+            None => Verdict::not_judged().into(),
+        }
+    }
+
+    async fn label(&self, change: &Change, _: Instant) -> (Verdict, Vec<Put>) {
+        labels::label(change, &self.view, &self.policy)
+    }
+}
+
+/// Takes decisions.
+pub struct Decisions(Shared<Recorded>);
+
+impl Decisions {
+    /// Over the recorded namespace.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn new() -> Result<Self> {
+        let view = Manifests::read(&[recorded::namespace()])?.view("shop")?;
+        ensure!(!view.pods.is_empty() && !view.services.is_empty(), "the recorded namespace is empty");
+        let identity = Identity::issue(&["127.0.0.1".to_owned()], time::OffsetDateTime::now_utc())?;
+        let certificate = pair(&identity.leaf, &identity.leaf_key)?;
+        Ok(Self(Shared {
+            judge: Recorded { view, policy: Policy::default() },
+            credentials: Arc::new(Credentials::new(certificate, identity.token)),
+            metrics: Arc::new(Metrics::default()),
+            readiness: Arc::new(Readiness::default()),
+        }))
+    }
+
+    /// Takes one, and gives the HTTP status of the answer.
+    ///
+    /// # Errors
+    /// When it waits for something: nothing here may.
+    #[inline(never)]
+    pub fn take(&self, body: &[u8]) -> Result<u16> {
+        let arrived = Instant::now();
+        let answer = answer_to(&self.0, Endpoint::Validate, body, arrived, arrived + Duration::from_secs(5));
+        Ok(answer.now_or_never().context("a decision waits")?.status().as_u16())
+    }
+}

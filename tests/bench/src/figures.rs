@@ -1,0 +1,73 @@
+//! Medians, spreads, and slices that are measured in turn.
+
+use std::time::Duration;
+
+/// How many rounds of slices: each is one pair for every comparison.
+pub const ROUNDS: usize = 11;
+
+/// The middle of some figures, with the quarters around it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Half of them are at most this.
+    pub median: f64,
+    /// A quarter is at most this,
+    pub low: f64,
+    /// and a quarter at least this.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of these figures; all 0 of none.
+    #[must_use]
+    pub fn of(mut figures: Vec<f64>) -> Self {
+        figures.sort_by(f64::total_cmp);
+        let at = |part| quantile(&figures, part);
+        Self { median: at(0.5), low: at(0.25), high: at(0.75) }
+    }
+}
+
+/// The smallest of the sorted figures that so much of them does not exceed.
+#[must_use]
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index into what fits into memory"
+    )]
+    let index = ((sorted.len() as f64 * part).ceil() as usize).saturating_sub(1);
+    sorted.get(index).or(sorted.last()).copied().unwrap_or_default()
+}
+
+/// The order of the slices of a round: there, and back in the next (ABBA), so that a machine that slows down does not
+/// favour the first.
+#[must_use]
+pub fn order(round: usize, servers: usize) -> Vec<usize> {
+    let there = 0..servers;
+    if round.is_multiple_of(2) { there.collect() } else { there.rev().collect() }
+}
+
+/// Ratios, pair by pair.
+#[must_use]
+pub fn ratios(of: &[f64], to: &[f64]) -> Spread {
+    Spread::of(of.iter().zip(to).filter(|(_, to)| **to > 0.0).map(|(of, to)| of / to).collect())
+}
+
+/// In microseconds.
+#[must_use]
+pub fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_and_the_quarters() {
+        let spread = Spread::of(vec![5.0, 1.0, 4.0, 2.0, 3.0]);
+        assert_eq!((spread.low, spread.median, spread.high), (2.0, 3.0, 4.0));
+        assert_eq!(order(1, 3), [2, 1, 0]);
+        assert_eq!(ratios(&[2.0, 4.0, 9.0], &[1.0, 2.0, 3.0]), Spread { median: 2.0, low: 2.0, high: 3.0 });
+    }
+}

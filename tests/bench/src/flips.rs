@@ -1,0 +1,150 @@
+//! Part 2: a judged flip end to end, against the same PATCH through an API server that asks no webhook.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use controlplane::{ControlPlane, Guard};
+use http::Method;
+use serde_json::json;
+
+use crate::cluster::{Cluster, send};
+use crate::figures::{ROUNDS, Spread, order, quantile, ratios};
+use crate::process::cpu;
+use crate::report::{Report, heading};
+use crate::webhook::end;
+
+/// How many Deployments are in the namespace.
+const SIZES: [usize; 3] = [10, 100, 1000];
+/// How many flips are in a slice: an even number, so that each begins at blue.
+const FLIPS: usize = 6;
+/// How long nobody asks before each of them. The API server asks etcd at most every 100 ms how far its cache of a kind is
+/// behind (`apiserver/pkg/storage/cacher/progress`), so the second of two fresh LISTs within that time waits for the rest
+/// of it. Nobody flips ten times a second; who did would wait for that, and it is in the time of the flips that are
+/// counted in processor time below.
+const PAUSE: Duration = Duration::from_millis(150);
+/// How many flips are counted in processor time.
+const COUNTED: usize = 1000;
+
+/// What is done in a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Bare,
+    Guarded,
+    List,
+}
+
+/// Measures it.
+///
+/// # Errors
+/// When a flip is refused.
+pub async fn measure(
+    control_plane: &ControlPlane,
+    cluster: &Cluster,
+    flipguard: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    for size in SIZES {
+        eprintln!("bench: {size} Deployments are made ready ...");
+        cluster.shop(&namespace(size), size).await?;
+    }
+    heading("2. the same PATCH through both API servers, nothing registered yet: the bias of the method");
+    let (bias, _) = slices(cluster, 10, &[Doing::Bare, Doing::Guarded]).await?;
+    println!("  x{:.2} [{:.2}-{:.2}]", bias.median, bias.low, bias.high);
+    for (level, bar) in [("strict", 2.0), ("fresh", 1.4)] {
+        let guard = Guard::start(control_plane, flipguard, &["--level", level])?;
+        for size in SIZES {
+            heading(&format!("2. flips, level {level}, {size} Deployments in the namespace, {ROUNDS} rounds"));
+            let (ratio, p50) = slices(cluster, size, &[Doing::Bare, Doing::Guarded, Doing::List]).await?;
+            let [bare, guarded, list] = p50.as_slice() else { continue };
+            println!(
+                "  p50 in ms: unguarded {bare:.2}, guarded {guarded:.2} (x{:.2} [{:.2}-{:.2}]), LIST of Deployments {list:.2}",
+                ratio.median, ratio.low, ratio.high
+            );
+            if size == 10 {
+                report.bar(format!("flip/p50, {level}, 10 Deployments, of unguarded"), ratio.median, bar);
+            }
+        }
+        processor_time(cluster, &guard, level).await?;
+        end(&guard)?;
+    }
+    Ok(())
+}
+
+/// The ratio of guarded to unguarded, round by round, and the median of each in milliseconds.
+async fn slices(cluster: &Cluster, size: usize, doing: &[Doing]) -> Result<(Spread, Vec<f64>)> {
+    let mut p50: Vec<Vec<f64>> = doing.iter().map(|_| Vec::new()).collect();
+    // The first flip makes the ledger, and connections are opened.
+    for what in doing {
+        slice(cluster, size, *what).await?;
+    }
+    for round in 0..ROUNDS {
+        for index in order(round, doing.len()) {
+            if let (Some(what), Some(p50)) = (doing.get(index), p50.get_mut(index)) {
+                p50.push(slice(cluster, size, *what).await?);
+            }
+        }
+    }
+    let ratio = match p50.as_slice() {
+        [bare, guarded, ..] => ratios(guarded, bare),
+        _ => Spread::of(Vec::new()),
+    };
+    Ok((ratio, p50.into_iter().map(|figures| Spread::of(figures).median).collect()))
+}
+
+/// The median of a slice in milliseconds.
+async fn slice(cluster: &Cluster, size: usize, doing: Doing) -> Result<f64> {
+    let mut took = Vec::new();
+    for number in 0..FLIPS {
+        tokio::time::sleep(PAUSE).await;
+        let started = Instant::now();
+        match doing {
+            Doing::Bare => flip(&cluster.bare, size, number).await?,
+            Doing::Guarded => flip(&cluster.guarded, size, number).await?,
+            Doing::List => {
+                let path = format!("/apis/apps/v1/namespaces/{}/deployments", namespace(size));
+                send(&cluster.guarded, Method::GET, &path, None).await?;
+            }
+        }
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(quantile(&took, 0.5))
+}
+
+/// An even number flips to green, an odd one back to blue.
+pub(crate) async fn flip(client: &kube::Client, size: usize, number: usize) -> Result<()> {
+    let colour = if number.is_multiple_of(2) { "green" } else { "blue" };
+    let change = json!({ "spec": { "selector": { "color": colour } } });
+    let path = format!("/api/v1/namespaces/{}/services/app", namespace(size));
+    send(client, Method::PATCH, &path, Some(&change)).await.map(drop)
+}
+
+pub(crate) fn namespace(size: usize) -> String {
+    format!("shop-{size}")
+}
+
+async fn processor_time(cluster: &Cluster, guard: &Guard, level: &str) -> Result<()> {
+    heading(&format!("2. processor time of {COUNTED} flips, level {level}, 10 Deployments, in ms a flip"));
+    let each = |time: Duration| {
+        #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+        let flips = COUNTED as f64;
+        time.as_secs_f64() * 1e3 / flips
+    };
+    let before = cpu(cluster.bare_process)?;
+    for number in 0..COUNTED {
+        flip(&cluster.bare, 10, number).await?;
+    }
+    let bare = cpu(cluster.bare_process)?.saturating_sub(before);
+    let started = Instant::now();
+    let (guard_before, before) = (cpu(guard.process().id())?, cpu(cluster.guarded_process)?);
+    for number in 0..COUNTED {
+        flip(&cluster.guarded, 10, number).await?;
+    }
+    let took = started.elapsed();
+    let (spent, guarded) =
+        (cpu(guard.process().id())?.saturating_sub(guard_before), cpu(cluster.guarded_process)?.saturating_sub(before));
+    println!("  one right after the other, each takes {:.1} ms", each(took));
+    println!("  API server unguarded {:.2}, guarded {:.2}; flipguard {:.2}", each(bare), each(guarded), each(spent));
+    Ok(())
+}

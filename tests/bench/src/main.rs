@@ -1,0 +1,96 @@
+//! `make bench`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use bench::cluster::Cluster;
+use bench::report::Report;
+use bench::servers::{self, Handler};
+use bench::{flips, irrelevant, memory, record, requests, start};
+use clap::{Parser, Subcommand};
+use controlplane::{Binaries, ControlPlane};
+use flipguard::certs::Identity;
+
+#[derive(Debug, Parser)]
+struct Bench {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure, and write report.json
+    Run {
+        /// A release build of flipguard
+        flipguard: PathBuf,
+        /// Where report.json goes
+        folder: PathBuf,
+        /// Only these parts
+        #[arg(long, value_delimiter = ',')]
+        parts: Vec<u8>,
+    },
+    /// Record the reviews in tests/bench/reviews anew
+    Record,
+    /// Serve a webhook to be held against: prints its port, its token and its authority
+    Serve {
+        /// What its handler does
+        handler: Handler,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
+    match Bench::parse().command {
+        Command::Run { flipguard, folder, parts } => return run(&flipguard, &folder, &parts),
+        Command::Record => record::record()?,
+        Command::Serve { handler } => serve(handler)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(flipguard: &Path, folder: &Path, parts: &[u8]) -> Result<ExitCode> {
+    let wanted = |part: u8| parts.is_empty() || parts.contains(&part);
+    let binaries = Binaries::ensure()?;
+    let mut report = Report::default();
+    if wanted(1) {
+        let control_plane = ControlPlane::start(&binaries)?;
+        requests::measure(&control_plane, flipguard, &mut report)?;
+        control_plane.stop()?;
+    }
+    if (2..=5).any(wanted) {
+        let control_plane = ControlPlane::start(&binaries)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let cluster = Cluster::open(&control_plane).await?;
+            if wanted(2) {
+                flips::measure(&control_plane, &cluster, flipguard, &mut report).await?;
+            }
+            // Before the many Deployments of part 3 are there.
+            if wanted(4) {
+                start::measure(&control_plane, flipguard)?;
+            }
+            if wanted(5) {
+                irrelevant::measure(&control_plane, &cluster, flipguard, &mut report).await?;
+            }
+            if wanted(3) {
+                memory::measure(&control_plane, &cluster, flipguard, &mut report).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        })?;
+        control_plane.stop()?;
+    }
+    report.end(folder)?;
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve(handler: Handler) -> Result<()> {
+    let identity = Identity::issue(&["127.0.0.1".to_owned()], time::OffsetDateTime::now_utc())?;
+    let (listener, address) = servers::listener()?;
+    println!("{}\n{}\n{}", address.port(), identity.token, identity.authority);
+    std::io::stdout().flush()?;
+    // As flipguard's own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(servers::serve(listener, &identity, handler, None))
+}

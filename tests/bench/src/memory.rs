@@ -1,0 +1,82 @@
+//! Part 3: resident memory: idle, with more and more Deployments in the cluster, and after many reviews.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use controlplane::{ControlPlane, Guard};
+
+use crate::cluster::{Cluster, deployment};
+use crate::flips::flip;
+use crate::process::resident;
+use crate::recorded;
+use crate::report::{Report, heading};
+use crate::webhook::{Registered, Webhook, end};
+
+/// How many reviews.
+const REVIEWS: usize = 100_000;
+/// Deployments of a namespace of these.
+const IN_EACH: usize = 500;
+/// So much more is no growth: one page of the allocator here or there.
+const NO_GROWTH: f64 = 1.0;
+
+/// Measures it.
+///
+/// # Errors
+/// When something is not taken.
+pub async fn measure(
+    control_plane: &ControlPlane,
+    cluster: &Cluster,
+    flipguard: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    heading("3. resident memory in MiB");
+    cluster.shop("shop-10", 10).await.or_else(already_there)?;
+    let guard = Guard::start(control_plane, flipguard, &[])?;
+    let process = guard.process().id();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let idle = resident(process)?;
+    println!("  idle {idle:.1}");
+    let mut made = 0;
+    let mut sizes = Vec::new();
+    for deployments in [0, 1000, 10_000] {
+        while made < deployments {
+            let namespace = format!("crowd-{made}");
+            cluster.namespace(&namespace).await?;
+            // Paused, so that the controllers leave them alone.
+            let crowd = (0..IN_EACH).map(|number| {
+                let mut deployment = deployment(&format!("web-{number}"), Some("blue"), 0);
+                if let Some(spec) = deployment.pointer_mut("/spec").and_then(serde_json::Value::as_object_mut) {
+                    spec.insert("paused".to_owned(), true.into());
+                }
+                deployment
+            });
+            cluster.create(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), crowd).await?;
+            made += IN_EACH;
+            eprintln!("bench: {made} Deployments ...");
+        }
+        for number in 0..20 {
+            flip(&cluster.guarded, 10, number).await?;
+        }
+        let size = resident(process)?;
+        println!("  {deployments} Deployments in the cluster, after 20 flips: {size:.1}");
+        sizes.push(size);
+    }
+    let review = recorded::reviews(&["deployment-24k-label"])?.pop().context("no review")?;
+    let mut webhook = Webhook::of_guard("flipguard", &guard, &Registered::read(control_plane)?)?;
+    webhook.target.ask_times(&Bytes::from(review.body), 8, REVIEWS).await?;
+    let worked = resident(process)?;
+    println!("  after {REVIEWS} reviews of a Deployment of 24 KB, 8 at once: {worked:.1}");
+    end(&guard)?;
+    report.bar("memory/idle, MiB", idle, 20.0);
+    if let [none, .., most] = sizes.as_slice() {
+        report.bar("memory/growth from 0 to 10000 Deployments, MiB", most - none, NO_GROWTH);
+    }
+    Ok(())
+}
+
+/// An earlier part has made it.
+fn already_there(error: anyhow::Error) -> Result<()> {
+    if format!("{error:#}").contains("already exists") { Ok(()) } else { Err(error) }
+}

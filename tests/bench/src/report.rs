@@ -1,0 +1,68 @@
+//! The table for people, and `report.json`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// A figure that has to hold.
+#[derive(Debug, Clone, Serialize)]
+pub struct Bar {
+    /// What it is.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// The most that it may be.
+    pub bar: f64,
+    /// Whether it is no more.
+    pub holds: bool,
+}
+
+/// All that was measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    bars: Vec<Bar>,
+}
+
+impl Report {
+    /// A figure with the most that it may be.
+    pub fn bar(&mut self, name: impl Into<String>, value: f64, bar: f64) {
+        let value = (value * 1000.0).round() / 1000.0;
+        let bar = Bar { name: name.into(), value, bar, holds: value <= bar };
+        println!("{}", line(&bar));
+        self.bars.push(bar);
+    }
+
+    /// Prints all bars once more, and writes them.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end(&self, folder: &Path) -> Result<()> {
+        println!("\nbars");
+        self.bars.iter().for_each(|bar| println!("{}", line(bar)));
+        let broken = self.bars.iter().filter(|bar| !bar.holds).count();
+        println!("\n{} of {} bars hold", self.bars.len() - broken, self.bars.len());
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let file = folder.join("report.json");
+        std::fs::write(&file, serde_json::to_string_pretty(&self.bars)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        println!("written to {}", file.display());
+        Ok(())
+    }
+
+    /// Whether all bars hold.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.bars.iter().all(|bar| bar.holds)
+    }
+}
+
+fn line(bar: &Bar) -> String {
+    let Bar { name, value, bar, holds } = bar;
+    format!("  {} {name:<66} {value:>8.3}   at most {bar}", if *holds { "ok    " } else { "BROKEN" })
+}
+
+/// A heading.
+pub fn heading(text: &str) {
+    println!("\n{text}");
+}

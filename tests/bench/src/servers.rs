@@ -1,0 +1,161 @@
+//! The webhooks that flipguard is held against: on the same axum, hyper, rustls and axum-server, with the same kind of
+//! certificate and the same time limits, but with a handler that does less.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use bytes::Bytes;
+use clap::ValueEnum;
+use flipguard::certs::Identity;
+use flipguard::certs::inspect::pair;
+use flipguard::server::Credentials;
+use kube::core::DynamicObject;
+use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
+
+/// As in flipguard.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// What a handler does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Handler {
+    /// Reads the body, and answers a constant.
+    Null,
+    /// Decodes it into kube's `AdmissionReview<DynamicObject>`, and answers under its uid.
+    Tree,
+}
+
+/// Where bodies go that are kept.
+pub type Kept = Arc<Mutex<Vec<Bytes>>>;
+
+/// `kube::core::admission::AdmissionReview<DynamicObject>`: those types are behind a feature of kube that flipguard does
+/// not turn on, and with it flipguard would not be built as it ships. The fields are the same.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "what is decoded is not used: that is what is measured")]
+struct Review {
+    #[serde(flatten)]
+    types: Option<kube::core::TypeMeta>,
+    request: Option<AdmissionRequest>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "as above")]
+struct AdmissionRequest {
+    uid: String,
+    kind: kube::core::GroupVersionKind,
+    resource: kube::core::GroupVersionResource,
+    #[serde(default)]
+    sub_resource: Option<String>,
+    #[serde(default)]
+    request_kind: Option<kube::core::GroupVersionKind>,
+    #[serde(default)]
+    request_resource: Option<kube::core::GroupVersionResource>,
+    #[serde(default)]
+    request_sub_resource: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    operation: String,
+    user_info: k8s_openapi::api::authentication::v1::UserInfo,
+    object: Option<DynamicObject>,
+    old_object: Option<DynamicObject>,
+    #[serde(default)]
+    dry_run: bool,
+    options: Option<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Allowed<'a>,
+}
+
+#[derive(Serialize)]
+struct Allowed<'a> {
+    uid: &'a str,
+    allowed: bool,
+}
+
+#[derive(Clone)]
+struct Shared {
+    handler: Handler,
+    token: Arc<str>,
+    kept: Option<Kept>,
+}
+
+/// Serves on a listener, with a certificate for 127.0.0.1, until the process ends.
+///
+/// # Errors
+/// When the certificate cannot be used, or the listener fails.
+pub async fn serve(listener: TcpListener, identity: &Identity, handler: Handler, kept: Option<Kept>) -> Result<()> {
+    let certificate = pair(&identity.leaf, &identity.leaf_key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Credentials::new(certificate, identity.token.clone())));
+    tls.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)))
+        .handshake_timeout(Duration::from_secs(5))
+        .acceptor(NoDelayAcceptor::new());
+    listener.set_nonblocking(true)?;
+    let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).first_request_timeout(Duration::from_secs(10));
+    server.http_builder().http1().header_read_timeout(Duration::from_secs(120));
+    let shared = Shared { handler, token: identity.token.as_str().into(), kept };
+    let router = Router::new().route("/validate/{token}", post(review)).with_state(shared);
+    server.serve(router.into_make_service()).await.context("the server ended")
+}
+
+/// A listener on a free port of this machine.
+///
+/// # Errors
+/// When there is none.
+pub fn listener() -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+async fn review(State(shared): State<Shared>, Path(token): Path<String>, request: Request) -> Response {
+    if *token != *shared.token {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let Ok(body) = to_bytes(request.into_body(), BODY_LIMIT).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    if let Some(kept) = &shared.kept {
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(body.clone());
+    }
+    if shared.handler == Handler::Null && shared.kept.is_none() {
+        // As long as flipguard's own answer to a write that no rule speaks on.
+        return json(
+            br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"00000000-0000-0000-0000-000000000000","allowed":true}}"#.to_vec(),
+        );
+    }
+    let Ok(Review { request: Some(request), .. }) = serde_json::from_slice(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let response = Allowed { uid: &request.uid, allowed: true };
+    json(
+        serde_json::to_vec(&Answer { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response })
+            .unwrap_or_default(),
+    )
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}

@@ -1,0 +1,63 @@
+//! Part 4: from exec to `/readyz`, with the certificate in place; and the size of the binary.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use controlplane::{ControlPlane, Guard, free_port};
+
+use crate::figures::Spread;
+use crate::report::heading;
+use crate::webhook::end;
+
+/// How many starts.
+const STARTS: usize = 7;
+
+/// Measures it.
+///
+/// # Errors
+/// When it does not become ready.
+pub fn measure(control_plane: &ControlPlane, flipguard: &Path) -> Result<()> {
+    heading("4. start");
+    // Makes the certificate, and the kubeconfig.
+    let guard = Guard::start(control_plane, flipguard, &[])?;
+    let mut took = Vec::new();
+    for number in 0..STARTS {
+        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let status = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let mut command = Command::new(flipguard);
+        let url = format!("https://{}", guard.listen());
+        command.args(["serve", "--drain", "0", "--external-url", &url, "--kubeconfig"]).arg(guard.kubeconfig());
+        command.args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()]);
+        let started = Instant::now();
+        let process = control_plane.spawn(&format!("flipguard-start-{number}"), command)?;
+        while !is_ready(status) {
+            process.ensure_running()?;
+            ensure!(started.elapsed() < Duration::from_secs(30), "not ready in time");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    end(&guard)?;
+    let took = Spread::of(took);
+    #[expect(clippy::cast_precision_loss, reason = "some MiB")]
+    let size = std::fs::metadata(flipguard)?.len() as f64 / 1024.0 / 1024.0;
+    println!("  from exec to /readyz: {:.0} ms [{:.0}-{:.0}]", took.median, took.low, took.high);
+    println!("  binary: {size:.1} MiB");
+    Ok(())
+}
+
+fn is_ready(status: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(status)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {status}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
+}

@@ -1,0 +1,55 @@
+//! Instructions for each decision, counted by callgrind, held at a committed baseline.
+//!
+//! They are those of the build that the other tests use, which is not optimised: exact, for one version of Rust, and there
+//! without another build. What an optimised build takes is for `make bench`.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bench::baseline::{Baseline, Figures};
+use bench::recorded;
+
+/// How many decisions are counted: enough that one rare event among them, such as a map that grows, does not show.
+const COUNTED: u64 = 5;
+
+#[test]
+fn a_decision_takes_no_more_instructions_than_the_baseline() -> Result<()> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        say(
+            "SKIPPED: instructions per decision are not counted, since valgrind is missing; install it with the system's \
+             packages",
+        );
+        return Ok(());
+    }
+    let mut figures = Figures::new();
+    for name in recorded::UNJUDGED.iter().chain(&recorded::JUDGED) {
+        figures.insert((*name).to_owned(), instructions(name)? / COUNTED);
+    }
+    println!("{figures:?}");
+    if !cfg!(debug_assertions) {
+        say("not held: the baseline is that of a build that is not optimised");
+        return Ok(());
+    }
+    Baseline::new("instructions", "instructions").hold(&figures)
+}
+
+/// Past the test harness, which swallows what a test prints that passes.
+fn say(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+}
+
+/// Those within decisions: what the start costs is not counted.
+fn instructions(review: &str) -> Result<u64> {
+    let ran = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*Decisions*take*"])
+        .arg(env!("CARGO_BIN_EXE_decision"))
+        .args([review, &COUNTED.to_string()])
+        .output()
+        .context("cannot run valgrind")?;
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    ensure!(ran.status.success(), "valgrind: {said}");
+    let collected = said.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    let count: u64 = collected.context("callgrind does not say how many instructions")?.parse()?;
+    ensure!(count > 0, "callgrind has not seen a decision");
+    Ok(count)
+}
