@@ -16,6 +16,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod doctor;
+pub mod json;
 pub mod judge;
 pub mod ledger;
 pub mod model;

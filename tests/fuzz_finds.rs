@@ -52,8 +52,8 @@ fn an_unreadable_object_cannot_move_a_terminal() -> Result<()> {
         "object": service("\u{1b}[2J"), "oldObject": service("TCP"),
     } })
     .to_string();
-    let request = Request::parse(body.as_bytes())?;
-    let Err(unreadable) = change_of(&request) else { panic!("{body} was understood") };
+    let mut request = Request::parse(body.as_bytes())?;
+    let Err(unreadable) = change_of(&mut request) else { panic!("{body} was understood") };
     moves_no_terminal(&answer::unreadable("u", &unreadable))
 }
 
@@ -67,8 +67,8 @@ fn the_causes_of_a_refusal_cannot_move_a_terminal() -> Result<()> {
         "object": service(&json!({ "app": "\u{1b}[2J" })), "oldObject": service(&json!({ "color": "blue" })),
     } })
     .to_string();
-    let request = Request::parse(body.as_bytes())?;
-    let change = change_of(&request)?;
+    let mut request = Request::parse(body.as_bytes())?;
+    let change = change_of(&mut request)?;
     let verdict = rules::decide(&change, &ClusterView::default(), &Policy::default(), Timestamp(0));
     let answer = answer::judged("u", &verdict);
     assert!(texts(&answer)?.len() > 1, "no refusal with a cause");

@@ -1,6 +1,7 @@
 //! What must hold for every change and every cluster, not only for those that somebody thought of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flipguard::model::{
     Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
@@ -74,7 +75,8 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                 annotations: [(annotation::REVISION.to_owned(), revision.to_owned())].into(),
                 ..Meta::default()
             };
-            let template = Template { labels: labels_of(colour), containers: containers(), ..Template::default() };
+            let template =
+                Arc::new(Template { labels: labels_of(colour), containers: containers(), ..Template::default() });
             let meta = own(format!("app-{index}"), uid.clone(), "2");
             let (current, old) = (format!("{uid}-current"), format!("{uid}-old"));
             let replica_set = {

@@ -228,8 +228,8 @@ fn bodies_that_are_no_review() -> Result<()> {
     let truncated = whole.split_at(whole.len() / 2).0;
     let no_request = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
     for (body, words) in [
-        (truncated, "body is not an AdmissionReview: EOF"),
-        ("", "body is not an AdmissionReview: EOF"),
+        (truncated, "body is not an AdmissionReview: the text ends too early"),
+        ("", "body is not an AdmissionReview: the text ends too early"),
         ("hello", "body is not an AdmissionReview"),
         ("[]", "body is not an AdmissionReview"),
         ("{}", "missing field `apiVersion`"),

@@ -26,6 +26,7 @@ use crate::model::Policy;
 use crate::registration::keeper::{Keeper, Wanted};
 use crate::registration::webhooks::Address;
 use crate::registration::workload::{REVIEW_PORT, STATUS_PORT};
+use crate::server::log::Lines;
 use crate::server::{Listeners, Metrics, Readiness, listen};
 
 /// How often the API server is asked whether it is there.
@@ -81,12 +82,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("flipguard=info"));
-        tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init();
+        tracing_subscriber::fmt().event_format(Lines).with_env_filter(filter).with_writer(std::io::stderr).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
         runtime.block_on(self.serve())
     }

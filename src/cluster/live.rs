@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{causes, one_line};
 use super::owners;
+use crate::json;
 use crate::model::{
     ClusterView, Pod, Revision, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest,
 };
@@ -195,10 +196,11 @@ async fn list<T: DeserializeOwned>(
     let mut items: Vec<T> = Vec::new();
     loop {
         let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
-        let page: Page<T> = timeout_at(deadline, client.request(request))
+        let page = timeout_at(deadline, client.request_text(request))
             .await
             .map_err(|_| unread(format!("no answer within {}", in_seconds(started.elapsed()))))?
             .map_err(|error| unread(one_line(&error)))?;
+        let page: Page<T> = json::from_str(&page).map_err(|error| unread(causes(&error)))?;
         items.extend(page.items.into_iter().flatten());
         if items.len() > MOST {
             return Err(unread(format!("there are more than {MOST}")));

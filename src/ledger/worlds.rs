@@ -3,6 +3,8 @@
 //! Trying only "nothing happens" and "all of it happens" would not do: a flip away from green and a flip back to it may
 //! both be on their way, and only one of them alone is dangerous (the model shows it).
 
+use std::sync::Arc;
+
 use super::{Effect, Intent, MOST_INTENTS, Object, WorkloadAfter};
 use crate::model::{
     Change, ClusterView, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind,
@@ -209,10 +211,11 @@ fn become_scaled(workload: &mut Workload, wanted: u32) {
 fn become_changed(workload: &mut Workload, after: &WorkloadAfter) {
     become_scaled(workload, if after.owners_change { 0 } else { after.wanted });
     workload.paused = after.paused;
-    workload.template.labels.clone_from(&after.labels);
+    let template = Arc::make_mut(&mut workload.template);
+    template.labels.clone_from(&after.labels);
     if after.template_changes {
         // Nothing runs it yet, whatever it is.
-        workload.template.spec = "\"changed\"".into();
+        template.spec = "\"changed\"".into();
     }
     workload.strategy = after.strategy;
     workload.first_ordinal = after.first_ordinal;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer};
+
 use super::{Service, Workload, WorkloadKind};
 
 /// A write, and how it was asked for.
@@ -75,17 +77,26 @@ pub enum Write {
     Other,
 }
 
-/// Who asks, as authentication said.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Who asks, as authentication said (`authentication/v1` UserInfo).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
 pub struct User {
     /// The name.
+    #[serde(rename = "username")]
     pub name: String,
     /// The uid, where there is one.
+    #[serde(deserialize_with = "or_nothing")]
     pub uid: String,
     /// The groups.
+    #[serde(deserialize_with = "or_nothing")]
     pub groups: Vec<String>,
     /// What else authentication said; authorisers may use it.
+    #[serde(deserialize_with = "or_nothing")]
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// A deployment tool.

@@ -28,6 +28,8 @@ pub use policy::{Action, Enforcement, Policy};
 pub use record::{Flip, Records, Tombstone};
 pub use revision::Revision;
 pub use selector::Selector;
-pub use service::{Role, Service, ServicePort, Unguarded, has_word};
+pub use service::{Role, Service, ServicePort, ServiceSpec, Unguarded, has_word};
 pub use view::{ClusterView, Unread};
-pub use workload::{Counts, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest};
+pub use workload::{
+    Counts, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec, WorkloadStatus,
+};

@@ -2,13 +2,13 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::{Meta, Workload};
+use crate::json::Raw;
 
 /// An `apps/v1` ControllerRevision, trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "Manifest")]
+#[serde(from = "Manifest<'_>")]
 pub struct Revision {
     /// Its metadata.
     pub meta: Meta,
@@ -27,31 +27,35 @@ impl Revision {
 }
 
 #[derive(Deserialize)]
-struct Manifest {
+struct Manifest<'a> {
     metadata: Meta,
-    data: Option<Data>,
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Data {
-    spec: Option<Spec>,
+struct Data<'a> {
+    #[serde(borrow)]
+    spec: Option<Spec<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Spec {
-    template: Option<Template>,
+struct Spec<'a> {
+    #[serde(borrow)]
+    template: Option<Template<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Template {
-    spec: Option<Box<RawValue>>,
+struct Template<'a> {
+    #[serde(borrow)]
+    spec: Option<Raw<'a>>,
 }
 
-impl From<Manifest> for Revision {
-    fn from(manifest: Manifest) -> Self {
+impl From<Manifest<'_>> for Revision {
+    fn from(manifest: Manifest<'_>) -> Self {
         let spec = manifest.data.unwrap_or_default().spec.unwrap_or_default();
         let template_spec = spec.template.unwrap_or_default().spec;
-        Self { meta: manifest.metadata, template_spec: template_spec.map(Box::<str>::from).unwrap_or_default() }
+        Self { meta: manifest.metadata, template_spec: template_spec.map(Raw::into).unwrap_or_default() }
     }
 }
 

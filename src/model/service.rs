@@ -138,12 +138,13 @@ pub fn has_word(name: &str, word: &str) -> bool {
 #[derive(Deserialize)]
 struct Manifest {
     metadata: Meta,
-    spec: Option<Spec>,
+    spec: Option<ServiceSpec>,
 }
 
-#[derive(Default, Deserialize)]
+/// The `spec` of a Service.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+pub struct ServiceSpec {
     selector: Option<Selector>,
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -151,7 +152,7 @@ struct Spec {
     ports: Option<Vec<Port>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "Kubernetes calls them so")]
 struct Port {
@@ -161,7 +162,7 @@ struct Port {
 }
 
 /// `IntOrString`.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum TargetPort {
     Number(#[expect(dead_code, reason = "a number needs no look-up")] u32),
@@ -170,9 +171,16 @@ enum TargetPort {
 
 impl From<Manifest> for Service {
     fn from(manifest: Manifest) -> Self {
-        let spec = manifest.spec.unwrap_or_default();
+        Self::new(manifest.metadata, manifest.spec.unwrap_or_default())
+    }
+}
+
+impl Service {
+    /// What the two parts of its JSON come to.
+    #[must_use]
+    pub fn new(meta: Meta, spec: ServiceSpec) -> Self {
         Self {
-            meta: manifest.metadata,
+            meta,
             selector: spec.selector.unwrap_or_default(),
             is_external_name: spec.kind.as_deref() == Some("ExternalName"),
             publishes_not_ready: spec.publish_not_ready_addresses == Some(true),

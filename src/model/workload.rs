@@ -1,12 +1,13 @@
 //! Workloads: the four kinds that keep Pods running, in one shape.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 
 use super::{Containers, Labels, Meta, annotation};
+use crate::json::{self, Raw};
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, trimmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub struct Workload {
     pub wanted: u32,
     /// Whether a Deployment is paused.
     pub paused: bool,
-    /// Its Pod template.
-    pub template: Template,
+    /// Its Pod template. Two states of a workload often share it.
+    pub template: Arc<Template>,
     /// How a new template reaches its Pods.
     pub strategy: Strategy,
     /// The ordinal of a StatefulSet's first Pod.
@@ -246,13 +247,14 @@ impl Workload {
 #[derive(Debug, Deserialize)]
 pub struct WorkloadManifest {
     metadata: Meta,
-    spec: Option<Spec>,
-    status: Option<Status>,
+    spec: Option<WorkloadSpec>,
+    status: Option<WorkloadStatus>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The `spec` of a workload of any kind.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+pub struct WorkloadSpec {
     replicas: Option<u32>,
     paused: Option<bool>,
     selector: Option<LabelSelector>,
@@ -262,14 +264,14 @@ struct Spec {
     template: Option<ParsedTemplate>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LabelSelector {
     match_labels: Option<Labels>,
     match_expressions: Option<Vec<Requirement>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Requirement {
     key: String,
 }
@@ -281,37 +283,45 @@ impl LabelSelector {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(from = "TemplateManifest")]
-struct ParsedTemplate(Template);
+#[derive(Debug, Clone, Default)]
+struct ParsedTemplate(Arc<Template>);
 
 #[derive(Deserialize)]
-struct TemplateManifest {
-    metadata: Option<TemplateMeta>,
-    spec: Option<ParsedSpec>,
+struct TemplateManifest<'a> {
+    #[serde(borrow)]
+    metadata: Option<TemplateMeta<'a>>,
+    #[serde(borrow)]
+    spec: Option<Raw<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct TemplateMeta {
+struct TemplateMeta<'a> {
     labels: Option<Labels>,
-    annotations: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    annotations: Option<Raw<'a>>,
 }
 
-impl From<TemplateManifest> for ParsedTemplate {
-    fn from(manifest: TemplateManifest) -> Self {
-        let meta = manifest.metadata.unwrap_or_default();
-        let annotations = meta.annotations.map(Box::<str>::from).unwrap_or_default();
+impl<'de> Deserialize<'de> for ParsedTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let TemplateManifest { metadata, spec } = TemplateManifest::deserialize(deserializer)?;
+        let TemplateMeta { labels, annotations } = metadata.unwrap_or_default();
         // The one that is read; all are kept as they are.
-        let default_container = serde_json::from_str::<Labels>(&annotations)
-            .ok()
-            .and_then(|mut annotations| annotations.remove(annotation::DEFAULT_CONTAINER));
-        let (containers, spec) = manifest.spec.map(|spec| (spec.containers, spec.text)).unwrap_or_default();
-        Self(Template { labels: meta.labels.unwrap_or_default(), annotations, default_container, containers, spec })
+        let default_container = annotations
+            .as_deref()
+            .and_then(|annotations| json::from_str::<Labels>(annotations).ok()?.remove(annotation::DEFAULT_CONTAINER));
+        let containers = spec.as_deref().map(json::from_str).transpose().map_err(D::Error::custom)?;
+        Ok(Self(Arc::new(Template {
+            labels: labels.unwrap_or_default(),
+            annotations: annotations.map(Raw::into).unwrap_or_default(),
+            default_container,
+            containers: containers.unwrap_or_default(),
+            spec: spec.map(Raw::into).unwrap_or_default(),
+        })))
     }
 }
 
 /// `strategy` of a Deployment, `updateStrategy` of a StatefulSet or DaemonSet.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StrategyManifest {
     #[serde(rename = "type")]
@@ -319,14 +329,14 @@ struct StrategyManifest {
     rolling_update: Option<RollingUpdate>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RollingUpdate {
     max_unavailable: Option<ShareManifest>,
     max_surge: Option<ShareManifest>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum ShareManifest {
     Pods(u32),
@@ -365,28 +375,15 @@ impl StrategyManifest {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Ordinals {
     start: Option<u32>,
 }
 
-/// A `PodSpec`, read for its containers and kept as it is.
-struct ParsedSpec {
-    containers: Containers,
-    text: Box<str>,
-}
-
-impl<'de> Deserialize<'de> for ParsedSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let containers = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
-        Ok(Self { containers, text: Box::<str>::from(raw) })
-    }
-}
-
+/// The `status` of a workload of any kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+pub struct WorkloadStatus {
     observed_generation: Option<i64>,
     replicas: Option<u32>,
     updated_replicas: Option<u32>,
@@ -412,8 +409,14 @@ impl WorkloadManifest {
     /// The workload, now that its kind is known.
     #[must_use]
     pub fn into_workload(self, kind: WorkloadKind) -> Workload {
-        let spec = self.spec.unwrap_or_default();
-        let status = self.status.unwrap_or_default();
+        Workload::new(kind, self.metadata, self.spec.unwrap_or_default(), self.status.unwrap_or_default())
+    }
+}
+
+impl Workload {
+    /// What the three parts of its JSON come to.
+    #[must_use]
+    pub fn new(kind: WorkloadKind, meta: Meta, spec: WorkloadSpec, status: WorkloadStatus) -> Self {
         let zero = Option::<u32>::unwrap_or_default;
         let (wanted, counts) = if kind == WorkloadKind::DaemonSet {
             let counts = Counts {
@@ -436,9 +439,9 @@ impl WorkloadManifest {
         let deadline_exceeded = status.conditions.iter().flatten().any(|condition| {
             condition.kind == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
-        Workload {
+        Self {
             kind,
-            meta: self.metadata,
+            meta,
             wanted,
             paused: spec.paused == Some(true),
             template: spec.template.unwrap_or_default().0,

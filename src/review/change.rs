@@ -2,57 +2,111 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
-use super::wire::{Operation, Request, Unreadable};
-use crate::model::{Change, Service, Tool, User, Workload, WorkloadKind, WorkloadManifest, Write};
+use super::wire::{Object, Operation, Request, Unreadable};
+use crate::json::{self, Raw, Reader};
+use crate::model::{Change, Meta, Service, Tool, Workload, WorkloadKind, Write};
 
-/// The change that a request asks for. What no rule speaks on is not decoded at all.
+/// The change that a request asks for; its objects and its user go into that. Of what no rule speaks on, nothing more is
+/// decoded.
 ///
 /// # Errors
 /// When an object lacks what the API server always sends, or has another type in a field that rules read.
-pub fn change_of(request: &Request<'_>) -> Result<Change, Unreadable> {
+pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
+    let objects = Objects { old: request.old_object.take(), new: request.object.take() };
+    let user = std::mem::take(&mut request.user_info);
     let resource = request.resource.resource.as_ref();
     let sub_resource = request.sub_resource.as_deref().unwrap_or("");
     let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.resource() == resource);
     let write = match (request.resource.group.as_ref(), kind, sub_resource) {
-        ("", None, "") if resource == "services" => service_write(request)?,
+        ("", None, "") if resource == "services" => service_write(request, objects)?,
         ("", None, "status") if resource == "services" && request.operation == Operation::Update => {
-            service_status(request)?
+            service_status(request, objects)?
         }
-        ("apps", Some(kind), "") => workload_write(request, kind)?,
-        ("apps", Some(kind), "status") if request.operation == Operation::Update => workload_status(request, kind)?,
-        ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, kind)?,
+        ("apps", Some(kind), "") => workload_write(request, objects, kind)?,
+        ("apps", Some(kind), "status") if request.operation == Operation::Update => {
+            workload_status(request, objects, kind)?
+        }
+        ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, objects, kind)?,
         _ => Write::Other,
     };
     let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
-    Ok(Change {
-        write,
-        dry_run: request.dry_run == Some(true),
-        user: user(request),
-        tool: manager.and_then(Tool::of_field_manager),
-    })
+    Ok(Change { write, dry_run: request.dry_run == Some(true), user, tool: manager.and_then(Tool::of_field_manager) })
 }
 
-fn service_write(request: &Request<'_>) -> Result<Write, Unreadable> {
-    // The request's own namespace is authoritative; the objects repeat it.
-    let service = |field: &str, raw: Option<&RawValue>| {
-        let mut service: Service = decode(request, field, raw)?;
-        request.namespace().clone_into(&mut service.meta.namespace);
-        Ok(Box::new(service))
+/// The two states of what is written.
+struct Objects<'a> {
+    old: Option<Object<'a>>,
+    new: Option<Object<'a>>,
+}
+
+/// One of them, with the name of its field.
+struct State<'a> {
+    field: &'static str,
+    meta: Meta,
+    spec: Option<Raw<'a>>,
+    status: Option<Raw<'a>>,
+}
+
+impl<'a> Objects<'a> {
+    fn old(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
+        State::of("oldObject", self.old, request)
+    }
+
+    fn new(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
+        State::of("object", self.new, request)
+    }
+
+    fn both(self, request: &Request<'_>) -> Result<(State<'a>, State<'a>), Unreadable> {
+        Ok((State::of("oldObject", self.old, request)?, State::of("object", self.new, request)?))
+    }
+}
+
+impl<'a> State<'a> {
+    fn of(field: &'static str, object: Option<Object<'a>>, request: &Request<'_>) -> Result<Self, Unreadable> {
+        let Object { metadata, spec, status } =
+            object.ok_or_else(|| unreadable(request, &format!("the review has no `{field}`")))?;
+        let mut meta = metadata.ok_or_else(|| unreadable(request, &format!("`{field}` has no `metadata`")))?;
+        // The request's own namespace is authoritative; the objects repeat it.
+        if meta.namespace != request.namespace() {
+            request.namespace().clone_into(&mut meta.namespace);
+        }
+        Ok(Self { field, meta, spec, status })
+    }
+
+    fn spec<T: DeserializeOwned + Default>(&self, request: &Request<'_>) -> Result<T, Unreadable> {
+        decode(request, self.field, "spec", self.spec.as_ref())
+    }
+}
+
+/// Whether an update changes anything that a rule looks at to begin with: the `spec`, the owners, or an annotation that
+/// is read. Most that does not is a label, another annotation, or the status.
+fn is_noticed(old: &State<'_>, new: &State<'_>) -> bool {
+    old.spec != new.spec || old.meta.owners != new.meta.owners || old.meta.annotations != new.meta.annotations
+}
+
+fn service_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, Unreadable> {
+    let service = |state: State<'_>| {
+        let spec = state.spec(request)?;
+        Ok(Box::new(Service::new(state.meta, spec)))
     };
-    let old = || service("oldObject", request.old_object);
     Ok(match request.operation {
-        Operation::Update => Write::ServiceUpdate { old: old()?, new: service("object", request.object)? },
-        Operation::Delete => Write::ServiceDelete { old: old()? },
-        Operation::Create => Write::ServiceCreate { new: service("object", request.object)? },
+        Operation::Update => {
+            let (old, new) = objects.both(request)?;
+            if !is_noticed(&old, &new) {
+                return Ok(Write::Other);
+            }
+            Write::ServiceUpdate { old: service(old)?, new: service(new)? }
+        }
+        Operation::Delete => Write::ServiceDelete { old: service(objects.old(request)?)? },
+        Operation::Create => Write::ServiceCreate { new: service(objects.new(request)?)? },
         Operation::Connect => Write::Other,
     })
 }
 
 /// A write of the status cannot change the spec, but it can change the annotations.
-fn service_status(request: &Request<'_>) -> Result<Write, Unreadable> {
-    Ok(match service_write(request)? {
+fn service_status(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, Unreadable> {
+    Ok(match service_write(request, objects)? {
         Write::ServiceUpdate { old, new } => {
             let new = Service { meta: new.meta, ..old.as_ref().clone() };
             Write::ServiceUpdate { old, new: Box::new(new) }
@@ -61,26 +115,29 @@ fn service_status(request: &Request<'_>) -> Result<Write, Unreadable> {
     })
 }
 
-fn workload_write(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
-    let workload = |field: &str, raw: Option<&RawValue>| {
-        let manifest: WorkloadManifest = decode(request, field, raw)?;
-        let mut workload = manifest.into_workload(kind);
-        request.namespace().clone_into(&mut workload.meta.namespace);
-        Ok(Box::new(workload))
+fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
+    let workload = |state: State<'_>| {
+        let status = decode(request, state.field, "status", state.status.as_ref())?;
+        let spec = state.spec(request)?;
+        Ok(Box::new(Workload::new(kind, state.meta, spec, status)))
     };
-    let old = || workload("oldObject", request.old_object);
-    let new = || workload("object", request.object);
     Ok(match request.operation {
-        Operation::Create => Write::WorkloadCreate { new: new()? },
-        Operation::Update => Write::WorkloadUpdate { old: old()?, new: new()? },
-        Operation::Delete => Write::WorkloadDelete { old: old()? },
+        Operation::Create => Write::WorkloadCreate { new: workload(objects.new(request)?)? },
+        Operation::Update => {
+            let (old, new) = objects.both(request)?;
+            if !is_noticed(&old, &new) {
+                return Ok(Write::Other);
+            }
+            Write::WorkloadUpdate { old: workload(old)?, new: workload(new)? }
+        }
+        Operation::Delete => Write::WorkloadDelete { old: workload(objects.old(request)?)? },
         Operation::Connect => Write::Other,
     })
 }
 
 /// As with a Service: by its status, only the annotations can be changed.
-fn workload_status(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
-    Ok(match workload_write(request, kind)? {
+fn workload_status(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
+    Ok(match workload_write(request, objects, kind)? {
         Write::WorkloadUpdate { old, new } => {
             let new = Workload { meta: new.meta, ..old.as_ref().clone() };
             Write::WorkloadUpdate { old, new: Box::new(new) }
@@ -90,59 +147,43 @@ fn workload_status(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, U
 }
 
 /// A Scale says neither labels nor status, and leaves `replicas` out when it is 0.
-fn scale(request: &Request<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
-    #[derive(Deserialize)]
-    struct Scale {
-        metadata: ScaleMeta,
-        spec: Option<ScaleSpec>,
-    }
+fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
     #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct ScaleMeta {
-        uid: Option<String>,
-        resource_version: Option<String>,
-    }
-    #[derive(Default, Deserialize)]
-    struct ScaleSpec {
+    struct Spec {
         replicas: Option<u32>,
     }
-    let replicas = |scale: &Scale| scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
-    let old: Scale = decode(request, "oldObject", request.old_object)?;
-    let new: Scale = decode(request, "object", request.object)?;
+    let replicas = |state: &State<'_>| Ok(state.spec::<Spec>(request)?.replicas.unwrap_or_default());
+    let (old, new) = objects.both(request)?;
     Ok(Write::Scale {
         kind,
         namespace: request.namespace().to_owned(),
         name: request.name().to_owned(),
-        from: replicas(&old),
-        to: replicas(&new),
-        uid: old.metadata.uid.unwrap_or_default(),
-        version: old.metadata.resource_version.unwrap_or_default(),
+        from: replicas(&old)?,
+        to: replicas(&new)?,
+        uid: old.meta.uid,
+        version: old.meta.version,
     })
 }
 
-fn user(request: &Request<'_>) -> User {
-    let info = &request.user_info;
-    User {
-        name: info.username.clone().into_owned(),
-        uid: info.uid.clone().unwrap_or_default().into_owned(),
-        groups: info.groups.clone().unwrap_or_default(),
-        extra: info.extra.clone().unwrap_or_default(),
-    }
+/// A part of an object; what is not there or null says nothing.
+fn decode<T: DeserializeOwned + Default>(
+    request: &Request<'_>,
+    object: &str,
+    part: &str,
+    raw: Option<&Raw<'_>>,
+) -> Result<T, Unreadable> {
+    let Some(raw) = raw else { return Ok(T::default()) };
+    json::from_str(raw).map_err(|error| {
+        // Only now is it worth a second pass to name the field.
+        let path = serde_path_to_error::deserialize::<_, T>(&mut Reader::new(raw)).err();
+        let path = path.map(|error| error.path().to_string()).unwrap_or_default();
+        unreadable(request, &format!("`{object}.{part}.{path}` cannot be read: {error}"))
+    })
 }
 
-fn decode<T: DeserializeOwned>(request: &Request<'_>, field: &str, raw: Option<&RawValue>) -> Result<T, Unreadable> {
-    let unreadable = |why: String| Unreadable {
+fn unreadable(request: &Request<'_>, why: &str) -> Unreadable {
+    Unreadable {
         uid: Some(request.uid.clone().into_owned()),
         why: format!("{} {}/{}: {why}", request.kind.kind, request.namespace(), request.name()),
-    };
-    let raw = raw.ok_or_else(|| unreadable(format!("the review has no `{field}`")))?;
-    serde_json::from_str(raw.get()).map_err(|error| {
-        // Only now is it worth a second pass to name the field.
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        let path = serde_path_to_error::deserialize::<_, T>(&mut deserializer)
-            .err()
-            .map(|error| error.path().to_string())
-            .unwrap_or_default();
-        unreadable(format!("`{field}.{path}` cannot be read: {error}"))
-    })
+    }
 }

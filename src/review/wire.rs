@@ -1,10 +1,11 @@
 //! `AdmissionReview` as it arrives.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+
+use crate::json::{self, Raw, Reader};
+use crate::model::{Meta, User};
 
 /// The `request` of an `AdmissionReview`.
 #[derive(Debug, Deserialize)]
@@ -31,14 +32,14 @@ pub struct Request<'a> {
     /// What is asked for.
     pub operation: Operation,
     /// Who asks.
-    #[serde(borrow, default)]
-    pub user_info: UserInfo<'a>,
+    #[serde(default)]
+    pub user_info: User,
     /// The object as it would be; null on DELETE.
     #[serde(borrow, default)]
-    pub object: Option<&'a RawValue>,
+    pub object: Option<Object<'a>>,
     /// The object as it is stored; null on CREATE.
     #[serde(borrow, default)]
-    pub old_object: Option<&'a RawValue>,
+    pub old_object: Option<Object<'a>>,
     /// Whether nothing is to be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -75,21 +76,18 @@ pub struct Resource<'a> {
     pub resource: Cow<'a, str>,
 }
 
-/// Who asks.
-#[derive(Debug, Default, Deserialize)]
-pub struct UserInfo<'a> {
-    /// The name that authentication gave.
-    #[serde(borrow, default)]
-    pub username: Cow<'a, str>,
-    /// Its uid.
-    #[serde(borrow, default, deserialize_with = "borrowed")]
-    pub uid: Option<Cow<'a, str>>,
-    /// Its groups.
-    #[serde(default)]
-    pub groups: Option<Vec<String>>,
-    /// What else authentication said.
-    #[serde(default)]
-    pub extra: Option<BTreeMap<String, Vec<String>>>,
+/// An object of whatever kind. All have metadata, which is decoded while the envelope is; the rest waits until the kind
+/// is known.
+#[derive(Debug, Deserialize)]
+pub struct Object<'a> {
+    /// Its metadata.
+    pub metadata: Option<Meta>,
+    /// Its `spec`.
+    #[serde(borrow)]
+    pub spec: Option<Raw<'a>>,
+    /// Its `status`.
+    #[serde(borrow)]
+    pub status: Option<Raw<'a>>,
 }
 
 /// What came with the request: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
@@ -138,26 +136,28 @@ pub struct Unreadable {
     pub why: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Option<Request<'a>>,
+}
+
 impl<'a> Request<'a> {
     /// Reads the envelope of a review.
     ///
     /// # Errors
     /// When the body is not an `AdmissionReview` of version `admission.k8s.io/v1` with a `request`.
     pub fn parse(body: &'a [u8]) -> Result<Self, Unreadable> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Review<'a> {
-            #[serde(borrow)]
-            api_version: Cow<'a, str>,
-            #[serde(borrow)]
-            kind: Cow<'a, str>,
-            #[serde(borrow)]
-            request: Option<Request<'a>>,
-        }
-        let review: Review<'a> = serde_json::from_slice(body).map_err(|error| Unreadable {
-            uid: uid_of(body),
-            why: format!("body is not an AdmissionReview: {error}"),
+        let text = std::str::from_utf8(body).map_err(|error| Unreadable {
+            uid: None,
+            why: format!("body is not an AdmissionReview: it is no UTF-8: {error}"),
         })?;
+        let review: Review<'a> = json::from_str(text).map_err(|error| unreadable(text, &error))?;
         if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
             return Err(Unreadable {
                 uid: review.request.map(|request| request.uid.into_owned()),
@@ -190,17 +190,40 @@ fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     Ok(Option::<Borrowed<'a>>::deserialize(deserializer)?.map(|Borrowed(text)| text))
 }
 
-/// The uid of a review whose other fields make no sense.
-fn uid_of(body: &[u8]) -> Option<String> {
+/// What is wrong with a review, under its uid where that can be found.
+fn unreadable(text: &str, error: &json::Error) -> Unreadable {
+    /// What tells which review it was, where the rest makes no sense.
     #[derive(Deserialize)]
-    struct Review {
-        request: Uid,
+    struct Told {
+        request: Who,
     }
     #[derive(Deserialize)]
-    struct Uid {
-        uid: String,
+    #[serde(default)]
+    #[derive(Default)]
+    struct Who {
+        uid: Option<String>,
+        kind: Option<KindOnly>,
+        namespace: Option<String>,
+        name: Option<String>,
     }
-    serde_json::from_slice::<Review>(body).ok().map(|review| review.request.uid)
+    #[derive(Deserialize)]
+    struct KindOnly {
+        kind: String,
+    }
+    let Who { uid, kind, namespace, name } = json::from_str::<Told>(text).map(|told| told.request).unwrap_or_default();
+    // Only now is it worth another pass to name the field.
+    let path = serde_path_to_error::deserialize::<_, Review<'_>>(&mut Reader::new(text)).err();
+    let path = path.map(|error| error.path().to_string()).unwrap_or_default();
+    let field =
+        path.strip_prefix("request.").filter(|field| field.starts_with("object") || field.starts_with("oldObject"));
+    let why = match (field, kind) {
+        (Some(field), Some(KindOnly { kind })) => {
+            let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+            format!("{kind} {namespace}/{name}: `{field}` cannot be read: {error}")
+        }
+        _ => format!("body is not an AdmissionReview: {error}"),
+    };
+    Unreadable { uid, why }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Service selects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::reads::unreadable;
 use super::{Finding, Reads, Reason, Verdict, version};
@@ -166,7 +167,7 @@ impl<'a> Labelling<'a> {
         let of_template = wishes(Place::Template, old, new, &marked, colours);
         let template_changes = old.is_none_or(|old| old.template != new.template);
         let chosen = if template_changes && !new.template.labels.is_empty() {
-            choose(&of_template, old.map(|old| &old.template), &new.template, services)
+            choose(&of_template, old.map(|old| &*old.template), &new.template, services)
         } else {
             // Nothing may be touched, and what was ours stays ours.
             vec![None; of_template.len()]
@@ -174,7 +175,7 @@ impl<'a> Labelling<'a> {
         let mut labelled = new.clone();
         for (wish, value) in of_template.into_iter().zip(chosen) {
             if let Some(value) = &value {
-                labelled.template.labels.insert(wish.key.clone(), value.clone());
+                Arc::make_mut(&mut labelled.template).labels.insert(wish.key.clone(), value.clone());
             }
             labelling.settle(wish, value);
         }

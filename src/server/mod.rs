@@ -3,6 +3,7 @@
 pub mod credentials;
 mod deadline;
 pub mod listen;
+pub mod log;
 pub mod metrics;
 pub mod readiness;
 pub mod review;

@@ -30,6 +30,9 @@ enum Command {
         /// Only these parts
         #[arg(long, value_delimiter = ',')]
         parts: Vec<u8>,
+        /// Only these reviews of part 1, such as `scale-up`
+        #[arg(long, value_delimiter = ',')]
+        reviews: Vec<String>,
     },
     /// Record the reviews in tests/bench/reviews anew
     Record,
@@ -43,20 +46,20 @@ enum Command {
 fn main() -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     match Bench::parse().command {
-        Command::Run { flipguard, folder, parts } => return run(&flipguard, &folder, &parts),
+        Command::Run { flipguard, folder, parts, reviews } => return run(&flipguard, &folder, &parts, &reviews),
         Command::Record => record::record()?,
         Command::Serve { handler } => serve(handler)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(flipguard: &Path, folder: &Path, parts: &[u8]) -> Result<ExitCode> {
+fn run(flipguard: &Path, folder: &Path, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
     let wanted = |part: u8| parts.is_empty() || parts.contains(&part);
     let binaries = Binaries::ensure()?;
     let mut report = Report::default();
     if wanted(1) {
         let control_plane = ControlPlane::start(&binaries)?;
-        requests::measure(&control_plane, flipguard, &mut report)?;
+        requests::measure(&control_plane, flipguard, reviews, &mut report)?;
         control_plane.stop()?;
     }
     if (2..=5).any(wanted) {

@@ -29,11 +29,11 @@ struct Measured {
     p99: Vec<f64>,
 }
 
-/// Measures it.
+/// Measures it, for all reviews or only some.
 ///
 /// # Errors
 /// When a server does not answer.
-pub fn measure(control_plane: &ControlPlane, flipguard: &Path, report: &mut Report) -> Result<()> {
+pub fn measure(control_plane: &ControlPlane, flipguard: &Path, only: &[String], report: &mut Report) -> Result<()> {
     let guard = Guard::start(control_plane, &pinned(control_plane, flipguard)?, &[])?;
     let registered = Registered::read(control_plane)?;
     let mut webhooks = [
@@ -48,14 +48,16 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path, report: &mut Repo
                 eprintln!("bench: the client is not bound to a processor of its own: {error:#}");
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(all(&mut webhooks, report))
+            runtime.block_on(all(&mut webhooks, only, report))
         });
         client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
     })
 }
 
-async fn all(webhooks: &mut [Webhook], report: &mut Report) -> Result<()> {
-    for review in recorded::reviews(&recorded::UNJUDGED)? {
+async fn all(webhooks: &mut [Webhook], only: &[String], report: &mut Report) -> Result<()> {
+    let wanted = |name: &&str| only.is_empty() || only.iter().any(|only| only == name);
+    let names: Vec<&str> = recorded::UNJUDGED.into_iter().filter(wanted).collect();
+    for review in recorded::reviews(&names)? {
         let body = Bytes::from(review.body);
         for connections in CONNECTIONS {
             heading(&format!("1. {} ({} bytes), {connections} at once, {ROUNDS} rounds", review.name, body.len()));

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 const NOW: Timestamp = Timestamp(1_896_100_000);
 
 fuzz_target!(|body: &[u8]| {
-    let request = match Request::parse(body) {
+    let mut request = match Request::parse(body) {
         Ok(request) => request,
         Err(unreadable) => {
             if let Some(uid) = uid_of(body) {
@@ -29,7 +29,7 @@ fuzz_target!(|body: &[u8]| {
     if let Some(uid) = uid_of(body) {
         assert_eq!(request.uid, uid);
     }
-    let change = match change_of(&request) {
+    let change = match change_of(&mut request) {
         Ok(change) => change,
         Err(unreadable) => {
             assert_eq!(unreadable.uid.as_deref(), Some(request.uid.as_ref()), "the uid is lost: {unreadable}");
@@ -100,8 +100,8 @@ fn labelled(mut review: Value, answer: &Value) {
     }
     json_patch::patch(object, &patch).unwrap_or_else(|error| panic!("{error}: {patch}"));
     let body = review.to_string();
-    let request = Request::parse(body.as_bytes()).expect("it was a review before");
-    let change = change_of(&request).expect("the patched object is as readable as before");
+    let mut request = Request::parse(body.as_bytes()).expect("it was a review before");
+    let change = change_of(&mut request).expect("the patched object is as readable as before");
     let (_, puts) = labels::label(&change, &ClusterView::default(), &Policy::default());
     assert!(puts.is_empty(), "labelled again: {puts:?}");
 }
