@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Timestamp;
+use crate::json::{self, Raw};
 
 /// Labels, and anything else that maps a string to a string.
 pub type Labels = BTreeMap<String, String>;
@@ -47,8 +48,7 @@ pub mod annotation {
 }
 
 /// The trimmed `ObjectMeta` of an object.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(from = "Manifest")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// The namespace; empty where a file does not say.
     pub namespace: String,
@@ -110,19 +110,30 @@ impl Meta {
     }
 }
 
-#[derive(Deserialize)]
+/// An `ObjectMeta` of which nothing is decoded yet: of two states of an object, it tells what differs at no cost.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    creation_timestamp: Option<Timestamp>,
-    generation: Option<i64>,
-    deletion_timestamp: Option<String>,
-    labels: Option<Labels>,
-    annotations: Option<Annotations>,
-    owner_references: Option<Vec<OwnerReference>>,
+pub struct MetaManifest<'a> {
+    #[serde(borrow)]
+    name: Option<Raw<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Raw<'a>>,
+    #[serde(borrow)]
+    uid: Option<Raw<'a>>,
+    #[serde(borrow)]
+    resource_version: Option<Raw<'a>>,
+    #[serde(borrow)]
+    creation_timestamp: Option<Raw<'a>>,
+    #[serde(borrow)]
+    generation: Option<Raw<'a>>,
+    #[serde(borrow)]
+    deletion_timestamp: Option<Raw<'a>>,
+    #[serde(borrow)]
+    labels: Option<Raw<'a>>,
+    #[serde(borrow)]
+    annotations: Option<Annotations<'a>>,
+    #[serde(borrow)]
+    owner_references: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -146,11 +157,31 @@ impl From<OwnerReference> for Owner {
     }
 }
 
-impl From<Manifest> for Meta {
-    fn from(manifest: Manifest) -> Self {
+impl<'de> Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        MetaManifest::deserialize(deserializer)?.meta().map_err(D::Error::custom)
+    }
+}
+
+impl MetaManifest<'_> {
+    /// Whether two states have the same owners and the same of the annotations that are read, as they stand in the text.
+    #[must_use]
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.owner_references == other.owner_references && self.read() == other.read()
+    }
+
+    fn read(&self) -> &[(&'static str, Raw<'_>)] {
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.0)
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// When a field has another type than it should, naming it.
+    pub fn meta(self) -> Result<Meta, String> {
         let mut controller = None;
         let mut owners = Vec::new();
-        for reference in manifest.owner_references.into_iter().flatten() {
+        for reference in decoded::<Vec<OwnerReference>>("ownerReferences", self.owner_references)? {
             let controls = reference.controller == Some(true);
             let owner = Owner::from(reference);
             if controls && controller.is_none() {
@@ -158,49 +189,80 @@ impl From<Manifest> for Meta {
             }
             owners.push(owner);
         }
-        Self {
-            namespace: manifest.namespace.unwrap_or_default(),
-            name: manifest.name.unwrap_or_default(),
-            uid: manifest.uid.unwrap_or_default(),
-            version: manifest.resource_version.unwrap_or_default(),
-            created: manifest.creation_timestamp,
-            generation: manifest.generation.unwrap_or_default(),
-            deleting: manifest.deletion_timestamp.is_some(),
-            labels: manifest.labels.unwrap_or_default(),
-            is_annotated: manifest.annotations.is_some(),
-            annotations: manifest.annotations.map(|read| read.0).unwrap_or_default(),
+        let is_annotated = self.annotations.is_some();
+        let mut annotations = Labels::new();
+        for (key, value) in self.annotations.map(|annotations| annotations.0).unwrap_or_default() {
+            annotations.insert(key.to_owned(), decoded(key, Some(value))?);
+        }
+        Ok(Meta {
+            namespace: decoded("namespace", self.namespace)?,
+            name: decoded("name", self.name)?,
+            uid: decoded("uid", self.uid)?,
+            version: decoded("resourceVersion", self.resource_version)?,
+            created: decoded("creationTimestamp", self.creation_timestamp)?,
+            generation: decoded("generation", self.generation)?,
+            deleting: decoded::<Option<String>>("deletionTimestamp", self.deletion_timestamp)?.is_some(),
+            labels: decoded("labels", self.labels)?,
+            is_annotated,
+            annotations,
             controller,
             owners,
-        }
+        })
     }
 }
 
-/// Only the annotations that are read, without ever holding the others.
-struct Annotations(Labels);
+fn decoded<T: DeserializeOwned + Default>(field: &str, raw: Option<Raw<'_>>) -> Result<T, String> {
+    let Some(raw) = raw else { return Ok(T::default()) };
+    json::from_str(&raw).map_err(|error| format!("`{field}`: {error}"))
+}
 
-impl<'de> Deserialize<'de> for Annotations {
+/// Only the annotations that are read, without ever holding the others.
+#[derive(Debug)]
+struct Annotations<'a>(Vec<(&'static str, Raw<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Keep;
         impl<'de> Visitor<'de> for Keep {
-            type Value = Annotations;
+            type Value = Annotations<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of annotations")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
-                let mut kept = Labels::new();
-                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    if annotation::READ.contains(&key.as_ref()) {
-                        kept.insert(key.into_owned(), map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations<'de>, A::Error> {
+                let mut kept = Vec::new();
+                while let Some(Key(key)) = map.next_key()? {
+                    match key {
+                        Some(key) => kept.push((key, map.next_value()?)),
+                        None => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
                 Ok(Annotations(kept))
             }
         }
         deserializer.deserialize_map(Keep)
+    }
+}
+
+/// The key of an annotation that is read.
+struct Key(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Known;
+        impl Visitor<'_> for Known {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the key of an annotation")
+            }
+
+            fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+                Ok(Key(annotation::READ.into_iter().find(|read| *read == key)))
+            }
+        }
+        deserializer.deserialize_str(Known)
     }
 }
 

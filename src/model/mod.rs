@@ -21,7 +21,7 @@ mod workload;
 pub use change::{Change, Tool, User, Write};
 pub use colour::{ColourScheme, Pin};
 pub use container::{Container, ContainerPort, Containers, Protocol};
-pub use meta::{Labels, Meta, Owner, annotation};
+pub use meta::{Labels, Meta, MetaManifest, Owner, annotation};
 pub use overriding::{LONGEST_OVERRIDE, Override, Timestamp};
 pub use pod::Pod;
 pub use policy::{Action, Enforcement, Policy};

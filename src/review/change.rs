@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::wire::{Object, Operation, Request, Unreadable};
 use crate::json::{self, Raw, Reader};
-use crate::model::{Change, Meta, Service, Tool, Workload, WorkloadKind, Write};
+use crate::model::{Change, Meta, MetaManifest, Service, Tool, User, Workload, WorkloadKind, Write};
 
 /// The change that a request asks for; its objects and its user go into that. Of what no rule speaks on, nothing more is
 /// decoded.
@@ -14,7 +14,6 @@ use crate::model::{Change, Meta, Service, Tool, Workload, WorkloadKind, Write};
 /// When an object lacks what the API server always sends, or has another type in a field that rules read.
 pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
     let objects = Objects { old: request.old_object.take(), new: request.object.take() };
-    let user = std::mem::take(&mut request.user_info);
     let resource = request.resource.resource.as_ref();
     let sub_resource = request.sub_resource.as_deref().unwrap_or("");
     let kind = WorkloadKind::ALL.into_iter().find(|kind| kind.resource() == resource);
@@ -31,6 +30,7 @@ pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
         _ => Write::Other,
     };
     let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
+    let user = user(request, &write)?;
     Ok(Change { write, dry_run: request.dry_run == Some(true), user, tool: manager.and_then(Tool::of_field_manager) })
 }
 
@@ -43,7 +43,7 @@ struct Objects<'a> {
 /// One of them, with the name of its field.
 struct State<'a> {
     field: &'static str,
-    meta: Meta,
+    meta: MetaManifest<'a>,
     spec: Option<Raw<'a>>,
     status: Option<Raw<'a>>,
 }
@@ -66,29 +66,37 @@ impl<'a> State<'a> {
     fn of(field: &'static str, object: Option<Object<'a>>, request: &Request<'_>) -> Result<Self, Unreadable> {
         let Object { metadata, spec, status } =
             object.ok_or_else(|| unreadable(request, &format!("the review has no `{field}`")))?;
-        let mut meta = metadata.ok_or_else(|| unreadable(request, &format!("`{field}` has no `metadata`")))?;
-        // The request's own namespace is authoritative; the objects repeat it.
-        if meta.namespace != request.namespace() {
-            request.namespace().clone_into(&mut meta.namespace);
-        }
+        let meta = metadata.ok_or_else(|| unreadable(request, &format!("`{field}` has no `metadata`")))?;
         Ok(Self { field, meta, spec, status })
     }
 
     fn spec<T: DeserializeOwned + Default>(&self, request: &Request<'_>) -> Result<T, Unreadable> {
         decode(request, self.field, "spec", self.spec.as_ref())
     }
+
+    fn status<T: DeserializeOwned + Default>(&self, request: &Request<'_>) -> Result<T, Unreadable> {
+        decode(request, self.field, "status", self.status.as_ref())
+    }
+
+    fn meta(self, request: &Request<'_>) -> Result<Meta, Unreadable> {
+        let meta = self.meta.meta();
+        let mut meta = meta.map_err(|why| unreadable(request, &format!("`{}.metadata`: {why}", self.field)))?;
+        // The request's own namespace is authoritative; the objects repeat it.
+        request.namespace().clone_into(&mut meta.namespace);
+        Ok(meta)
+    }
 }
 
 /// Whether an update changes anything that a rule looks at to begin with: the `spec`, the owners, or an annotation that
 /// is read. Most that does not is a label, another annotation, or the status.
 fn is_noticed(old: &State<'_>, new: &State<'_>) -> bool {
-    old.spec != new.spec || old.meta.owners != new.meta.owners || old.meta.annotations != new.meta.annotations
+    old.spec != new.spec || !old.meta.looks_like(&new.meta)
 }
 
 fn service_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, Unreadable> {
     let service = |state: State<'_>| {
         let spec = state.spec(request)?;
-        Ok(Box::new(Service::new(state.meta, spec)))
+        Ok(Box::new(Service::new(state.meta(request)?, spec)))
     };
     Ok(match request.operation {
         Operation::Update => {
@@ -117,9 +125,8 @@ fn service_status(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, 
 
 fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
     let workload = |state: State<'_>| {
-        let status = decode(request, state.field, "status", state.status.as_ref())?;
-        let spec = state.spec(request)?;
-        Ok(Box::new(Workload::new(kind, state.meta, spec, status)))
+        let (spec, status) = (state.spec(request)?, state.status(request)?);
+        Ok(Box::new(Workload::new(kind, state.meta(request)?, spec, status)))
     };
     Ok(match request.operation {
         Operation::Create => Write::WorkloadCreate { new: workload(objects.new(request)?)? },
@@ -154,15 +161,32 @@ fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Res
     }
     let replicas = |state: &State<'_>| Ok(state.spec::<Spec>(request)?.replicas.unwrap_or_default());
     let (old, new) = objects.both(request)?;
+    let (from, to) = (replicas(&old)?, replicas(&new)?);
+    let Meta { uid, version, .. } = old.meta(request)?;
     Ok(Write::Scale {
         kind,
         namespace: request.namespace().to_owned(),
         name: request.name().to_owned(),
-        from: replicas(&old)?,
-        to: replicas(&new)?,
-        uid: old.meta.uid,
-        version: old.meta.version,
+        from,
+        to,
+        uid,
+        version,
     })
+}
+
+/// Who asks; of a change that no rule speaks on, only the name, for the log.
+fn user(request: &Request<'_>, write: &Write) -> Result<User, Unreadable> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        username: String,
+    }
+    let Some(raw) = &request.user_info else { return Ok(User::default()) };
+    let user = match write {
+        Write::Other => json::from_str(raw).map(|Named { username: name }| User { name, ..User::default() }),
+        _ => json::from_str(raw),
+    };
+    user.map_err(|error| unreadable(request, &format!("`userInfo` cannot be read: {error}")))
 }
 
 /// A part of an object; what is not there or null says nothing.

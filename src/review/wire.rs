@@ -1,11 +1,14 @@
 //! `AdmissionReview` as it arrives.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::json::{self, Raw, Reader};
-use crate::model::{Meta, User};
+use crate::model::MetaManifest;
 
 /// The `request` of an `AdmissionReview`.
 #[derive(Debug, Deserialize)]
@@ -32,8 +35,8 @@ pub struct Request<'a> {
     /// What is asked for.
     pub operation: Operation,
     /// Who asks.
-    #[serde(default)]
-    pub user_info: User,
+    #[serde(borrow, default)]
+    pub user_info: Option<Raw<'a>>,
     /// The object as it would be; null on DELETE.
     #[serde(borrow, default)]
     pub object: Option<Object<'a>>,
@@ -76,18 +79,48 @@ pub struct Resource<'a> {
     pub resource: Cow<'a, str>,
 }
 
-/// An object of whatever kind. All have metadata, which is decoded while the envelope is; the rest waits until the kind
-/// is known.
-#[derive(Debug, Deserialize)]
+/// An object of whatever kind. All have metadata; the rest waits until the kind is known.
+#[derive(Debug, Default)]
 pub struct Object<'a> {
     /// Its metadata.
-    pub metadata: Option<Meta>,
+    pub metadata: Option<MetaManifest<'a>>,
     /// Its `spec`.
-    #[serde(borrow)]
     pub spec: Option<Raw<'a>>,
     /// Its `status`.
-    #[serde(borrow)]
     pub status: Option<Raw<'a>>,
+}
+
+/// What is no object at all is only wrong where somebody looks for something in it.
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Parts<'a> {
+            #[serde(borrow)]
+            metadata: Option<MetaManifest<'a>>,
+            #[serde(borrow)]
+            spec: Option<Raw<'a>>,
+            #[serde(borrow)]
+            status: Option<Raw<'a>>,
+        }
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<'de>, A::Error> {
+                let Parts { metadata, spec, status } = Parts::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Object { metadata, spec, status })
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Object<'de>, E> {
+                Ok(Object::default())
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// What came with the request: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
@@ -194,32 +227,32 @@ fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 fn unreadable(text: &str, error: &json::Error) -> Unreadable {
     /// What tells which review it was, where the rest makes no sense.
     #[derive(Deserialize)]
-    struct Told {
-        request: Who,
+    struct Told<'a> {
+        #[serde(borrow)]
+        request: Who<'a>,
     }
-    #[derive(Deserialize)]
-    #[serde(default)]
-    #[derive(Default)]
-    struct Who {
+    #[derive(Default, Deserialize)]
+    struct Who<'a> {
         uid: Option<String>,
-        kind: Option<KindOnly>,
-        namespace: Option<String>,
-        name: Option<String>,
+        #[serde(borrow)]
+        kind: Option<Raw<'a>>,
+        #[serde(borrow)]
+        namespace: Option<Raw<'a>>,
+        #[serde(borrow)]
+        name: Option<Raw<'a>>,
     }
-    #[derive(Deserialize)]
-    struct KindOnly {
-        kind: String,
-    }
-    let Who { uid, kind, namespace, name } = json::from_str::<Told>(text).map(|told| told.request).unwrap_or_default();
+    let Who { uid, kind, namespace, name } =
+        json::from_str::<Told<'_>>(text).map(|told| told.request).unwrap_or_default();
+    let kind = kind.and_then(|kind| json::from_str::<Kind<'_>>(&kind).ok().map(|kind| kind.kind.into_owned()));
+    let said = |raw: Option<Raw<'_>>| raw.and_then(|raw| json::from_str::<String>(&raw).ok()).unwrap_or_default();
     // Only now is it worth another pass to name the field.
     let path = serde_path_to_error::deserialize::<_, Review<'_>>(&mut Reader::new(text)).err();
     let path = path.map(|error| error.path().to_string()).unwrap_or_default();
     let field =
         path.strip_prefix("request.").filter(|field| field.starts_with("object") || field.starts_with("oldObject"));
     let why = match (field, kind) {
-        (Some(field), Some(KindOnly { kind })) => {
-            let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
-            format!("{kind} {namespace}/{name}: `{field}` cannot be read: {error}")
+        (Some(field), Some(kind)) => {
+            format!("{kind} {}/{}: `{field}` cannot be read: {error}", said(namespace), said(name))
         }
         _ => format!("body is not an AdmissionReview: {error}"),
     };
