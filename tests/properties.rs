@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flipguard::json::{self, Raw};
 use flipguard::model::{
     Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
-    Template, Timestamp, User, Workload, WorkloadKind, Write, annotation,
+    Template, Timestamp, User, Workload, WorkloadKind, WorkloadManifest, Write, annotation,
 };
-use flipguard::review::answer;
+use flipguard::review::{Request, answer, change_of};
 use flipguard::rules::labels::label;
-use flipguard::rules::{Effect, Outcome, decide};
+use flipguard::rules::{Effect, Outcome, decide, reads};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(0);
@@ -298,6 +300,68 @@ proptest! {
         prop_assert!(!answer::judged("uid", &verdict).is_empty());
     }
 
+    /// What is stepped over is what `serde_json` would have read: the value behind it is the same, and so is a text that is
+    /// kept.
+    #[test]
+    fn json_is_read_as_serde_json_reads_it(value in any_json(), pretty in any::<bool>(), cut in 0.0..2.0, put in any::<u8>()) {
+        let text = json!({ "before": value, "kept": value, "value": value });
+        let text = if pretty { format!("{text:#}") } else { text.to_string() };
+        let read: Read<'_> = json::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+        prop_assert_eq!(&serde_json::from_str::<Value>(&read.kept).unwrap_or_default(), &value);
+        prop_assert_eq!(&read.value, &value);
+
+        // The same, with one byte of it changed: what one reads whole, the other does.
+        let mut bytes = text.into_bytes();
+        let place = (cut * 0.5 * bytes.len() as f64) as usize;
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte = put;
+        }
+        if let Ok(text) = String::from_utf8(bytes) {
+            prop_assert_eq!(json::from_str::<Value>(&text).ok(), serde_json::from_str::<Value>(&text).ok(), "{}", text);
+            if serde_json::from_str::<Value>(&text).is_ok() {
+                prop_assert!(json::from_str::<IgnoredAny>(&text).is_ok(), "{}", text);
+            }
+        }
+    }
+
+    /// What is left unread of an update, because nothing that anybody notices changes, matters to no rule.
+    #[test]
+    fn what_is_not_noticed_matters_to_no_rule(
+        old in any_deployment(), other in any_deployment(), metadata in any::<bool>(), service in any::<bool>(),
+        services in (any_service(), any_service()),
+    ) {
+        let (old, new) = match (service, metadata) {
+            (true, _) => services,
+            // The same but for its metadata.
+            (false, true) => (old.clone(), json!({ "metadata": other.get("metadata"), "spec": old.get("spec") })),
+            (false, false) => (old, other),
+        };
+        let (group, resource) = if service { ("", "services") } else { ("apps", "deployments") };
+        let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "operation": "UPDATE", "kind": { "version": "v1", "kind": "X" },
+            "resource": { "group": group, "version": "v1", "resource": resource },
+            "oldObject": old, "object": new,
+        } }).to_string();
+        let Ok(mut request) = Request::parse(review.as_bytes()) else { return Ok(()) };
+        if !matches!(change_of(&mut request).map(|change| change.write), Ok(Write::Other)) {
+            return Ok(());
+        }
+        let write = if service {
+            let parse = |value: Value| serde_json::from_value::<Service>(value).map(Box::new);
+            let (Ok(old), Ok(new)) = (parse(old), parse(new)) else { return Ok(()) };
+            Write::ServiceUpdate { old, new }
+        } else {
+            let parse = |value: Value| serde_json::from_value::<WorkloadManifest>(value)
+                .map(|manifest| Box::new(manifest.into_workload(WorkloadKind::Deployment)));
+            let (Ok(old), Ok(new)) = (parse(old), parse(new)) else { return Ok(()) };
+            Write::WorkloadUpdate { old, new }
+        };
+        let change = Change { write, dry_run: false, user: User::default(), tool: None };
+        prop_assert!(reads::needed(&change, &Policy::default()).is_none());
+        let (verdict, puts) = label(&change, &ClusterView::default(), &Policy::default());
+        prop_assert!(verdict.findings.is_empty() && puts.is_empty(), "{puts:?}");
+    }
+
     /// Patched twice equals once; and only labels and the mark are touched.
     #[test]
     fn labels_are_idempotent(old in any_deployment(), new in any_deployment(), update in any::<bool>(), services in any_services()) {
@@ -349,6 +413,33 @@ fn any_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     let key = prop::sample::select(vec!["app", "color", "slot", "version", "a/b", "x~y"]);
     let value = prop::sample::select(vec!["shop", "blue", "green", "1.0", "2.0", "shop-green", ""]);
     prop::collection::btree_map(key.prop_map(str::to_owned), value.prop_map(str::to_owned), 0..4)
+}
+
+#[derive(serde::Deserialize)]
+struct Read<'a> {
+    #[serde(borrow)]
+    kept: Raw<'a>,
+    value: Value,
+}
+
+/// Any JSON, with texts that are hard to step over.
+fn any_json() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![r#"[a-z"\\{}\[\]é\n]{0,12}"#, r#"[\\"]{0,80}"#, "[x{}]{50,80}"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        // `serde_json` reads no others exactly.
+        any::<i16>().prop_map(|number| Value::from(f64::from(number) / 4.0)),
+        text.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(text.clone(), inner, 0..5).prop_map(|map| Value::from_iter(map)),
+        ]
+    })
 }
 
 fn any_services() -> impl Strategy<Value = Vec<Service>> {

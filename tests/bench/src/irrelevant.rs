@@ -48,7 +48,7 @@ pub async fn measure(
     cluster.create(&of("apis/coordination.k8s.io/v1", "leases"), [lease]).await?;
 
     let before = calls(&guard)?;
-    let mut writes = 0;
+    let (mut writes, mut number) = (0, 0);
     println!("  {:<36}{:>14}{:>14}{:>22}", "p50 in ms", "unguarded", "guarded", "ratio");
     for kind in KINDS {
         let mut p50 = [Vec::new(), Vec::new()];
@@ -56,9 +56,10 @@ pub async fn measure(
             for index in order(round, 2) {
                 let client = if index == 0 { &cluster.bare } else { &cluster.guarded };
                 let mut took = Vec::new();
-                for number in 0..WRITES {
+                for _ in 0..WRITES {
+                    number += 1;
                     let started = Instant::now();
-                    write(client, kind, round * WRITES + number + index * 7).await.context(kind)?;
+                    write(client, kind, number).await.context(kind)?;
                     took.push(started.elapsed().as_secs_f64() * 1e3);
                 }
                 writes += if index == 0 { 0 } else { WRITES };
