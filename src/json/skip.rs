@@ -125,7 +125,7 @@ fn equal(block: &[u8; BLOCK], byte: u8) -> u64 {
     mask(block, |bytes| bytes.simd_eq(u8x16::splat(byte)))
 }
 
-#[inline(always)]
+#[inline]
 fn mask(block: &[u8; BLOCK], which: impl Fn(u8x16) -> u8x16) -> u64 {
     let (quarters, _) = block.as_chunks::<16>();
     let masks = quarters.iter().map(|quarter| u64::from(which(u8x16::new(*quarter)).to_bitmask()));

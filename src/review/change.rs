@@ -49,11 +49,11 @@ struct State<'a> {
 }
 
 impl<'a> Objects<'a> {
-    fn old(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
+    fn stored(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
         State::of("oldObject", self.old, request)
     }
 
-    fn new(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
+    fn wanted(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
         State::of("object", self.new, request)
     }
 
@@ -106,8 +106,8 @@ fn service_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, U
             }
             Write::ServiceUpdate { old: service(old)?, new: service(new)? }
         }
-        Operation::Delete => Write::ServiceDelete { old: service(objects.old(request)?)? },
-        Operation::Create => Write::ServiceCreate { new: service(objects.new(request)?)? },
+        Operation::Delete => Write::ServiceDelete { old: service(objects.stored(request)?)? },
+        Operation::Create => Write::ServiceCreate { new: service(objects.wanted(request)?)? },
         Operation::Connect => Write::Other,
     })
 }
@@ -129,7 +129,7 @@ fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKin
         Ok(Box::new(Workload::new(kind, state.meta(request)?, spec, status)))
     };
     Ok(match request.operation {
-        Operation::Create => Write::WorkloadCreate { new: workload(objects.new(request)?)? },
+        Operation::Create => Write::WorkloadCreate { new: workload(objects.wanted(request)?)? },
         Operation::Update => {
             let (old, new) = objects.both(request)?;
             if !is_noticed(&old, &new) {
@@ -137,7 +137,7 @@ fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKin
             }
             Write::WorkloadUpdate { old: workload(old)?, new: workload(new)? }
         }
-        Operation::Delete => Write::WorkloadDelete { old: workload(objects.old(request)?)? },
+        Operation::Delete => Write::WorkloadDelete { old: workload(objects.stored(request)?)? },
         Operation::Connect => Write::Other,
     })
 }
