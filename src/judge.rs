@@ -118,10 +118,13 @@ impl Inner {
         loop {
             let step: Result<(), Unread> = match attempt.ask() {
                 Ask::ReadLedger => {
-                    if turn.is_none() {
-                        turn = Some(ledgers.turn(namespace, deadline).await?);
-                    }
-                    match ledgers.read(namespace, deadline).await {
+                    let read = async {
+                        if turn.is_none() {
+                            turn = Some(ledgers.turn(namespace, deadline).await?);
+                        }
+                        ledgers.read(namespace, deadline).await
+                    };
+                    match read.await {
                         Ok(Some(mut read)) => {
                             attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
                             over = Some(read);

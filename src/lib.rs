@@ -7,10 +7,10 @@
 //! ```
 //!
 //! The middle is pure: [`rules::decide`] takes a [`model::Change`] and a [`model::ClusterView`] and does no I/O. The
-//! edges bring the data: [`review`] speaks the API server's admission protocol, [`cluster`] reads a namespace afresh for
-//! each request that could be dangerous. [`ledger`] keeps two requests at once from doing harm together. [`judge`] is where
-//! all of these meet. Around that stand [`server`] (listeners),
-//! [`registration`] (what the API server is told), [`certs`] (its TLS identity), [`doctor`] (what is wrong) and [`cli`] (one file per command).
+//! edges bring the data: [`review`] speaks the API server's admission protocol and reads it with [`json`], [`cluster`]
+//! reads a namespace afresh for each request that could be dangerous. [`ledger`] keeps two requests at once from doing
+//! harm together. [`judge`] is where all of these meet. Around that stand [`server`] (listeners), [`registration`] (what
+//! the API server is told), [`certs`] (its TLS identity), [`doctor`] (what is wrong) and [`cli`] (one file per command).
 
 pub mod certs;
 pub mod cli;

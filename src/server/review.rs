@@ -8,8 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use super::deadline::time_for_reads;
 use super::{Credentials, Judge, Judgement, Metrics, Readiness};
@@ -19,8 +18,6 @@ use crate::review::{self, Unreadable, answer, wire};
 /// The largest review that is read. The API server's own limit for one object is 3 MiB (etcd: 1.5 MiB), and a review
 /// holds two.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
-/// How often a body is looked for before there is a timer for it.
-const ASKED_WITHOUT_TIMER: usize = 4;
 
 /// What every review needs.
 pub struct Shared<J> {
@@ -64,18 +61,13 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     }
     let deadline = arrived + time_for_reads(request.uri().query());
     let mut response = if is_json(&request) {
-        let body = tokio::select! {
-            biased;
-            body = to_bytes(request.into_body(), BODY_LIMIT) => Some(body),
-            () = past(deadline) => None,
-        };
-        match body {
-            Some(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
-            Some(Err(error)) if is_too_large(&error) => {
+        match timeout_at(deadline, to_bytes(request.into_body(), BODY_LIMIT)).await {
+            Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
+            Ok(Err(error)) if is_too_large(&error) => {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
             }
-            Some(Err(error)) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
-            None => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
+            Ok(Err(error)) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
+            Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
         }
     } else {
         plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type must be application/json".to_owned())
@@ -85,15 +77,6 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// Waits for a time that hardly ever comes. To set a timer wakes the runtime up, which costs as much as a small review;
-/// nearly all bodies are there before this is asked for the second time.
-async fn past(deadline: Instant) {
-    for _ in 0..ASKED_WITHOUT_TIMER {
-        yield_now().await;
-    }
-    sleep_until(deadline).await;
 }
 
 /// From the bytes of a review to those of its answer: all that a decision costs, but for the connection and what the
