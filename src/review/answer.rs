@@ -28,21 +28,16 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
+    /// A JSON Patch in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
     /// One without the other is an error to the API server.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    patch: Option<EncodedPatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: BTreeMap<&'static str, String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EncodedPatch {
-    /// A JSON Patch in base64.
-    patch: String,
-    patch_type: &'static str,
 }
 
 /// `meta/v1` Status. Codes 409 and 422 are never used: `kubectl apply --force` would delete and re-create.
@@ -82,11 +77,9 @@ pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
 /// The answer to a Deployment that may have got labels, as JSON.
 #[must_use]
 pub fn labelled(uid: &str, verdict: &Verdict, puts: &[Put]) -> Vec<u8> {
-    let patch = patch(puts).and_then(|patch| serde_json::to_vec(&patch).ok()).map(|patch| EncodedPatch {
-        patch: base64::engine::general_purpose::STANDARD.encode(patch),
-        patch_type: "JSONPatch",
-    });
-    encode(Response { patch, ..response(uid, verdict) })
+    let patch = patch(puts).and_then(|patch| serde_json::to_vec(&patch).ok());
+    let patch = patch.map(|patch| base64::engine::general_purpose::STANDARD.encode(patch));
+    encode(Response { patch_type: patch.as_ref().map(|_| "JSONPatch"), patch, ..response(uid, verdict) })
 }
 
 /// The JSON Patch (RFC 6902) that puts values into an object; `None` where there is nothing to put. `add` replaces
@@ -125,6 +118,7 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
         uid,
         allowed: outcome == Outcome::Allowed,
         patch: None,
+        patch_type: None,
         status: status.map(|(reason, code, retry_after_seconds)| Status {
             status: "Failure",
             message: message::refusal(verdict),
