@@ -27,6 +27,14 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
     Ok(value)
 }
 
+/// The way to the field that a type cannot be decoded for, such as `spec.ports[0]`; empty where it can. Only after an
+/// error is this second pass worth its time.
+#[must_use]
+pub fn wrong_field<'de, T: Deserialize<'de>>(text: &'de str) -> String {
+    let decoded = serde_path_to_error::deserialize::<_, T>(&mut Reader::new(text));
+    decoded.err().map(|error| error.path().to_string()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -103,15 +103,11 @@ impl<'de> Reader<'de> {
     /// A string, at its opening quote.
     #[inline]
     fn string(&mut self) -> Result<Cow<'de, str>> {
-        let (bytes, from) = (self.text.as_bytes(), self.at);
-        let end = plain_end(bytes, from + 1).ok_or_else(|| self.too_early())?;
-        if bytes.get(end) == Some(&b'"') {
-            self.at = end;
-            let text = self.since(from + 1)?;
-            self.at = end + 1;
+        let from = self.at;
+        if self.step_over_string()? {
+            let text = self.text.get(from + 1..self.at - 1).ok_or_else(|| self.too_early())?;
             return Ok(Cow::Borrowed(text));
         }
-        self.at = string_end(bytes, end).ok_or_else(|| self.too_early())?;
         let decoded = serde_json::from_str(self.since(from)?);
         decoded.map(Cow::Owned).map_err(|error| Error { what: error.to_string().into(), at: Some(from) })
     }
@@ -128,6 +124,16 @@ impl<'de> Reader<'de> {
         } else {
             visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN))
         }
+    }
+
+    /// Past a string, at its opening quote. Whether it stands for itself, with nothing escaped.
+    #[inline]
+    fn step_over_string(&mut self) -> Result<bool> {
+        let bytes = self.text.as_bytes();
+        let end = plain_end(bytes, self.at + 1).ok_or_else(|| self.too_early())?;
+        let plain = bytes.get(end) == Some(&b'"');
+        self.at = if plain { end + 1 } else { string_end(bytes, end).ok_or_else(|| self.too_early())? };
+        Ok(plain)
     }
 
     /// Past a number or a literal.
@@ -153,11 +159,7 @@ impl<'de> Reader<'de> {
         let bytes = self.text.as_bytes();
         match self.peek() {
             Some(b'{' | b'[') => self.at = container_end(bytes, self.at + 1).ok_or_else(|| self.too_early())?,
-            Some(b'"') => {
-                let end = plain_end(bytes, self.at + 1).ok_or_else(|| self.too_early())?;
-                let closes = bytes.get(end) == Some(&b'"');
-                self.at = if closes { end + 1 } else { string_end(bytes, end).ok_or_else(|| self.too_early())? };
-            }
+            Some(b'"') => drop(self.step_over_string()?),
             Some(b'-' | b'0'..=b'9') => self.step_over_word(),
             Some(b't') => self.literal("true")?,
             Some(b'f') => self.literal("false")?,

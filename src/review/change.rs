@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::wire::{Object, Operation, Request, Unreadable};
-use crate::json::{self, Raw, Reader};
+use crate::json::{self, Raw};
 use crate::model::{Change, Meta, MetaManifest, Service, Tool, User, Workload, WorkloadKind, Write};
 
 /// The change that a request asks for; its objects and its user go into that. Of what no rule speaks on, nothing more is
@@ -198,9 +198,7 @@ fn decode<T: DeserializeOwned + Default>(
 ) -> Result<T, Unreadable> {
     let Some(raw) = raw else { return Ok(T::default()) };
     json::from_str(raw).map_err(|error| {
-        // Only now is it worth a second pass to name the field.
-        let path = serde_path_to_error::deserialize::<_, T>(&mut Reader::new(raw)).err();
-        let path = path.map(|error| error.path().to_string()).unwrap_or_default();
+        let path = json::wrong_field::<T>(raw);
         unreadable(request, &format!("`{object}.{part}.{path}` cannot be read: {error}"))
     })
 }

@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::json::{self, Raw, Reader};
+use crate::json::{self, Raw};
 use crate::model::MetaManifest;
 
 /// The `request` of an `AdmissionReview`.
@@ -245,9 +245,7 @@ fn unreadable(text: &str, error: &json::Error) -> Unreadable {
         json::from_str::<Told<'_>>(text).map(|told| told.request).unwrap_or_default();
     let kind = kind.and_then(|kind| json::from_str::<Kind<'_>>(&kind).ok().map(|kind| kind.kind.into_owned()));
     let said = |raw: Option<Raw<'_>>| raw.and_then(|raw| json::from_str::<String>(&raw).ok()).unwrap_or_default();
-    // Only now is it worth another pass to name the field.
-    let path = serde_path_to_error::deserialize::<_, Review<'_>>(&mut Reader::new(text)).err();
-    let path = path.map(|error| error.path().to_string()).unwrap_or_default();
+    let path = json::wrong_field::<Review<'_>>(text);
     let field =
         path.strip_prefix("request.").filter(|field| field.starts_with("object") || field.starts_with("oldObject"));
     let why = match (field, kind) {
