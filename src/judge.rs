@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::events::Events;
@@ -90,7 +91,9 @@ impl Inner {
 
     async fn verdict(&self, change: &Change, needed: &Reads, deadline: Instant, own: &mut Option<Intent>) -> Verdict {
         let intent = Intent::of(change, format!("{:032x}", fastrand::u128(..)), cost::now());
-        let Some(intent) = intent else { return self.plainly(change, needed, deadline).await };
+        let Some(intent) = intent else {
+            return self.plainly(change, needed, self.begin_to_read(needed, deadline), deadline).await;
+        };
         let writes = self.level == Level::Strict && !change.dry_run;
         if writes {
             *own = Some(intent.clone());
@@ -115,7 +118,13 @@ impl Inner {
         let mut verdict: Option<Verdict> = None;
         let mut turn = None;
         let mut over: Option<Read> = None;
+        let mut reading: Option<Reading> = None;
+        let mut is_first = true;
         loop {
+            // Where somebody else writes at the same time, what is read early is read in vain: that is tried once.
+            if is_first && reading.is_none() && attempt.may_read() {
+                reading = Some(self.begin_to_read(needed, deadline));
+            }
             let step: Result<(), Unread> = match attempt.ask() {
                 Ask::ReadLedger => {
                     let read = async {
@@ -134,7 +143,10 @@ impl Inner {
                         Ok(None) if verdict.is_some() => return Ok(verdict.unwrap_or_default()),
                         Ok(None) => match self.at_stake(change, namespace, &attempt, deadline).await? {
                             Stakes::None(view) => return Ok(rules::decide(change, &view, policy, cost::now())),
-                            Stakes::NoneWritten => return Ok(self.plainly(change, needed, deadline).await),
+                            Stakes::NoneWritten => {
+                                let reading = reading.take().unwrap_or_else(|| self.begin_to_read(needed, deadline));
+                                return Ok(self.plainly(change, needed, reading, deadline).await);
+                            }
                             Stakes::Some => ledgers.open(namespace, deadline).await,
                         },
                         Err(unread) => Err(unread),
@@ -149,6 +161,7 @@ impl Inner {
                         Ok(is) => {
                             attempt.written(is);
                             if !is {
+                                (is_first, reading) = (false, None);
                                 sleep(pause()).await;
                             }
                             Ok(())
@@ -158,7 +171,8 @@ impl Inner {
                 }
                 Ask::ReadCluster => {
                     turn = None;
-                    let mut view = self.view(change, needed, &attempt, deadline).await;
+                    let reading = reading.take().unwrap_or_else(|| self.begin_to_read(needed, deadline));
+                    let mut view = self.view(change, needed, &attempt, reading, deadline).await;
                     let judged = attempt.judge(change, &mut view, policy, cost::now());
                     self.events.tell(change, &view, &judged, cost::now());
                     verdict = Some(judged);
@@ -216,19 +230,36 @@ impl Inner {
     }
 
     /// Without a ledger: by fresh reads alone.
-    async fn plainly(&self, change: &Change, needed: &Reads, deadline: Instant) -> Verdict {
-        let mut view = Box::pin(live::view(&self.client, needed, deadline)).await;
+    async fn plainly(&self, change: &Change, needed: &Reads, reading: Reading, deadline: Instant) -> Verdict {
+        let mut view = was_read(reading).await;
         self.permissions(change, &mut view, &needed.namespace, deadline).await;
         let verdict = rules::decide(change, &view, &self.policy, cost::now());
         self.events.tell(change, &view, &verdict, cost::now());
         verdict
     }
 
-    async fn view(&self, change: &Change, needed: &Reads, attempt: &Attempt, deadline: Instant) -> ClusterView {
-        let records = attempt.standing().map(|(_, records)| records.clone()).unwrap_or_default();
-        let needed = reads::with_records(needed, change, &records, &self.policy);
-        let mut view = Box::pin(live::view(&self.client, &needed, deadline)).await;
-        view.records = records;
+    /// Begins to read, in a task of its own: it is brought to its end also where nobody waits for it any more, since a
+    /// request that is broken off takes its connection with it.
+    fn begin_to_read(&self, needed: &Reads, deadline: Instant) -> Reading {
+        let (client, needed) = (self.client.clone(), needed.clone());
+        tokio::spawn(cost::counted(async move { Box::pin(live::view(&client, &needed, deadline)).await }))
+    }
+
+    async fn view(
+        &self,
+        change: &Change,
+        needed: &Reads,
+        attempt: &Attempt,
+        reading: Reading,
+        deadline: Instant,
+    ) -> ClusterView {
+        let mut view = was_read(reading).await;
+        view.records = attempt.standing().map(|(_, records)| records.clone()).unwrap_or_default();
+        if let Some(more) = reads::besides(needed, change, &view, &self.policy) {
+            let more = Box::pin(live::view(&self.client, &more, deadline)).await;
+            view.revisions = more.revisions;
+            view.unread.extend(more.unread);
+        }
         self.permissions(change, &mut view, &needed.namespace, deadline).await;
         view
     }
@@ -270,6 +301,16 @@ impl Inner {
             }
         }
     }
+}
+
+/// What is being read.
+type Reading = JoinHandle<ClusterView>;
+
+async fn was_read(reading: Reading) -> ClusterView {
+    reading.await.unwrap_or_else(|broken| {
+        let unread = Unread::online("the cluster".to_owned(), broken.to_string());
+        ClusterView { unread: vec![unread], ..ClusterView::default() }
+    })
 }
 
 /// What is at stake in a namespace without a ledger.

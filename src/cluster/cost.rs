@@ -42,6 +42,12 @@ pub async fn measured<F: Future>(decision: F) -> (F::Output, Cost) {
     (output, cost)
 }
 
+/// What is asked for in another task is counted with this decision.
+pub fn counted<F: Future>(asks: F) -> impl Future<Output = F::Output> {
+    let meter = METER.try_with(Arc::clone).unwrap_or_default();
+    METER.scope(meter, asks)
+}
+
 /// The time by the API server's clock, as its last answer to this decision said; by the own clock before the first.
 #[must_use]
 pub fn now() -> Timestamp {

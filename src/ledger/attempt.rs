@@ -99,6 +99,23 @@ impl Attempt {
         }
     }
 
+    /// Whether the cluster can be read already, beside what is asked for. All that others have written down and done was
+    /// done before the ledger was read, or is looked at; what they write down from now on makes the own write fail, and
+    /// then what was read is worth nothing. Where nothing is written, there is nothing to wait for.
+    #[must_use]
+    pub fn may_read(&self) -> bool {
+        match &self.phase {
+            Phase::Reading => !self.writes && !self.own.creates(),
+            // What is found out of others' objects may have happened since.
+            Phase::Looking(ledger) if self.writes => {
+                ledger.intents.iter().all(|intent| intent.object == self.own.object)
+            }
+            Phase::Looking(_) => !self.own.creates(),
+            Phase::Writing(..) | Phase::Judging { .. } => true,
+            Phase::Withdrawing | Phase::Erasing(_) | Phase::Over(_) => false,
+        }
+    }
+
     /// The ledger was read. The attempts that are `expired` were watched until they could not commit any more.
     pub fn ledger(&mut self, mut ledger: Ledger, expired: &BTreeSet<String>) {
         match self.phase {
@@ -157,7 +174,7 @@ impl Attempt {
         }
     }
 
-    /// The cluster was read, after the own intent was written. On any answer but yes the own intent goes.
+    /// The cluster was read, while [`may_read`](Self::may_read) said so. On any answer but yes the own intent goes.
     pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
         let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::not_judged() };
         view.records = std::mem::take(records);

@@ -2,8 +2,7 @@
 
 use super::{Finding, Reason, overrides, recreated, relevance, rollback, service};
 use crate::model::{
-    Change, ClusterView, Meta, Owner, Policy, Records, Selector, Service, Timestamp, Workload, WorkloadKind, Write,
-    annotation,
+    Change, ClusterView, Meta, Owner, Policy, Selector, Service, Timestamp, Workload, WorkloadKind, Write, annotation,
 };
 
 /// What to read.
@@ -54,14 +53,19 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
     }
 }
 
-/// The same, now that it is known what is remembered: to go back, the age of templates counts.
+/// What to read besides, now that it is known what is remembered: to go back, the age of templates counts. That of
+/// Deployments is the age of their ReplicaSets, which are read already.
 #[must_use]
-pub fn with_records(needed: &Reads, change: &Change, records: &Records, policy: &Policy) -> Reads {
+pub fn besides(needed: &Reads, change: &Change, view: &ClusterView, policy: &Policy) -> Option<Reads> {
     let goes_back = match &change.write {
-        Write::ServiceUpdate { old, new } => rollback::may_be(old, new, records, &policy.colours),
+        Write::ServiceUpdate { old, new } => rollback::may_be(old, new, &view.records, &policy.colours),
         _ => false,
     };
-    Reads { revisions: needed.revisions || goes_back, ..needed.clone() }
+    (goes_back && !needed.revisions && view.workloads.iter().any(has_revisions)).then(|| Reads {
+        namespace: needed.namespace.clone(),
+        revisions: true,
+        ..Reads::default()
+    })
 }
 
 /// The names of the Services for which the user needs the verb `override`, now that the Services are known.
@@ -104,7 +108,11 @@ fn for_service(old: &Service, new: &Service, policy: &Policy) -> Reads {
 
 /// Whether revisions tell a new version from one that is gone back to. Those of Deployments are ReplicaSets.
 fn may_go_back(old: &Workload, new: &Workload) -> bool {
-    matches!(new.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet) && old.template.spec != new.template.spec
+    has_revisions(new) && old.template.spec != new.template.spec
+}
+
+fn has_revisions(workload: &Workload) -> bool {
+    matches!(workload.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet)
 }
 
 /// The owners that have to be looked for: those of an object whose owners change.

@@ -127,8 +127,18 @@ fn where_only_flips_write_it_breaks() {
 }
 
 #[test]
-fn deciding_before_writing_breaks() {
-    is_found("decide before write", Mistake::DecideBeforeWrite, &[Flip(Green), ScaleToZero(Green)]);
+fn reading_before_the_ledger_breaks() {
+    is_found("reads before the ledger", Mistake::ReadsBeforeLedger, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn reading_before_looking_at_others_breaks() {
+    is_found("reads before looking", Mistake::ReadsBeforeLooking, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn keeping_what_was_read_over_a_conflict_breaks() {
+    is_found("keeps what was read", Mistake::KeepsWhatWasRead, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]

@@ -31,8 +31,12 @@ pub(crate) enum Mistake {
     Mutex,
     /// Only flips write down what they would do.
     FlipsOnly,
-    /// The cluster is read before the own intent is written.
-    DecideBeforeWrite,
+    /// The cluster is read before the ledger.
+    ReadsBeforeLedger,
+    /// The cluster is read while others' objects are still to be looked at.
+    ReadsBeforeLooking,
+    /// What was read is kept where the own intent could not be written.
+    KeepsWhatWasRead,
     /// An intent is dropped while its request can still commit.
     EarlyExpiry,
     /// Of what may happen, only nothing and everything is looked at.
@@ -134,6 +138,20 @@ impl Request {
     }
 
     fn admission(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &mut Rules) -> Steps {
+        let mut steps = self.asked(now, cluster, alive, rules);
+        let may_read = match now.attempt.ask() {
+            Ask::ReadLedger if rules.makes(Mistake::ReadsBeforeLedger) => !now.refused,
+            Ask::ReadObjects(_) if rules.makes(Mistake::ReadsBeforeLooking) => true,
+            _ => now.attempt.may_read(),
+        };
+        if may_read && !now.read.is_whole() {
+            steps.extend(reads(now, cluster, rules));
+        }
+        steps
+    }
+
+    /// What is asked for; the cluster is read beside it.
+    fn asked(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &mut Rules) -> Steps {
         let with = |change: &dyn Fn(&mut Admission)| {
             let mut next = now.clone();
             change(&mut next);
@@ -144,9 +162,13 @@ impl Request {
                 let mut expirable: BTreeSet<String> =
                     cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
                 expirable.retain(|id| *id != now.id && (rules.makes(Mistake::EarlyExpiry) || !alive.contains(id)));
+                let keeps = rules.makes(Mistake::KeepsWhatWasRead) || rules.makes(Mistake::ReadsBeforeLedger);
                 let read = |expired: &BTreeSet<String>| {
                     with(&|next| {
                         next.looked.clear();
+                        if next.attempt.writes() && !keeps {
+                            next.read = Read::default();
+                        }
                         next.ledger_version = cluster.ledger_version;
                         next.attempt.ledger(cluster.ledger.clone(), expired);
                     })
@@ -178,9 +200,6 @@ impl Request {
                 })
                 .collect()
             }
-            Ask::WriteLedger(_) if rules.makes(Mistake::DecideBeforeWrite) && !now.refused && !now.read.is_whole() => {
-                reads(now, cluster, rules)
-            }
             Ask::WriteLedger(ledger) => {
                 let mut ledger = ledger.clone();
                 if now.refused && rules.makes(Mistake::WithdrawByObject) {
@@ -200,7 +219,7 @@ impl Request {
                 let what = if now.refused { "withdraws its intent" } else { "writes its intent" };
                 vec![(what.to_owned(), Some(next), with(&|it| it.attempt.written(true)))]
             }
-            Ask::ReadCluster if !now.read.is_whole() => reads(now, cluster, rules),
+            Ask::ReadCluster if !now.read.is_whole() => vec![],
             Ask::ReadCluster => {
                 let mut next = now.clone();
                 let verdict = rules.judge(self, &mut next);
