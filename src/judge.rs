@@ -131,11 +131,10 @@ impl Inner {
                         if turn.is_none() {
                             turn = Some(ledgers.turn(namespace, deadline).await?);
                         }
-                        ledgers.read(namespace, deadline).await
+                        self.read_ledger(namespace, &mut attempt, deadline).await
                     };
                     match read.await {
-                        Ok(Some(mut read)) => {
-                            attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
+                        Ok(Some(read)) => {
                             over = Some(read);
                             Ok(())
                         }
@@ -282,24 +281,27 @@ impl Inner {
     async fn withdraw(&self, namespace: &str, own: Intent) {
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut attempt = Attempt::withdrawing(own);
-        loop {
-            let step = match attempt.ask() {
-                Ask::ReadLedger => self.ledgers.read(namespace, deadline).await.map(|read| {
-                    read.map(|mut read| {
-                        attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
-                        read
-                    })
-                }),
-                _ => return,
-            };
-            let Ok(Some(over)) = step else { return };
+        while attempt.ask() == Ask::ReadLedger {
+            // What cannot be withdrawn is watched until it cannot commit any more.
+            let Ok(Some(over)) = self.read_ledger(namespace, &mut attempt, deadline).await else { return };
             let Ask::WriteLedger(ledger) = attempt.ask() else { return };
-            match self.ledgers.write(namespace, ledger, &over, deadline).await {
-                Ok(is) => attempt.written(is),
-                // It is watched until it cannot commit any more.
-                Err(_) => return,
-            }
+            let Ok(is) = self.ledgers.write(namespace, ledger, &over, deadline).await else { return };
+            attempt.written(is);
         }
+    }
+
+    /// Reads the ledger for an attempt; `None` where nothing was ever written down.
+    async fn read_ledger(
+        &self,
+        namespace: &str,
+        attempt: &mut Attempt,
+        deadline: Instant,
+    ) -> Result<Option<Read>, Unread> {
+        let mut read = self.ledgers.read(namespace, deadline).await?;
+        if let Some(read) = &mut read {
+            attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
+        }
+        Ok(read)
     }
 }
 

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
+use super::ask::{Answer, Anything, ask};
 use super::connect::{causes, one_line};
 use crate::ledger::{Found, Ledger, Object, Seen};
 use crate::model::{Meta, Selector, Service, Unread, WorkloadKind};
@@ -61,8 +62,6 @@ pub struct Read {
     version: String,
 }
 
-type Answer<T> = Result<T, Unread>;
-
 impl Ledgers {
     /// The ledgers in flipguard's own namespace.
     #[must_use]
@@ -75,7 +74,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When the turn does not come in time.
-    pub async fn turn(&self, namespace: &str, deadline: Instant) -> Answer<OwnedMutexGuard<()>> {
+    pub async fn turn(&self, namespace: &str, deadline: Instant) -> Result<OwnedMutexGuard<()>, Unread> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -89,7 +88,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be read, is not flipguard's, or was lost a moment ago.
-    pub async fn read(&self, namespace: &str, deadline: Instant) -> Answer<Option<Read>> {
+    pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<Read>, Unread> {
         let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: what is kept grows with ledgers, not with the cluster.
@@ -120,7 +119,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn open(&self, namespace: &str, deadline: Instant) -> Answer<()> {
+    pub async fn open(&self, namespace: &str, deadline: Instant) -> Result<(), Unread> {
         let name = ledger_name(namespace);
         let uid = if let Some(map) = self.map(namespace, &name, deadline).await? {
             map.metadata.uid
@@ -138,7 +137,13 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn write(&self, namespace: &str, ledger: &Ledger, over: &Read, deadline: Instant) -> Answer<bool> {
+    pub async fn write(
+        &self,
+        namespace: &str,
+        ledger: &Ledger,
+        over: &Read,
+        deadline: Instant,
+    ) -> Result<bool, Unread> {
         let name = ledger_name(namespace);
         let mut map = self.config_map(&name, ledger.render());
         // With a uid, one that was deleted meanwhile and made again is not taken for the same.
@@ -158,7 +163,7 @@ impl Ledgers {
         namespace: &str,
         objects: BTreeSet<Object>,
         deadline: Instant,
-    ) -> Answer<BTreeMap<Object, Found>> {
+    ) -> Result<BTreeMap<Object, Found>, Unread> {
         let looks = objects.into_iter().map(|object| async move {
             let found = self.look_at(namespace, &object, deadline).await?;
             Ok((object, found))
@@ -170,17 +175,13 @@ impl Ledgers {
     ///
     /// # Errors
     /// When something cannot be read or written; the next time will do.
-    pub async fn sweep(&self, deadline: Instant) -> Answer<usize> {
+    pub async fn sweep(&self, deadline: Instant) -> Result<usize, Unread> {
         let Some(index) = self.map("", INDEX, deadline).await? else { return Ok(0) };
         let mut swept = 0;
         for (namespace, uid) in index.data.iter().flatten() {
             let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
             let request = path.map_err(|error| unread(namespace, causes(&error)))?;
-            let gone = match timeout_at(deadline, self.client.request::<Exists>(request)).await {
-                Ok(Err(Error::Api(status))) => status.code == 404,
-                _ => false,
-            };
-            if gone {
+            if let Ok(Answer::NotFound) = ask::<Anything>(&self.client, request, deadline).await {
                 // What is not named any more is adopted by whoever comes, with all that it holds.
                 self.name(namespace, String::new(), Some(uid), deadline).await?;
                 let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
@@ -194,7 +195,7 @@ impl Ledgers {
         Ok(swept)
     }
 
-    async fn look_at(&self, namespace: &str, object: &Object, deadline: Instant) -> Answer<Found> {
+    async fn look_at(&self, namespace: &str, object: &Object, deadline: Instant) -> Result<Found, Unread> {
         #[derive(Deserialize)]
         struct Bare {
             metadata: Meta,
@@ -206,31 +207,24 @@ impl Ledgers {
         };
         let request = Request::new(path).get(&object.name, &GetParams::default());
         let request = request.map_err(|error| unread(causes(&error)))?;
-        let found = match object.workload {
-            None => timeout_at(deadline, self.client.request::<Service>(request)).await.map(|read| {
-                read.map(|service| {
-                    let selector = service.routed().clone();
-                    (service.meta, selector)
-                })
-            }),
-            Some(_) => timeout_at(deadline, self.client.request::<Bare>(request))
-                .await
-                .map(|read| read.map(|bare| (bare.metadata, Selector::nothing()))),
+        let found = if object.workload.is_none() {
+            let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
+            service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
+        } else {
+            let workload = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
+            workload.map(|found| found.map(|bare| (Selector::nothing(), bare.metadata)))
         };
-        match found {
-            Ok(Ok((meta, selector))) => {
-                let Meta { uid, version, deleting, .. } = meta;
-                Ok(Found::There(Seen { uid, version, deleting, selector }))
+        Ok(match found.map_err(unread)? {
+            Some((selector, Meta { uid, version, deleting, .. })) => {
+                Found::There(Seen { uid, version, deleting, selector })
             }
-            Ok(Err(Error::Api(status))) if status.code == 404 => Ok(Found::Missing),
-            Ok(Err(error)) => Err(unread(one_line(&error))),
-            Err(_) => Err(unread("no answer in time".to_owned())),
-        }
+            None => Found::Missing,
+        })
     }
 
     /// A ledger that the index names is gone, or is another one. Whatever it held may still commit, for as long as any
     /// attempt can. After that it begins anew.
-    async fn lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Answer<()> {
+    async fn lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), Unread> {
         let since = self.remember(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
         let rest = self.ttl.saturating_sub(since.elapsed());
         if !rest.is_zero() {
@@ -255,7 +249,7 @@ impl Ledgers {
     }
 
     /// Names a ledger in the index; an empty uid takes its name out, if it is still the one of `only`.
-    async fn name(&self, namespace: &str, uid: String, only: Option<&String>, deadline: Instant) -> Answer<()> {
+    async fn name(&self, namespace: &str, uid: String, only: Option<&String>, deadline: Instant) -> Result<(), Unread> {
         loop {
             let index = self.map(namespace, INDEX, deadline).await?;
             let exists = index.is_some();
@@ -281,7 +275,7 @@ impl Ledgers {
         }
     }
 
-    async fn map(&self, namespace: &str, name: &str, deadline: Instant) -> Answer<Option<ConfigMap>> {
+    async fn map(&self, namespace: &str, name: &str, deadline: Instant) -> Result<Option<ConfigMap>, Unread> {
         let read = timeout_at(deadline, self.maps().get_opt(name)).await;
         read.map_err(|_| unread(namespace, "no answer in time".to_owned()))?
             .map_err(|error| unread(namespace, one_line(&error)))
@@ -293,7 +287,7 @@ impl Ledgers {
         namespace: &str,
         deadline: Instant,
         write: impl Future<Output = Result<T, Error>>,
-    ) -> Answer<Option<T>> {
+    ) -> Result<Option<T>, Unread> {
         match timeout_at(deadline, write).await {
             Ok(Ok(written)) => Ok(Some(written)),
             // Gone meanwhile is a conflict too: the next read says what that means.
@@ -303,7 +297,7 @@ impl Ledgers {
         }
     }
 
-    fn parse(&self, namespace: &str, map: &ConfigMap) -> Answer<Ledger> {
+    fn parse(&self, namespace: &str, map: &ConfigMap) -> Result<Ledger, Unread> {
         let name = ledger_name(namespace);
         let labelled = map.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
         let foreign = |why: &str| Unread {
@@ -345,9 +339,6 @@ impl Ledgers {
 fn unread(namespace: &str, why: String) -> Unread {
     Unread::online(format!("the ledger of namespace {namespace}"), why)
 }
-
-#[derive(Deserialize)]
-struct Exists {}
 
 fn ledger_name(namespace: &str) -> String {
     format!("ledger-{namespace}")

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
+use super::ask::{Answer, Anything, ask};
 use super::connect::{causes, one_line};
 use super::owners;
 use crate::json;
@@ -150,17 +151,11 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
 
 /// Whether an Argo Rollout of this name exists; where its kind does not, none does.
 async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
-    #[derive(Deserialize)]
-    struct Exists {}
     let unread = |why: String| Unread::online(format!("Rollout {name} in namespace {namespace}"), why);
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
     let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
-    match timeout_at(deadline, client.request::<Exists>(request)).await {
-        Ok(Ok(Exists {})) => Ok(true),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(false),
-        Ok(Err(error)) => Err(unread(one_line(&error))),
-        Err(_) => Err(unread("no answer in time".to_owned())),
-    }
+    let found = ask::<Anything>(client, request, deadline).await.and_then(Answer::found);
+    found.map(|rollout| rollout.is_some()).map_err(unread)
 }
 
 async fn workloads(

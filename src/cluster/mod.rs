@@ -1,6 +1,7 @@
 //! Reading a cluster: afresh from its API server, or offline from files.
 
 pub mod access;
+mod ask;
 pub mod connect;
 pub mod cost;
 pub mod events;

@@ -6,10 +6,10 @@ use kube::Client;
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::connect::{causes, one_line};
+use super::ask::{Answer, ask};
+use super::connect::causes;
 use crate::model::{Owner, Unread};
 
 /// What the API server says of one API version.
@@ -35,14 +35,6 @@ struct Object {
 struct ObjectMeta {
     uid: Option<String>,
     deletion_timestamp: Option<String>,
-}
-
-/// What became of one question.
-enum Answer<T> {
-    Is(T),
-    NotFound,
-    /// RBAC does not let flipguard ask.
-    Forbidden,
 }
 
 /// Which of these owners of an object in this namespace exist, by uid, up to the first that does: one is enough for the
@@ -99,22 +91,8 @@ async fn exists(client: &Client, namespace: &str, owner: &Owner, deadline: Insta
             Some(metadata.uid.as_ref() == Some(uid) && metadata.deletion_timestamp.is_none())
         }
         Answer::NotFound => Some(false),
-        Answer::Forbidden => None,
+        Answer::Forbidden(_) => None,
     })
-}
-
-async fn ask<T: DeserializeOwned>(
-    client: &Client,
-    request: http::Request<Vec<u8>>,
-    deadline: Instant,
-) -> Result<Answer<T>, String> {
-    match timeout_at(deadline, client.request::<T>(request)).await {
-        Ok(Ok(said)) => Ok(Answer::Is(said)),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Answer::NotFound),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Ok(Answer::Forbidden),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
 }
 
 #[cfg(test)]
