@@ -13,10 +13,11 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 	@cargo build --quiet --locked --bin flipguard --example demo
 	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
 
-bench: own ## Measure what flipguard costs, side by side (about 10 min; PARTS=1,2 for some)
+bench: own static ## Measure what flipguard costs, side by side (about 20 min; PARTS=1,2 for some)
 	@echo "Building flipguard and the bench for release (about 5 min at first) ..."
 	@cargo build --release --locked -p flipguard -p bench --bin flipguard --bin bench
-	@$(CARGO_TARGET_DIR)/release/bench run $(CARGO_TARGET_DIR)/release/flipguard $(CURDIR)/target/bench $(if $(PARTS),--parts $(PARTS))
+	@$(CARGO_TARGET_DIR)/release/bench run $(CARGO_TARGET_DIR)/release/flipguard $(CURDIR)/target/bench \
+		--image dist/$(ARCH)/flipguard $(if $(PARTS),--parts $(PARTS))
 
 baseline: own ## Write the baselines of the exact gates: allocations and instructions per decision
 	UPDATE=1 cargo test --locked -p bench --test allocations --test instructions -- --nocapture
@@ -49,7 +50,8 @@ docs: ## Write what is generated: docs/rules.md, deploy/base/flipguard.yaml, the
 ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 
 static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --bin flipguard \
+	@echo "Building what the image holds (about 5 min at first) ..."
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --bin flipguard \
 		--target $(shell uname -m)-unknown-linux-gnu
 	@mkdir -p dist/$(ARCH)
 	cp $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard

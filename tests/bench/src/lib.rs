@@ -11,7 +11,7 @@
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
 //! | `report.rs` | the table for people, and `report.json` |
-//! | `requests.rs`, `flips.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
+//! | `requests.rs`, `flips.rs` with `only_answers.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
 
 pub mod baseline;
 pub mod cluster;
@@ -21,6 +21,7 @@ pub mod flips;
 pub mod irrelevant;
 pub mod load;
 pub mod memory;
+mod only_answers;
 pub mod process;
 pub mod record;
 pub mod recorded;

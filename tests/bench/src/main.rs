@@ -27,6 +27,9 @@ enum Command {
         flipguard: PathBuf,
         /// Where report.json goes
         folder: PathBuf,
+        /// What the image holds: the static binary
+        #[arg(long)]
+        image: Option<PathBuf>,
         /// Only these parts
         #[arg(long, value_delimiter = ',')]
         parts: Vec<u8>,
@@ -46,14 +49,16 @@ enum Command {
 fn main() -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     match Bench::parse().command {
-        Command::Run { flipguard, folder, parts, reviews } => return run(&flipguard, &folder, &parts, &reviews),
+        Command::Run { flipguard, folder, image, parts, reviews } => {
+            return run(&flipguard, &folder, image.as_deref(), &parts, &reviews);
+        }
         Command::Record => record::record()?,
         Command::Serve { handler } => serve(handler)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(flipguard: &Path, folder: &Path, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
+fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
     let wanted = |part: u8| parts.is_empty() || parts.contains(&part);
     let binaries = Binaries::ensure()?;
     let mut report = Report::default();
@@ -72,7 +77,7 @@ fn run(flipguard: &Path, folder: &Path, parts: &[u8], reviews: &[String]) -> Res
             }
             // Before the many Deployments of part 3 are there.
             if wanted(4) {
-                start::measure(&control_plane, flipguard)?;
+                start::measure(&control_plane, flipguard, image)?;
             }
             if wanted(5) {
                 irrelevant::measure(&control_plane, &cluster, flipguard, &mut report).await?;

@@ -16,6 +16,9 @@ pub struct Bar {
     pub bar: f64,
     /// Whether it is no more.
     pub holds: bool,
+    /// The least that it can be on this machine, as measured in the same run without flipguard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
 }
 
 /// All that was measured.
@@ -27,8 +30,17 @@ pub struct Report {
 impl Report {
     /// A figure with the most that it may be.
     pub fn bar(&mut self, name: impl Into<String>, value: f64, bar: f64) {
-        let value = (value * 1000.0).round() / 1000.0;
-        let bar = Bar { name: name.into(), value, bar, holds: value <= bar };
+        self.add(name.into(), value, bar, None);
+    }
+
+    /// The same, where less than so much cannot be had.
+    pub fn bar_over_floor(&mut self, name: impl Into<String>, value: f64, bar: f64, floor: f64) {
+        self.add(name.into(), value, bar, Some(thousandths(floor)));
+    }
+
+    fn add(&mut self, name: String, value: f64, bar: f64, floor: Option<f64>) {
+        let value = thousandths(value);
+        let bar = Bar { name, value, bar, holds: value <= bar, floor };
         println!("{}", line(&bar));
         self.bars.push(bar);
     }
@@ -41,7 +53,12 @@ impl Report {
         println!("\nbars");
         self.bars.iter().for_each(|bar| println!("{}", line(bar)));
         let broken = self.bars.iter().filter(|bar| !bar.holds).count();
+        let beyond =
+            self.bars.iter().filter(|bar| !bar.holds && bar.floor.is_some_and(|floor| floor > bar.bar)).count();
         println!("\n{} of {} bars hold", self.bars.len() - broken, self.bars.len());
+        if beyond > 0 {
+            println!("{beyond} of the others cannot hold here: the least that was measured without flipguard is more");
+        }
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join("report.json");
         std::fs::write(&file, serde_json::to_string_pretty(&self.bars)?)
@@ -58,8 +75,13 @@ impl Report {
 }
 
 fn line(bar: &Bar) -> String {
-    let Bar { name, value, bar, holds } = bar;
-    format!("  {} {name:<66} {value:>8.3}   at most {bar}", if *holds { "ok    " } else { "BROKEN" })
+    let Bar { name, value, bar, holds, floor } = bar;
+    let floor = floor.map(|floor| format!(", the least possible {floor:.2}")).unwrap_or_default();
+    format!("  {} {name:<66} {value:>8.3}   at most {bar}{floor}", if *holds { "ok    " } else { "BROKEN" })
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 /// A heading.

@@ -1,4 +1,4 @@
-//! Part 4: from exec to `/readyz`, with the certificate in place; and the size of the binary.
+//! Part 4: from exec to `/readyz`, with the certificate in place; and the sizes of binary and image.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use controlplane::{ControlPlane, Guard, free_port};
 
 use crate::figures::Spread;
@@ -20,7 +20,7 @@ const STARTS: usize = 7;
 ///
 /// # Errors
 /// When it does not become ready.
-pub fn measure(control_plane: &ControlPlane, flipguard: &Path) -> Result<()> {
+pub fn measure(control_plane: &ControlPlane, flipguard: &Path, image: Option<&Path>) -> Result<()> {
     heading("4. start");
     // Makes the certificate, and the kubeconfig.
     let guard = Guard::start(control_plane, flipguard, &[])?;
@@ -43,11 +43,22 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path) -> Result<()> {
     }
     end(&guard)?;
     let took = Spread::of(took);
-    #[expect(clippy::cast_precision_loss, reason = "some MiB")]
-    let size = std::fs::metadata(flipguard)?.len() as f64 / 1024.0 / 1024.0;
     println!("  from exec to /readyz: {:.0} ms [{:.0}-{:.0}]", took.median, took.low, took.high);
-    println!("  binary: {size:.1} MiB");
+    println!("  binary: {:.1} MiB", size(flipguard)?);
+    match image {
+        // The Dockerfile puts nothing else into it.
+        Some(image) => println!("  image: {:.1} MiB, the static binary, its only file", size(image)?),
+        None => println!("  image: not built; `make bench` builds what is in it"),
+    }
     Ok(())
+}
+
+/// In MiB.
+fn size(file: &Path) -> Result<f64> {
+    let length = std::fs::metadata(file).with_context(|| format!("no {}", file.display()))?.len();
+    #[expect(clippy::cast_precision_loss, reason = "some MiB")]
+    let size = length as f64 / 1024.0 / 1024.0;
+    Ok(size)
 }
 
 fn is_ready(status: SocketAddr) -> bool {

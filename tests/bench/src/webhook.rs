@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,16 +23,20 @@ pub struct Webhook {
     pub process: u32,
     /// Where it is asked.
     pub target: Target,
+    /// How an API server finds it.
+    pub registered: Registered,
     _ends: Option<Process>,
 }
 
-/// Where flipguard was registered: its token, and the authority of its certificate.
+/// How an API server finds a webhook: its token, and the authority of its certificate.
 #[derive(Debug, Clone)]
 pub struct Registered {
     /// The URL without the path.
     pub url: String,
-    token: String,
-    authority: String,
+    /// The last part of the path.
+    pub token: String,
+    /// The certificate that signed its own, as PEM.
+    pub authority: String,
 }
 
 impl Registered {
@@ -60,7 +65,7 @@ impl Webhook {
     /// When its certificate cannot be read.
     pub fn of_guard(name: &'static str, guard: &Guard, registered: &Registered) -> Result<Self> {
         let target = Target::new(guard.listen(), &registered.token, &registered.authority)?;
-        Ok(Self { name, process: guard.process().id(), target, _ends: None })
+        Ok(Self { name, process: guard.process().id(), target, registered: registered.clone(), _ends: None })
     }
 
     /// One more replica of flipguard, without a log.
@@ -90,15 +95,26 @@ impl Webhook {
             std::thread::sleep(Duration::from_millis(20));
         }
         let target = Target::new(listen, &registered.token, &registered.authority)?;
-        Ok(Self { name, process: ends.id(), target, _ends: Some(ends) })
+        Ok(Self { name, process: ends.id(), target, registered: registered.clone(), _ends: Some(ends) })
     }
 
-    /// A server of our own: see [`servers`](crate::servers).
+    /// A server of our own, on the first processor: see [`servers`](crate::servers).
     ///
     /// # Errors
     /// When it does not start.
     pub fn own(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
-        let mut command = process::on_first_processor(&std::env::current_exe()?);
+        Self::start(control_plane, name, process::on_first_processor(&std::env::current_exe()?))
+    }
+
+    /// A server of our own, on any processor.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn anywhere(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
+        Self::start(control_plane, name, Command::new(std::env::current_exe()?))
+    }
+
+    fn start(control_plane: &ControlPlane, name: &'static str, mut command: Command) -> Result<Self> {
         command.args(["serve", name]);
         let ends = control_plane.spawn(name, command)?;
         let deadline = Instant::now() + PATIENCE;
@@ -117,7 +133,9 @@ impl Webhook {
         let (port, token, authority) =
             (lines.next().unwrap_or_default(), lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let target = Target::new(SocketAddr::from(([127, 0, 0, 1], port.parse()?)), token, authority)?;
-        Ok(Self { name, process: ends.id(), target, _ends: Some(ends) })
+        let (token, authority) = (token.to_owned(), authority.to_owned());
+        let registered = Registered { url: format!("https://127.0.0.1:{port}"), token, authority };
+        Ok(Self { name, process: ends.id(), target, registered, _ends: Some(ends) })
     }
 }
 
