@@ -1,11 +1,11 @@
 //! The intent ledger: why two concurrent requests, each fine by itself, cannot together take a Service's Pods away.
 //!
 //! Every commit in the API server is a compare-and-swap on the object's `resourceVersion`, and every attempt runs
-//! admission again on exactly that base. So a request that could be dangerous first writes down what it would do, then
-//! reads the cluster, and is judged under every combination of what others have written down and may still do:
+//! admission again on exactly that base. So a request that could be dangerous writes down what it would do, reads the
+//! cluster meanwhile, and is judged under every combination of what others have written down and may still do:
 //!
 //! ```text
-//! read the ledger -> look at its objects -> write the own intent -> read the cluster -> judge every world -> answer
+//! read the ledger -> look at its objects -> write the own intent, read the cluster -> judge every world -> answer
 //!        ^                                        | conflict
 //!        +----------------------------------------+
 //! ```

@@ -3,7 +3,7 @@
 //! the cluster that are pieced together from reads at different instants.
 //!
 //! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen. And
-//! the model can fail: eight deliberate mistakes are each found, with the story that leads there.
+//! the model can fail: ten deliberate mistakes are each found, with the story that leads there.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
