@@ -94,7 +94,11 @@ pub async fn measure(
             // The ledger has to be read before it is written, and before the lists.
             let least = if level == "strict" { get + reads_and_write } else { *reads };
             let floor = only_answers.median + least / bare;
-            println!("  so the least for any webhook that makes these reads is x{floor:.2}");
+            println!(
+                "  so a webhook that only answers and makes these reads comes to about x{floor:.2}; if it read but one \
+                 object, to x{:.2}",
+                only_answers.median + get / bare
+            );
             if size == 10 {
                 let name = format!("flip/p50, {level}, 10 Deployments, of unguarded");
                 report.bar_over_floor(name, ratio.median, bar, floor);

@@ -16,7 +16,7 @@ pub struct Bar {
     pub bar: f64,
     /// Whether it is no more.
     pub holds: bool,
-    /// The least that it can be on this machine, as measured in the same run without flipguard.
+    /// About the least that it can be on this machine: what was measured without flipguard in the same run, added up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
 }
@@ -33,7 +33,7 @@ impl Report {
         self.add(name.into(), value, bar, None);
     }
 
-    /// The same, where less than so much cannot be had.
+    /// The same, where much less than so much cannot be had.
     pub fn bar_over_floor(&mut self, name: impl Into<String>, value: f64, bar: f64, floor: f64) {
         self.add(name.into(), value, bar, Some(thousandths(floor)));
     }
@@ -57,7 +57,7 @@ impl Report {
             self.bars.iter().filter(|bar| !bar.holds && bar.floor.is_some_and(|floor| floor > bar.bar)).count();
         println!("\n{} of {} bars hold", self.bars.len() - broken, self.bars.len());
         if beyond > 0 {
-            println!("{beyond} of the others cannot hold here: the least that was measured without flipguard is more");
+            println!("{beyond} of the others are beyond reach here: what was measured without flipguard comes to more");
         }
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join("report.json");
@@ -76,7 +76,7 @@ impl Report {
 
 fn line(bar: &Bar) -> String {
     let Bar { name, value, bar, holds, floor } = bar;
-    let floor = floor.map(|floor| format!(", the least possible {floor:.2}")).unwrap_or_default();
+    let floor = floor.map(|floor| format!(", without flipguard {floor:.2}")).unwrap_or_default();
     format!("  {} {name:<66} {value:>8.3}   at most {bar}{floor}", if *holds { "ok    " } else { "BROKEN" })
 }
 
