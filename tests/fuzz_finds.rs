@@ -57,6 +57,15 @@ fn an_unreadable_object_cannot_move_a_terminal() -> Result<()> {
     moves_no_terminal(&answer::unreadable("u", &unreadable))
 }
 
+/// Found by `review`: `"namespace":"shop","namespace":"UPDATE"`.
+#[test]
+fn what_is_there_twice_hides_no_uid() {
+    let body = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview",
+        "request":{"uid":"u","namespace":"a","namespace":"b","operation":"UPDATE"}}"#;
+    let Err(unreadable) = Request::parse(body.as_bytes()) else { panic!("{body} was understood") };
+    assert_eq!(unreadable.uid.as_deref(), Some("u"), "{unreadable}");
+}
+
 /// The causes of a refusal repeat its findings, and those repeat selectors.
 #[test]
 fn the_causes_of_a_refusal_cannot_move_a_terminal() -> Result<()> {

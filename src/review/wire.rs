@@ -225,15 +225,18 @@ fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 
 /// What is wrong with a review, under its uid where that can be found.
 fn unreadable(text: &str, error: &json::Error) -> Unreadable {
-    /// What tells which review it was, where the rest makes no sense.
     #[derive(Deserialize)]
-    struct Told<'a> {
-        #[serde(borrow)]
-        request: Who<'a>,
+    struct Told<T> {
+        request: T,
     }
+    /// By itself: nothing else that is wrong may hide it.
+    #[derive(Default, Deserialize)]
+    struct Uid {
+        uid: Option<String>,
+    }
+    /// What tells which object it was.
     #[derive(Default, Deserialize)]
     struct Who<'a> {
-        uid: Option<String>,
         #[serde(borrow)]
         kind: Option<Raw<'a>>,
         #[serde(borrow)]
@@ -241,8 +244,9 @@ fn unreadable(text: &str, error: &json::Error) -> Unreadable {
         #[serde(borrow)]
         name: Option<Raw<'a>>,
     }
-    let Who { uid, kind, namespace, name } =
-        json::from_str::<Told<'_>>(text).map(|told| told.request).unwrap_or_default();
+    let Uid { uid } = json::from_str::<Told<Uid>>(text).map(|told| told.request).unwrap_or_default();
+    let Who { kind, namespace, name } =
+        json::from_str::<Told<Who<'_>>>(text).map(|told| told.request).unwrap_or_default();
     let kind = kind.and_then(|kind| json::from_str::<Kind<'_>>(&kind).ok().map(|kind| kind.kind.into_owned()));
     let said = |raw: Option<Raw<'_>>| raw.and_then(|raw| json::from_str::<String>(&raw).ok()).unwrap_or_default();
     let path = json::wrong_field::<Review<'_>>(text);
