@@ -51,7 +51,7 @@ ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 
 static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
 	@echo "Building what the image holds (about 5 min at first) ..."
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --bin flipguard \
+	@RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --bin flipguard \
 		--target $(shell uname -m)-unknown-linux-gnu
 	@mkdir -p dist/$(ARCH)
 	cp $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard
