@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use controlplane::{ControlPlane, Guard};
 use futures_util::future::{try_join, try_join_all};
 use http::Method;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::cluster::{Cluster, send};
@@ -25,13 +26,13 @@ const FLIPS: usize = 6;
 /// of it. Nobody flips ten times a second; who did would wait for that, and it is in the time of the flips that are
 /// counted in processor time below.
 const PAUSE: Duration = Duration::from_millis(150);
-/// What a flip reads after it has arrived: without these, nobody knows what would serve.
+/// What a flip reads after it has arrived, in pages: without these, nobody knows what would serve.
 const LISTS: [&str; 5] = [
-    "apis/apps/v1 deployments?limit=500",
-    "apis/apps/v1 statefulsets?limit=500",
-    "apis/apps/v1 daemonsets?limit=500",
-    "apis/apps/v1 replicasets?limit=500",
-    "api/v1 pods?limit=500&labelSelector=app%3Dapp",
+    "apis/apps/v1 deployments?",
+    "apis/apps/v1 statefulsets?",
+    "apis/apps/v1 daemonsets?",
+    "apis/apps/v1 replicasets?",
+    "api/v1 pods?labelSelector=app%3Dapp&",
 ];
 /// How many flips are counted in processor time.
 const COUNTED: usize = 1000;
@@ -140,15 +141,15 @@ async fn slice(cluster: &Cluster, size: usize, doing: Doing) -> Result<f64> {
         match doing {
             Doing::Bare => flip(&cluster.bare, size, number).await?,
             Doing::Asked => flip(&cluster.guarded, size, number).await?,
-            Doing::Reads => drop(try_join_all(LISTS.map(|list| read(cluster, size, list))).await?),
+            Doing::Reads => drop(try_join_all(LISTS.map(|what| list(cluster, size, what))).await?),
             Doing::ReadsAndWrite => {
                 let path = format!("/api/v1/namespaces/{}/configmaps/ledger", namespace(size));
                 let change = json!({ "data": { "number": number.to_string() } });
                 let write = send(&cluster.guarded, Method::PATCH, &path, Some(&change));
-                try_join(write, try_join_all(LISTS.map(|list| read(cluster, size, list)))).await.map(drop)?;
+                try_join(write, try_join_all(LISTS.map(|what| list(cluster, size, what)))).await.map(drop)?;
             }
-            Doing::Get => read(cluster, size, "api/v1 configmaps/ledger").await?,
-            Doing::List => read(cluster, size, "apis/apps/v1 deployments").await?,
+            Doing::Get => drop(read(cluster, size, "api/v1 configmaps/ledger").await?),
+            Doing::List => list(cluster, size, "apis/apps/v1 deployments?").await?,
         }
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
@@ -156,10 +157,33 @@ async fn slice(cluster: &Cluster, size: usize, doing: Doing) -> Result<f64> {
     Ok(quantile(&took, 0.5))
 }
 
-async fn read(cluster: &Cluster, size: usize, list: &str) -> Result<()> {
-    let (group, plural) = list.split_once(' ').context("no plural")?;
-    let path = format!("/{group}/namespaces/{}/{plural}", namespace(size));
-    send(&cluster.guarded, Method::GET, &path, None).await.map(drop)
+/// Page by page, as flipguard reads.
+async fn list(cluster: &Cluster, size: usize, what: &str) -> Result<()> {
+    let mut more = String::new();
+    loop {
+        let page = read(cluster, size, &format!("{what}limit=500{more}")).await?;
+        match flipguard::json::from_str::<Page>(&page)?.metadata.token {
+            Some(token) => more = format!("&continue={token}"),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// As much of a page as tells where the next begins.
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(rename = "continue")]
+    token: Option<String>,
+}
+
+async fn read(cluster: &Cluster, size: usize, what: &str) -> Result<String> {
+    let (group, rest) = what.split_once(' ').context("no plural")?;
+    send(&cluster.guarded, Method::GET, &format!("/{group}/namespaces/{}/{rest}", namespace(size)), None).await
 }
 
 /// An even number flips to green, an odd one back to blue.
