@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use controlplane::{ControlPlane, Guard};
+use futures_util::FutureExt as _;
 use futures_util::future::{try_join, try_join_all};
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::cluster::{Cluster, send};
 use crate::figures::{ROUNDS, Spread, order, quantile, ratios};
@@ -36,6 +38,8 @@ const LISTS: [&str; 5] = [
 ];
 /// How many flips are counted in processor time.
 const COUNTED: usize = 1000;
+/// How long it is counted what is spent on nothing.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// What is done in a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +140,7 @@ pub(crate) async fn slices(cluster: &Cluster, size: usize, doing: &[Doing]) -> R
 async fn slice(cluster: &Cluster, size: usize, doing: Doing) -> Result<f64> {
     let mut took = Vec::new();
     for number in 0..FLIPS {
-        tokio::time::sleep(PAUSE).await;
+        sleep(PAUSE).await;
         let started = Instant::now();
         match doing {
             Doing::Bare => flip(&cluster.bare, size, number).await?,
@@ -200,25 +204,56 @@ pub(crate) fn namespace(size: usize) -> String {
 
 async fn processor_time(cluster: &Cluster, guard: &Guard, level: &str) -> Result<()> {
     heading(&format!("2. processor time of {COUNTED} flips, level {level}, 10 Deployments, in ms a flip"));
-    let each = |time: Duration| {
-        #[expect(clippy::cast_precision_loss, reason = "a thousand")]
-        let flips = COUNTED as f64;
-        time.as_secs_f64() * 1e3 / flips
-    };
-    let before = cpu(cluster.bare_process)?;
-    for number in 0..COUNTED {
-        flip(&cluster.bare, 10, number).await?;
-    }
-    let bare = cpu(cluster.bare_process)?.saturating_sub(before);
-    let started = Instant::now();
-    let (guard_before, before) = (cpu(guard.process().id())?, cpu(cluster.guarded_process)?);
-    for number in 0..COUNTED {
-        flip(&cluster.guarded, 10, number).await?;
-    }
-    let took = started.elapsed();
-    let (spent, guarded) =
-        (cpu(guard.process().id())?.saturating_sub(guard_before), cpu(cluster.guarded_process)?.saturating_sub(before));
-    println!("  one right after the other, each takes {:.1} ms", each(took));
-    println!("  API server unguarded {:.2}, guarded {:.2}; flipguard {:.2}", each(bare), each(guarded), each(spent));
+    let servers = [cluster.bare_process, cluster.guarded_process, guard.process().id()];
+    // A control plane is never idle, and guarded flips take long: what passes meanwhile is not theirs.
+    let (idle, _) = spent(&servers, sleep(IDLE).map(Ok)).await?;
+    let idle = idle.map(|time| time.as_secs_f64() / IDLE.as_secs_f64());
+    let (bare, bare_took) = spent(&servers, flips(&cluster.bare)).await?;
+    let (guarded, guarded_took) = spent(&servers, flips(&cluster.guarded)).await?;
+    #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+    let each = |time: f64| time * 1e3 / COUNTED as f64;
+    let own = |time: Duration, took: Duration, idle: f64| each(time.as_secs_f64() - took.as_secs_f64() * idle);
+    let ([bare, ..], [_, api_server, flipguard]) = (bare, guarded);
+    let [bare_idle, api_server_idle, flipguard_idle] = idle;
+    println!(
+        "  one right after the other, each takes {:.1} ms, unguarded {:.1}",
+        each(guarded_took.as_secs_f64()),
+        each(bare_took.as_secs_f64())
+    );
+    println!(
+        "  API server unguarded {:.2}, guarded {:.2}; flipguard {:.2}",
+        own(bare, bare_took, bare_idle),
+        own(api_server, guarded_took, api_server_idle),
+        own(flipguard, guarded_took, flipguard_idle)
+    );
+    println!(
+        "  besides what they take while nobody flips: {:.0}, {:.0} and {:.0} ms a second",
+        bare_idle * 1e3,
+        api_server_idle * 1e3,
+        flipguard_idle * 1e3
+    );
     Ok(())
+}
+
+async fn flips(client: &kube::Client) -> Result<()> {
+    for number in 0..COUNTED {
+        flip(client, 10, number).await?;
+    }
+    Ok(())
+}
+
+/// The processor time that each server spends meanwhile, and how long that is.
+async fn spent<const N: usize>(
+    servers: &[u32; N],
+    doing: impl Future<Output = Result<()>>,
+) -> Result<([Duration; N], Duration)> {
+    let times = || -> Result<Vec<Duration>> { servers.iter().map(|id| cpu(*id)).collect() };
+    let (started, before) = (Instant::now(), times()?);
+    doing.await?;
+    let (took, after) = (started.elapsed(), times()?);
+    let mut spent = [Duration::ZERO; N];
+    for (spent, (after, before)) in spent.iter_mut().zip(after.iter().zip(&before)) {
+        *spent = after.saturating_sub(*before);
+    }
+    Ok((spent, took))
 }
