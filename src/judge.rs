@@ -55,9 +55,9 @@ impl Judge for Guard {
         };
         // In a task of its own: where the client goes away, what was begun is brought to its end.
         let (answer, verdict) = oneshot::channel();
-        let (inner, change) = (self.0.clone(), change.clone());
+        let (inner, its_own) = (self.0.clone(), change.clone());
         tokio::spawn(async move {
-            let (judgement, withdraw) = inner.judgement(&change, &needed, deadline).await;
+            let (judgement, withdraw) = inner.judgement(&its_own, &needed, deadline).await;
             if answer.send(judgement).is_err()
                 && let Some(own) = withdraw
             {
@@ -65,9 +65,12 @@ impl Judge for Guard {
                 tracing::info!(namespace = needed.namespace, "nobody took the answer, so the change was refused");
             }
         });
-        // The task ends without an answer only where it panics, which ends the connection; the API server then decides
-        // by its failure policy.
-        verdict.await.unwrap_or_else(|_| Judgement::from(Verdict::cannot_judge()))
+        // The task ends without an answer only where it panics. That is no reason to judge otherwise than where something
+        // could not be read.
+        verdict.await.unwrap_or_else(|_| {
+            let broken = Unread::online("the change".to_owned(), "flipguard broke off its work on it".to_owned());
+            Judgement::from(self.0.unread(change, broken))
+        })
     }
 
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
@@ -90,7 +93,7 @@ impl Inner {
     }
 
     async fn verdict(&self, change: &Change, needed: &Reads, deadline: Instant, own: &mut Option<Intent>) -> Verdict {
-        let intent = Intent::of(change, format!("{:032x}", fastrand::u128(..)), cost::now());
+        let intent = Intent::of(change, format!("{:032x}", fastrand::u128(..)));
         let Some(intent) = intent else {
             return self.plainly(change, needed, self.begin_to_read(needed, deadline), deadline).await;
         };
@@ -99,10 +102,13 @@ impl Inner {
             *own = Some(intent.clone());
         }
         let judged = Box::pin(self.by_ledger(change, needed, Attempt::new(intent, writes), deadline)).await;
-        judged.unwrap_or_else(|unread| {
-            let view = ClusterView { unread: vec![unread], ..ClusterView::default() };
-            rules::decide(change, &view, &self.policy, cost::now())
-        })
+        judged.unwrap_or_else(|unread| self.unread(change, unread))
+    }
+
+    /// What could not be read decides.
+    fn unread(&self, change: &Change, unread: Unread) -> Verdict {
+        let view = ClusterView { unread: vec![unread], ..ClusterView::default() };
+        rules::decide(change, &view, &self.policy, cost::now())
     }
 
     /// One request's way through the ledger.
@@ -128,7 +134,8 @@ impl Inner {
             let step: Result<(), Unread> = match attempt.ask() {
                 Ask::ReadLedger => {
                     let read = async {
-                        if turn.is_none() {
+                        // Who does not write takes nobody's turn, and waits for none with what it has read.
+                        if turn.is_none() && attempt.writes() {
                             turn = Some(ledgers.turn(namespace, deadline).await?);
                         }
                         self.read_ledger(namespace, &mut attempt, deadline).await
@@ -139,7 +146,7 @@ impl Inner {
                             Ok(())
                         }
                         // Nothing was ever written down here.
-                        Ok(None) if verdict.is_some() => return Ok(verdict.unwrap_or_default()),
+                        Ok(None) if verdict.is_some() => return Ok(verdict.unwrap_or_else(Verdict::cannot_judge)),
                         Ok(None) => match self.at_stake(change, namespace, &attempt, deadline).await? {
                             Stakes::None(view) => return Ok(rules::decide(change, &view, policy, cost::now())),
                             Stakes::NoneWritten => {
@@ -177,7 +184,7 @@ impl Inner {
                     verdict = Some(judged);
                     Ok(())
                 }
-                Ask::Nothing(End::Judged) => return Ok(verdict.unwrap_or_default()),
+                Ask::Nothing(End::Judged) => return Ok(verdict.unwrap_or_else(Verdict::cannot_judge)),
                 Ask::Nothing(End::Harmless) => return Ok(self.harmless(change, deadline).await),
                 Ask::Nothing(End::Full) => {
                     return Ok(worlds::full(change, policy, cost::now()));
@@ -299,7 +306,7 @@ impl Inner {
     ) -> Result<Option<Read>, Unread> {
         let mut read = self.ledgers.read(namespace, deadline).await?;
         if let Some(read) = &mut read {
-            attempt.ledger(std::mem::take(&mut read.ledger), &read.expired);
+            attempt.ledger(std::mem::take(&mut read.ledger), std::mem::take(&mut read.expired));
         }
         Ok(read)
     }

@@ -21,7 +21,7 @@ tokio::task_local! {
 struct Meter {
     reads: AtomicU32,
     writes: AtomicU32,
-    /// The last `Date` of an answer; 0 before the first.
+    /// The latest `Date` of an answer; 0 before the first.
     date: AtomicI64,
 }
 
@@ -48,7 +48,7 @@ pub fn counted<F: Future>(asks: F) -> impl Future<Output = F::Output> {
     METER.scope(meter, asks)
 }
 
-/// The time by the API server's clock, as its last answer to this decision said; by the own clock before the first.
+/// The time by the API server's clock, as its answers to this decision said; by the own clock before the first.
 #[must_use]
 pub fn now() -> Timestamp {
     let date = METER.try_with(|meter| meter.date.load(Ordering::Relaxed)).unwrap_or(0);
@@ -96,7 +96,7 @@ where
             let date = answer.headers().get(header::DATE).and_then(|value| value.to_str().ok());
             if let Some(date) = date.and_then(|text| httpdate::parse_http_date(text).ok()) {
                 let seconds = OffsetDateTime::from(date).unix_timestamp();
-                let _ = METER.try_with(|meter| meter.date.store(seconds, Ordering::Relaxed));
+                let _ = METER.try_with(|meter| meter.date.fetch_max(seconds, Ordering::Relaxed));
             }
             Ok(answer)
         })

@@ -47,8 +47,8 @@ pub enum End {
 enum Phase {
     /// The ledger is to be read.
     Reading,
-    /// Its objects are to be looked at.
-    Looking(Ledger),
+    /// Its objects are to be looked at; these attempts are too old to commit any more.
+    Looking(Ledger, BTreeSet<String>),
     /// The own intent is to be written; a new Service may have one in its way.
     Writing(Ledger, Option<Tombstone>),
     /// The cluster is to be read, and judged.
@@ -87,7 +87,7 @@ impl Attempt {
     pub fn ask(&self) -> Ask<'_> {
         match &self.phase {
             Phase::Reading | Phase::Withdrawing => Ask::ReadLedger,
-            Phase::Looking(ledger) => {
+            Phase::Looking(ledger, _) => {
                 // The own object is looked at after the ledger was read, like all others: where it has not moved, no
                 // intent of a later state of it can have been read.
                 let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
@@ -105,24 +105,23 @@ impl Attempt {
     #[must_use]
     pub fn may_read(&self) -> bool {
         match &self.phase {
+            // A new Service is judged only where the ledger tells of another.
             Phase::Reading => !self.writes && !self.own.creates(),
-            // What is found out of others' objects may have happened since.
-            Phase::Looking(ledger) if self.writes => {
+            // What is found out of others' objects may have happened since. Of the own one: either this attempt starts
+            // from it, and cannot commit any more, or it creates a Service, and no Service is listed.
+            Phase::Looking(ledger, _) if self.writes => {
                 ledger.intents.iter().all(|intent| intent.object == self.own.object)
             }
-            Phase::Looking(_) => !self.own.creates(),
+            Phase::Looking(..) => !self.own.creates(),
             Phase::Writing(..) | Phase::Judging { .. } => true,
             Phase::Withdrawing | Phase::Erasing(_) | Phase::Over(_) => false,
         }
     }
 
     /// The ledger was read. The attempts that are `expired` were watched until they could not commit any more.
-    pub fn ledger(&mut self, mut ledger: Ledger, expired: &BTreeSet<String>) {
+    pub fn ledger(&mut self, mut ledger: Ledger, expired: BTreeSet<String>) {
         match self.phase {
-            Phase::Reading => {
-                settle::expire(&mut ledger, expired);
-                self.phase = Phase::Looking(ledger);
-            }
+            Phase::Reading => self.phase = Phase::Looking(ledger, expired),
             Phase::Withdrawing => {
                 let before = ledger.clone();
                 self.own.ids.iter().for_each(|id| ledger.remove(id));
@@ -132,11 +131,14 @@ impl Attempt {
         }
     }
 
-    /// The objects were read, each after the ledger.
+    /// The objects were read, each after the ledger; what time it is by the API server's clock is known from then on.
     pub fn objects(&mut self, found: &BTreeMap<Object, Found>, policy: &Policy, now: Timestamp) {
-        let Phase::Looking(ledger) = &mut self.phase else { return };
-        let mut ledger = std::mem::take(ledger);
+        let Phase::Looking(ledger, expired) = &mut self.phase else { return };
+        let (mut ledger, expired) = (std::mem::take(ledger), std::mem::take(expired));
+        self.own.at = now;
         settle::settle(&mut ledger, found, &policy.colours, now);
+        // Only now: what is too old may have happened before it was.
+        settle::expire(&mut ledger, &expired);
         let in_the_way = self.in_the_way(found, now);
         self.phase = if !self.can_commit(found) {
             Phase::Over(End::Harmless)
@@ -176,7 +178,7 @@ impl Attempt {
 
     /// The cluster was read, while [`may_read`](Self::may_read) said so. On any answer but yes the own intent goes.
     pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
-        let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::not_judged() };
+        let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::cannot_judge() };
         view.records = std::mem::take(records);
         let verdict = worlds::decide(change, view, pending, policy, now);
         self.judged(&verdict);
@@ -194,7 +196,9 @@ impl Attempt {
         match found.get(&self.own.object) {
             _ if self.own.creates() => true,
             Some(Found::There(seen)) => seen.uid == self.own.uid && seen.version == self.own.base,
-            Some(Found::Missing) | None => false,
+            Some(Found::Missing) => false,
+            // Nobody has looked.
+            None => true,
         }
     }
 
@@ -210,5 +214,30 @@ impl Attempt {
             }),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Effect, Seen};
+    use crate::model::Selector;
+
+    fn deletion() -> Intent {
+        let object = Object::service("app");
+        let (uid, base, user) = ("uid".to_owned(), "1".to_owned(), String::new());
+        let effect = Effect::Gone { selector: Some(Selector::nothing()) };
+        Intent { ids: vec!["own".to_owned()], object, uid, base, effect, user, at: Timestamp(0) }
+    }
+
+    #[test]
+    fn what_is_written_down_has_the_time_of_the_api_server() {
+        let mut attempt = Attempt::new(deletion(), true);
+        attempt.ledger(Ledger::default(), BTreeSet::new());
+        let (uid, version) = ("uid".to_owned(), "1".to_owned());
+        let there = Found::There(Seen { uid, version, deleting: false, selector: Selector::nothing() });
+        attempt.objects(&[(Object::service("app"), there)].into(), &Policy::default(), Timestamp(500));
+        let Ask::WriteLedger(ledger) = attempt.ask() else { panic!("{:?}", attempt.ask()) };
+        assert_eq!(ledger.intents.iter().map(|intent| intent.at).collect::<Vec<_>>(), [Timestamp(500)]);
     }
 }

@@ -33,7 +33,7 @@ pub struct Intent {
     pub effect: Effect,
     /// Who asked first.
     pub user: String,
-    /// When, by the API server's clock.
+    /// When, by the API server's clock; 0 until it has answered.
     pub at: Timestamp,
 }
 
@@ -99,7 +99,7 @@ pub struct WorkloadAfter {
 impl Intent {
     /// What a change would do; `None` for one that can take nothing away.
     #[must_use]
-    pub fn of(change: &Change, id: String, at: Timestamp) -> Option<Self> {
+    pub fn of(change: &Change, id: String) -> Option<Self> {
         let routed = |service: &Service| service.routed().clone();
         let (object, uid, base, effect) = match &change.write {
             Write::ServiceUpdate { old, new } => {
@@ -132,7 +132,7 @@ impl Intent {
             Write::WorkloadCreate { .. } | Write::Other => return None,
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
-        Some(Self { ids: vec![id], object, uid, base, effect, user, at })
+        Some(Self { ids: vec![id], object, uid, base, effect, user, at: Timestamp(0) })
     }
 
     /// Whether two intents are about the same state of the same object, so that at most one of them happens.

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Of any two such requests, one wrote first, and the other sees it. This is the pure half: [`Attempt`] says what to read
-//! or write next and is told what came of it; it does no I/O, so the exhaustive model in `tests/model.rs` runs this very
+//! or write next and is told what came of it; it does no I/O, so the exhaustive model in `tests/model` runs this very
 //! code through every interleaving. `docs/ledger.md` has the proof, and what it rests on.
 //!
 //! - [`Intent`]: what a request would do

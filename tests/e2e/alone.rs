@@ -21,6 +21,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
     ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
     ("alone::what_is_given_up_grows_too_old", what_is_given_up_grows_too_old),
+    ("alone::what_grew_too_old_unseen_is_remembered", what_grew_too_old_unseen_is_remembered),
     ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
     ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
@@ -154,6 +155,20 @@ fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
     let log = std::fs::read_to_string(guard.process().log_path())?;
     ensure!(log.contains(r#""outcome":"try-again""#), "nobody waited");
     Ok(())
+}
+
+/// A flip that nobody has looked at since is a flip all the same.
+fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
+    let _guard = another_guard(shop, &["--intent-ttl", "2"])?;
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    // From here on it is watched. A dry run writes nothing down.
+    let scale = ["scale", "deployment/app-blue", "--replicas=0"];
+    shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["held-scaled-down: "])?;
+    // It is about time alone: there is nothing to be seen of it.
+    std::thread::sleep(Duration::from_secs(3));
+    shop.kubectl(&scale)?.passes_with_warning(&["held-scaled-down: "])
 }
 
 fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use flipguard::ledger::{Found, Ledger, Object, Seen};
+use flipguard::ledger::{Effect, Found, Ledger, Object, Seen};
 use flipguard::model::{
     ClusterView, Pod, Selector, Service, Timestamp, Workload, WorkloadKind, WorkloadManifest, annotation,
 };
@@ -61,6 +61,8 @@ pub(crate) struct Cluster {
     /// Flips of Service 0 that were really committed, `from` and `to`; and whether it was really deleted.
     pub(crate) flipped: [bool; 2],
     pub(crate) deleted: bool,
+    /// Where the last flip of the Service that is there went, which has to be remembered.
+    pub(crate) last_flip: Option<Colour>,
     /// How many label edits and status writes may still come.
     pub(crate) noise: u8,
 }
@@ -105,6 +107,7 @@ impl Cluster {
             ledger_version: 0,
             flipped: [false, false],
             deleted: false,
+            last_flip: None,
             noise,
         }
     }
@@ -141,6 +144,22 @@ impl Cluster {
             return Some("the ledger tells of a deletion that never was".to_owned());
         }
         None
+    }
+
+    /// What happened, and is neither remembered nor still to be settled.
+    pub(crate) fn forgotten(&self) -> Option<String> {
+        let Ledger { intents, records } = &self.ledger;
+        let Some(service) = &self.service else {
+            let written = intents.iter().any(|it| matches!(it.effect, Effect::Gone { selector: Some(_) }));
+            let known = written || !records.tombstones.is_empty();
+            return (!known).then(|| "the ledger has forgotten that the Service was deleted".to_owned());
+        };
+        let (uid, to) = (format!("service-{}", service.uid), self.last_flip?);
+        let written = intents
+            .iter()
+            .any(|it| it.uid == uid && matches!(&it.effect, Effect::Service(after) if after.to == selector(to)));
+        let known = written || records.flips.iter().any(|it| it.uid == uid && it.to == selector(to));
+        (!known).then(|| format!("the ledger has forgotten the flip to {}", to.name()))
     }
 
     /// An object as a GET finds it.

@@ -2,8 +2,8 @@
 //! of a few concurrent requests, with controllers, label edits, crashes, requests that are given up, and replicas' views of
 //! the cluster that are pieced together from reads at different instants.
 //!
-//! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen. And
-//! the model can fail: ten deliberate mistakes are each found, with the story that leads there.
+//! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen, or
+//! forget what did. And the model can fail: eleven deliberate mistakes are each found, with the story that leads there.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -144,6 +144,11 @@ fn keeping_what_was_read_over_a_conflict_breaks() {
 #[test]
 fn an_early_expiry_breaks() {
     is_found("early expiry", Mistake::EarlyExpiry, &[Flip(Green), ScaleToZero(Green)]);
+}
+
+#[test]
+fn dropping_what_nobody_has_looked_at_breaks() {
+    is_found("dropped unseen", Mistake::DropsUnseen, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(crate) enum Mistake {
     KeepsWhatWasRead,
     /// An intent is dropped while its request can still commit.
     EarlyExpiry,
+    /// An intent that is too old is dropped, and nobody looks whether it happened.
+    DropsUnseen,
     /// Of what may happen, only nothing and everything is looked at.
     OnlyNoneAndAll,
     /// A refused request withdraws all intents on its object.
@@ -99,7 +101,7 @@ impl Request {
             Stage::Waiting { tries } => {
                 let Some(base) = self.base(cluster, name, *tries) else { return vec![] };
                 let id = format!("{name}{tries}");
-                let intent = Intent::of(&self.change(&base), id.clone(), NOW);
+                let intent = Intent::of(&self.change(&base), id.clone());
                 let intent = intent.unwrap_or_else(|| panic!("every modelled request is dangerous"));
                 let writes = match rules.mistake {
                     Some(Mistake::NoLedger | Mistake::Mutex) => false,
@@ -162,15 +164,15 @@ impl Request {
                 let mut expirable: BTreeSet<String> =
                     cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
                 expirable.retain(|id| *id != now.id && (rules.makes(Mistake::EarlyExpiry) || !alive.contains(id)));
-                let keeps = rules.makes(Mistake::KeepsWhatWasRead) || rules.makes(Mistake::ReadsBeforeLedger);
                 let read = |expired: &BTreeSet<String>| {
                     with(&|next| {
                         next.looked.clear();
-                        if next.attempt.writes() && !keeps {
-                            next.read = Read::default();
-                        }
                         next.ledger_version = cluster.ledger_version;
-                        next.attempt.ledger(cluster.ledger.clone(), expired);
+                        let mut ledger = cluster.ledger.clone();
+                        if rules.makes(Mistake::DropsUnseen) {
+                            ledger.intents.retain(|it| !it.ids.iter().all(|id| expired.contains(id)));
+                        }
+                        next.attempt.ledger(ledger, expired.clone());
                     })
                 };
                 let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
@@ -203,15 +205,17 @@ impl Request {
             Ask::WriteLedger(ledger) => {
                 let mut ledger = ledger.clone();
                 if now.refused && rules.makes(Mistake::WithdrawByObject) {
-                    let own = Intent::of(&self.change(&now.base), now.id.clone(), NOW);
+                    let own = Intent::of(&self.change(&now.base), now.id.clone());
                     ledger.intents.retain(|it| Some(&it.object) != own.as_ref().map(|own| &own.object));
                 }
                 if now.ledger_version != cluster.ledger_version {
-                    return vec![(
-                        "meets a conflict on the ledger".to_owned(),
-                        None,
-                        with(&|it| it.attempt.written(false)),
-                    )];
+                    let conflict = with(&|next| {
+                        next.attempt.written(false);
+                        if !rules.makes(Mistake::KeepsWhatWasRead) {
+                            next.read = Read::default();
+                        }
+                    });
+                    return vec![("meets a conflict on the ledger".to_owned(), None, conflict)];
                 }
                 let mut next = cluster.clone();
                 next.ledger = ledger;
@@ -298,15 +302,20 @@ impl Request {
         match (self, base) {
             (Self::Flip(to), Base::Service(was)) => {
                 let it = next.service.as_mut().filter(|it| (it.uid, it.version) == (was.uid, was.version))?;
+                let flips = it.to != to;
                 it.version += 1;
                 it.to = to;
                 it.excused = false;
                 next.flipped[to as usize] = true;
+                if flips {
+                    next.last_flip = Some(to);
+                }
             }
             (Self::DeleteService, Base::Service(was)) => {
                 cluster.service.as_ref().filter(|it| (it.uid, it.version) == (was.uid, was.version))?;
                 next.service = None;
                 next.deleted = true;
+                next.last_flip = None;
             }
             (Self::CreateService(to), Base::New(uid)) => {
                 if cluster.service.is_some() {
@@ -407,6 +416,12 @@ impl Rules {
 
     pub(crate) fn makes(&self, mistake: Mistake) -> bool {
         self.mistake == Some(mistake)
+    }
+
+    /// What must never be. That something is forgotten is the least of it: of a mistake, worse is looked for.
+    pub(crate) fn broken(&self, cluster: &Cluster) -> Option<String> {
+        let forgets = matches!(self.mistake, None | Some(Mistake::DropsUnseen));
+        cluster.broken().or_else(|| cluster.forgotten().filter(|_| forgets))
     }
 
     /// How many different questions were judged.

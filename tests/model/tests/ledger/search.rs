@@ -72,7 +72,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     let mut rules = Rules::new(
         mistake,
         scenario.crashes,
-        scenario.expiry || mistake == Some(Mistake::EarlyExpiry),
+        scenario.expiry || matches!(mistake, Some(Mistake::EarlyExpiry | Mistake::DropsUnseen)),
         scenario.at_once,
     );
     let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
@@ -82,7 +82,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
     let mut queue = VecDeque::from([(0, start)]);
     while let Some((number, state)) = queue.pop_front() {
-        if let Some(what) = state.cluster.part.broken() {
+        if let Some(what) = rules.broken(&state.cluster.part) {
             let story = story(&reached, number);
             let broken = Some(format!("{}\n  => {what}", story.join("\n")));
             return Searched { states: reached.len(), verdicts: rules.judged(), broken };
