@@ -9,7 +9,7 @@ use super::{Meta, Owner, Pod, Records, Revision, Service, Workload, WorkloadKind
 pub struct ClusterView {
     /// All workloads, ReplicaSets that Deployments own included.
     pub workloads: Vec<Workload>,
-    /// The revisions of all StatefulSets and DaemonSets, where the template of one changes.
+    /// The revisions of all StatefulSets and DaemonSets, where the template of one changes or a Service may go back.
     pub revisions: Vec<Revision>,
     /// All Pods that the old or the new selector of the change can match.
     pub pods: Vec<Pod>,

@@ -36,8 +36,8 @@ pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
     };
     match &change.write {
         Write::ServiceUpdate { old, new } => Some(for_service(old, new, policy)),
-        // Only one that takes the place of another is looked at.
-        Write::ServiceCreate { new } => Some(all_of(&new.meta.namespace)),
+        // Only one that takes the place of another is looked at; of that, the ledger tells.
+        Write::ServiceCreate { new } => Some(Reads { services: false, ..all_of(&new.meta.namespace) }),
         Write::ServiceDelete { old } => {
             Some(Reads { namespace: old.meta.namespace.clone(), pods: Some(old.routed().clone()), ..Reads::default() })
         }
@@ -61,7 +61,7 @@ pub fn besides(needed: &Reads, change: &Change, view: &ClusterView, policy: &Pol
         Write::ServiceUpdate { old, new } => rollback::may_be(old, new, &view.records, &policy.colours),
         _ => false,
     };
-    (goes_back && !needed.revisions && view.workloads.iter().any(has_revisions)).then(|| Reads {
+    (goes_back && view.workloads.iter().any(has_revisions)).then(|| Reads {
         namespace: needed.namespace.clone(),
         revisions: true,
         ..Reads::default()
