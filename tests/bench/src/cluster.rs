@@ -108,7 +108,11 @@ pub async fn send(client: &Client, method: Method, path: &str, body: Option<&Val
     Ok(client.request_text(request.body(body)?).await?)
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client> {
+/// A client with the credentials of a kubeconfig.
+///
+/// # Errors
+/// When it cannot be used.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
 }

@@ -1,5 +1,6 @@
 //! Medians, spreads, and slices that are measured in turn.
 
+use std::fmt;
 use std::time::Duration;
 
 /// How many rounds of slices: each is one pair for every comparison.
@@ -23,6 +24,13 @@ impl Spread {
         figures.sort_by(f64::total_cmp);
         let at = |part| quantile(&figures, part);
         Self { median: at(0.5), low: at(0.25), high: at(0.75) }
+    }
+}
+
+/// As a ratio is printed.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "x{:.2} [{:.2}-{:.2}]", self.median, self.low, self.high)
     }
 }
 

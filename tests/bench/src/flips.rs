@@ -6,18 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use controlplane::{ControlPlane, Guard};
 use futures_util::FutureExt as _;
-use futures_util::future::{try_join, try_join_all};
 use http::Method;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::cluster::{Cluster, send};
 use crate::figures::{ROUNDS, Spread, order, quantile, ratios};
-use crate::only_answers;
 use crate::process::cpu;
 use crate::report::{Report, heading};
+use crate::servers::Handler;
 use crate::webhook::end;
+use crate::{reads, without_flipguard};
 
 /// How many Deployments are in the namespace.
 const SIZES: [usize; 3] = [10, 100, 1000];
@@ -28,14 +27,6 @@ const FLIPS: usize = 6;
 /// of it. Nobody flips ten times a second; who did would wait for that, and it is in the time of the flips that are
 /// counted in processor time below.
 const PAUSE: Duration = Duration::from_millis(150);
-/// What a flip reads after it has arrived, in pages: without these, nobody knows what would serve.
-const LISTS: [&str; 5] = [
-    "apis/apps/v1 deployments?",
-    "apis/apps/v1 statefulsets?",
-    "apis/apps/v1 daemonsets?",
-    "apis/apps/v1 replicasets?",
-    "api/v1 pods?labelSelector=app%3Dapp&",
-];
 /// How many flips are counted in processor time.
 const COUNTED: usize = 1000;
 /// How long it is counted what is spent on nothing.
@@ -48,13 +39,9 @@ pub(crate) enum Doing {
     Bare,
     /// and through the other.
     Asked,
-    /// What a flip reads, all at once, by the bench itself.
-    Reads,
-    /// The same while a ledger, a ConfigMap, is written.
-    ReadsAndWrite,
-    /// One object is read, as a ledger is.
-    Get,
-    /// One list is read.
+    /// What a flip lists, by the bench itself,
+    Lists,
+    /// and one of these lists.
     List,
 }
 
@@ -76,36 +63,22 @@ pub async fn measure(
     }
     heading("2. the same PATCH through both API servers, nothing registered yet: the bias of the method");
     let (bias, _) = slices(cluster, 10, &[Doing::Bare, Doing::Asked]).await?;
-    println!("  x{:.2} [{:.2}-{:.2}]", bias.median, bias.low, bias.high);
-    heading("2. the same with a webhook that only answers");
-    let only_answers = only_answers::measure(control_plane, cluster).await?;
-    println!("  x{:.2} [{:.2}-{:.2}]", only_answers.median, only_answers.low, only_answers.high);
-    for (level, bar) in [("strict", 2.0), ("fresh", 1.4)] {
+    println!("  {bias}");
+    heading("2. the same through webhooks without flipguard, which answer yes");
+    let floors = without_flipguard::measure(control_plane, cluster).await?;
+    for (level, bar, handler) in [("strict", 2.0, Handler::WithLedger), ("fresh", 1.4, Handler::Lists)] {
         let guard = Guard::start(control_plane, flipguard, &["--level", level])?;
         for size in SIZES {
             heading(&format!("2. flips, level {level}, {size} Deployments in the namespace, {ROUNDS} rounds"));
-            let doing = [Doing::Bare, Doing::Asked, Doing::Reads, Doing::ReadsAndWrite, Doing::Get, Doing::List];
-            let (ratio, p50) = slices(cluster, size, &doing).await?;
-            let [bare, guarded, reads, reads_and_write, get, list] = p50.as_slice() else { continue };
+            let (ratio, p50) = slices(cluster, size, &[Doing::Bare, Doing::Asked, Doing::Lists, Doing::List]).await?;
+            let [bare, guarded, lists, list] = p50.as_slice() else { continue };
+            println!("  p50 in ms: unguarded {bare:.2}, guarded {guarded:.2} ({ratio})");
             println!(
-                "  p50 in ms: unguarded {bare:.2}, guarded {guarded:.2} (x{:.2} [{:.2}-{:.2}])",
-                ratio.median, ratio.low, ratio.high
-            );
-            println!(
-                "  without flipguard: one object read {get:.2}, one LIST of Deployments {list:.2}, a flip's {} LISTs at \
-                 once {reads:.2}, and with a ledger written beside them {reads_and_write:.2}",
-                LISTS.len()
-            );
-            // The ledger has to be read before it is written, and before the lists.
-            let least = if level == "strict" { get + reads_and_write } else { *reads };
-            let floor = only_answers.median + least / bare;
-            println!(
-                "  so a webhook that only answers and makes these reads comes to about x{floor:.2}; if it read but one \
-                 object, to x{:.2}",
-                only_answers.median + get / bare
+                "  without flipguard: one LIST of Deployments {list:.2}, all 5 LISTs of a flip at once {lists:.2}"
             );
             if size == 10 {
                 let name = format!("flip/p50, {level}, 10 Deployments, of unguarded");
+                let floor = floors.iter().find(|(of, _)| *of == handler).context("no floor")?.1.median;
                 report.bar_over_floor(name, ratio.median, bar, floor);
             }
         }
@@ -145,49 +118,13 @@ async fn slice(cluster: &Cluster, size: usize, doing: Doing) -> Result<f64> {
         match doing {
             Doing::Bare => flip(&cluster.bare, size, number).await?,
             Doing::Asked => flip(&cluster.guarded, size, number).await?,
-            Doing::Reads => drop(try_join_all(LISTS.map(|what| list(cluster, size, what))).await?),
-            Doing::ReadsAndWrite => {
-                let path = format!("/api/v1/namespaces/{}/configmaps/ledger", namespace(size));
-                let change = json!({ "data": { "number": number.to_string() } });
-                let write = send(&cluster.guarded, Method::PATCH, &path, Some(&change));
-                try_join(write, try_join_all(LISTS.map(|what| list(cluster, size, what)))).await.map(drop)?;
-            }
-            Doing::Get => drop(read(cluster, size, "api/v1 configmaps/ledger").await?),
-            Doing::List => list(cluster, size, "apis/apps/v1 deployments?").await?,
+            Doing::Lists => reads::lists(&cluster.guarded, &namespace(size)).await?,
+            Doing::List => reads::deployments(&cluster.guarded, &namespace(size)).await?,
         }
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
     took.sort_by(f64::total_cmp);
     Ok(quantile(&took, 0.5))
-}
-
-/// Page by page, as flipguard reads.
-async fn list(cluster: &Cluster, size: usize, what: &str) -> Result<()> {
-    let mut more = String::new();
-    loop {
-        let page = read(cluster, size, &format!("{what}limit=500{more}")).await?;
-        match flipguard::json::from_str::<Page>(&page)?.metadata.token {
-            Some(token) => more = format!("&continue={token}"),
-            None => return Ok(()),
-        }
-    }
-}
-
-/// As much of a page as tells where the next begins.
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMeta,
-}
-
-#[derive(Deserialize)]
-struct PageMeta {
-    #[serde(rename = "continue")]
-    token: Option<String>,
-}
-
-async fn read(cluster: &Cluster, size: usize, what: &str) -> Result<String> {
-    let (group, rest) = what.split_once(' ').context("no plural")?;
-    send(&cluster.guarded, Method::GET, &format!("/{group}/namespaces/{}/{rest}", namespace(size)), None).await
 }
 
 /// An even number flips to green, an odd one back to blue.

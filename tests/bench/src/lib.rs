@@ -6,12 +6,12 @@
 //! | `decision.rs` | one decision, from bytes to bytes, over a recorded namespace: what the gates measure |
 //! | `baseline.rs` | holds figures at what is committed |
 //! | `recorded.rs` | the recorded reviews; `record.rs` records them anew |
-//! | `servers.rs` | the webhooks that flipguard is held against |
+//! | `servers.rs` | the webhooks that flipguard is held against; `reads.rs`: what some of them read, as a flip does |
 //! | `load.rs` | a client that asks as the API server does |
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
 //! | `report.rs` | the table for people, and `report.json` |
-//! | `requests.rs`, `flips.rs` with `only_answers.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
+//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
 
 pub mod baseline;
 pub mod cluster;
@@ -21,8 +21,8 @@ pub mod flips;
 pub mod irrelevant;
 pub mod load;
 pub mod memory;
-mod only_answers;
 pub mod process;
+pub mod reads;
 pub mod record;
 pub mod recorded;
 pub mod report;
@@ -30,3 +30,4 @@ pub mod requests;
 pub mod servers;
 pub mod start;
 pub mod webhook;
+mod without_flipguard;

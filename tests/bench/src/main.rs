@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bench::cluster::Cluster;
+use bench::cluster::{self, Cluster};
 use bench::report::Report;
 use bench::servers::{self, Handler};
 use bench::{flips, irrelevant, memory, record, requests, start};
@@ -43,6 +43,9 @@ enum Command {
     Serve {
         /// What its handler does
         handler: Handler,
+        /// The cluster that it reads, if it reads
+        #[arg(long)]
+        kubeconfig: Option<PathBuf>,
     },
 }
 
@@ -53,7 +56,7 @@ fn main() -> Result<ExitCode> {
             return run(&flipguard, &folder, image.as_deref(), &parts, &reviews);
         }
         Command::Record => record::record()?,
-        Command::Serve { handler } => serve(handler)?,
+        Command::Serve { handler, kubeconfig } => serve(handler, kubeconfig.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,12 +96,18 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn serve(handler: Handler) -> Result<()> {
+fn serve(handler: Handler, kubeconfig: Option<&Path>) -> Result<()> {
     let identity = Identity::issue(&["127.0.0.1".to_owned()], time::OffsetDateTime::now_utc())?;
     let (listener, address) = servers::listener()?;
     println!("{}\n{}\n{}", address.port(), identity.token, identity.authority);
     std::io::stdout().flush()?;
     // As flipguard's own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(servers::serve(listener, &identity, handler, None))
+    runtime.block_on(async {
+        let client = match kubeconfig {
+            Some(kubeconfig) => Some(cluster::client(kubeconfig).await?),
+            None => None,
+        };
+        servers::serve(listener, &identity, handler, client, None).await
+    })
 }

@@ -41,7 +41,7 @@ pub fn record() -> Result<()> {
     let (listener, address) = servers::listener()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (keeps, served) = (kept.clone(), identity.clone());
-    runtime.spawn(async move { servers::serve(listener, &served, Handler::Tree, Some(keeps)).await });
+    runtime.spawn(async move { servers::serve(listener, &served, Handler::Tree, None, Some(keeps)).await });
 
     let recorder = Recorder { control_plane: &control_plane, kept };
     recorder.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")?;

@@ -19,9 +19,12 @@ use clap::ValueEnum;
 use flipguard::certs::Identity;
 use flipguard::certs::inspect::pair;
 use flipguard::server::Credentials;
+use kube::Client;
 use kube::core::DynamicObject;
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
+
+use crate::reads;
 
 /// As in flipguard.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -33,6 +36,12 @@ pub enum Handler {
     Null,
     /// Decodes it into kube's `AdmissionReview<DynamicObject>`, and answers under its uid.
     Tree,
+    /// The same, and reads one object before it answers,
+    OneRead,
+    /// or all that a flip lists,
+    Lists,
+    /// or that and a ledger, which it writes beside.
+    WithLedger,
 }
 
 /// Where bodies go that are kept.
@@ -93,15 +102,22 @@ struct Allowed<'a> {
 #[derive(Clone)]
 struct Shared {
     handler: Handler,
+    client: Option<Client>,
     token: Arc<str>,
     kept: Option<Kept>,
 }
 
-/// Serves on a listener, with a certificate for 127.0.0.1, until the process ends.
+/// Serves on a listener, with a certificate for 127.0.0.1, until the process ends. With a client, handlers can read.
 ///
 /// # Errors
 /// When the certificate cannot be used, or the listener fails.
-pub async fn serve(listener: TcpListener, identity: &Identity, handler: Handler, kept: Option<Kept>) -> Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    identity: &Identity,
+    handler: Handler,
+    client: Option<Client>,
+    kept: Option<Kept>,
+) -> Result<()> {
     let certificate = pair(&identity.leaf, &identity.leaf_key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ServerConfig::builder_with_provider(provider)
@@ -115,7 +131,7 @@ pub async fn serve(listener: TcpListener, identity: &Identity, handler: Handler,
     listener.set_nonblocking(true)?;
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).first_request_timeout(Duration::from_secs(10));
     server.http_builder().http1().header_read_timeout(Duration::from_secs(120));
-    let shared = Shared { handler, token: identity.token.as_str().into(), kept };
+    let shared = Shared { handler, client, token: identity.token.as_str().into(), kept };
     let router = Router::new().route("/validate/{token}", post(review)).with_state(shared);
     server.serve(router.into_make_service()).await.context("the server ended")
 }
@@ -149,11 +165,25 @@ async fn review(State(shared): State<Shared>, Path(token): Path<String>, request
     let Ok(Review { request: Some(request), .. }) = serde_json::from_slice(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
+    if let (Some(client), Some(namespace)) = (&shared.client, &request.namespace)
+        && let Err(error) = read(shared.handler, client, namespace).await
+    {
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response();
+    }
     let response = Allowed { uid: &request.uid, allowed: true };
     json(
         serde_json::to_vec(&Answer { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response })
             .unwrap_or_default(),
     )
+}
+
+async fn read(handler: Handler, client: &Client, namespace: &str) -> Result<()> {
+    match handler {
+        Handler::Null | Handler::Tree => Ok(()),
+        Handler::OneRead => reads::one(client, namespace).await,
+        Handler::Lists => reads::lists(client, namespace).await,
+        Handler::WithLedger => reads::with_ledger(client, namespace).await,
+    }
 }
 
 fn json(body: Vec<u8>) -> Response {

@@ -103,19 +103,22 @@ impl Webhook {
     /// # Errors
     /// When it does not start.
     pub fn own(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
-        Self::start(control_plane, name, process::on_first_processor(&std::env::current_exe()?))
+        let mut command = process::on_first_processor(&std::env::current_exe()?);
+        command.args(["serve", name]);
+        Self::start(control_plane, name, command)
     }
 
-    /// A server of our own, on any processor.
+    /// A server of our own that may read the cluster, on any processor.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn anywhere(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
-        Self::start(control_plane, name, Command::new(std::env::current_exe()?))
+    pub fn reading(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", name, "--kubeconfig"]).arg(control_plane.kubeconfig());
+        Self::start(control_plane, name, command)
     }
 
-    fn start(control_plane: &ControlPlane, name: &'static str, mut command: Command) -> Result<Self> {
-        command.args(["serve", name]);
+    fn start(control_plane: &ControlPlane, name: &'static str, command: Command) -> Result<Self> {
         let ends = control_plane.spawn(name, command)?;
         let deadline = Instant::now() + PATIENCE;
         let said = loop {

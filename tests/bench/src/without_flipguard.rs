@@ -1,4 +1,5 @@
-//! What it costs that a webhook is asked at all.
+//! What it costs that a webhook is asked at all, and that it reads before it answers: no webhook that judges flips by
+//! fresh reads can take less.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +13,44 @@ use crate::cluster::{Cluster, send};
 use crate::figures::Spread;
 use crate::flips::{Doing, flip, slices};
 use crate::process::cpu;
+use crate::servers::Handler;
 use crate::webhook::Webhook;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+const NAME: &str = "without-flipguard";
 /// How long an API server may take to notice.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Registers a webhook that judges nothing for changes of Services, and measures flips through it.
+/// What is asked: how `bench serve` calls it, and what it does.
+const WEBHOOKS: [(&str, Handler, &str); 4] = [
+    ("tree", Handler::Tree, "reads nothing"),
+    ("one-read", Handler::OneRead, "reads one object"),
+    ("lists", Handler::Lists, "makes the 5 LISTs of a flip"),
+    ("with-ledger", Handler::WithLedger, "reads a ConfigMap, and writes it beside the 5 LISTs"),
+];
+
+/// Measures flips through each.
 ///
 /// # Errors
-/// When it is not called.
-pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Spread> {
-    let webhook = Webhook::anywhere(control_plane, "tree")?;
+/// When one is not called, or cannot read.
+pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Vec<(Handler, Spread)>> {
+    let mut all = Vec::new();
+    for (name, handler, what) in WEBHOOKS {
+        let ratio = through(control_plane, cluster, name).await?;
+        println!("  {what:<54} {ratio}");
+        all.push((handler, ratio));
+    }
+    Ok(all)
+}
+
+/// Registers a webhook for changes of Services, and measures flips through it.
+async fn through(control_plane: &ControlPlane, cluster: &Cluster, name: &'static str) -> Result<Spread> {
+    let webhook = Webhook::reading(control_plane, name)?;
     let at = &webhook.registered;
     let configuration = json!({
-        "metadata": { "name": "only-answers" },
+        "metadata": { "name": NAME },
         "webhooks": [{
-            "name": "only-answers.flipguard.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "name": "without.flipguard.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
             "timeoutSeconds": 5,
             "clientConfig": { "url": format!("{}/validate/{}", at.url, at.token),
                 "caBundle": ByteString(at.authority.clone().into_bytes()) },
@@ -38,7 +60,7 @@ pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> 
     cluster.create(CONFIGURATIONS, [configuration]).await?;
     until(cluster, &webhook, true).await?;
     let (ratio, _) = slices(cluster, 10, &[Doing::Bare, Doing::Asked]).await?;
-    send(&cluster.bare, Method::DELETE, &format!("{CONFIGURATIONS}/only-answers"), None).await?;
+    send(&cluster.bare, Method::DELETE, &format!("{CONFIGURATIONS}/{NAME}"), None).await?;
     until(cluster, &webhook, false).await?;
     Ok(ratio)
 }
