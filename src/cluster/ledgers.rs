@@ -182,9 +182,12 @@ impl Ledgers {
             let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
             let request = path.map_err(|error| unread(namespace, causes(&error)))?;
             if let Ok(Answer::NotFound) = ask::<Anything>(&self.client, request, deadline).await {
-                // What is not named any more is adopted by whoever comes, with all that it holds.
+                // Who still knows it may write to it until it is gone: then it stays. What is not named any more is adopted
+                // by whoever comes, with all that it holds.
+                let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
                 self.name(namespace, String::new(), Some(uid), deadline).await?;
-                let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
+                let resource_version = map.and_then(|map| map.metadata.resource_version);
+                let only_this = Preconditions { uid: Some(uid.clone()), resource_version };
                 let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
                 let deleted = timeout_at(deadline, self.maps().delete(&ledger_name(namespace), &params)).await;
                 drop(deleted);
