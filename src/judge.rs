@@ -23,7 +23,7 @@ pub enum Level {
     /// No two changes, each fine by itself, can together do what none may: by the ledger.
     #[default]
     Strict,
-    /// Each change is judged by itself, on fresh reads.
+    /// Each change is judged by itself, on fresh reads; nothing is remembered.
     Fresh,
 }
 
@@ -93,11 +93,18 @@ impl Inner {
     }
 
     async fn verdict(&self, change: &Change, needed: &Reads, deadline: Instant, own: &mut Option<Intent>) -> Verdict {
-        let intent = Intent::of(change, format!("{:032x}", fastrand::u128(..)));
+        let intent = match self.level {
+            Level::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
+            // Nothing is remembered, so a new Service takes nobody's place.
+            Level::Fresh if matches!(change.write, Write::ServiceCreate { .. }) => {
+                return self.harmless(change, deadline).await;
+            }
+            Level::Fresh => None,
+        };
         let Some(intent) = intent else {
             return self.plainly(change, needed, self.begin_to_read(needed, deadline), deadline).await;
         };
-        let writes = self.level == Level::Strict && !change.dry_run;
+        let writes = !change.dry_run;
         if writes {
             *own = Some(intent.clone());
         }

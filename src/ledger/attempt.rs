@@ -11,7 +11,7 @@ use crate::rules::{Outcome, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
     own: Intent,
-    /// Whether anything is written; not in a dry run, and not at level `fresh`.
+    /// Whether anything is written; not in a dry run.
     writes: bool,
     phase: Phase,
 }

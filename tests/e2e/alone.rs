@@ -172,9 +172,13 @@ fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
 }
 
 fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {
-    let _guard = another_guard(shop, &["--level", "fresh"])?;
+    let guard = another_guard(shop, &["--level", "fresh"])?;
     green_starts(shop)?;
     shop.route("app", GREEN)?.is_refused("target-not-ready", &[])?;
+    // Nothing is read but what it is judged on: four kinds of workloads, and Pods.
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    let refused = log.lines().find(|line| line.contains("target-not-ready")).context("it is not in the log")?;
+    ensure!(refused.contains(r#""reads":5,"#), "{refused}");
     shop.pods_become("name=app-green", Pods::Ready)?;
     shop.rolled_out("deployment/app-green")?;
     shop.route("app", GREEN)?.passes_silently()?;
