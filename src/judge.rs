@@ -114,8 +114,7 @@ impl Inner {
 
     /// What could not be read decides.
     fn unread(&self, change: &Change, unread: Unread) -> Verdict {
-        let view = ClusterView { unread: vec![unread], ..ClusterView::default() };
-        rules::decide(change, &view, &self.policy, cost::now())
+        rules::decide(change, &unread.into(), &self.policy, cost::now())
     }
 
     /// One request's way through the ledger.
@@ -323,10 +322,7 @@ impl Inner {
 type Reading = JoinHandle<ClusterView>;
 
 async fn was_read(reading: Reading) -> ClusterView {
-    reading.await.unwrap_or_else(|broken| {
-        let unread = Unread::online("the cluster".to_owned(), broken.to_string());
-        ClusterView { unread: vec![unread], ..ClusterView::default() }
-    })
+    reading.await.unwrap_or_else(|broken| Unread::online("the cluster".to_owned(), broken.to_string()).into())
 }
 
 /// What is at stake in a namespace without a ledger.

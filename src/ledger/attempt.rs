@@ -101,20 +101,17 @@ impl Attempt {
 
     /// Whether the cluster can be read already, beside what is asked for. All that others have written down and done was
     /// done before the ledger was read, or is looked at; what they write down from now on makes the own write fail, and
-    /// then what was read is worth nothing. Where nothing is written, there is nothing to wait for.
+    /// then what was read is worth nothing. Where nothing is written, there is nothing to wait for; but a new Service is
+    /// judged only where the ledger tells of another.
     #[must_use]
     pub fn may_read(&self) -> bool {
         match &self.phase {
-            // A new Service is judged only where the ledger tells of another.
-            Phase::Reading => !self.writes && !self.own.creates(),
+            Phase::Reading | Phase::Looking(..) if !self.writes => !self.own.creates(),
             // What is found out of others' objects may have happened since. Of the own one: either this attempt starts
             // from it, and cannot commit any more, or it creates a Service, and no Service is listed.
-            Phase::Looking(ledger, _) if self.writes => {
-                ledger.intents.iter().all(|intent| intent.object == self.own.object)
-            }
-            Phase::Looking(..) => !self.own.creates(),
+            Phase::Looking(ledger, _) => ledger.intents.iter().all(|intent| intent.object == self.own.object),
             Phase::Writing(..) | Phase::Judging { .. } => true,
-            Phase::Withdrawing | Phase::Erasing(_) | Phase::Over(_) => false,
+            Phase::Reading | Phase::Withdrawing | Phase::Erasing(_) | Phase::Over(_) => false,
         }
     }
 
@@ -136,9 +133,7 @@ impl Attempt {
         let Phase::Looking(ledger, expired) = &mut self.phase else { return };
         let (mut ledger, expired) = (std::mem::take(ledger), std::mem::take(expired));
         self.own.at = now;
-        settle::settle(&mut ledger, found, &policy.colours, now);
-        // Only now: what is too old may have happened before it was.
-        settle::expire(&mut ledger, &expired);
+        settle::settle(&mut ledger, found, &expired, &policy.colours, now);
         let in_the_way = self.in_the_way(found, now);
         self.phase = if !self.can_commit(found) {
             Phase::Over(End::Harmless)

@@ -62,9 +62,15 @@ pub fn standing(intent: &Intent, found: &Found) -> Standing {
     }
 }
 
-/// Drops what is over, remembers what happened, and gives what may still happen. An intent whose object was not looked at
-/// may still happen.
-pub fn settle(ledger: &mut Ledger, found: &BTreeMap<Object, Found>, colours: &ColourScheme, now: Timestamp) {
+/// Drops what is over, remembers what happened, and keeps what may still happen. An intent whose object was not looked at
+/// may still happen, unless its attempts are `expired`: watched for so long that they cannot commit any more.
+pub fn settle(
+    ledger: &mut Ledger,
+    found: &BTreeMap<Object, Found>,
+    expired: &BTreeSet<String>,
+    colours: &ColourScheme,
+    now: Timestamp,
+) {
     let intents = std::mem::take(&mut ledger.intents);
     for intent in intents {
         match found.get(&intent.object).map_or(Standing::Pending, |found| standing(&intent, found)) {
@@ -73,13 +79,15 @@ pub fn settle(ledger: &mut Ledger, found: &BTreeMap<Object, Found>, colours: &Co
             Standing::Over => {}
         }
     }
+    // Only now: what is too old may have happened before it was.
+    expire(ledger, expired);
     // What exists again is not gone.
     let exists = |name: &str| matches!(found.get(&Object::service(name)), Some(Found::There(seen)) if !seen.deleting);
     ledger.records.tombstones.retain(|tombstone| !exists(&tombstone.service));
     ledger.forget(now);
 }
 
-/// Drops the attempts that were watched for so long that they cannot commit any more.
+/// Drops the attempts that were watched for so long that they cannot commit any more, whether they did or not.
 pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
     for id in expired {
         ledger.remove(id);
@@ -182,7 +190,8 @@ mod tests {
         let mut committed = |from: &str, to: &str| {
             let after = ServiceAfter { from: selector(from), to: selector(to), annotations: Labels::new() };
             ledger.intents.push(intent("u", "1", Effect::Service(after)));
-            settle(&mut ledger, &[(Object::service("app"), there("u", "2", to))].into(), &colours, Timestamp(100));
+            let found = [(Object::service("app"), there("u", "2", to))].into();
+            settle(&mut ledger, &found, &BTreeSet::new(), &colours, Timestamp(100));
             assert!(ledger.intents.is_empty());
             ledger.records.flips.first().map(|flip| flip.back)
         };

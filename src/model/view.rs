@@ -75,6 +75,13 @@ impl Unread {
     }
 }
 
+/// Nothing could be read.
+impl From<Unread> for ClusterView {
+    fn from(unread: Unread) -> Self {
+        Self { unread: vec![unread], ..Self::default() }
+    }
+}
+
 impl ClusterView {
     /// The ReplicaSet that runs a Deployment's present template: the one that the Deployment controls by uid and
     /// whose revision equals its own. After an undo that is not the newest.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cluster::send;
 
 /// The object that is read and written as a ledger is: a ConfigMap in the namespace.
-pub const LEDGER: &str = "api/v1 configmaps/ledger";
+const LEDGER: &str = "api/v1 configmaps/ledger";
 /// What a flip reads after it has arrived, in pages: without these, nobody knows what would serve.
 const LISTS: [&str; 5] = [
     "apis/apps/v1 deployments?",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, worlds};
+use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, settle, worlds};
 use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
 use flipguard::rules::{Outcome, Verdict};
 
@@ -170,7 +170,7 @@ impl Request {
                         next.ledger_version = cluster.ledger_version;
                         let mut ledger = cluster.ledger.clone();
                         if rules.makes(Mistake::DropsUnseen) {
-                            ledger.intents.retain(|it| !it.ids.iter().all(|id| expired.contains(id)));
+                            settle::expire(&mut ledger, expired);
                         }
                         next.attempt.ledger(ledger, expired.clone());
                     })
