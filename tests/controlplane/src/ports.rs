@@ -3,11 +3,13 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
-    net::{Ipv4Addr, TcpListener},
+    io,
+    net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use socket2::{Domain, Socket, Type};
 
 /// Below the ranges that kernels take outgoing ports from (Linux from 32768, macOS from 49152): no client can get
 /// the port between the look and the server's start, nor while a server is restarted.
@@ -17,7 +19,7 @@ const COUNT: u16 = 12_000;
 /// A port on 127.0.0.1 that nothing listens on; never the same twice in one process.
 ///
 /// # Errors
-/// When all of them are taken.
+/// When all of them are taken, or no socket can be had.
 pub fn free_port() -> Result<u16> {
     static HANDED_OUT: AtomicU16 = AtomicU16::new(0);
     static START: std::sync::LazyLock<u16> = std::sync::LazyLock::new(|| {
@@ -28,26 +30,69 @@ pub fn free_port() -> Result<u16> {
     for _ in 0..COUNT {
         let step = HANDED_OUT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + (*START % COUNT + step % COUNT) % COUNT;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
+        match is_free(port) {
+            Ok(()) => return Ok(port),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error).context(format!("cannot look whether port {port} is free")),
         }
     }
     bail!("no free port on 127.0.0.1 between {FIRST} and {}", FIRST + COUNT - 1)
 }
 
+/// Binds and does not listen: a process that another thread starts meanwhile inherits the socket until it runs its
+/// own program, and Linux lets a server have the address all the same as long as nobody listens there (socket(7),
+/// `SO_REUSEADDR`).
+fn is_free(port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::BTreeSet,
+        net::TcpListener,
+        process::Command,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
     use super::*;
 
     #[test]
-    fn ports_are_free_and_never_the_same() -> Result<()> {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()?))?;
-        let ports: Vec<u16> = (0..50).map(|_| free_port()).collect::<Result<_>>()?;
-        assert!(!ports.contains(&taken.local_addr()?.port()));
-        let mut distinct = ports.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!(ports.len(), distinct.len());
+    fn a_port_that_is_listened_on_is_taken() -> Result<()> {
+        let port = free_port()?;
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let looked = is_free(port).map_err(|error| error.kind());
+        assert_eq!(looked, Err(io::ErrorKind::AddrInUse));
         Ok(())
+    }
+
+    #[test]
+    fn no_port_is_handed_out_twice() -> Result<()> {
+        let ports: BTreeSet<u16> = (0..50).map(|_| free_port()).collect::<Result<_>>()?;
+        assert_eq!(ports.len(), 50);
+        Ok(())
+    }
+
+    /// As where one test looks for a port while another starts a program.
+    #[test]
+    fn a_server_can_start_on_it_while_programs_are_started() -> Result<()> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = Command::new("true").status();
+                }
+            });
+            let served = (0..2_000).try_for_each(|_| -> Result<()> {
+                let port = free_port()?;
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("port {port}"))?;
+                Ok(())
+            });
+            done.store(true, Ordering::Relaxed);
+            served
+        })
     }
 }
