@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// No command here has to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,8 +83,10 @@ fn the_doctor_without_a_cluster() {
 #[test]
 fn an_api_server_that_refuses_the_connection() {
     let scene = Scene::new("an_api_server_that_refuses_the_connection");
-    // A port that was free a moment ago is closed.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Held, so that nobody else gets the port, and not listened on.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let closed = held.local_addr().unwrap();
     scene.file(
         "kubeconfig",
         &format!(
