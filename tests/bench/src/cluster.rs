@@ -4,9 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use controlplane::{ControlPlane, Process};
 use futures_util::future::join_all;
 use http::Method;
+use http_body_util::BodyExt as _;
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -106,6 +109,18 @@ pub async fn send(client: &Client, method: Method, path: &str, body: Option<&Val
     let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
     let request = http::Request::builder().method(method).uri(path).header("content-type", content_type);
     Ok(client.request_text(request.body(body)?).await?)
+}
+
+/// Gives an answer that is no text.
+///
+/// # Errors
+/// When there is none.
+pub async fn bytes(client: &Client, path: &str) -> Result<Bytes> {
+    let answer = client.send(http::Request::get(path).body(Body::empty())?).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "{path} is answered by {status}");
+    Ok(body)
 }
 
 /// A client with the credentials of a kubeconfig.

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::cluster::{Cluster, send};
+use crate::cluster::{Cluster, bytes, send};
 use crate::figures::{ROUNDS, Spread, order, quantile, ratios};
 use crate::process::cpu;
 use crate::report::{Report, heading};
@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(150);
 const COUNTED: usize = 1000;
 /// How long it is counted what is spent on nothing.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long the API server is profiled.
+const PROFILED: Duration = Duration::from_secs(30);
 
 /// What is done in a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub async fn measure(
     control_plane: &ControlPlane,
     cluster: &Cluster,
     flipguard: &Path,
+    folder: &Path,
     report: &mut Report,
 ) -> Result<()> {
     for size in SIZES {
@@ -83,6 +86,7 @@ pub async fn measure(
             }
         }
         processor_time(cluster, &guard, level).await?;
+        profile(cluster, &folder.join(format!("flips-{level}.pprof"))).await?;
         end(&guard)?;
     }
     Ok(())
@@ -176,6 +180,24 @@ async fn flips(client: &kube::Client) -> Result<()> {
     for number in 0..COUNTED {
         flip(client, 10, number).await?;
     }
+    Ok(())
+}
+
+/// Where the API server's processor time goes while guarded flips are sent, for `go tool pprof`.
+async fn profile(cluster: &Cluster, file: &Path) -> Result<()> {
+    let path = format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs());
+    let flips = async {
+        for number in 0.. {
+            flip(&cluster.guarded, 10, number).await?;
+        }
+        Ok(())
+    };
+    let profile = tokio::select! {
+        profile = bytes(&cluster.guarded, &path) => profile.context("no profile of the API server")?,
+        flips = flips => return flips,
+    };
+    std::fs::write(file, profile).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("  a profile of the API server meanwhile: {}", file.display());
     Ok(())
 }
 

@@ -63,6 +63,7 @@ fn main() -> Result<ExitCode> {
 
 fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
     let wanted = |part: u8| parts.is_empty() || parts.contains(&part);
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let binaries = Binaries::ensure()?;
     let mut report = Report::default();
     if wanted(1) {
@@ -76,7 +77,7 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
         runtime.block_on(async {
             let cluster = Cluster::open(&control_plane).await?;
             if wanted(2) {
-                flips::measure(&control_plane, &cluster, flipguard, &mut report).await?;
+                flips::measure(&control_plane, &cluster, flipguard, folder, &mut report).await?;
             }
             // Before the many Deployments of part 3 are there.
             if wanted(4) {

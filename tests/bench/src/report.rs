@@ -59,7 +59,6 @@ impl Report {
         if beyond > 0 {
             println!("{beyond} of the others are beyond reach here: what was measured without flipguard comes to more");
         }
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join("report.json");
         std::fs::write(&file, serde_json::to_string_pretty(&self.bars)?)
             .with_context(|| format!("cannot write {}", file.display()))?;

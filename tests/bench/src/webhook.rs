@@ -112,9 +112,9 @@ impl Webhook {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn reading(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
+    pub fn reading(control_plane: &ControlPlane, name: &'static str, kubeconfig: &Path) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", name, "--kubeconfig"]).arg(control_plane.kubeconfig());
+        command.args(["serve", name, "--kubeconfig"]).arg(kubeconfig);
         Self::start(control_plane, name, command)
     }
 

@@ -109,8 +109,7 @@ impl Components {
             .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
             .arg(format!("--service-account-key-file={}", pki.join("service-account.pub").display()))
             .arg(format!("--service-account-signing-key-file={}", pki.join("service-account.key").display()))
-            .arg("--allow-privileged=true")
-            .arg("--profiling=false");
+            .arg("--allow-privileged=true");
         command
     }
 

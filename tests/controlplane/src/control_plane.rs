@@ -22,7 +22,7 @@ use crate::{
     binaries::Binaries,
     certificates::{Authority, service_account_key},
     components::Components,
-    kubeconfig::{self, write_private},
+    kubeconfig::{self, Credential, write_private},
     ports::free_port,
     process::Process,
     timing::{StageTable, Stopwatch},
@@ -160,7 +160,26 @@ impl ControlPlane {
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
         let folder = self.dir.join("clients");
         let authority = self.components.pki().join("ca.crt");
-        kubeconfig::write(&folder, &format!("{plain}-{number}"), &self.url(), &authority, &identity)
+        let shows = Credential::Certificate(&identity);
+        kubeconfig::write(&folder, &format!("{plain}-{number}"), &self.url(), &authority, &shows)
+    }
+
+    /// Writes a kubeconfig with a token of a ServiceAccount, as its Pods have one, for a day: with its own rights.
+    ///
+    /// # Errors
+    /// When there is no such ServiceAccount, or the file cannot be written.
+    pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let token = self
+            .kubectl()
+            .args(["-n", namespace, "create", "token", name, "--duration=24h"])
+            .output()
+            .context("cannot run kubectl")?;
+        let (said, failed) = (String::from_utf8_lossy(&token.stdout), String::from_utf8_lossy(&token.stderr));
+        ensure!(token.status.success(), "kubectl create token: {}", failed.trim());
+        let folder = self.dir.join("clients");
+        let authority = self.components.pki().join("ca.crt");
+        let shows = Credential::Token(said.trim());
+        kubeconfig::write(&folder, &format!("{namespace}.{name}"), &self.url(), &authority, &shows)
     }
 
     /// Starts another process beside it, such as the webhook under test: supervised, with its output in
@@ -392,7 +411,9 @@ fn write_files(dir: &Path, components: &Components, authority: &Authority) -> Re
         ("kwok", "kwok", &["system:masters"]),
     ];
     for (name, user, groups) in clients {
-        kubeconfig::write(&pki, name, &url, &ca, &authority.client(user, groups)?)?;
+        let identity = authority.client(user, groups)?;
+        kubeconfig::write(&pki, name, &url, &ca, &Credential::Certificate(&identity))?;
     }
-    kubeconfig::write(&pki, "admin", &url, &ca, &authority.client("admin", &["system:masters"])?)
+    let admin = authority.client("admin", &["system:masters"])?;
+    kubeconfig::write(&pki, "admin", &url, &ca, &Credential::Certificate(&admin))
 }

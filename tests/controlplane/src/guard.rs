@@ -43,7 +43,7 @@ impl Guard {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
         install(control_plane, binary, &url)?;
-        let kubeconfig = service_account_kubeconfig(control_plane)?;
+        let kubeconfig = own_kubeconfig(control_plane)?;
         let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &url, flags)?;
         guard.wait_until_it_guards(control_plane)?;
         Ok(guard)
@@ -55,7 +55,7 @@ impl Guard {
     /// When it does not within a minute.
     pub fn start_beside(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
-        let kubeconfig = service_account_kubeconfig(control_plane)?;
+        let kubeconfig = own_kubeconfig(control_plane)?;
         let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &format!("https://{listen}"), flags)?;
         let deadline = Instant::now() + PATIENCE;
         while !guard.ask("/readyz").is_ok_and(|(status, _)| status.contains("200")) {
@@ -222,26 +222,9 @@ fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
     Ok(output)
 }
 
-/// A kubeconfig with a token of flipguard's own ServiceAccount, so that its RBAC is the real one.
-pub(crate) fn service_account_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
-    let token = control_plane
-        .kubectl()
-        .args(["-n", NAMESPACE, "create", "token", "flipguard", "--duration=24h"])
-        .output()
-        .context("cannot run kubectl")?;
-    ensure!(token.status.success(), "kubectl create token: {}", text(&token.stderr));
-    let path = control_plane.dir().join("flipguard.kubeconfig");
-    let kubeconfig = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: flipguard\n\
-         clusters: [{{name: local, cluster: {{server: '{}', certificate-authority: '{}'}}}}]\n\
-         contexts: [{{name: flipguard, context: {{cluster: local, user: flipguard}}}}]\n\
-         users: [{{name: flipguard, user: {{token: '{}'}}}}]\n",
-        control_plane.url(),
-        control_plane.dir().join("pki").join("ca.crt").display(),
-        text(&token.stdout).trim(),
-    );
-    fs::write(&path, kubeconfig).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+/// A kubeconfig of flipguard's own ServiceAccount, so that its RBAC is the real one.
+pub(crate) fn own_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
+    control_plane.service_account_kubeconfig(NAMESPACE, "flipguard")
 }
 
 pub(crate) fn local(port: u16) -> SocketAddr {

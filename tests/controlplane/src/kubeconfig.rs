@@ -11,13 +11,27 @@ use anyhow::{Context, Result};
 
 use crate::certificates::Identity;
 
-/// Writes a kubeconfig for `identity`, with its certificate and key beside it: `NAME.kubeconfig`, `NAME.crt`, `NAME.key`.
-pub(crate) fn write(folder: &Path, name: &str, url: &str, authority: &Path, identity: &Identity) -> Result<PathBuf> {
-    let certificate = folder.join(format!("{name}.crt"));
-    let key = folder.join(format!("{name}.key"));
+/// What a user shows to the API server.
+pub(crate) enum Credential<'a> {
+    /// A client certificate, written beside the kubeconfig: `NAME.crt`, `NAME.key`.
+    Certificate(&'a Identity),
+    /// A bearer token, as a Pod's.
+    Token(&'a str),
+}
+
+/// Writes `NAME.kubeconfig`.
+pub(crate) fn write(folder: &Path, name: &str, url: &str, authority: &Path, shows: &Credential<'_>) -> Result<PathBuf> {
+    let credential = match shows {
+        Credential::Certificate(identity) => {
+            let certificate = folder.join(format!("{name}.crt"));
+            let key = folder.join(format!("{name}.key"));
+            write_private(&certificate, &identity.certificate)?;
+            write_private(&key, &identity.key)?;
+            format!("client-certificate: {}\n    client-key: {}", quoted(&certificate), quoted(&key))
+        }
+        Credential::Token(token) => format!("token: {token}"),
+    };
     let kubeconfig = folder.join(format!("{name}.kubeconfig"));
-    write_private(&certificate, &identity.certificate)?;
-    write_private(&key, &identity.key)?;
     let text = format!(
         "apiVersion: v1
 kind: Config
@@ -29,8 +43,7 @@ clusters:
 users:
 - name: {name}
   user:
-    client-certificate: {}
-    client-key: {}
+    {credential}
 contexts:
 - name: controlplane
   context:
@@ -39,8 +52,6 @@ contexts:
 current-context: controlplane
 ",
         quoted(authority),
-        quoted(&certificate),
-        quoted(&key),
     );
     write_private(&kubeconfig, &text)?;
     Ok(kubeconfig)

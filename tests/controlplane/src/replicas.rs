@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result};
 
 use crate::balancer::{Backend, Balancer, Open};
-use crate::guard::{install, local, service_account_kubeconfig};
+use crate::guard::{install, local, own_kubeconfig};
 use crate::{ControlPlane, Guard, free_port};
 
 /// Replicas of flipguard behind a balancer.
@@ -46,7 +46,7 @@ impl Replicas {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
         install(control_plane, binary, &url)?;
-        let kubeconfig = service_account_kubeconfig(control_plane)?;
+        let kubeconfig = own_kubeconfig(control_plane)?;
         let guards = (0..count)
             .map(|_| Guard::serve(control_plane, binary, &kubeconfig, local(free_port()?), &url, flags))
             .collect::<Result<Vec<Guard>>>()?;
