@@ -14,6 +14,7 @@ use crate::figures::{ROUNDS, Spread, order, ratios};
 use crate::process::{cpu, to_second_processor};
 use crate::recorded;
 use crate::report::{Report, heading};
+use crate::servers::Handler;
 use crate::webhook::{Registered, Webhook, pinned};
 
 /// How long a slice lasts: long enough that a timer tick of the system does not show.
@@ -37,10 +38,10 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path, only: &[String], 
     let guard = Guard::start(control_plane, &pinned(control_plane, flipguard)?, &[])?;
     let registered = Registered::read(control_plane)?;
     let mut webhooks = [
-        Webhook::own(control_plane, "null")?,
+        Webhook::own(control_plane, Handler::Null)?,
         Webhook::without_log("flipguard, no log", control_plane, flipguard, &guard, &registered)?,
         Webhook::of_guard("flipguard", &guard, &registered)?,
-        Webhook::own(control_plane, "tree")?,
+        Webhook::own(control_plane, Handler::Tree)?,
     ];
     std::thread::scope(|scope| {
         let client = scope.spawn(|| {
@@ -83,13 +84,13 @@ async fn all(webhooks: &mut [Webhook], only: &[String], report: &mut Report) -> 
 async fn slices(webhooks: &mut [Webhook], body: &Bytes, connections: usize) -> Result<Vec<Measured>> {
     let mut measured: Vec<Measured> = webhooks.iter().map(|_| Measured::default()).collect();
     for webhook in webhooks.iter_mut() {
-        webhook.target.ask_for(body, connections, SLICE / 2).await.with_context(|| webhook.name)?;
+        webhook.target.ask_for(body, connections, SLICE / 2).await.with_context(|| webhook.name.clone())?;
     }
     for round in 0..ROUNDS {
         for index in order(round, webhooks.len()) {
             let (Some(webhook), Some(measured)) = (webhooks.get_mut(index), measured.get_mut(index)) else { continue };
             let before = cpu(webhook.process)?;
-            let slice = webhook.target.ask_for(body, connections, SLICE).await.with_context(|| webhook.name)?;
+            let slice = webhook.target.ask_for(body, connections, SLICE).await.with_context(|| webhook.name.clone())?;
             let spent = cpu(webhook.process)?.saturating_sub(before);
             #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
             measured.cpu.push(spent.as_secs_f64() * 1e6 / slice.answered.max(1) as f64);

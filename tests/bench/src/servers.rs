@@ -44,6 +44,14 @@ pub enum Handler {
     WithLedger,
 }
 
+impl Handler {
+    /// What `bench serve` calls it.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Where bodies go that are kept.
 pub type Kept = Arc<Mutex<Vec<Bytes>>>;
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::load::Target;
 use crate::process;
+use crate::servers::Handler;
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server and the way to it.
 pub struct Webhook {
     /// What it is called in tables.
-    pub name: &'static str,
+    pub name: String,
     /// Its process.
     pub process: u32,
     /// Where it is asked.
@@ -63,9 +64,15 @@ impl Webhook {
     ///
     /// # Errors
     /// When its certificate cannot be read.
-    pub fn of_guard(name: &'static str, guard: &Guard, registered: &Registered) -> Result<Self> {
+    pub fn of_guard(name: &str, guard: &Guard, registered: &Registered) -> Result<Self> {
         let target = Target::new(guard.listen(), &registered.token, &registered.authority)?;
-        Ok(Self { name, process: guard.process().id(), target, registered: registered.clone(), _ends: None })
+        Ok(Self {
+            name: name.to_owned(),
+            process: guard.process().id(),
+            target,
+            registered: registered.clone(),
+            _ends: None,
+        })
     }
 
     /// One more replica of flipguard, without a log.
@@ -73,7 +80,7 @@ impl Webhook {
     /// # Errors
     /// When it does not listen.
     pub fn without_log(
-        name: &'static str,
+        name: &str,
         control_plane: &ControlPlane,
         flipguard: &Path,
         guard: &Guard,
@@ -95,31 +102,43 @@ impl Webhook {
             std::thread::sleep(Duration::from_millis(20));
         }
         let target = Target::new(listen, &registered.token, &registered.authority)?;
-        Ok(Self { name, process: ends.id(), target, registered: registered.clone(), _ends: Some(ends) })
+        Ok(Self {
+            name: name.to_owned(),
+            process: ends.id(),
+            target,
+            registered: registered.clone(),
+            _ends: Some(ends),
+        })
     }
 
     /// A server of our own, on the first processor: see [`servers`](crate::servers).
     ///
     /// # Errors
     /// When it does not start.
-    pub fn own(control_plane: &ControlPlane, name: &'static str) -> Result<Self> {
-        let mut command = process::on_first_processor(&std::env::current_exe()?);
-        command.args(["serve", name]);
-        Self::start(control_plane, name, command)
+    pub fn own(control_plane: &ControlPlane, handler: Handler) -> Result<Self> {
+        Self::start(control_plane, handler, process::on_first_processor(&std::env::current_exe()?), None)
     }
 
     /// A server of our own that may read the cluster, on any processor.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn reading(control_plane: &ControlPlane, name: &'static str, kubeconfig: &Path) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", name, "--kubeconfig"]).arg(kubeconfig);
-        Self::start(control_plane, name, command)
+    pub fn reading(control_plane: &ControlPlane, handler: Handler, kubeconfig: &Path) -> Result<Self> {
+        Self::start(control_plane, handler, Command::new(std::env::current_exe()?), Some(kubeconfig))
     }
 
-    fn start(control_plane: &ControlPlane, name: &'static str, command: Command) -> Result<Self> {
-        let ends = control_plane.spawn(name, command)?;
+    fn start(
+        control_plane: &ControlPlane,
+        handler: Handler,
+        mut bench: Command,
+        kubeconfig: Option<&Path>,
+    ) -> Result<Self> {
+        let name = handler.name();
+        bench.args(["serve", &name]);
+        if let Some(kubeconfig) = kubeconfig {
+            bench.arg("--kubeconfig").arg(kubeconfig);
+        }
+        let ends = control_plane.spawn(&name, bench)?;
         let deadline = Instant::now() + PATIENCE;
         let said = loop {
             let said = std::fs::read_to_string(ends.log_path()).unwrap_or_default();

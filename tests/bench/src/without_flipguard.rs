@@ -22,12 +22,12 @@ const NAME: &str = "without-flipguard";
 /// How long an API server may take to notice.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is asked: how `bench serve` calls it, and what it does.
-const WEBHOOKS: [(&str, Handler, &str); 4] = [
-    ("tree", Handler::Tree, "reads nothing"),
-    ("one-read", Handler::OneRead, "reads one object"),
-    ("lists", Handler::Lists, "makes the 5 LISTs of a flip"),
-    ("with-ledger", Handler::WithLedger, "reads a ConfigMap, and writes it beside the 5 LISTs"),
+/// What is asked, and what it does.
+const WEBHOOKS: [(Handler, &str); 4] = [
+    (Handler::Tree, "reads nothing"),
+    (Handler::OneRead, "reads one object"),
+    (Handler::Lists, "makes the 5 LISTs of a flip"),
+    (Handler::WithLedger, "reads a ConfigMap, and writes it beside the 5 LISTs"),
 ];
 
 /// Measures flips through each.
@@ -46,8 +46,8 @@ pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> 
     cluster.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", [rights]).await?;
     let kubeconfig = control_plane.service_account_kubeconfig("default", NAME)?;
     let mut all = Vec::new();
-    for (name, handler, what) in WEBHOOKS {
-        let ratio = through(control_plane, cluster, name, &kubeconfig).await?;
+    for (handler, what) in WEBHOOKS {
+        let ratio = through(control_plane, cluster, handler, &kubeconfig).await?;
         println!("  {what:<54} {ratio}");
         all.push((handler, ratio));
     }
@@ -58,10 +58,10 @@ pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> 
 async fn through(
     control_plane: &ControlPlane,
     cluster: &Cluster,
-    name: &'static str,
+    handler: Handler,
     kubeconfig: &Path,
 ) -> Result<Spread> {
-    let webhook = Webhook::reading(control_plane, name, kubeconfig)?;
+    let webhook = Webhook::reading(control_plane, handler, kubeconfig)?;
     let at = &webhook.registered;
     let configuration = json!({
         "metadata": { "name": NAME },
