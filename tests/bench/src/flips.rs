@@ -183,21 +183,24 @@ async fn flips(client: &kube::Client) -> Result<()> {
     Ok(())
 }
 
-/// Where the API server's processor time goes while guarded flips are sent, for `go tool pprof`.
+/// Where the API server's processor time goes while guarded flips are sent, for `tests/bench/profile.sh`.
 async fn profile(cluster: &Cluster, file: &Path) -> Result<()> {
-    let path = format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs());
-    let flips = async {
-        for number in 0.. {
+    let client = cluster.guarded.clone();
+    let profile =
+        tokio::spawn(
+            async move { bytes(&client, &format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs())).await },
+        );
+    let mut flips = 0;
+    while !profile.is_finished() {
+        // There and back, so that whoever flips next begins at blue.
+        for number in 0..2 {
             flip(&cluster.guarded, 10, number).await?;
+            flips += 1;
         }
-        Ok(())
-    };
-    let profile = tokio::select! {
-        profile = bytes(&cluster.guarded, &path) => profile.context("no profile of the API server")?,
-        flips = flips => return flips,
-    };
+    }
+    let profile = profile.await?.context("no profile of the API server")?;
     std::fs::write(file, profile).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("  a profile of the API server meanwhile: {}", file.display());
+    println!("  a profile of the API server during {flips} more flips: {}", file.display());
     Ok(())
 }
 
