@@ -99,6 +99,7 @@ fn an_api_server_that_refuses_the_connection() {
     let serve = scene.run(&["serve", "--external-url", URL, "--kubeconfig", "kubeconfig"]);
     serve.fails(1, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
     assert!(!serve.err.contains("secret-word"), "{}", serve.err);
+    assert!(!serve.err.contains("ServiceError"), "{}", serve.err);
 }
 
 #[test]

@@ -131,7 +131,11 @@ pub fn one_line(error: &kube::Error) -> String {
         let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
         return if message.is_empty() { format!("HTTP status {}", status.code) } else { message };
     }
-    causes(error)
+    match error {
+        // What the client calls this tells nobody anything.
+        kube::Error::Service(cause) => causes(cause.as_ref()),
+        _ => causes(error),
+    }
 }
 
 /// An error of any kind with its causes, in one line.

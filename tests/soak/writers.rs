@@ -138,7 +138,7 @@ fn note(tally: &Mutex<Tally>, what: &str, refusal: Option<&str>, answer: kube::R
         (Err(kube::Error::Api(status)), _) => status,
         (Err(error), _) => return tally.away.push(format!("{what}: {error}")),
     };
-    let message: String = status.message.chars().take(200).collect();
+    let message: String = status.message.chars().take(400).collect();
     let said = format!("{what}: {} {message}", status.code);
     match (refusal, status.code) {
         (Some(reason), 403) if message.contains(reason) => tally.refused += 1,
