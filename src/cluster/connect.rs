@@ -126,12 +126,12 @@ pub fn own_namespace() -> Option<String> {
 /// An error with its causes, in one line.
 #[must_use]
 pub fn one_line(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error {
-        // What is no Status, such as a page of a proxy, is not worth its length.
-        let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
-        return if message.is_empty() { format!("HTTP status {}", status.code) } else { message };
-    }
     match error {
+        kube::Error::Api(status) => {
+            // What is no Status, such as a page of a proxy, is not worth its length.
+            let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
+            if message.is_empty() { format!("HTTP status {}", status.code) } else { message }
+        }
         // What the client calls this tells nobody anything.
         kube::Error::Service(cause) => causes(cause.as_ref()),
         _ => causes(error),
