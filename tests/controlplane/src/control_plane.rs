@@ -158,10 +158,7 @@ impl ControlPlane {
         let plain: String = user.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
         // The number tells `a:b` from `a-b`, and two certificates of one user from each other.
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
-        let folder = self.dir.join("clients");
-        let authority = self.components.pki().join("ca.crt");
-        let shows = Credential::Certificate(&identity);
-        kubeconfig::write(&folder, &format!("{plain}-{number}"), &self.url(), &authority, &shows)
+        self.write_kubeconfig(&format!("{plain}-{number}"), &Credential::Certificate(&identity))
     }
 
     /// Writes a kubeconfig with a token of a ServiceAccount, as its Pods have one, for a day: with its own rights.
@@ -176,10 +173,12 @@ impl ControlPlane {
             .context("cannot run kubectl")?;
         let (said, failed) = (String::from_utf8_lossy(&token.stdout), String::from_utf8_lossy(&token.stderr));
         ensure!(token.status.success(), "kubectl create token: {}", failed.trim());
-        let folder = self.dir.join("clients");
+        self.write_kubeconfig(&format!("{namespace}.{name}"), &Credential::Token(said.trim()))
+    }
+
+    fn write_kubeconfig(&self, name: &str, shows: &Credential<'_>) -> Result<PathBuf> {
         let authority = self.components.pki().join("ca.crt");
-        let shows = Credential::Token(said.trim());
-        kubeconfig::write(&folder, &format!("{namespace}.{name}"), &self.url(), &authority, &shows)
+        kubeconfig::write(&self.dir.join("clients"), name, &self.url(), &authority, shows)
     }
 
     /// Starts another process beside it, such as the webhook under test: supervised, with its output in
