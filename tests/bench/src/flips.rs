@@ -186,10 +186,8 @@ async fn flips(client: &kube::Client) -> Result<()> {
 /// Where the API server's processor time goes while guarded flips are sent, for `tests/bench/profile.sh`.
 async fn profile(cluster: &Cluster, file: &Path) -> Result<()> {
     let client = cluster.guarded.clone();
-    let profile =
-        tokio::spawn(
-            async move { bytes(&client, &format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs())).await },
-        );
+    let path = format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs());
+    let profile = tokio::spawn(async move { bytes(&client, &path).await });
     let mut flips = 0;
     while !profile.is_finished() {
         // There and back, so that whoever flips next begins at blue.

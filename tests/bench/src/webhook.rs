@@ -65,14 +65,7 @@ impl Webhook {
     /// # Errors
     /// When its certificate cannot be read.
     pub fn of_guard(name: &str, guard: &Guard, registered: &Registered) -> Result<Self> {
-        let target = Target::new(guard.listen(), &registered.token, &registered.authority)?;
-        Ok(Self {
-            name: name.to_owned(),
-            process: guard.process().id(),
-            target,
-            registered: registered.clone(),
-            _ends: None,
-        })
+        Self::at(guard.listen(), name, guard.process().id(), registered.clone(), None)
     }
 
     /// One more replica of flipguard, without a log.
@@ -101,14 +94,7 @@ impl Webhook {
             anyhow::ensure!(Instant::now() < deadline, "flipguard does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        let target = Target::new(listen, &registered.token, &registered.authority)?;
-        Ok(Self {
-            name: name.to_owned(),
-            process: ends.id(),
-            target,
-            registered: registered.clone(),
-            _ends: Some(ends),
-        })
+        Self::at(listen, name, ends.id(), registered.clone(), Some(ends))
     }
 
     /// A server of our own, on the first processor: see [`servers`](crate::servers).
@@ -154,10 +140,15 @@ impl Webhook {
         let mut lines = said.splitn(3, '\n');
         let (port, token, authority) =
             (lines.next().unwrap_or_default(), lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let target = Target::new(SocketAddr::from(([127, 0, 0, 1], port.parse()?)), token, authority)?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], port.parse()?));
         let (token, authority) = (token.to_owned(), authority.to_owned());
-        let registered = Registered { url: format!("https://127.0.0.1:{port}"), token, authority };
-        Ok(Self { name, process: ends.id(), target, registered, _ends: Some(ends) })
+        let registered = Registered { url: format!("https://{listen}"), token, authority };
+        Self::at(listen, &name, ends.id(), registered, Some(ends))
+    }
+
+    fn at(listen: SocketAddr, name: &str, process: u32, registered: Registered, ends: Option<Process>) -> Result<Self> {
+        let target = Target::new(listen, &registered.token, &registered.authority)?;
+        Ok(Self { name: name.to_owned(), process, target, registered, _ends: ends })
     }
 }
 
