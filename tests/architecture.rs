@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The pure rooms, and which rooms of this crate each may name.
-const PURE: [(&str, &[&str]); 4] = [
+const PURE: [(&str, &[&str]); 5] = [
     ("json", &["json"]),
     ("model", &["model", "json"]),
     ("rules", &["model", "rules"]),
+    ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
 ];
 
@@ -29,8 +30,7 @@ const FORBIDDEN: [&str; 8] = ["kube", "k8s_openapi", "tokio", "axum", "tracing",
 fn the_pure_rooms_name_nothing_impure() {
     for (room, may_use) in PURE {
         let files = rust_files(&root().join("src").join(room));
-        // The ledger is not built yet.
-        assert!(room == "ledger" || files.len() > 3, "src/{room} has {} files; did it move?", files.len());
+        assert!(!files.is_empty(), "src/{room} has no files; did it move?");
         for file in files {
             let found = trespasses(&read(&file), may_use);
             assert!(
@@ -60,7 +60,7 @@ fn a_trespass_is_seen_and_prose_is_none() {
     assert_eq!(found("fn f(at: std::time::Instant) {}"), ["Instant"]);
     assert_eq!(found("let x = 'a'; tracing::info!(\"x\");"), ["tracing"]);
     assert_eq!(found("use ::tokio as t;"), ["tokio"]);
-    assert_eq!(found("use crate::cluster::live;"), ["crate::cluster"]);
+    assert_eq!(found("use crate::cluster::namespace;"), ["crate::cluster"]);
     assert_eq!(found("use crate::{model::Pod, judge};"), ["crate::{"]);
     assert_eq!(found("let s = \"\\\"\"; use axum::Router;"), ["axum"]);
     assert_eq!(found("let s = r#\"\"\"#; use axum::Router;"), ["axum"]);

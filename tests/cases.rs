@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flipguard::cli::case::Case;
+use flipguard::offline::case::Case;
 use flipguard::review::message;
 
 #[test]

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use flipguard::cluster::files::Manifests;
 use flipguard::model::{ClusterView, Policy, Timestamp};
+use flipguard::offline::files::Manifests;
 use flipguard::review::{Request, answer, change_of};
 use flipguard::rules;
 use serde_json::{Value, json};

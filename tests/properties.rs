@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flipguard::json::{self, Raw};
+use flipguard::labels::label;
 use flipguard::model::{
     Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
     Template, Timestamp, User, Workload, WorkloadKind, WorkloadManifest, Write, annotation,
 };
 use flipguard::review::{Request, answer, change_of};
-use flipguard::rules::labels::label;
-use flipguard::rules::{Effect, Outcome, decide, reads};
+use flipguard::rules::{Effect, Outcome, decide, needs};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde::de::IgnoredAny;
@@ -357,7 +357,7 @@ proptest! {
             Write::WorkloadUpdate { old, new }
         };
         let change = Change { write, dry_run: false, user: User::default(), tool: None };
-        prop_assert!(reads::needed(&change, &Policy::default()).is_none());
+        prop_assert!(needs::needed(&change, &Policy::default()).is_none());
         let (verdict, puts) = label(&change, &ClusterView::default(), &Policy::default());
         prop_assert!(verdict.findings.is_empty() && puts.is_empty(), "{puts:?}");
     }

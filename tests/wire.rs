@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use flipguard::certs::Identity;
 use flipguard::certs::inspect::pair;
+use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
-use flipguard::rules::labels::{self, Put};
 use flipguard::rules::{Verdict, decide};
-use flipguard::server::{Credentials, Judge, Judgement, Listeners, Metrics, Readiness, listen};
+use flipguard::server::{Credentials, Judge, Judgement, Listeners, Readiness, listen};
+use flipguard::telemetry::Metrics;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};

@@ -3,12 +3,12 @@
 pub mod authority;
 pub mod files;
 pub mod inspect;
-pub mod keeper;
 pub mod plan;
+pub mod rotator;
 pub(crate) mod store;
 
 pub use authority::Identity;
-pub use keeper::{IdentityError, Trust};
+pub use rotator::{IdentityError, Trust};
 pub use store::ROTATE;
 
 /// What is served, and what to trust for it, in PEM.

@@ -8,8 +8,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
 use super::{Identity, IdentityError};
-use crate::cluster::access::NAME;
 use crate::cluster::connect::one_line;
+use crate::install::NAME;
 
 /// Asks for a new authority. It is taken away once there is one.
 pub const ROTATE: &str = "flipguard.dev/rotate";

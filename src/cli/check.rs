@@ -9,10 +9,10 @@ use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::case::Case;
 use super::{EnforcementFlag, Output, print_out};
-use crate::cluster::files::{Manifest, Manifests};
 use crate::model::{Change, Policy, Timestamp, User, WorkloadKind, Write};
+use crate::offline::case::Case;
+use crate::offline::files::{Manifest, Manifests};
 use crate::review::message;
 use crate::rules::{self, Finding, Outcome, Verdict};
 

@@ -1,6 +1,5 @@
 //! The command line: one file per command.
 
-pub mod case;
 pub mod check;
 mod doctor;
 mod manifests;
@@ -14,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::judge::Level;
+use crate::guard::Level;
 use crate::model::Enforcement;
 
 /// Makes blue-green by hand safe: an admission webhook that refuses unsafe flips and protects the live colour.

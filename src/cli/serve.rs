@@ -17,17 +17,19 @@ use tracing_subscriber::EnvFilter;
 use super::{EnforcementFlag, LevelFlag};
 use crate::certs::authority::token;
 use crate::certs::files::Files;
-use crate::certs::keeper::{self as certificates, Origin};
+use crate::certs::rotator::{self as certificates, Origin};
+use crate::cluster::access;
 use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
-use crate::cluster::ledgers::Ledgers;
-use crate::cluster::{access, access::NAME};
-use crate::judge::Guard;
+use crate::cluster::ledger_store::Ledgers;
+use crate::guard::Guard;
+use crate::install::NAME;
+use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::model::Policy;
-use crate::registration::keeper::{Keeper, Wanted};
+use crate::registration::reconciler::{Keeper, Wanted};
 use crate::registration::webhooks::Address;
-use crate::registration::workload::{REVIEW_PORT, STATUS_PORT};
-use crate::server::log::Lines;
-use crate::server::{Listeners, Metrics, Readiness, listen};
+use crate::server::{Listeners, Readiness, listen};
+use crate::telemetry::Metrics;
+use crate::telemetry::log::Lines;
 
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::cost::Metered;
+use super::meter::Metered;
 
 /// No connection takes longer on a network that is fit for admission.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,12 +1,10 @@
-//! Reading a cluster: afresh from its API server, or offline from files.
+//! Reading a cluster afresh from its API server, and writing the ledger there.
 
 pub mod access;
-mod ask;
 pub mod connect;
-pub mod cost;
 pub mod events;
-pub mod files;
-pub mod ledgers;
-pub mod live;
+pub mod ledger_store;
+pub mod meter;
+pub mod namespace;
 mod owners;
-pub mod sketch;
+mod request;

@@ -8,8 +8,8 @@ use kube::core::params::GetParams;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::ask::{Answer, ask};
 use super::connect::causes;
+use super::request::{Answer, ask};
 use crate::model::{Owner, Unread};
 
 /// What the API server says of one API version.

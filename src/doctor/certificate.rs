@@ -8,7 +8,7 @@ use super::{Check, Health};
 use crate::certs::Identity;
 use crate::certs::inspect::{inspect, life_of, names_of};
 use crate::certs::store::identity_in;
-use crate::cluster::access::NAME;
+use crate::install::NAME;
 
 /// What is stored, if it can be read, and how it is.
 pub(super) async fn stored(client: &Client, namespace: &str) -> (Option<Identity>, Check) {

@@ -7,9 +7,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
 use super::{Check, Health};
-use crate::cluster::access::{self, NAME};
+use crate::cluster::access;
 use crate::cluster::connect::new_enough;
-use crate::cluster::cost;
+use crate::cluster::meter;
+use crate::install::NAME;
 use crate::registration::lease::LEASE;
 
 /// What is issued is valid five minutes back; a little less is no trouble.
@@ -33,8 +34,8 @@ pub(super) async fn api_server(client: &Client) -> Check {
 /// Certificates and overrides live by the clock: that of whoever asks, and that of the replica that holds the Lease.
 pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "clock";
-    let asked = async { (client.apiserver_version().await.map(drop), cost::now().0) };
-    let ((answer, there), _) = cost::measured(asked).await;
+    let asked = async { (client.apiserver_version().await.map(drop), meter::now().0) };
+    let ((answer, there), _) = meter::measured(asked).await;
     if let Err(error) = answer {
         return Check::unknown(CHECK, "ask the API server for the time", &error);
     }
@@ -106,8 +107,8 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
 async fn keeper(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "keeper";
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let asked = async { (leases.get_opt(LEASE).await, cost::now().0) };
-    let ((lease, now), _) = cost::measured(asked).await;
+    let asked = async { (leases.get_opt(LEASE).await, meter::now().0) };
+    let ((lease, now), _) = meter::measured(asked).await;
     let spec = match lease {
         Err(error) => return Check::unknown(CHECK, "get the keeper's Lease", &error),
         Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),

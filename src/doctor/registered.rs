@@ -12,9 +12,9 @@ use super::cluster::values_of;
 use super::{Check, Health, Patient};
 use crate::certs::Identity;
 use crate::certs::inspect::{is_trusted, names_of};
-use crate::cluster::access::NAME;
+use crate::install::NAME;
 use crate::model::ColourScheme;
-use crate::registration::keeper::call;
+use crate::registration::reconciler::call;
 use crate::registration::stored::{Hands, SUSPEND, Webhook, additions, hands, with_additions};
 use crate::registration::webhooks::{self, Address, Endpoint, Webhooks};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::settle::{self, Found};
-use super::{Intent, Ledger, Object, worlds};
+use super::{Intent, Ledger, Object, scenarios};
 use crate::model::{Change, ClusterView, Policy, Records, Timestamp, Tombstone};
 use crate::rules::{Outcome, Verdict};
 
@@ -175,7 +175,7 @@ impl Attempt {
     pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
         let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::cannot_judge() };
         view.records = std::mem::take(records);
-        let verdict = worlds::decide(change, view, pending, policy, now);
+        let verdict = scenarios::decide(change, view, pending, policy, now);
         self.judged(&verdict);
         verdict
     }

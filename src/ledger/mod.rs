@@ -17,16 +17,16 @@
 //! - [`Intent`]: what a request would do
 //! - [`Ledger`]: the intents of a namespace, and what is remembered of its Services, as a ConfigMap's data
 //! - [`settle`](mod@settle): what became of an intent
-//! - [`worlds`](mod@worlds): every combination of what may still happen
+//! - [`scenarios`](mod@scenarios): every combination of what may still happen
 //! - [`Attempt`]: one request's way through all of it
 
 mod attempt;
-mod book;
+mod config_map;
 mod intent;
+pub mod scenarios;
 pub mod settle;
-pub mod worlds;
 
 pub use attempt::{Ask, Attempt, End};
-pub use book::{LARGEST, Ledger, MOST_INTENTS};
+pub use config_map::{LARGEST, Ledger, MOST_INTENTS};
 pub use intent::{Effect, Intent, Object, ServiceAfter, WorkloadAfter};
 pub use settle::{Found, Seen};

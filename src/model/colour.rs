@@ -2,6 +2,9 @@
 
 use super::{Labels, Selector};
 
+/// The label key of a version, which may be a colour and may be none: meshes and charts use it too.
+pub const VERSION: &str = "version";
+
 /// How a cluster marks its colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColourScheme {

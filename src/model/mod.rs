@@ -7,11 +7,11 @@
 mod change;
 mod colour;
 mod container;
+mod history;
 mod meta;
 mod overriding;
 mod pod;
 mod policy;
-mod record;
 mod revision;
 mod selector;
 mod service;
@@ -19,13 +19,13 @@ mod view;
 mod workload;
 
 pub use change::{Change, Tool, User, Write};
-pub use colour::{ColourScheme, Pin};
+pub use colour::{ColourScheme, Pin, VERSION};
 pub use container::{Container, ContainerPort, Containers, Protocol};
+pub use history::{Flip, Records, Tombstone};
 pub use meta::{Labels, Meta, MetaManifest, Owner, annotation};
 pub use overriding::{LONGEST_OVERRIDE, Override, Timestamp};
 pub use pod::Pod;
 pub use policy::{Action, Enforcement, Policy};
-pub use record::{Flip, Records, Tombstone};
 pub use revision::Revision;
 pub use selector::Selector;
 pub use service::{Role, Service, ServicePort, ServiceSpec, Unguarded, has_word};

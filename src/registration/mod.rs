@@ -1,8 +1,6 @@
-//! What the API server is told: the webhooks, who keeps them in place, and the manifests that an admin applies.
+//! What the API server is told: the webhooks, and who keeps them in place.
 
-pub mod keeper;
 pub mod lease;
-pub mod manifests;
+pub mod reconciler;
 pub mod stored;
 pub mod webhooks;
-pub mod workload;

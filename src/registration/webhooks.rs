@@ -8,9 +8,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use crate::cluster::access::NAME;
+use crate::install::{NAME, SERVICE_PORT};
 use crate::model::ColourScheme;
-use crate::rules::relevance::{self, Condition};
+use crate::rules::filter::{self, Condition};
 
 /// How long the API server waits for what can be denied, in seconds.
 const GUARD_TIMEOUT: i32 = 5;
@@ -19,9 +19,6 @@ const GUARD_TIMEOUT: i32 = 5;
 const ADVICE_TIMEOUT: i32 = 2;
 /// How long the API server waits for labels, in seconds; without an answer it goes on.
 const LABEL_TIMEOUT: i32 = 2;
-
-/// The port of flipguard's Service.
-pub const SERVICE_PORT: u16 = 443;
 
 /// Where the API server finds flipguard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +131,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             // By its status, too, annotations can be changed.
             resources: &["services", "services/status"],
             operations: &["CREATE", "UPDATE"],
-            conditions: relevance::service_update_conditions(colours),
+            conditions: filter::service_update_conditions(colours),
             fails_closed: true,
         },
         Asked {
@@ -149,7 +146,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
                 "daemonsets/status",
             ],
             operations: &["UPDATE", "DELETE"],
-            conditions: relevance::workload_conditions(colours, &exempt),
+            conditions: filter::workload_conditions(colours, &exempt),
             fails_closed: true,
         },
         Asked {
@@ -157,7 +154,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
-            conditions: relevance::workload_conditions(colours, &with_collector),
+            conditions: filter::workload_conditions(colours, &with_collector),
             fails_closed: true,
         },
         Asked {
@@ -165,7 +162,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "apps",
             resources: scalable,
             operations: &["UPDATE"],
-            conditions: relevance::scale_conditions(true, &exempt),
+            conditions: filter::scale_conditions(true, &exempt),
             fails_closed: true,
         },
         Asked {
@@ -173,7 +170,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "",
             resources: &["services"],
             operations: &["DELETE"],
-            conditions: relevance::service_delete_conditions(colours, &exempt),
+            conditions: filter::service_delete_conditions(colours, &exempt),
             fails_closed: false,
         },
         Asked {
@@ -181,7 +178,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
-            conditions: relevance::workload_create_conditions(colours, &exempt, false),
+            conditions: filter::workload_create_conditions(colours, &exempt, false),
             fails_closed: false,
         },
         Asked {
@@ -189,7 +186,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
-            conditions: relevance::workload_create_conditions(colours, &exempt, true),
+            conditions: filter::workload_create_conditions(colours, &exempt, true),
             fails_closed: true,
         },
         Asked {
@@ -197,7 +194,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             group: "apps",
             resources: scalable,
             operations: &["UPDATE"],
-            conditions: relevance::scale_conditions(false, &exempt),
+            conditions: filter::scale_conditions(false, &exempt),
             fails_closed: false,
         },
     ];
@@ -232,7 +229,7 @@ pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
         name: "label.flipguard.dev".to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
         rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
-        match_conditions: Some(match_conditions(relevance::label_conditions(colours))),
+        match_conditions: Some(match_conditions(filter::label_conditions(colours))),
         namespace_selector: Some(guarded_namespaces(own_namespace)),
         object_selector: Some(LabelSelector::default()),
         failure_policy: Some("Ignore".to_owned()),

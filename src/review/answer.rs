@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Unreadable, message};
+use crate::labels::{Put, PutValue};
 use crate::model::Override;
-use crate::rules::labels::{Put, PutValue};
 use crate::rules::{Outcome, Verdict};
 
 #[derive(Serialize)]
@@ -175,7 +175,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::cli::case::Case;
+    use crate::offline::case::Case;
 
     #[test]
     fn an_override_that_lifts_something_is_in_the_audit_log() {

@@ -1,47 +1,28 @@
 //! The rules: a change and what was read in, a verdict out.
 //!
 //! [`decide`] is total and pure: no I/O, no clock, no log, no panic. What went wrong outside arrives in the view as
-//! data. One file holds one family of rules:
+//! data.
 //!
-//! - `service`: what may not be done to a traffic Service; it calls the others
-//! - `flip`: may its routing move to another colour?
-//! - `rollback`: does it go back to what served before?
-//! - `ports`: do the Pods have the named ports?
-//! - `parity`: is the target like what serves now?
-//! - [`version`]: what an image's tag says, and whether a label says the same
-//! - `live`: may what carries the traffic be taken away? `left`: what a change would leave
-//! - `hold`: may the colour before go? `recreated`: Services that are made again
+//! - [`state`]: what is true of a namespace, without any change
+//! - `flips`: a Service changes
+//! - `live`: a workload changes, or a Service is deleted
 //! - `overrides`: who may override, and what that lifts
-//! - [`labels`]: which labels are added to a Deployment
-//!
-//! Beside them stands what rules share: [`readiness`] (what "fully ready" means), `practice` (is it blue-green at all?), [`fleet`] (what a selector matches),
-//! [`reads`] (what must be read to judge a change), [`relevance`] (which writes can matter at all, as a predicate and as
-//! CEL for the API server), [`reason`] (the table of rules), [`verdict`] and `wording` (numbers of Pods).
+//! - [`needs`]: what must be read to judge a change; [`filter`]: which writes can matter at all
+//! - [`reason`]: the table of rules; [`verdict`]: what came of them
 
-pub mod fleet;
-mod flip;
-mod hold;
-pub mod labels;
+pub mod filter;
 #[cfg(test)]
-mod laws;
-mod left;
+mod filter_properties;
+mod flips;
 mod live;
+pub mod needs;
 mod overrides;
-mod parity;
-mod ports;
-mod practice;
-pub mod readiness;
-pub mod reads;
 pub mod reason;
-mod recreated;
-pub mod relevance;
-mod rollback;
-mod service;
+pub mod state;
 pub mod verdict;
-pub mod version;
 mod wording;
 
-pub use reads::Reads;
+pub use needs::Reads;
 pub use reason::{Patience, Reason};
 pub use verdict::{Effect, Finding, Outcome, Verdict};
 
@@ -50,13 +31,13 @@ use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 /// Judges one change.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
-    let (Some((kind, name)), Some(reads)) = (subject(&change.write), reads::needed(change, policy)) else {
+    let (Some((kind, name)), Some(reads)) = (subject(&change.write), needs::needed(change, policy)) else {
         return Verdict::not_judged();
     };
     let mut verdict = Verdict::about(kind, &reads.namespace, name, change);
     let colours = &policy.colours;
-    if let Some(finding) = reads::unreadable(view) {
-        let finding = if relevance::is_advice(change) { finding.only_a_warning() } else { finding };
+    if let Some(finding) = Finding::unreadable(view) {
+        let finding = if filter::is_advice(change) { finding.only_a_warning() } else { finding };
         // One that is set just now could not be permitted; one that stands still counts.
         if !overrides::is_set(change, colours) {
             verdict.lifting = overrides::lasting(change, view, colours, now);
@@ -69,10 +50,10 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         None => verdict.lifting = overrides::lasting(change, view, colours, now),
     }
     match &change.write {
-        Write::ServiceUpdate { old, new } => service::judge(old, new, view, change, policy, &mut verdict),
+        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, policy, &mut verdict),
         Write::ServiceCreate { new } => {
             "create".clone_into(&mut verdict.act);
-            if let Some(finding) = recreated::finding(new, view, policy, now) {
+            if let Some(finding) = flips::recreated(new, view, policy, now) {
                 verdict.find(finding, change, policy);
             }
         }

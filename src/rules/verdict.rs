@@ -1,7 +1,7 @@
 //! What came of a judgement.
 
 use super::{Patience, Reason};
-use crate::model::{Action, Change, Enforcement, Override, Policy, Tool};
+use crate::model::{Action, Change, ClusterView, Enforcement, Override, Policy, Tool};
 
 /// The judgement of one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(reason: Reason, message: String, next_step: String) -> Self {
+    pub(crate) fn new(reason: Reason, message: String, next_step: String) -> Self {
         Self { reason, message, next_step, details: Vec::new(), way_out: None, action: reason.row().action }
     }
 
@@ -52,12 +52,20 @@ impl Finding {
         )
     }
 
+    /// The finding for what could not be read: unknown is never "not applicable".
+    pub(crate) fn unreadable(view: &ClusterView) -> Option<Self> {
+        let first = view.unread.first()?;
+        let details = view.unread.iter().skip(1).map(|unread| format!("{}: {}", unread.what, unread.why)).collect();
+        let message = format!("could not read {}: {}", first.what, first.why);
+        Some(Self::new(Reason::ClusterUnreadable, message, first.next_step.clone()).with_details(details))
+    }
+
     pub(crate) fn with_details(self, details: Vec<String>) -> Self {
         Self { details, ..self }
     }
 
     /// The same, in a case where the rule refuses.
-    pub(super) fn refusing(self) -> Self {
+    pub(crate) fn refusing(self) -> Self {
         Self { action: Action::Deny, ..self }
     }
 
@@ -141,7 +149,7 @@ impl Verdict {
         Self { judged: true, findings: vec![(finding, Effect::Denies)], ..Self::default() }
     }
 
-    pub(super) fn about(kind: &str, namespace: &str, name: &str, change: &Change) -> Self {
+    pub(crate) fn about(kind: &str, namespace: &str, name: &str, change: &Change) -> Self {
         Self { judged: true, subject: format!("{kind} {namespace}/{name}"), tool: change.tool, ..Self::default() }
     }
 

@@ -1,14 +1,14 @@
 //! Numbers of Pods in words.
 
 /// `1 pod`, `3 pods`; with a word before: `1 ready pod`.
-pub(super) fn pods(count: usize, which: &str) -> String {
+pub(crate) fn pods(count: usize, which: &str) -> String {
     let space = if which.is_empty() { "" } else { " " };
     let end = if count == 1 { "" } else { "s" };
     format!("{count} {which}{space}pod{end}")
 }
 
 /// `1 pod serves`, `3 pods serve`.
-pub(super) fn pods_serve(count: usize) -> String {
+pub(crate) fn pods_serve(count: usize) -> String {
     let end = if count == 1 { "s" } else { "" };
     format!("{} serve{end}", pods(count, ""))
 }

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use super::review::{self, Shared};
-use super::{Credentials, Judge, Metrics, Readiness, status};
+use super::{Credentials, Judge, Readiness, status};
+use crate::telemetry::Metrics;
 
 /// A handshake takes a few milliseconds.
 const HANDSHAKE: Duration = Duration::from_secs(5);

@@ -3,8 +3,6 @@
 pub mod credentials;
 mod deadline;
 pub mod listen;
-pub mod log;
-pub mod metrics;
 pub mod readiness;
 pub mod review;
 mod status;
@@ -15,12 +13,11 @@ use tokio::time::Instant;
 
 pub use credentials::Credentials;
 pub use listen::{Listeners, ServeError};
-pub use metrics::Metrics;
 pub use readiness::Readiness;
 
+use crate::labels::Put;
 use crate::model::Change;
 use crate::rules::Verdict;
-use crate::rules::labels::Put;
 
 /// A verdict, and what it took.
 #[derive(Debug, Clone)]

@@ -11,9 +11,10 @@ use axum::routing::post;
 use tokio::time::{Instant, timeout_at};
 
 use super::deadline::time_for_reads;
-use super::{Credentials, Judge, Judgement, Metrics, Readiness};
+use super::{Credentials, Judge, Judgement, Readiness};
 use crate::model::User;
 use crate::review::{self, Unreadable, answer, wire};
+use crate::telemetry::Metrics;
 
 /// The largest review that is read. The API server's own limit for one object is 3 MiB (etcd: 1.5 MiB), and a review
 /// holds two.
@@ -105,7 +106,8 @@ pub async fn answer_to<J: Judge>(
     };
     // flipguard's own call to itself is no decision.
     if request.kind.group != "flipguard.dev" {
-        shared.metrics.decided(&request.kind.kind, &judgement, arrived.elapsed());
+        let asked = (judgement.reads, judgement.writes);
+        shared.metrics.decided(&request.kind.kind, &judgement.verdict, asked, arrived.elapsed());
         log(&request, &change.user, endpoint, &judgement, puts.len(), arrived);
     }
     json(match endpoint {

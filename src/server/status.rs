@@ -8,7 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use super::{Metrics, Readiness};
+use super::Readiness;
+use crate::telemetry::Metrics;
 
 #[derive(Clone)]
 struct Shared {

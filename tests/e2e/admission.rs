@@ -1,7 +1,7 @@
 //! What the API server sends to flipguard, and what it does not.
 
 use anyhow::{Context, Result, ensure};
-use flipguard::certs::keeper;
+use flipguard::certs::rotator;
 use serde_json::Value;
 
 use super::Test;
@@ -103,12 +103,12 @@ fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
     let names = vec!["flipguard.example".to_owned()];
     on_runtime(async {
         let client = client(shop).await?;
-        let load = || keeper::load(&client, &shop.namespace, &names);
+        let load = || rotator::load(&client, &shop.namespace, &names);
         let (a, b, c, d) = tokio::join!(load(), load(), load(), load());
         let (a, b, c, d) = (a?, b?, c?, d?);
         ensure!(a == b && b == c && c == d, "replicas have different identities");
         let more = vec!["flipguard.example".to_owned(), "192.0.2.7".to_owned()];
-        let renewed = keeper::load(&client, &shop.namespace, &more).await?;
+        let renewed = rotator::load(&client, &shop.namespace, &more).await?;
         ensure!(renewed.authority == a.authority && renewed.token == a.token && renewed.leaf != a.leaf);
         Ok(())
     })
@@ -119,8 +119,8 @@ fn a_secret_that_is_no_identity_heals(shop: &Shop) -> Result<()> {
     let names = vec!["flipguard.example".to_owned()];
     on_runtime(async {
         let client = client(shop).await?;
-        let made = keeper::load(&client, &shop.namespace, &names).await?;
-        ensure!(made == keeper::load(&client, &shop.namespace, &names).await?, "it was not stored");
+        let made = rotator::load(&client, &shop.namespace, &names).await?;
+        ensure!(made == rotator::load(&client, &shop.namespace, &names).await?, "it was not stored");
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use flipguard::model::{ColourScheme, Service, WorkloadKind, WorkloadManifest, Write, annotation};
-use flipguard::rules::relevance;
+use flipguard::rules::filter;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -172,7 +172,7 @@ fn is_exact(
                 }
             }
             put(&mut new, "/metadata", "name", json!(name))?;
-            if relevance::matters(&write(old, new.clone())?, &colours) {
+            if filter::matters(&write(old, new.clone())?, &colours) {
                 matters.insert(name.clone());
             }
             // Whether it is allowed is not the point.
@@ -254,7 +254,7 @@ fn of_scales_is_exact(shop: &Shop) -> Result<()> {
                 writes += 1;
                 let (namespace, uid, version) = (shop.namespace.clone(), String::new(), String::new());
                 let write = Write::Scale { kind, namespace, name: name.clone(), uid, version, from, to };
-                if relevance::matters(&write, &ColourScheme::default()) {
+                if filter::matters(&write, &ColourScheme::default()) {
                     matters.insert(name);
                 }
             }
@@ -286,7 +286,7 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
             put(&mut object, "/metadata", "name", json!(name))?;
             let path = kind.map_or_else(|| services.clone(), |kind| workloads_path(shop, kind));
             let (create, delete) = writes_of(kind, &object)?;
-            if relevance::matters(&create, &colours) {
+            if filter::matters(&create, &colours) {
                 created.insert(name.clone());
             }
             drop(send(&client, "POST", &format!("{path}?dryRun=All"), &object).await);
@@ -294,10 +294,10 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
             let mut stored = without_override(object);
             put(&mut stored, "/metadata", "name", json!(format!("{name}-stored")))?;
             send(&client, "POST", &path, &stored).await.context("the object is not taken")?;
-            if relevance::matters(&writes_of(kind, &stored)?.0, &colours) {
+            if filter::matters(&writes_of(kind, &stored)?.0, &colours) {
                 created.insert(format!("{name}-stored"));
             }
-            if relevance::matters(&delete, &colours) {
+            if filter::matters(&delete, &colours) {
                 deleted.insert(format!("{name}-stored"));
             }
             let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"] });

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use controlplane::Guard;
 use flipguard::certs::Trust;
 use flipguard::model::ColourScheme;
-use flipguard::registration::keeper::{Keeper, Wanted};
+use flipguard::registration::reconciler::{Keeper, Wanted};
 use flipguard::registration::webhooks::Address;
-use flipguard::server::Metrics;
+use flipguard::telemetry::Metrics;
 use tokio::sync::watch;
 
 use super::admission::{client, on_runtime};

@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use flipguard::certs::Identity;
 use flipguard::certs::inspect::pair;
-use flipguard::cluster::files::Manifests;
+use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
-use flipguard::rules::labels::{self, Put};
-use flipguard::rules::{Verdict, decide, reads};
+use flipguard::offline::files::Manifests;
+use flipguard::rules::{Verdict, decide, needs};
 use flipguard::server::review::{Endpoint, Shared, answer_to};
-use flipguard::server::{Credentials, Judge, Judgement, Metrics, Readiness};
+use flipguard::server::{Credentials, Judge, Judgement, Readiness};
+use flipguard::telemetry::Metrics;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -29,7 +30,7 @@ struct Recorded {
 
 impl Judge for Recorded {
     async fn judge(&self, change: &Change, _: Instant) -> Judgement {
-        match reads::needed(change, &self.policy) {
+        match needs::needed(change, &self.policy) {
             Some(_) => decide(change, &self.view, &self.policy, NOW).into(),
             None => Verdict::not_judged().into(),
         }

@@ -1,8 +1,8 @@
 //! What `flipguard check` reads: any text gives manifests, a case, or an error, in bounded time and memory.
 #![no_main]
 
-use flipguard::cli::case::Case;
-use flipguard::cluster::files::Manifests;
+use flipguard::offline::case::Case;
+use flipguard::offline::files::Manifests;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! An image's version is a legal label value, whatever the image.
 #![no_main]
 
-use flipguard::rules::version;
+use flipguard::rules::state::version;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|image: &str| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use flipguard::model::{ColourScheme, Labels, Role, Selector, Service};
-use flipguard::rules::relevance;
+use flipguard::rules::filter;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {
@@ -22,7 +22,7 @@ fn alone(service: &Service) {
     let selector = &service.selector;
     let labels = labels(selector);
 
-    assert!(!relevance::service_update(service, &service.clone(), &colours), "nothing changes");
+    assert!(!filter::service_update(service, &service.clone(), &colours), "nothing changes");
 
     let pins = colours.pins(selector);
     for pin in &pins {
@@ -64,8 +64,8 @@ fn alone(service: &Service) {
 
 fn together(old: &Service, new: &Service) {
     let colours = ColourScheme::default();
-    let changes = relevance::service_update(old, new, &colours);
-    assert_eq!(changes, relevance::service_update(new, old, &colours), "there and back is as relevant");
+    let changes = filter::service_update(old, new, &colours);
+    assert_eq!(changes, filter::service_update(new, old, &colours), "there and back is as relevant");
     if changes {
         assert!([old, new].iter().any(|service| service.role(&colours) == Role::Traffic));
     }

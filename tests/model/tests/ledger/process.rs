@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, settle, worlds};
+use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, scenarios, settle};
 use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
 use flipguard::rules::{Outcome, Verdict};
 
@@ -451,12 +451,12 @@ impl Rules {
     }
 
     fn none_and_all(&self, change: &Change, view: &ClusterView, pending: &[Intent]) -> Verdict {
-        let none = worlds::decide(change, view, &[], &self.policy, NOW);
+        let none = scenarios::decide(change, view, &[], &self.policy, NOW);
         let mut everything = view.clone();
         for intent in pending {
-            worlds::apply(&mut everything, intent);
+            scenarios::apply(&mut everything, intent);
         }
-        let all = worlds::decide(change, &everything, &[], &self.policy, NOW);
+        let all = scenarios::decide(change, &everything, &[], &self.policy, NOW);
         if none.outcome() == Outcome::Allowed { all } else { none }
     }
 

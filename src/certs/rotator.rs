@@ -1,0 +1,409 @@
+//! Keeps what is served alive, and exchanges it without anybody noticing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube::Client;
+use rustls::pki_types::CertificateDer;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::authority::{CertificateError, token};
+use super::files::{Files, FilesError};
+use super::inspect::{certificates, inspect, is_token, is_trusted, life_of, pair};
+use super::plan::{Pace, Seen, Step, plan};
+use super::store::{Found, Store};
+use super::{Identity, Material};
+use crate::install::NAME;
+use crate::server::Credentials;
+use crate::telemetry::Metrics;
+
+/// How often a lost race is run again. Each loss means that another replica has just won.
+const ATTEMPTS: usize = 10;
+/// How often the Secret or the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// More tokens than this are never accepted at once.
+const TOKENS: usize = 3;
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The Secret cannot be read or written.
+    #[error("cannot {verb} Secret {namespace}/{NAME}: {why}")]
+    Secret {
+        /// What was tried.
+        verb: &'static str,
+        /// The namespace.
+        namespace: String,
+        /// What the API server said.
+        why: String,
+    },
+    /// The certificate could not be issued or used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The files cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Other replicas kept writing in between.
+    #[error("Secret {0}/{NAME} is written by others again and again; is another program using it?")]
+    Contended(String),
+}
+
+/// What the API server is to trust and to call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The authorities, in PEM.
+    pub bundle: String,
+    /// The last segment of the paths.
+    pub token: String,
+}
+
+/// The authorities that each registered webhook trusts, in PEM: one text for each bundle that differs, none where
+/// nothing is registered. `None` where nobody knows.
+pub type Registered = Option<Vec<String>>;
+
+/// What a replica is called by, and where its certificate comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// flipguard's own namespace.
+    pub namespace: String,
+    /// The name that the API server calls: a DNS name or an IP address.
+    pub called: String,
+    /// All names that a certificate of its own must hold.
+    pub names: Vec<String>,
+    /// A folder to take the certificate from; without it, flipguard is its own authority.
+    pub files: Option<Files>,
+    /// How long to wait until all API servers know what was registered.
+    pub settle: Duration,
+}
+
+/// Keeps the certificate.
+pub struct Keeper {
+    store: Store,
+    origin: Origin,
+    credentials: Arc<Credentials>,
+    metrics: Arc<Metrics>,
+    /// The last identity in the Secret that was good.
+    memory: Identity,
+    served: Material,
+    /// What is to be served once it is trusted, and since when it is.
+    waiting: Option<(Material, Option<Instant>)>,
+    /// The tokens that paths may end in, the newest first, and since when it is known.
+    tokens: (Vec<String>, Instant),
+    /// The leaf in the Secret, and since when it is there.
+    leaf: (String, Instant),
+    /// The next authority, and since when it is out.
+    next: Option<(String, Instant)>,
+    /// Authorities that are registered but no longer wanted, and since when.
+    lingering: Vec<(CertificateDer<'static>, Instant)>,
+}
+
+impl Keeper {
+    /// Loads what is to be served, or makes it.
+    ///
+    /// # Errors
+    /// When the Secret or the files cannot be used.
+    pub async fn start(client: &Client, origin: Origin, metrics: Arc<Metrics>) -> Result<Self, IdentityError> {
+        let store = Store::new(client, &origin.namespace);
+        let (memory, served) = match &origin.files {
+            None => {
+                let identity = load(client, &origin.namespace, &origin.names).await?;
+                let served = Material::from(&identity);
+                (identity, served)
+            }
+            Some(files) => {
+                let memory = load_token(&store, &origin.namespace).await?;
+                let served = files.read(&origin.called, &memory.token, OffsetDateTime::now_utc())?;
+                (memory, served)
+            }
+        };
+        let credentials = Arc::new(Credentials::new(pair(&served.chain, &served.key)?, served.token.clone()));
+        let now = Instant::now();
+        let keeper = Self {
+            store,
+            origin,
+            credentials,
+            metrics,
+            tokens: (vec![served.token.clone()], now),
+            leaf: (memory.leaf.clone(), now),
+            memory,
+            served,
+            waiting: None,
+            next: None,
+            lingering: Vec::new(),
+        };
+        keeper.measure();
+        Ok(keeper)
+    }
+
+    /// What is presented to whoever connects.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.clone()
+    }
+
+    /// What the API server is to trust and to call. It depends on what is registered: what is trusted now and still
+    /// served somewhere must not go at once.
+    #[must_use]
+    pub fn trust(&mut self, registered: &Registered) -> Trust {
+        let wanted = self.waiting.as_ref().map_or(&self.served, |(waiting, _)| waiting);
+        let mut bundle = wanted.bundle.trim_end().to_owned() + "\n";
+        let known = |bundle: &str| certificates(bundle).unwrap_or_default();
+        let mut inside = known(&bundle);
+        let mut add = |more: CertificateDer<'static>| {
+            if !inside.contains(&more) {
+                bundle.push_str(&pem_of(&more));
+                inside.push(more);
+            }
+        };
+        known(&self.served.bundle).into_iter().for_each(&mut add);
+        if self.origin.files.is_some() {
+            // Files reach replicas at different times, so the others may still serve what this one no longer knows.
+            let now = Instant::now();
+            let registered = registered.iter().flatten().flat_map(|bundle| known(bundle));
+            let mut lingering = Vec::new();
+            for authority in registered {
+                let since =
+                    self.lingering.iter().find(|(known, _)| *known == authority).map_or(now, |(_, since)| *since);
+                if since.elapsed() < self.origin.settle * 10 {
+                    add(authority.clone());
+                }
+                lingering.push((authority, since));
+            }
+            let wanted = known(&self.waiting.as_ref().map_or(&self.served, |(waiting, _)| waiting).bundle);
+            lingering.retain(|(authority, _)| !wanted.contains(authority));
+            self.lingering = lingering;
+        }
+        let (tokens, since) = &self.tokens;
+        // The other replicas have to know a new token before the API server does.
+        let token =
+            if since.elapsed() < self.origin.settle { tokens.get(1).or(tokens.first()) } else { tokens.first() };
+        Trust { bundle, token: token.cloned().unwrap_or_default() }
+    }
+
+    /// Keeps it, for as long as it is polled. What goes wrong is one log line, and tried again.
+    pub async fn keep(mut self, mut registered: watch::Receiver<Registered>, trust: watch::Sender<Trust>) {
+        let mut trouble: Option<String> = None;
+        loop {
+            let known = registered.borrow_and_update().clone();
+            let failed = self.look(&known).await.err().map(|error| error.to_string());
+            if failed != trouble {
+                if let Some(why) = &failed {
+                    tracing::warn!(why, "cannot look after the certificate; what is served stays");
+                } else {
+                    tracing::info!("the certificate is looked after again");
+                }
+                trouble = failed;
+            }
+            self.measure();
+            let wanted = self.trust(&known);
+            trust.send_if_modified(|trust| {
+                let differs = *trust != wanted;
+                *trust = wanted;
+                differs
+            });
+            let look = LOOK.min(self.origin.settle / 2);
+            tokio::select! {
+                () = tokio::time::sleep(look) => {}
+                Ok(()) = registered.changed() => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, registered: &Registered) -> Result<(), IdentityError> {
+        let now = OffsetDateTime::now_utc();
+        let candidate = if let Some(files) = self.origin.files.clone() {
+            let memory = load_token(&self.store, &self.origin.namespace).await?;
+            files.read(&self.origin.called, &memory.token, now)?
+        } else {
+            Material::from(&self.take_a_step(registered, now).await?)
+        };
+        self.hand_over(candidate, registered, now)
+    }
+
+    /// Reads the Secret, carries out the next step of the plan, and gives what is in the Secret now.
+    async fn take_a_step(&mut self, registered: &Registered, now: OffsetDateTime) -> Result<Identity, IdentityError> {
+        let found = self.store.read().await?;
+        let names = self.origin.names.clone();
+        let names = names.as_slice();
+        if found.identity.leaf != self.leaf.0 {
+            self.leaf = (found.identity.leaf.clone(), Instant::now());
+        }
+        self.note_next(&found.identity.next, registered);
+        let seen = Seen {
+            remembered: is_good(&self.memory, names, now),
+            next_out: self.next.as_ref().map(|(_, since)| passed(*since)),
+            leaf_out: passed(self.leaf.1),
+        };
+        let step = plan(&inspect(&found.identity, names, found.rotate), &seen, pace(self.origin.settle), now);
+        let identity = found.identity.clone();
+        let made = match step {
+            Step::Keep => {
+                self.memory = identity.clone();
+                return Ok(identity);
+            }
+            Step::Renew => identity.renewed(names, now)?,
+            Step::Publish => identity.published(now)?,
+            Step::Promote => identity.promoted(names, now)?,
+            Step::Retire => identity.retired(),
+            Step::Restore => self.memory.clone(),
+            Step::Issue => Identity::issue(names, now)?,
+        };
+        let before = found.identity.clone();
+        if !self.store.write(found, &made, step == Step::Publish).await? {
+            // Another replica was quicker; the next look sees what it did.
+            return Ok(before);
+        }
+        tracing::info!(step = ?step, "certificates: the Secret is written");
+        self.memory = made.clone();
+        Ok(made)
+    }
+
+    /// Since when every registered webhook trusts the next authority.
+    fn note_next(&mut self, next: &str, registered: &Registered) {
+        let out = !next.is_empty()
+            && certificates(next).is_ok_and(|next| {
+                let trusts = |bundle: &String| {
+                    certificates(bundle).is_ok_and(|bundle| next.iter().all(|next| bundle.contains(next)))
+                };
+                registered.as_ref().is_some_and(|bundles| bundles.iter().all(trusts))
+            });
+        self.next = match self.next.take() {
+            Some((known, since)) if out && known == next => Some((known, since)),
+            _ if out => Some((next.to_owned(), Instant::now())),
+            _ => None,
+        };
+    }
+
+    /// Serves the candidate as soon as every API server trusts it, or what is served is of no use any more.
+    fn hand_over(
+        &mut self,
+        candidate: Material,
+        registered: &Registered,
+        now: OffsetDateTime,
+    ) -> Result<(), IdentityError> {
+        self.accept(&candidate.token);
+        if candidate.chain == self.served.chain && candidate.key == self.served.key {
+            self.served = candidate;
+            self.waiting = None;
+            return Ok(());
+        }
+        let key = pair(&candidate.chain, &candidate.key)?;
+        let called = &self.origin.called;
+        let trusts = |bundle: &String| is_trusted(bundle, &candidate.chain, called, now).is_ok();
+        let trusted = registered.as_ref().is_some_and(|bundles| bundles.iter().all(trusts));
+        let since = match self.waiting.take() {
+            Some((waiting, since)) if waiting.chain == candidate.chain => since,
+            _ => None,
+        };
+        let since = trusted.then(|| since.unwrap_or_else(Instant::now));
+        let useless = is_trusted(&self.served.bundle, &self.served.chain, called, now).is_err();
+        if useless || since.is_some_and(|since| since.elapsed() >= self.origin.settle) {
+            self.credentials.present(key);
+            tracing::info!(until = ?life_of(&candidate.chain).map(|life| life.until), "another certificate is served");
+            self.served = candidate;
+        } else {
+            self.waiting = Some((candidate, since));
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, token: &str) {
+        let (tokens, since) = &mut self.tokens;
+        if is_token(token) && tokens.first().is_none_or(|first| first != token) {
+            tokens.retain(|known| known != token);
+            tokens.insert(0, token.to_owned());
+            tokens.truncate(TOKENS);
+            *since = Instant::now();
+            self.credentials.accept(tokens.clone());
+        }
+    }
+
+    fn measure(&self) {
+        for (which, pem) in [("leaf", &self.served.chain), ("authority", &self.served.bundle)] {
+            if let Some(life) = life_of(pem) {
+                self.metrics.certificate_ends(which, life.until.unix_timestamp());
+            }
+        }
+    }
+}
+
+fn pace(settle: Duration) -> Pace {
+    let settle = plain(settle);
+    Pace { settle, linger: settle * 3 }
+}
+
+fn passed(since: Instant) -> time::Duration {
+    plain(since.elapsed())
+}
+
+fn plain(duration: Duration) -> time::Duration {
+    time::Duration::try_from(duration).unwrap_or(time::Duration::MAX)
+}
+
+/// Whether an identity could be put back as it is.
+fn is_good(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
+    let step = plan(&inspect(identity, names, false), &Seen::default(), pace(Duration::from_secs(60)), now);
+    !matches!(step, Step::Issue | Step::Renew | Step::Promote)
+}
+
+fn pem_of(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = more;
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}
+
+/// Reads the identity, or makes it where there is none that can be served under these names.
+///
+/// # Errors
+/// When the Secret cannot be read or written, or a certificate cannot be issued.
+pub async fn load(client: &Client, namespace: &str, names: &[String]) -> Result<Identity, IdentityError> {
+    let make = |found: &Found| {
+        let now = OffsetDateTime::now_utc();
+        let identity = found.identity.clone();
+        let stored = inspect(&identity, names, false);
+        Ok(match plan(&stored, &Seen::default(), pace(Duration::from_secs(60)), now) {
+            Step::Renew => Some(identity.renewed(names, now)?),
+            Step::Promote => Some(identity.promoted(names, now)?),
+            Step::Issue => Some(Identity::issue(names, now)?),
+            // What is not urgent is done once it is known what is registered.
+            Step::Keep | Step::Publish | Step::Retire | Step::Restore => None,
+        })
+    };
+    settle_on(&Store::new(client, namespace), namespace, make).await
+}
+
+/// Reads the token alone, or makes it.
+async fn load_token(store: &Store, namespace: &str) -> Result<Identity, IdentityError> {
+    let make = |found: &Found| {
+        let whole = is_token(&found.identity.token);
+        if whole { Ok(None) } else { Ok(Some(Identity { token: token()?, ..found.identity.clone() })) }
+    };
+    settle_on(store, namespace, make).await
+}
+
+/// Reads what is there and writes what is made of it, until nothing more is made or the write has won.
+async fn settle_on(
+    store: &Store,
+    namespace: &str,
+    missing: impl Fn(&Found) -> Result<Option<Identity>, IdentityError>,
+) -> Result<Identity, IdentityError> {
+    for _ in 0..ATTEMPTS {
+        let found = store.read().await?;
+        let Some(made) = missing(&found)? else { return Ok(found.identity) };
+        if store.write(found, &made, false).await? {
+            return Ok(made);
+        }
+    }
+    Err(IdentityError::Contended(namespace.to_owned()))
+}

@@ -1,0 +1,225 @@
+//! A namespace as the API server knows it now.
+//!
+//! Every list is asked for without a `resourceVersion`, which Kubernetes answers with the most recent data (API
+//! concepts, "Semantics for get and list"): a verdict never rests on a cache. Only the fields that rules use are
+//! decoded. All lists run at once, in pages, under the deadline of the request that they are for.
+
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::core::Request;
+use kube::core::params::{GetParams, ListParams};
+use kube::{Api, Client};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{causes, one_line};
+use super::owners;
+use super::request::{Answer, Anything, ask};
+use crate::json;
+use crate::model::{
+    ClusterView, Pod, Revision, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest,
+};
+use crate::rules::Reads;
+
+/// Objects asked for at a time.
+const PAGE: u32 = 500;
+/// Objects of one kind that are read at most; a namespace that holds more cannot be judged. As many Deployments as
+/// Kubernetes bears in one namespace, 2,000, with ten old ReplicaSets each, come to 22,000 of those.
+const MOST: usize = 25_000;
+
+/// Reads what a change needs.
+pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterView {
+    let mut view = ClusterView::default();
+    let (fleet, services, revisions, rollout) = tokio::join!(
+        maybe(reads.pods.as_ref().map(|labels| fleet(client, &reads.namespace, labels, deadline))),
+        maybe(reads.services.then(|| services(client, &reads.namespace, deadline))),
+        maybe(reads.revisions.then(|| revisions(client, &reads.namespace, deadline))),
+        maybe(reads.rollout.as_ref().map(|name| rollout_exists(client, &reads.namespace, name, deadline))),
+    );
+    if let Some((workloads, pods)) = fleet {
+        for read in workloads {
+            keep(read, &mut view.unread, |mut some| view.workloads.append(&mut some));
+        }
+        keep(pods, &mut view.unread, |pods| view.pods = pods);
+    }
+    if let Some(read) = services {
+        keep(read, &mut view.unread, |services| view.services = services);
+    }
+    if let Some(read) = revisions {
+        keep(read, &mut view.unread, |revisions| view.revisions = revisions);
+    }
+    match owners::among(client, &reads.namespace, &reads.owners, deadline).await {
+        Ok(owners) => view.owners = owners,
+        Err(unread) => view.unread.push(unread),
+    }
+    if let Some(read) = rollout {
+        keep(read, &mut view.unread, |exists| view.rollout_exists = Some(exists));
+    }
+    view
+}
+
+/// Asks whether a user has the verb `override` for each of these Services.
+pub async fn permissions(
+    client: &Client,
+    namespace: &str,
+    user: &User,
+    services: Vec<String>,
+    deadline: Instant,
+    view: &mut ClusterView,
+) {
+    for service in services {
+        match may_override(client, namespace, user, &service, deadline).await {
+            Ok(may) => drop(view.may_override.insert(service, may)),
+            Err(unread) => view.unread.push(unread),
+        }
+    }
+}
+
+async fn maybe<F: Future>(read: Option<F>) -> Option<F::Output> {
+    match read {
+        Some(read) => Some(read.await),
+        None => None,
+    }
+}
+
+fn keep<T>(read: Result<T, Unread>, unread: &mut Vec<Unread>, keep: impl FnOnce(T)) {
+    match read {
+        Ok(read) => keep(read),
+        Err(why) => unread.push(why),
+    }
+}
+
+type Read<T> = Result<T, Unread>;
+
+async fn fleet(
+    client: &Client,
+    namespace: &str,
+    labels: &Selector,
+    deadline: Instant,
+) -> ([Read<Vec<Workload>>; 4], Read<Vec<Pod>>) {
+    let workloads = |kind: WorkloadKind| workloads(client, kind, namespace, deadline);
+    let (deployments, stateful_sets, daemon_sets, replica_sets, pods) = tokio::join!(
+        workloads(WorkloadKind::Deployment),
+        workloads(WorkloadKind::StatefulSet),
+        workloads(WorkloadKind::DaemonSet),
+        workloads(WorkloadKind::ReplicaSet),
+        pods(client, namespace, labels, deadline),
+    );
+    ([deployments, stateful_sets, daemon_sets, replica_sets], pods)
+}
+
+async fn services(client: &Client, namespace: &str, deadline: Instant) -> Read<Vec<Service>> {
+    let path = format!("/api/v1/namespaces/{namespace}/services");
+    list(client, path, "services", namespace, &Selector::nothing(), deadline).await
+}
+
+async fn revisions(client: &Client, namespace: &str, deadline: Instant) -> Read<Vec<Revision>> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions");
+    list(client, path, "controllerrevisions", namespace, &Selector::nothing(), deadline).await
+}
+
+/// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.
+async fn may_override(client: &Client, namespace: &str, user: &User, service: &str, deadline: Instant) -> Read<bool> {
+    let unread = |why: String| Unread::online(format!("whether user `{}` may override", user.name), why);
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.name.clone()),
+            uid: Some(user.uid.clone()),
+            groups: Some(user.groups.clone()),
+            extra: Some(user.extra.clone()),
+            resource_attributes: Some(ResourceAttributes {
+                group: Some("flipguard.dev".to_owned()),
+                resource: Some("bluegreenpolicies".to_owned()),
+                verb: Some("override".to_owned()),
+                namespace: Some(namespace.to_owned()),
+                name: Some(service.to_owned()).filter(|name| !name.is_empty()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let answer = timeout_at(deadline, reviews.create(&PostParams::default(), &review))
+        .await
+        .map_err(|_| unread("no answer in time".to_owned()))?
+        .map_err(|error| unread(one_line(&error)))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Whether an Argo Rollout of this name exists; where its kind does not, none does.
+async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
+    let unread = |why: String| Unread::online(format!("Rollout {name} in namespace {namespace}"), why);
+    let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
+    let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
+    let found = ask::<Anything>(client, request, deadline).await.and_then(Answer::found);
+    found.map(|rollout| rollout.is_some()).map_err(unread)
+}
+
+async fn workloads(
+    client: &Client,
+    kind: WorkloadKind,
+    namespace: &str,
+    deadline: Instant,
+) -> Result<Vec<Workload>, Unread> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource());
+    let manifests: Vec<WorkloadManifest> =
+        list(client, path, kind.resource(), namespace, &Selector::nothing(), deadline).await?;
+    Ok(manifests.into_iter().map(|manifest| manifest.into_workload(kind)).collect())
+}
+
+async fn pods(client: &Client, namespace: &str, labels: &Selector, deadline: Instant) -> Result<Vec<Pod>, Unread> {
+    list(client, format!("/api/v1/namespaces/{namespace}/pods"), "pods", namespace, labels, deadline).await
+}
+
+async fn list<T: DeserializeOwned>(
+    client: &Client,
+    path: String,
+    resource: &str,
+    namespace: &str,
+    labels: &Selector,
+    deadline: Instant,
+) -> Result<Vec<T>, Unread> {
+    let started = Instant::now();
+    let unread = |why: String| Unread::online(format!("{resource} in namespace {namespace}"), why);
+    let mut params = ListParams::default().limit(PAGE);
+    if !labels.is_empty() {
+        params = params.labels(&labels.to_string());
+    }
+    let mut items: Vec<T> = Vec::new();
+    loop {
+        let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
+        let page = timeout_at(deadline, client.request_text(request))
+            .await
+            .map_err(|_| unread(format!("no answer within {}", in_seconds(started.elapsed()))))?
+            .map_err(|error| unread(one_line(&error)))?;
+        let page: Page<T> = json::from_str(&page).map_err(|error| unread(causes(&error)))?;
+        items.extend(page.items.into_iter().flatten());
+        if items.len() > MOST {
+            return Err(unread(format!("there are more than {MOST}")));
+        }
+        match page.metadata.and_then(|metadata| metadata.more).filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(items),
+        }
+    }
+}
+
+fn in_seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    metadata: Option<PageMeta>,
+    items: Option<Vec<T>>,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(rename = "continue")]
+    more: Option<String>,
+}

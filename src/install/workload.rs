@@ -1,0 +1,147 @@
+//! flipguard as a workload of the cluster that it guards: what runs it, and what keeps it running.
+
+use serde_json::{Value, json};
+
+use super::{NAME, SERVICE_PORT};
+use crate::model::Enforcement;
+
+/// Where reviews arrive in a Pod. Private clusters of Google let the API server reach 443 and this one only.
+pub const REVIEW_PORT: u16 = 10_250;
+/// Where probes and metrics are asked for.
+pub const STATUS_PORT: u16 = 8080;
+/// After SIGTERM: 10 s of draining, 30 s for the last review, and some to spare.
+const GRACE: u32 = 45;
+
+/// How flipguard is to run.
+#[derive(Debug, Clone)]
+pub struct Inside {
+    /// The image; `None` for the one that is named for this version.
+    pub image: Option<String>,
+    /// Refuse, or only warn.
+    pub enforcement: Enforcement,
+}
+
+impl Inside {
+    fn image(&self) -> String {
+        self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
+    }
+}
+
+/// What selects flipguard's Pods.
+fn selector() -> Value {
+    json!({ "app.kubernetes.io/name": NAME })
+}
+
+/// The objects that run flipguard, in the order in which they must be applied.
+#[must_use]
+pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
+    let metadata = json!({ "name": NAME, "namespace": namespace, "labels": labels });
+    vec![
+        json!({
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": { "name": NAME, "labels": labels },
+            "description": "flipguard: while it is down, changes of coloured workloads wait.",
+            "value": 1_000_000_000,
+        }),
+        json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "FlowSchema",
+            "metadata": { "name": NAME, "labels": labels },
+            // A flood of other requests must not make a verdict late.
+            "spec": {
+                "priorityLevelConfiguration": { "name": "workload-high" },
+                "matchingPrecedence": 1000,
+                "distinguisherMethod": { "type": "ByUser" },
+                "rules": [{
+                    "subjects": [{
+                        "kind": "ServiceAccount",
+                        "serviceAccount": { "name": NAME, "namespace": namespace },
+                    }],
+                    "resourceRules": [{
+                        "verbs": ["*"],
+                        "apiGroups": ["*"],
+                        "resources": ["*"],
+                        "clusterScope": true,
+                        "namespaces": ["*"],
+                    }],
+                }],
+            },
+        }),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {
+                "selector": selector(),
+                "ports": [{ "name": "reviews", "port": SERVICE_PORT, "targetPort": "reviews", "protocol": "TCP" }],
+            },
+        }),
+        json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata,
+            "spec": {
+                "maxUnavailable": 1,
+                "selector": { "matchLabels": selector() },
+                // One that is not ready guards nobody, and must not keep a node from being drained.
+                "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            },
+        }),
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": 2,
+                "selector": { "matchLabels": selector() },
+                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
+                "template": { "metadata": { "labels": labels }, "spec": pod(inside) },
+            },
+        }),
+    ]
+}
+
+fn pod(inside: &Inside) -> Value {
+    let spread = |key: &str| {
+        json!({
+            "maxSkew": 1,
+            "topologyKey": key,
+            // Two replicas on one node are better than one.
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": selector() },
+            "matchLabelKeys": ["pod-template-hash"],
+        })
+    };
+    let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": "status" }, "periodSeconds": seconds, "timeoutSeconds": 3 });
+    let enforcement = match inside.enforcement {
+        Enforcement::Deny => "deny",
+        Enforcement::Warn => "warn",
+    };
+    json!({
+        "serviceAccountName": NAME,
+        "automountServiceAccountToken": true,
+        "priorityClassName": NAME,
+        "terminationGracePeriodSeconds": GRACE,
+        "topologySpreadConstraints": [spread("kubernetes.io/hostname"), spread("topology.kubernetes.io/zone")],
+        // No user id: the image says 65532, and OpenShift gives its own.
+        "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        "containers": [{
+            "name": NAME,
+            "image": inside.image(),
+            "args": ["serve", format!("--enforcement={enforcement}")],
+            "ports": [
+                { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },
+                { "name": "status", "containerPort": STATUS_PORT, "protocol": "TCP" },
+            ],
+            "readinessProbe": probe("/readyz", 5),
+            "livenessProbe": probe("/livez", 10),
+            "resources": { "requests": { "cpu": "50m", "memory": "32Mi" }, "limits": { "memory": "256Mi" } },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": { "drop": ["ALL"] },
+            },
+        }],
+    })
+}

@@ -1,0 +1,348 @@
+//! Cases: a change, a cluster in a few words, and the verdict that is expected. Read by the tests, by
+//! `flipguard check --case`, and by people.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::model::{
+    Change, ClusterView, Enforcement, Flip, Labels, Policy, Records, Selector, Service, Timestamp, Tombstone, Tool,
+    Unread, User, Workload, WorkloadKind, Write,
+};
+use crate::offline::files::Manifests;
+use crate::offline::fixture::Sketch;
+use crate::review::message;
+use crate::rules::{self, Outcome, Verdict};
+
+const NAMESPACE: &str = "shop";
+/// When each case is judged: 2030-01-01T00:00:00Z.
+const NOW: Timestamp = Timestamp(1_893_456_000);
+
+/// One file of `tests/cases/`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Case {
+    /// What the case shows, in a sentence.
+    pub shows: String,
+    /// The name of the Service.
+    #[serde(default = "app")]
+    service: String,
+    /// Its selector before.
+    #[serde(default)]
+    from: Labels,
+    /// Its selector after.
+    #[serde(default)]
+    to: Labels,
+    /// Another change than that of the Service's selector.
+    change: Option<OtherChange>,
+    /// The Services of the namespace: each with its selector, and its annotations if they matter.
+    #[serde(default)]
+    services: BTreeMap<String, ServiceSketch>,
+    /// Who asks.
+    #[serde(default)]
+    user: String,
+    /// What else the Service has before, merged into its manifest.
+    #[serde(default = "nothing")]
+    old: Value,
+    /// What else it has after.
+    #[serde(default = "nothing")]
+    new: Value,
+    #[serde(default)]
+    dry_run: bool,
+    /// The field manager that asks.
+    manager: Option<String>,
+    /// Whether the user has the verb `override`.
+    may_override: Option<bool>,
+    /// Whether owners exist that are of a kind which is not read otherwise, by uid.
+    #[serde(default)]
+    owners: BTreeMap<String, bool>,
+    /// Whether the Rollout exists that Argo Rollouts' mark names.
+    rollout_exists: Option<bool>,
+    #[serde(default)]
+    trial: bool,
+    /// What is remembered of Services, by their names.
+    #[serde(default)]
+    flipped: BTreeMap<String, FlipSketch>,
+    #[serde(default)]
+    deleted: BTreeMap<String, TombstoneSketch>,
+    /// The namespace.
+    cluster: Vec<Sketch>,
+    /// What could not be read.
+    #[serde(default)]
+    unreadable: Vec<String>,
+    /// The verdict.
+    expect: Expectation,
+}
+
+/// A change of something else than the selector of a Service.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OtherChange {
+    /// `deployment/app-blue` by its `/scale`, to so many.
+    scale: Option<String>,
+    to: Option<u32>,
+    /// `deployment/app-blue`, or `service/app`.
+    delete: Option<String>,
+    /// `deployment/app-blue`, with this merged into its manifest.
+    update: Option<String>,
+    #[serde(default = "nothing")]
+    with: Value,
+    /// A new workload.
+    create: Option<Sketch>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceSketch {
+    selector: Labels,
+    #[serde(default)]
+    annotations: Labels,
+}
+
+/// The last flip of a Service, to what it selects now.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FlipSketch {
+    from: Labels,
+    to: Labels,
+    /// How long ago.
+    seconds_ago: i64,
+    #[serde(default)]
+    back: bool,
+}
+
+/// A Service that was deleted.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TombstoneSketch {
+    selector: Labels,
+    /// How long ago.
+    seconds_ago: i64,
+}
+
+/// The verdict that is expected.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Expectation {
+    outcome: ExpectedOutcome,
+    /// What the change does, in the rules' words; empty for one that is no flip.
+    act: Option<String>,
+    /// `reason=effect` of each finding, in order.
+    #[serde(default)]
+    findings: Vec<String>,
+    /// What the refusal and the warnings say, among other things.
+    #[serde(default)]
+    says: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ExpectedOutcome {
+    Allowed,
+    NotJudged,
+    Denied,
+    TryAgain,
+    CannotJudge,
+}
+
+/// A merge patch that changes nothing.
+fn nothing() -> Value {
+    json!({})
+}
+
+fn app() -> String {
+    "app".to_owned()
+}
+
+impl Case {
+    /// Reads a case.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no case.
+    pub fn load(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+        serde_saphyr::from_str(&text).with_context(|| format!("`{}` is no case", file.display()))
+    }
+
+    /// What the rules say.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn verdict(&self) -> anyhow::Result<Verdict> {
+        let policy =
+            Policy { enforcement: if self.trial { Enforcement::Warn } else { Enforcement::Deny }, ..Policy::default() };
+        Ok(rules::decide(&self.change()?, &self.view()?, &policy, NOW))
+    }
+
+    /// Whether a verdict is the expected one, and where not, how it differs.
+    ///
+    /// # Errors
+    /// When it differs.
+    pub fn compare(&self, verdict: &Verdict) -> Result<(), String> {
+        let Expectation { outcome, act, findings, says } = &self.expect;
+        let real = match verdict.outcome() {
+            Outcome::Allowed if !verdict.judged => ExpectedOutcome::NotJudged,
+            Outcome::Allowed => ExpectedOutcome::Allowed,
+            Outcome::Denied => ExpectedOutcome::Denied,
+            Outcome::TryAgain => ExpectedOutcome::TryAgain,
+            Outcome::CannotJudge => ExpectedOutcome::CannotJudge,
+        };
+        let text = format!("{}\n{}", message::refusal(verdict), message::warnings(verdict).join("\n"));
+        if real != *outcome {
+            return Err(format!("it is {real:?}, not {outcome:?}:\n{text}"));
+        }
+        if let Some(act) = act
+            && *act != verdict.act
+        {
+            return Err(format!("it does `{}`, not `{act}`", verdict.act));
+        }
+        let found: Vec<String> =
+            verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
+        if found != *findings {
+            return Err(format!("it finds {found:?}, not {findings:?}:\n{text}"));
+        }
+        match says.iter().find(|words| !text.contains(words.as_str())) {
+            Some(words) => Err(format!("it does not say `{words}`:\n{text}")),
+            None => Ok(()),
+        }
+    }
+
+    fn change(&self) -> anyhow::Result<Change> {
+        let write = match &self.change {
+            None => Write::ServiceUpdate {
+                old: self.service(&self.from, &self.old)?,
+                new: self.service(&self.to, &self.new)?,
+            },
+            Some(change) => self.other(change)?,
+        };
+        let tool = self.manager.as_deref().and_then(Tool::of_field_manager);
+        let user = User { name: self.user.clone(), ..User::default() };
+        Ok(Change { write, dry_run: self.dry_run, user, tool })
+    }
+
+    fn service(&self, selector: &Labels, more: &Value) -> anyhow::Result<Box<Service>> {
+        let mut manifest = json!({
+            "kind": "Service",
+            "metadata": { "name": self.service, "namespace": NAMESPACE, "uid": "uid-service" },
+            "spec": { "selector": selector },
+        });
+        json_patch::merge(&mut manifest, more);
+        let manifests = Manifests::of("case", vec![manifest])?;
+        let found = manifests.service(NAMESPACE, &self.service)?.context("the Service is gone")?;
+        Ok(Box::new(found))
+    }
+
+    fn other(&self, change: &OtherChange) -> anyhow::Result<Write> {
+        let manifests = self.manifests()?;
+        let stored = |object: &str| -> anyhow::Result<Box<Workload>> {
+            let (kind, name) = named(object)?;
+            let found = manifests.workload(kind, NAMESPACE, name)?;
+            Ok(Box::new(found.with_context(|| format!("there is no {object} in the cluster of the case"))?))
+        };
+        if let (Some(object), Some(to)) = (&change.scale, change.to) {
+            let old = stored(object)?;
+            return Ok(Write::Scale {
+                kind: old.kind,
+                namespace: NAMESPACE.to_owned(),
+                name: old.meta.name.clone(),
+                uid: old.meta.uid.clone(),
+                version: old.meta.version.clone(),
+                from: old.wanted,
+                to,
+            });
+        }
+        if let Some(service) = change.delete.as_deref().and_then(|object| object.strip_prefix("service/")) {
+            let old = manifests.service(NAMESPACE, service)?.context("there is no such Service in the case")?;
+            return Ok(Write::ServiceDelete { old: Box::new(old) });
+        }
+        if let Some(object) = &change.delete {
+            return Ok(Write::WorkloadDelete { old: stored(object)? });
+        }
+        if let Some(object) = &change.update {
+            let (kind, name) = named(object)?;
+            let found = manifests.stored(kind, NAMESPACE, name).context("there is no such workload in the case")?;
+            let mut manifest = found.object.clone();
+            json_patch::merge(&mut manifest, &change.with);
+            let new = Manifests::of("change", vec![manifest])?.workload(kind, NAMESPACE, name)?;
+            return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
+        }
+        let sketch = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
+        if let Sketch::Manifest(manifest) = sketch
+            && manifest.get("kind").and_then(Value::as_str) == Some("Service")
+        {
+            let created = Manifests::of("change", vec![manifest.clone()])?.view(NAMESPACE)?;
+            let new = created.services.into_iter().next().context("it is no Service")?;
+            return Ok(Write::ServiceCreate { new: Box::new(new) });
+        }
+        let created = Manifests::of("change", sketch.expand().map_err(anyhow::Error::msg)?)?;
+        let new = created.view(NAMESPACE)?.workloads.into_iter().next().context("`create` takes a workload")?;
+        Ok(Write::WorkloadCreate { new: Box::new(new) })
+    }
+
+    fn manifests(&self) -> anyhow::Result<Manifests> {
+        let mut objects = Vec::new();
+        for (name, ServiceSketch { selector, annotations }) in &self.services {
+            objects.push(json!({
+                "kind": "Service",
+                "metadata": { "name": name, "namespace": NAMESPACE, "uid": "uid-service", "annotations": annotations },
+                "spec": { "selector": selector },
+            }));
+        }
+        for sketch in &self.cluster {
+            objects.extend(sketch.expand().map_err(anyhow::Error::msg)?);
+        }
+        Ok(Manifests::of("cluster", objects)?)
+    }
+
+    fn view(&self) -> anyhow::Result<ClusterView> {
+        let mut view = self.manifests()?.view(NAMESPACE)?;
+        if let Some(may) = self.may_override {
+            let services = view.services.iter().map(|service| service.meta.name.clone());
+            view.may_override = services.chain([self.service.clone()]).map(|name| (name, may)).collect();
+        }
+        view.owners.extend(self.owners.iter().map(|(uid, exists)| (uid.clone(), Some(*exists))));
+        view.rollout_exists = self.rollout_exists;
+        view.records = self.records();
+        view.unread = self
+            .unreadable
+            .iter()
+            .map(|what| Unread::online(format!("{what} in namespace {NAMESPACE}"), "timed out".to_owned()))
+            .collect();
+        Ok(view)
+    }
+}
+
+impl Case {
+    fn records(&self) -> Records {
+        let ago = |seconds: i64| Timestamp(NOW.0.saturating_sub(seconds));
+        let flip = |(service, flip): (&String, &FlipSketch)| Flip {
+            service: service.clone(),
+            uid: "uid-service".to_owned(),
+            from: Selector::new(flip.from.clone()),
+            to: Selector::new(flip.to.clone()),
+            at: ago(flip.seconds_ago),
+            back: flip.back,
+            user: "somebody".to_owned(),
+        };
+        let tombstone = |(service, tombstone): (&String, &TombstoneSketch)| Tombstone {
+            service: service.clone(),
+            selector: Selector::new(tombstone.selector.clone()),
+            at: ago(tombstone.seconds_ago),
+            still_there: false,
+        };
+        Records {
+            flips: self.flipped.iter().map(flip).collect(),
+            tombstones: self.deleted.iter().map(tombstone).collect(),
+        }
+    }
+}
+
+/// A workload as `kubectl` names it: `deployment/app-blue`.
+fn named(object: &str) -> anyhow::Result<(WorkloadKind, &str)> {
+    let (kind, name) = object.split_once('/').with_context(|| format!("`{object}` is not like deployment/app-blue"))?;
+    let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind);
+    Ok((kind.with_context(|| format!("`{object}` names no kind of workload"))?, name))
+}

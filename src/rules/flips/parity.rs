@@ -1,0 +1,189 @@
+//! Is the target like what serves now, but for its version?
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::update::Update;
+use crate::model::{Template, VERSION, Workload};
+use crate::rules::state::version;
+use crate::rules::wording::pods;
+use crate::rules::{Finding, Reason};
+
+/// How many paths a message lists.
+const PATHS: usize = 6;
+
+/// The warnings about templates and probes.
+pub(super) fn templates(update: &Update<'_>) -> Vec<Finding> {
+    let pairs = pairs(update).into_iter();
+    pairs.filter_map(|(live, target)| environment(update, live, target)).chain(without_probe(update)).collect()
+}
+
+/// The warning about a target that is smaller than what serves now.
+pub(super) fn capacity(update: &Update<'_>) -> Option<Finding> {
+    let (current, target) = (update.current.ready(), update.target.ready());
+    let namespace = &update.new.meta.namespace;
+    (target > 0 && target < current).then(|| {
+        let next_step = match update.target.workloads.as_slice() {
+            [one] if one.is_scalable() => format!(
+                "scale it first: kubectl -n {namespace} scale {}/{} --replicas={current}",
+                one.kind.singular(),
+                one.meta.name
+            ),
+            _ => "scale the target first".to_owned(),
+        };
+        Finding::new(
+            Reason::CapacityBelowLive,
+            format!("the target has {}, the current colour {current}", pods(target, "ready")),
+            next_step,
+        )
+    })
+}
+
+fn without_probe(update: &Update<'_>) -> impl Iterator<Item = Finding> {
+    update
+        .target
+        .workloads
+        .iter()
+        .filter(|workload| workload.wanted > 0)
+        .filter(|workload| !workload.template.containers.all().iter().any(|container| container.has_readiness_probe))
+        .map(|workload| {
+            Finding::new(
+                Reason::NoReadinessProbe,
+                format!("{workload} has no readiness probe: ready only means started"),
+                "add a readinessProbe to its pod template".to_owned(),
+            )
+        })
+}
+
+/// Each target workload with its counterpart of the current colour: of the same kind, and of the same name but for
+/// what spells the colour; or the only one on either side.
+fn pairs<'a>(update: &Update<'a>) -> Vec<(&'a Workload, &'a Workload)> {
+    let (live, target) = (&update.current.workloads, &update.target.workloads);
+    if let ([live], [target]) = (live.as_slice(), target.as_slice()) {
+        return if live.meta.uid == target.meta.uid { Vec::new() } else { vec![(live, target)] };
+    }
+    let (old_words, new_words) = (words(update, false), words(update, true));
+    target
+        .iter()
+        .filter_map(|new| {
+            let name = neutral(&new.meta.name, &new_words);
+            let same = |old: &&&Workload| {
+                old.kind == new.kind && old.meta.uid != new.meta.uid && neutral(&old.meta.name, &old_words) == name
+            };
+            live.iter().find(same).map(|old| (*old, *new))
+        })
+        .collect()
+}
+
+fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Option<Finding> {
+    let words = |of_target: bool, template: &Template| {
+        let mut words = words(update, of_target);
+        words.extend(template.labels.get(VERSION).cloned());
+        words.extend(template.main_image().map(|image| version::of_image(image).label));
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        words
+    };
+    let old = comparable(&live.template, &words(false, &live.template))?;
+    let new = comparable(&target.template, &words(true, &target.template))?;
+    let mut paths = BTreeSet::new();
+    differences(&old, &new, &mut String::new(), &mut paths);
+    let first: Vec<&str> = paths.iter().take(PATHS).map(String::as_str).collect();
+    let more = paths.len().saturating_sub(PATHS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!paths.is_empty()).then(|| {
+        Finding::new(
+            Reason::EnvironmentDiffers,
+            format!("the pod template of {target} differs from {} in {}{more}", live.meta.name, first.join(", ")),
+            "go on if that is meant".to_owned(),
+        )
+    })
+}
+
+/// The words that spell a colour. What differs in them, or in what spells the version, is no difference.
+fn words(update: &Update<'_>, of_target: bool) -> Vec<String> {
+    let (selector, other) =
+        if of_target { (update.new.routed(), update.old.routed()) } else { (update.old.routed(), update.new.routed()) };
+    let own = selector.without(other);
+    let mut words: Vec<String> = update.colours.pins(&own).iter().map(|pin| pin.colour.to_owned()).collect();
+    words.extend(own.pairs().map(|(_, value)| value.to_owned()));
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    words
+}
+
+/// A text with a star for each of these words, where they stand as words: `b` in `app-b`, not in `web`.
+fn neutral(text: &str, words: &[String]) -> String {
+    words.iter().filter(|word| !word.is_empty()).fold(text.to_owned(), |text, word| {
+        let mut neutral = String::new();
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once(word.as_str()) {
+            let joined = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+            neutral.push_str(before);
+            neutral.push_str(if joined { word } else { "*" });
+            rest = after;
+        }
+        neutral + rest
+    })
+}
+
+/// A template's spec without images, and with the words that spell its colour made neutral.
+fn comparable(template: &Template, words: &[String]) -> Option<Value> {
+    let mut spec: Value = serde_json::from_str(&template.spec).ok()?;
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container.as_object_mut().map(|container| container.remove("image"));
+        }
+    }
+    make_neutral(&mut spec, words);
+    Some(spec)
+}
+
+fn make_neutral(value: &mut Value, words: &[String]) {
+    match value {
+        Value::String(text) => *text = neutral(text, words),
+        Value::Array(items) => items.iter_mut().for_each(|item| make_neutral(item, words)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| make_neutral(field, words)),
+        _ => {}
+    }
+}
+
+/// The paths at which two values differ; items of a list that have names are told by them.
+fn differences(a: &Value, b: &Value, path: &mut String, found: &mut BTreeSet<String>) {
+    let length = path.len();
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+                differences(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), path, found);
+                path.truncate(length);
+            }
+        }
+        (Value::Array(_), Value::Array(_) | Value::Null) | (Value::Null, Value::Array(_)) => {
+            for name in item_names(a).into_iter().chain(item_names(b)).collect::<BTreeSet<_>>() {
+                let _ = write!(path, "[{name}]");
+                differences(&item(a, &name), &item(b, &name), path, found);
+                path.truncate(length);
+            }
+        }
+        _ if a == b => {}
+        _ => {
+            found.insert(path.clone());
+        }
+    }
+}
+
+fn item_names(list: &Value) -> Vec<String> {
+    let items = list.as_array().into_iter().flatten().enumerate();
+    items
+        .map(|(index, item)| item.get("name").and_then(Value::as_str).map_or(index.to_string(), str::to_owned))
+        .collect()
+}
+
+fn item(list: &Value, name: &str) -> Value {
+    let position = item_names(list).iter().position(|known| known == name);
+    position.and_then(|index| list.get(index)).cloned().unwrap_or(Value::Null)
+}

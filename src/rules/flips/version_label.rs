@@ -1,0 +1,55 @@
+//! Does a version label say what its image says?
+
+use super::update::Update;
+use crate::rules::state::version::of_image;
+use crate::rules::{Finding, Reason};
+
+/// The warnings about version labels that their images contradict.
+pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
+    update
+        .target
+        .workloads
+        .iter()
+        .filter_map(|workload| {
+            let label = workload.template.labels.get("version")?;
+            let image = workload.template.main_image()?;
+            let version = of_image(image);
+            (!version.is_guess && !agree(label, &version.label)).then(|| {
+                Finding::new(
+                    Reason::VersionMismatch,
+                    format!("{workload} is labelled version {label} and runs {image}"),
+                    "correct the label or the image".to_owned(),
+                )
+            })
+        })
+        .collect()
+}
+
+/// Whether a label and a tag tell the same version: equal, or one goes into more detail (`1.0` and `v1.0.3`). A label
+/// without a digit is no version number (`version: blue`), and `latest` and digests are none either.
+fn agree(label: &str, tag: &str) -> bool {
+    let plain = |text: &str| text.strip_prefix(['v', 'V']).unwrap_or(text).to_owned();
+    let (label, tag) = (plain(label), plain(tag));
+    let begins = |long: &str, short: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '_']))
+    };
+    let is_number = |text: &str| text.starts_with(|letter: char| letter.is_ascii_digit());
+    !is_number(&label) || !is_number(&tag) || begins(&tag, &label) || begins(&label, &tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_agree() {
+        for (a, b) in
+            [("1.0", "1.0"), ("v1.0", "1.0"), ("1.0", "1.0.3"), ("1", "1.20.1"), ("blue", "2.0"), ("2.0", "main")]
+        {
+            assert!(agree(a, b), "{a} {b}");
+        }
+        for (a, b) in [("1.0", "2.0"), ("1.0", "1.01"), ("2.0", "v1.9")] {
+            assert!(!agree(a, b), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a change would leave behind a selector: not what is ready now, but what is sure to be.
+
+use super::backends::Fleet;
+use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
+
+/// What becomes of a workload.
+pub(crate) enum After<'a> {
+    /// It goes.
+    Gone,
+    /// It becomes this.
+    Becomes(&'a Workload),
+}
+
+/// How many ready Pods a selector, whose fleet this is, is sure to keep when `changed` becomes what it is to be. The other workloads count
+/// with what is sure of them now; Pods that stand for themselves count as they are.
+pub(crate) fn left(
+    selector: &Selector,
+    fleet: &Fleet<'_>,
+    view: &ClusterView,
+    changed: &Workload,
+    after: &After<'_>,
+) -> usize {
+    let workloads: usize = fleet
+        .workloads
+        .iter()
+        .map(|workload| {
+            let mut ready = serving(selector, view, workload);
+            if adopts(workload, changed, after) {
+                ready.extend(serving(selector, view, changed));
+            }
+            if workload.meta.uid == changed.meta.uid && workload.kind == changed.kind {
+                return match after {
+                    After::Gone => 0,
+                    // Its Pods count with those of its new owner.
+                    After::Becomes(new) if !new.stands_alone() => 0,
+                    After::Becomes(new) if !selector.matches(&new.template.labels) => 0,
+                    After::Becomes(new) => sure(workload, new, &ready),
+                };
+            }
+            let stays = sure(workload, workload, &ready);
+            if changed.meta.is_controlled_by(&workload.meta.uid) {
+                return stays.saturating_sub(taken_from_part(changed, after, &ready));
+            }
+            stays
+        })
+        .sum();
+    let standing = fleet.standing.iter().filter(|pod| pod.serves()).count();
+    workloads + standing
+}
+
+/// Whether a ReplicaSet that stood alone becomes a part of a workload.
+fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
+    let owner = match after {
+        After::Becomes(new) if changed.stands_alone() => new.meta.controller.as_ref(),
+        _ => None,
+    };
+    owner.is_some_and(|owner| owner.uid == workload.meta.uid)
+}
+
+/// How many Pods are sure to serve of a workload that becomes another.
+fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
+    if old.meta.deleting {
+        return 0;
+    }
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let wanted = count(new.wanted);
+    match new.kind {
+        // A scale-down removes the highest ordinals, ready or not, and another start those that it leaves out.
+        WorkloadKind::StatefulSet => {
+            let end = new.first_ordinal.saturating_add(new.wanted);
+            let stays = |ordinal: u32| (new.first_ordinal..end).contains(&ordinal);
+            ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(stays)).count()
+        }
+        // In mid-rollout scale-downs are shared out by proportion, ready or not; only the strategy's word is sure.
+        WorkloadKind::Deployment if !old.is_settled() && new.strategy != Strategy::OnDelete => {
+            if new.strategy == Strategy::Recreate {
+                return 0;
+            }
+            let (unavailable, surge) = new.strategy.limits(new.wanted);
+            let removed = count(old.counts.replicas.saturating_sub(new.wanted).saturating_sub(surge));
+            ready.len().saturating_sub(removed).min(wanted.saturating_sub(count(unavailable)))
+        }
+        WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => ready.len().min(wanted),
+    }
+}
+
+/// How many ready Pods a write to one ReplicaSet takes from the Deployment that owns it.
+fn taken_from_part(part: &Workload, after: &After<'_>, ready: &[&Pod]) -> usize {
+    let of_part = ready.iter().filter(|pod| pod.meta.is_controlled_by(&part.meta.uid)).count();
+    match after {
+        After::Gone => of_part,
+        After::Becomes(new) => of_part.saturating_sub(usize::try_from(new.wanted).unwrap_or(usize::MAX)),
+    }
+}
+
+/// The Pods of a workload that serve behind a selector.
+fn serving<'a>(selector: &Selector, view: &'a ClusterView, workload: &Workload) -> Vec<&'a Pod> {
+    let pods = view.pods_of(workload).into_iter();
+    pods.filter(|pod| pod.serves() && selector.matches(&pod.meta.labels)).collect()
+}
+
+/// The number at the end of the name of a StatefulSet's Pod.
+fn ordinal(name: &str) -> Option<u32> {
+    name.rsplit_once('-')?.1.parse().ok()
+}

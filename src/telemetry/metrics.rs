@@ -1,0 +1,166 @@
+//! What Prometheus sees.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::rules::{Effect, Outcome, Verdict};
+
+/// All metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: Family<DecisionLabels, Counter>,
+    would_deny: Family<RuleLabels, Counter>,
+    unreadable: Counter,
+    seconds: Family<OutcomeLabels, Histogram>,
+    /// That of nearly all, which need not be looked up.
+    seconds_allowed: Histogram,
+    asked: Family<OutcomeLabels, Histogram>,
+    written: Family<OutcomeLabels, Histogram>,
+    registered: Gauge,
+    certificate_not_after: Family<CertificateLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    kind: String,
+    rule: &'static str,
+    action: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// Upper bounds of requests to the API server.
+const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: &'static str,
+}
+
+/// Upper bounds in seconds: from what a request without reads takes to the longest timeout.
+const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("flipguard");
+        let decisions = Family::<DecisionLabels, Counter>::default();
+        registry.register(
+            "decisions",
+            "What each rule did, by kind of object, rule and action; rule `none` counts changes without a finding",
+            decisions.clone(),
+        );
+        let would_deny = Family::<RuleLabels, Counter>::default();
+        registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
+        let unreadable = Counter::default();
+        registry.register("unreadable_reviews", "Reviews that could not be understood", unreadable.clone());
+        let seconds =
+            Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
+        registry.register_with_unit(
+            "admission",
+            "Time from the arrival of a review to its answer",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        let seconds_allowed = seconds.get_or_create_owned(&OutcomeLabels { outcome: Outcome::Allowed.name() });
+        let requests = || Histogram::new(REQUESTS.iter().copied());
+        let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
+        registry.register("decision_reads", "Reads that a judged change asked of the API server", asked.clone());
+        let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
+        registry.register(
+            "decision_writes",
+            "Writes of the ledger that a judged change took, conflicts with other replicas included",
+            written.clone(),
+        );
+        let registered = Gauge::default();
+        registry.register(
+            "registered",
+            "1 when the API server's registration is as this replica wants it, else 0",
+            registered.clone(),
+        );
+        let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
+        registry.register_with_unit(
+            "certificate_not_after",
+            "When the served `leaf` ends, and the `authority` that signed it, in seconds since 1970",
+            Unit::Seconds,
+            certificate_not_after.clone(),
+        );
+        Self {
+            registry,
+            decisions,
+            would_deny,
+            unreadable,
+            seconds,
+            seconds_allowed,
+            asked,
+            written,
+            registered,
+            certificate_not_after,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a verdict and the time it took. The kind is limited to what flipguard registers for.
+    pub(crate) fn decided(&self, kind: &str, verdict: &Verdict, (reads, writes): (u32, u32), took: Duration) {
+        let outcome = OutcomeLabels { outcome: verdict.outcome().name() };
+        if verdict.outcome() == Outcome::Allowed {
+            self.seconds_allowed.observe(took.as_secs_f64());
+        } else {
+            self.seconds.get_or_create(&outcome).observe(took.as_secs_f64());
+        }
+        if verdict.judged {
+            self.asked.get_or_create(&outcome).observe(f64::from(reads));
+            self.written.get_or_create(&outcome).observe(f64::from(writes));
+        }
+        let count = |rule: &'static str, action: &'static str| {
+            self.decisions.get_or_create(&DecisionLabels { kind: kind.to_owned(), rule, action }).inc();
+        };
+        if verdict.findings.is_empty() {
+            count("none", "allow");
+        }
+        for (finding, effect) in &verdict.findings {
+            count(finding.reason.code(), effect.name());
+            if *effect == Effect::WarnsInTrial {
+                self.would_deny.get_or_create(&RuleLabels { rule: finding.reason.code() }).inc();
+            }
+        }
+    }
+
+    pub(crate) fn unreadable(&self) {
+        self.unreadable.inc();
+    }
+
+    /// Says whether the registration is in place.
+    pub fn registered(&self, is: bool) {
+        self.registered.set(i64::from(is));
+    }
+
+    /// Says when a certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self, certificate: &'static str, at: i64) {
+        self.certificate_not_after.get_or_create(&CertificateLabels { certificate }).set(at);
+    }
+
+    /// All of them, in the OpenMetrics text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
