@@ -26,7 +26,7 @@ fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
     let mut said = String::new();
     for file in files(&folder)? {
         let verdict = Case::load(&file)?.verdict()?;
-        let lines = [vec![message::refusal(&verdict)], message::warnings(&verdict)].concat();
+        let lines = [vec![message::denial(&verdict)], message::warnings(&verdict)].concat();
         let lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
         if !lines.is_empty() {
             let name = file.strip_prefix(&folder)?.with_extension("");

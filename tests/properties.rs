@@ -6,10 +6,11 @@ use std::sync::Arc;
 use flipguard::json::{self, Raw};
 use flipguard::labels::label;
 use flipguard::model::{
-    Action, Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
+    Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
     Template, Timestamp, User, Workload, WorkloadKind, WorkloadManifest, Write, annotation,
 };
 use flipguard::review::{Request, answer, change_of};
+use flipguard::rules::verdict::Bound;
 use flipguard::rules::{Effect, Outcome, decide, needs};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -49,13 +50,13 @@ fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value
             has_ip,
             terminal,
             containers: containers(),
-            trouble: (!ready).then(|| "CrashLoopBackOff".to_owned()),
+            not_ready_reason: (!ready).then(|| "CrashLoopBackOff".to_owned()),
         })
 }
 
-fn counts(wanted: u32) -> impl Strategy<Value = Counts> {
-    // Mostly what is wanted, since otherwise nothing would ever be ready.
-    let near = move || prop_oneof![8 => Just(wanted), 1 => 0..=wanted + 1];
+fn counts(desired: u32) -> impl Strategy<Value = Counts> {
+    // Mostly what is desired, since otherwise nothing would ever be ready.
+    let near = move || prop_oneof![8 => Just(desired), 1 => 0..=desired + 1];
     (near(), near(), near(), near()).prop_map(|(replicas, updated, ready, available)| Counts {
         replicas,
         updated,
@@ -67,7 +68,7 @@ fn counts(wanted: u32) -> impl Strategy<Value = Counts> {
 /// A Deployment with a current and an old ReplicaSet, and Pods of both.
 fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> {
     (prop::sample::select(&COLOURS[..]), 0..4_u32, 0..2_usize, prop::bool::weighted(0.9)).prop_flat_map(
-        move |(colour, wanted, old_pods, has_current)| {
+        move |(colour, desired, old_pods, has_current)| {
             let uid = format!("uid-{index}");
             let own = |name: String, uid: String, revision: &str| Meta {
                 name,
@@ -89,7 +90,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                         controller: Some(Owner { kind: "Deployment".to_owned(), uid: uid.clone(), ..Owner::default() }),
                         ..own(own_uid.clone(), own_uid, revision)
                     },
-                    wanted: 0,
+                    desired: 0,
                     paused: false,
                     template: template.clone(),
                     strategy: flipguard::model::Strategy::OnDelete,
@@ -105,19 +106,19 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
             if has_current {
                 replica_sets.push(replica_set(current.clone(), "2"));
             }
-            let now: Vec<_> = (0..wanted)
+            let now: Vec<_> = (0..desired)
                 .map(|pod_index| pod(format!("app-{index}-new-{pod_index}"), colour, Some(current.clone())).boxed())
                 .collect();
             let before: Vec<_> = (0..old_pods)
                 .map(|pod_index| pod(format!("app-{index}-old-{pod_index}"), colour, Some(old.clone())).boxed())
                 .collect();
             let rare = || prop::bool::weighted(0.05);
-            (counts(wanted), rare(), rare(), rare(), rare(), now, before).prop_map(
+            (counts(desired), rare(), rare(), rare(), rare(), now, before).prop_map(
                 move |(counts, paused, deleting, unobserved, deadline_exceeded, now, before)| {
                     let deployment = Workload {
                         kind: WorkloadKind::Deployment,
                         meta: Meta { deleting, ..meta.clone() },
-                        wanted,
+                        desired,
                         paused,
                         template: template.clone(),
                         strategy: flipguard::model::Strategy::OnDelete,
@@ -171,13 +172,13 @@ mod naive {
         labels.get("color").map(String::as_str)
     }
 
-    pub(crate) fn serving(view: &ClusterView, wanted: &str) -> usize {
-        view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && serves(pod)).count()
+    pub(crate) fn serving(view: &ClusterView, desired: &str) -> usize {
+        view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(desired) && serves(pod)).count()
     }
 
     /// Of those, the ones whose ReplicaSet is not gone.
-    pub(crate) fn lasting(view: &ClusterView, wanted: &str) -> usize {
-        let all = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(wanted) && serves(pod));
+    pub(crate) fn ready_with_owner(view: &ClusterView, desired: &str) -> usize {
+        let all = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(desired) && serves(pod));
         all.filter(|pod| !is_leaving(view, pod)).count()
     }
 
@@ -190,9 +191,9 @@ mod naive {
         pod.ready && pod.has_ip && !pod.meta.deleting && !pod.terminal
     }
 
-    fn deployments<'a>(view: &'a ClusterView, wanted: &'a str) -> impl Iterator<Item = &'a Workload> {
+    fn deployments<'a>(view: &'a ClusterView, desired: &'a str) -> impl Iterator<Item = &'a Workload> {
         view.workloads.iter().filter(move |workload| {
-            workload.kind == WorkloadKind::Deployment && colour(&workload.template.labels) == Some(wanted)
+            workload.kind == WorkloadKind::Deployment && colour(&workload.template.labels) == Some(desired)
         })
     }
 
@@ -206,44 +207,44 @@ mod naive {
 
     fn is_ready(view: &ClusterView, workload: &Workload) -> bool {
         let Counts { replicas, updated, ready, available } = workload.counts;
-        let agrees = [replicas, updated, ready, available].iter().all(|count| *count == workload.wanted);
+        let agrees = [replicas, updated, ready, available].iter().all(|count| *count == workload.desired);
         let current = owned(view, workload, Some("2"));
         let pods = view.pods.iter().filter(|pod| {
             pod.meta.controller.as_ref().is_some_and(|owner| current.contains(&owner.uid)) && serves(pod)
         });
         agrees
-            && workload.wanted > 0
+            && workload.desired > 0
             && !workload.paused
             && !workload.meta.deleting
             && !workload.deadline_exceeded
             && workload.observed_generation >= workload.meta.generation
-            && pods.count() >= workload.wanted as usize
+            && pods.count() >= workload.desired as usize
     }
 
     /// Pods that stand for themselves.
-    fn standing<'a>(view: &'a ClusterView, wanted: &'a str) -> Vec<&'a Pod> {
-        let owners: Vec<String> = deployments(view, wanted).flat_map(|workload| owned(view, workload, None)).collect();
+    fn standing<'a>(view: &'a ClusterView, desired: &'a str) -> Vec<&'a Pod> {
+        let owners: Vec<String> = deployments(view, desired).flat_map(|workload| owned(view, workload, None)).collect();
         let of_colour = view
             .pods
             .iter()
-            .filter(|pod| colour(&pod.meta.labels) == Some(wanted) && !pod.terminal && !pod.meta.deleting);
+            .filter(|pod| colour(&pod.meta.labels) == Some(desired) && !pod.terminal && !pod.meta.deleting);
         of_colour.filter(|pod| pod.meta.controller.as_ref().is_none_or(|owner| !owners.contains(&owner.uid))).collect()
     }
 
-    pub(crate) fn exists(view: &ClusterView, wanted: &str) -> bool {
-        deployments(view, wanted).next().is_some() || !standing(view, wanted).is_empty()
+    pub(crate) fn exists(view: &ClusterView, desired: &str) -> bool {
+        deployments(view, desired).next().is_some() || !standing(view, desired).is_empty()
     }
 
-    pub(crate) fn fully_ready(view: &ClusterView, wanted: &str) -> bool {
-        let workloads: Vec<&Workload> = deployments(view, wanted).collect();
-        let pods: Vec<&Pod> = standing(view, wanted).into_iter().filter(|pod| !is_leaving(view, pod)).collect();
+    pub(crate) fn fully_ready(view: &ClusterView, desired: &str) -> bool {
+        let workloads: Vec<&Workload> = deployments(view, desired).collect();
+        let pods: Vec<&Pod> = standing(view, desired).into_iter().filter(|pod| !is_leaving(view, pod)).collect();
         let some_ready =
             workloads.iter().any(|workload| is_ready(view, workload)) || pods.iter().any(|pod| serves(pod));
         let all_workloads = workloads.iter().all(|workload| {
-            is_ready(view, workload) || (workload.wanted == 0 && !workload.meta.deleting && some_ready)
+            is_ready(view, workload) || (workload.desired == 0 && !workload.meta.deleting && some_ready)
         });
         let all_pods = pods.iter().all(|pod| serves(pod));
-        exists(view, wanted) && all_workloads && all_pods && lasting(view, wanted) > 0
+        exists(view, desired) && all_workloads && all_pods && ready_with_owner(view, desired) > 0
     }
 }
 
@@ -268,7 +269,7 @@ proptest! {
         let verdict = decide(&flip_to_green(false), &view, &Policy::default(), NOW);
         let ready = naive::fully_ready(&view, "green");
         let nothing_to_lose = !naive::exists(&view, "blue");
-        let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::lasting(&view, "green") > 0;
+        let better_than_nothing = naive::serving(&view, "blue") == 0 && naive::ready_with_owner(&view, "green") > 0;
         let allowed = verdict.outcome() == Outcome::Allowed;
         prop_assert_eq!(allowed, ready || nothing_to_lose || better_than_nothing, "{:?}\n{:#?}", verdict, view);
     }
@@ -280,7 +281,7 @@ proptest! {
         prop_assert_eq!(decide(&flip_to_green(false), &view, &warn, NOW).outcome(), Outcome::Allowed);
         prop_assert_eq!(decide(&flip_to_green(true), &view, &Policy::default(), NOW).outcome(), Outcome::Allowed);
         for (finding, effect) in decide(&flip_to_green(false), &view, &Policy::default(), NOW).findings {
-            prop_assert!(finding.action == Action::Deny || effect != Effect::Denies);
+            prop_assert!(finding.bound != Some(Bound::AtMostWarn) || effect != Effect::Denies);
         }
     }
 
@@ -357,7 +358,7 @@ proptest! {
             Write::WorkloadUpdate { old, new }
         };
         let change = Change { write, dry_run: false, user: User::default(), tool: None };
-        prop_assert!(needs::needed(&change, &Policy::default()).is_none());
+        prop_assert!(needs(&change, &ClusterView::default(), &Policy::default(), NOW).is_none());
         let (verdict, puts) = label(&change, &ClusterView::default(), &Policy::default());
         prop_assert!(verdict.findings.is_empty() && puts.is_empty(), "{puts:?}");
     }

@@ -16,7 +16,7 @@ use flipguard::certs::inspect::pair;
 use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::rules::{Verdict, decide};
-use flipguard::server::{Credentials, Judge, Judgement, Listeners, Readiness, listen};
+use flipguard::server::{Credentials, Judgement, Listeners, Mutate, Readiness, Validate, listen};
 use flipguard::telemetry::Metrics;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -28,11 +28,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Judges by the rules, over a cluster in which nothing runs.
 struct Empty;
 
-impl Judge for Empty {
+impl Validate for Empty {
     async fn judge(&self, change: &Change, _: tokio::time::Instant) -> Judgement {
         decide(change, &ClusterView::default(), &Policy::default(), Timestamp(0)).into()
     }
+}
 
+impl Mutate for Empty {
     async fn label(&self, change: &Change, _: tokio::time::Instant) -> (Verdict, Vec<Put>) {
         labels::label(change, &ClusterView::default(), &Policy::default())
     }

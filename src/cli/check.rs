@@ -14,7 +14,7 @@ use crate::model::{Change, Policy, Timestamp, User, WorkloadKind, Write};
 use crate::offline::case::Case;
 use crate::offline::files::{Manifest, Manifests};
 use crate::review::message;
-use crate::rules::{self, Finding, Outcome, Verdict};
+use crate::rules::{self, Finding, Outcome, Remedy, Verdict};
 
 /// Judge a change offline.
 #[derive(Debug, Args)]
@@ -122,7 +122,7 @@ impl Check {
 struct Report {
     subject: String,
     judged: bool,
-    act: String,
+    summary: String,
     outcome: &'static str,
     message: String,
     warnings: Vec<String>,
@@ -135,10 +135,10 @@ struct FindingReport {
     reason: &'static str,
     effect: &'static str,
     message: String,
-    next_step: String,
+    remedies: Vec<Remedy>,
     details: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    way_out: Option<String>,
+    allowed_because: Option<String>,
 }
 
 impl Report {
@@ -146,16 +146,23 @@ impl Report {
         Self {
             subject: if verdict.judged { verdict.subject.clone() } else { subject },
             judged: verdict.judged,
-            act: verdict.act.clone(),
+            summary: verdict.summary.clone(),
             outcome: verdict.outcome().name(),
-            message: message::refusal(verdict),
+            message: message::denial(verdict),
             warnings: message::warnings(verdict),
             findings: verdict
                 .findings
                 .iter()
                 .map(|(finding, effect)| {
-                    let Finding { reason, message, next_step, details, way_out, .. } = finding.clone();
-                    FindingReport { reason: reason.code(), effect: effect.name(), message, next_step, details, way_out }
+                    let Finding { reason, message, remedies, details, allowed_because, .. } = finding.clone();
+                    FindingReport {
+                        reason: reason.code(),
+                        effect: effect.name(),
+                        message,
+                        remedies,
+                        details,
+                        allowed_because,
+                    }
                 })
                 .collect(),
         }
@@ -171,10 +178,10 @@ fn print(reports: &[Report], output: Output) -> anyhow::Result<()> {
         for warning in &report.warnings {
             let _ = writeln!(text, "Warning: {warning}");
         }
-        let act = if report.act.is_empty() { String::new() } else { format!(", {}", report.act) };
+        let summary = if report.summary.is_empty() { String::new() } else { format!(", {}", report.summary) };
         let _ = match (report.judged, report.message.as_str()) {
-            (true, "") => writeln!(text, "allowed: {}{act}", report.subject),
-            (false, _) => writeln!(text, "allowed: {}: no rule speaks on this change", report.subject),
+            (true, "") => writeln!(text, "allowed: {}{summary}", report.subject),
+            (false, _) => writeln!(text, "allowed: {}: no rule applies to this change", report.subject),
             (true, message) => writeln!(text, "{}: {message}", report.outcome),
         };
     }

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::model::Action;
+use crate::rules::Reason;
 use crate::rules::reason::Row;
-use crate::rules::{Patience, Reason};
 
 /// Print the table of rules.
 #[derive(Debug, Args)]
@@ -39,8 +39,8 @@ impl Rules {
     }
 }
 
-fn rows() -> impl Iterator<Item = Row> {
-    Reason::ALL.into_iter().map(Reason::row)
+fn rows() -> impl Iterator<Item = &'static Row> {
+    Reason::ALL.iter().map(|reason| reason.row())
 }
 
 fn action(row: &Row) -> &'static str {
@@ -51,11 +51,8 @@ fn action(row: &Row) -> &'static str {
     }
 }
 
-fn patience(row: &Row) -> &'static str {
-    match row.patience {
-        Patience::NotYet => "waiting helps",
-        Patience::Never => "waiting does not help",
-    }
+fn retryable(row: &Row) -> &'static str {
+    if row.retryable { "waiting helps" } else { "waiting does not help" }
 }
 
 fn text() -> String {
@@ -69,8 +66,8 @@ fn json() -> Vec<Value> {
     rows()
         .map(|row| {
             json!({
-                "code": row.code, "action": action(&row), "waitingHelps": row.patience == Patience::NotYet,
-                "says": row.says, "why": row.why, "wayOut": row.way_out,
+                "code": row.code, "action": action(&row), "waitingHelps": row.retryable,
+                "says": row.says, "why": row.why, "wayOut": row.remedy,
             })
         })
         .collect()
@@ -87,7 +84,7 @@ fn markdown() -> String {
          begins with `live-` is a warning.\n\n| code | default | waiting helps |\n|---|---|---|\n",
     );
     for row in rows() {
-        let helps = if row.patience == Patience::NotYet { "yes" } else { "no" };
+        let helps = if row.retryable { "yes" } else { "no" };
         let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {helps} |", row.code, action(&row));
     }
     for row in rows() {
@@ -96,10 +93,10 @@ fn markdown() -> String {
             "\n## {}\n\n{}, {}. {}\n\n**Why.** {}\n\n**The way out.** {}\n",
             row.code,
             action(&row),
-            patience(&row),
+            retryable(&row),
             row.says,
             row.why,
-            row.way_out
+            row.remedy
         );
     }
     text

@@ -70,9 +70,9 @@ impl Event {
         let lifted = verdict.findings.iter().filter(|(_, effect)| *effect == Effect::WarnsOverridden);
         let lifted: Vec<String> =
             lifted.map(|(finding, _)| format!("{}: {}", finding.reason, finding.message)).collect();
-        let overriding = verdict.lifting.as_ref()?;
+        let overriding = verdict.active_override.as_ref()?;
         let (api_version, kind, meta) = object(change, view)?;
-        let act = if verdict.act.is_empty() { "change" } else { &verdict.act };
+        let act = if verdict.summary.is_empty() { "change" } else { &verdict.summary };
         let message = format!(
             "{act} by {} is allowed by the override until {} ({}), against {}",
             change.user.name,

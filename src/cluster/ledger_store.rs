@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{causes, one_line};
 use super::request::{Answer, Anything, ask};
-use crate::ledger::{Found, Ledger, Object, Seen};
-use crate::model::{Meta, Selector, Service, Unread, WorkloadKind};
+use crate::ledger::{Found, Ledger, ObjectRef, Seen};
+use crate::model::{Kind, Meta, ReadFailure, Selector, Service};
 
 /// The ConfigMap that names all ledgers.
 const INDEX: &str = "flipguard-ledgers";
@@ -74,7 +74,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When the turn does not come in time.
-    pub async fn turn(&self, namespace: &str, deadline: Instant) -> Result<OwnedMutexGuard<()>, Unread> {
+    pub async fn turn(&self, namespace: &str, deadline: Instant) -> Result<OwnedMutexGuard<()>, ReadFailure> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -88,7 +88,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be read, is not flipguard's, or was lost a moment ago.
-    pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<Read>, Unread> {
+    pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<Read>, ReadFailure> {
         let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: what is kept grows with ledgers, not with the cluster.
@@ -119,7 +119,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn open(&self, namespace: &str, deadline: Instant) -> Result<(), Unread> {
+    pub async fn open(&self, namespace: &str, deadline: Instant) -> Result<(), ReadFailure> {
         let name = ledger_name(namespace);
         let uid = if let Some(map) = self.map(namespace, &name, deadline).await? {
             map.metadata.uid
@@ -143,7 +143,7 @@ impl Ledgers {
         ledger: &Ledger,
         over: &Read,
         deadline: Instant,
-    ) -> Result<bool, Unread> {
+    ) -> Result<bool, ReadFailure> {
         let name = ledger_name(namespace);
         let mut map = self.config_map(&name, ledger.render());
         // With a uid, one that was deleted meanwhile and made again is not taken for the same.
@@ -161,9 +161,9 @@ impl Ledgers {
     pub async fn look(
         &self,
         namespace: &str,
-        objects: BTreeSet<Object>,
+        objects: BTreeSet<ObjectRef>,
         deadline: Instant,
-    ) -> Result<BTreeMap<Object, Found>, Unread> {
+    ) -> Result<BTreeMap<ObjectRef, Found>, ReadFailure> {
         let looks = objects.into_iter().map(|object| async move {
             let found = self.look_at(namespace, &object, deadline).await?;
             Ok((object, found))
@@ -175,7 +175,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When something cannot be read or written; the next time will do.
-    pub async fn sweep(&self, deadline: Instant) -> Result<usize, Unread> {
+    pub async fn sweep(&self, deadline: Instant) -> Result<usize, ReadFailure> {
         let Some(index) = self.map("", INDEX, deadline).await? else { return Ok(0) };
         let mut swept = 0;
         for (namespace, uid) in index.data.iter().flatten() {
@@ -198,19 +198,19 @@ impl Ledgers {
         Ok(swept)
     }
 
-    async fn look_at(&self, namespace: &str, object: &Object, deadline: Instant) -> Result<Found, Unread> {
+    async fn look_at(&self, namespace: &str, object: &ObjectRef, deadline: Instant) -> Result<Found, ReadFailure> {
         #[derive(Deserialize)]
         struct Bare {
             metadata: Meta,
         }
-        let unread = |why: String| Unread::online(format!("{object} in namespace {namespace}"), why);
-        let path = match object.workload {
-            None => format!("/api/v1/namespaces/{namespace}/services"),
-            Some(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", WorkloadKind::resource(kind)),
+        let unread = |why: String| ReadFailure::online(format!("{object} in namespace {namespace}"), why);
+        let path = match object.kind {
+            Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
+            Kind::Workload(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource()),
         };
         let request = Request::new(path).get(&object.name, &GetParams::default());
         let request = request.map_err(|error| unread(causes(&error)))?;
-        let found = if object.workload.is_none() {
+        let found = if object.kind == Kind::Service {
             let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
             service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
         } else {
@@ -218,7 +218,7 @@ impl Ledgers {
             workload.map(|found| found.map(|bare| (Selector::nothing(), bare.metadata)))
         };
         Ok(match found.map_err(unread)? {
-            Some((selector, Meta { uid, version, deleting, .. })) => {
+            Some((selector, Meta { uid, resource_version: version, deleting, .. })) => {
                 Found::There(Seen { uid, version, deleting, selector })
             }
             None => Found::Missing,
@@ -227,7 +227,7 @@ impl Ledgers {
 
     /// A ledger that the index names is gone, or is another one. Whatever it held may still commit, for as long as any
     /// attempt can. After that it begins anew.
-    async fn lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), Unread> {
+    async fn lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), ReadFailure> {
         let since = self.remember(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
         let rest = self.ttl.saturating_sub(since.elapsed());
         if !rest.is_zero() {
@@ -237,7 +237,7 @@ impl Ledgers {
                 ledger_name(namespace),
                 rest.as_secs() + 1
             );
-            return Err(Unread { next_step: "try again then".to_owned(), ..unread(namespace, why) });
+            return Err(ReadFailure { remedy: Some("Retry then".to_owned()), ..unread(namespace, why) });
         }
         tracing::warn!(namespace, "the ledger was lost, and begins anew");
         let uid = if let Some(uid) = map.and_then(|map| map.metadata.uid.clone()) {
@@ -252,7 +252,13 @@ impl Ledgers {
     }
 
     /// Names a ledger in the index; an empty uid takes its name out, if it is still the one of `only`.
-    async fn name(&self, namespace: &str, uid: String, only: Option<&String>, deadline: Instant) -> Result<(), Unread> {
+    async fn name(
+        &self,
+        namespace: &str,
+        uid: String,
+        only: Option<&String>,
+        deadline: Instant,
+    ) -> Result<(), ReadFailure> {
         loop {
             let index = self.map(namespace, INDEX, deadline).await?;
             let exists = index.is_some();
@@ -278,7 +284,7 @@ impl Ledgers {
         }
     }
 
-    async fn map(&self, namespace: &str, name: &str, deadline: Instant) -> Result<Option<ConfigMap>, Unread> {
+    async fn map(&self, namespace: &str, name: &str, deadline: Instant) -> Result<Option<ConfigMap>, ReadFailure> {
         let read = timeout_at(deadline, self.maps().get_opt(name)).await;
         read.map_err(|_| unread(namespace, "no answer in time".to_owned()))?
             .map_err(|error| unread(namespace, one_line(&error)))
@@ -290,7 +296,7 @@ impl Ledgers {
         namespace: &str,
         deadline: Instant,
         write: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Option<T>, Unread> {
+    ) -> Result<Option<T>, ReadFailure> {
         match timeout_at(deadline, write).await {
             Ok(Ok(written)) => Ok(Some(written)),
             // Gone meanwhile is a conflict too: the next read says what that means.
@@ -300,16 +306,16 @@ impl Ledgers {
         }
     }
 
-    fn parse(&self, namespace: &str, map: &ConfigMap) -> Result<Ledger, Unread> {
+    fn parse(&self, namespace: &str, map: &ConfigMap) -> Result<Ledger, ReadFailure> {
         let name = ledger_name(namespace);
         let labelled = map.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
-        let foreign = |why: &str| Unread {
+        let foreign = |why: &str| ReadFailure {
             what: format!("the ledger of namespace {namespace}"),
             why: format!("ConfigMap {}/{name}: {why}", self.own_namespace),
-            next_step: format!(
-                "a cluster admin puts it away: kubectl -n {} delete configmap {name}",
+            remedy: Some(format!(
+                "Ask a cluster admin to delete it: kubectl -n {} delete configmap {name}",
                 self.own_namespace
-            ),
+            )),
         };
         if labelled.map(String::as_str) != Some(MANAGED_BY.1) {
             return Err(foreign(&format!(
@@ -339,8 +345,8 @@ impl Ledgers {
     }
 }
 
-fn unread(namespace: &str, why: String) -> Unread {
-    Unread::online(format!("the ledger of namespace {namespace}"), why)
+fn unread(namespace: &str, why: String) -> ReadFailure {
+    ReadFailure::online(format!("the ledger of namespace {namespace}"), why)
 }
 
 fn ledger_name(namespace: &str) -> String {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::core::Request;
@@ -20,9 +21,9 @@ use super::owners;
 use super::request::{Answer, Anything, ask};
 use crate::json;
 use crate::model::{
-    ClusterView, Pod, Revision, Selector, Service, Unread, User, Workload, WorkloadKind, WorkloadManifest,
+    ClusterView, Pod, ReadFailure, ReadRequest, Revision, Selector, Service, User, Workload, WorkloadKind,
+    WorkloadManifest,
 };
-use crate::rules::Reads;
 
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
@@ -30,52 +31,76 @@ const PAGE: u32 = 500;
 /// Kubernetes bears in one namespace, 2,000, with ten old ReplicaSets each, come to 22,000 of those.
 const MOST: usize = 25_000;
 
-/// Reads what a change needs.
-pub async fn view(client: &Client, reads: &Reads, deadline: Instant) -> ClusterView {
-    let mut view = ClusterView::default();
-    let (fleet, services, revisions, rollout) = tokio::join!(
-        maybe(reads.pods.as_ref().map(|labels| fleet(client, &reads.namespace, labels, deadline))),
-        maybe(reads.services.then(|| services(client, &reads.namespace, deadline))),
-        maybe(reads.revisions.then(|| revisions(client, &reads.namespace, deadline))),
-        maybe(reads.rollout.as_ref().map(|name| rollout_exists(client, &reads.namespace, name, deadline))),
-    );
-    if let Some((workloads, pods)) = fleet {
-        for read in workloads {
-            keep(read, &mut view.unread, |mut some| view.workloads.append(&mut some));
-        }
-        keep(pods, &mut view.unread, |pods| view.pods = pods);
-    }
-    if let Some(read) = services {
-        keep(read, &mut view.unread, |services| view.services = services);
-    }
-    if let Some(read) = revisions {
-        keep(read, &mut view.unread, |revisions| view.revisions = revisions);
-    }
-    match owners::among(client, &reads.namespace, &reads.owners, deadline).await {
-        Ok(owners) => view.owners = owners,
-        Err(unread) => view.unread.push(unread),
-    }
-    if let Some(read) = rollout {
-        keep(read, &mut view.unread, |exists| view.rollout_exists = Some(exists));
-    }
-    view
-}
-
-/// Asks whether a user has the verb `override` for each of these Services.
-pub async fn permissions(
+/// Makes the reads of a request, all at once. A read that fails is in the view as a failure.
+pub async fn read(
     client: &Client,
     namespace: &str,
     user: &User,
-    services: Vec<String>,
+    request: ReadRequest,
     deadline: Instant,
-    view: &mut ClusterView,
-) {
-    for service in services {
-        match may_override(client, namespace, user, &service, deadline).await {
-            Ok(may) => drop(view.may_override.insert(service, may)),
-            Err(unread) => view.unread.push(unread),
+) -> ClusterView {
+    let mut view = ClusterView::default();
+    let ((pods, services, revisions, rollout), permissions) = tokio::join!(
+        Box::pin(lists(client, namespace, &request, deadline)),
+        permissions(client, namespace, user, &request.permissions, deadline),
+    );
+    let failures = &mut view.failures;
+    if let Some((workloads, pods)) = pods {
+        for read in workloads {
+            keep(read, failures, |mut some| view.workloads.append(&mut some));
         }
+        keep(pods, failures, |pods| view.pods = pods);
     }
+    if let Some(read) = services {
+        keep(read, failures, |services| view.services = services);
+    }
+    if let Some(read) = revisions {
+        keep(read, failures, |revisions| view.revisions = revisions);
+    }
+    if let Some(read) = rollout {
+        keep(read, failures, |exists| view.rollout_exists = Some(exists));
+    }
+    for (service, read) in permissions {
+        keep(read, failures, |may| {
+            view.may_override.insert(service, may);
+        });
+    }
+    match owners::among(client, namespace, &request.owners, deadline).await {
+        Ok(owners) => view.owners = owners,
+        Err(failure) => view.failures.push(failure),
+    }
+    view.done = request;
+    view
+}
+
+type Lists = (
+    Option<([Read<Vec<Workload>>; 4], Read<Vec<Pod>>)>,
+    Option<Read<Vec<Service>>>,
+    Option<Read<Vec<Revision>>>,
+    Option<Read<bool>>,
+);
+
+async fn lists(client: &Client, namespace: &str, request: &ReadRequest, deadline: Instant) -> Lists {
+    tokio::join!(
+        maybe(request.pods.as_ref().map(|labels| backends(client, namespace, labels, deadline))),
+        maybe(request.services.then(|| services(client, namespace, deadline))),
+        maybe(request.revisions.then(|| revisions(client, namespace, deadline))),
+        maybe(request.rollout.as_ref().map(|name| rollout_exists(client, namespace, name, deadline))),
+    )
+}
+
+/// Whether the user has the verb `override` for each of these Services.
+async fn permissions(
+    client: &Client,
+    namespace: &str,
+    user: &User,
+    services: &[String],
+    deadline: Instant,
+) -> Vec<(String, Read<bool>)> {
+    let asked = services
+        .iter()
+        .map(async |service| (service.clone(), may_override(client, namespace, user, service, deadline).await));
+    join_all(asked).await
 }
 
 async fn maybe<F: Future>(read: Option<F>) -> Option<F::Output> {
@@ -85,16 +110,16 @@ async fn maybe<F: Future>(read: Option<F>) -> Option<F::Output> {
     }
 }
 
-fn keep<T>(read: Result<T, Unread>, unread: &mut Vec<Unread>, keep: impl FnOnce(T)) {
+fn keep<T>(read: Result<T, ReadFailure>, unread: &mut Vec<ReadFailure>, keep: impl FnOnce(T)) {
     match read {
         Ok(read) => keep(read),
         Err(why) => unread.push(why),
     }
 }
 
-type Read<T> = Result<T, Unread>;
+type Read<T> = Result<T, ReadFailure>;
 
-async fn fleet(
+async fn backends(
     client: &Client,
     namespace: &str,
     labels: &Selector,
@@ -123,7 +148,7 @@ async fn revisions(client: &Client, namespace: &str, deadline: Instant) -> Read<
 
 /// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.
 async fn may_override(client: &Client, namespace: &str, user: &User, service: &str, deadline: Instant) -> Read<bool> {
-    let unread = |why: String| Unread::online(format!("whether user `{}` may override", user.name), why);
+    let unread = |why: String| ReadFailure::online(format!("whether user `{}` may override", user.name), why);
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.name.clone()),
@@ -152,7 +177,7 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
 
 /// Whether an Argo Rollout of this name exists; where its kind does not, none does.
 async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
-    let unread = |why: String| Unread::online(format!("Rollout {name} in namespace {namespace}"), why);
+    let unread = |why: String| ReadFailure::online(format!("Rollout {name} in namespace {namespace}"), why);
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
     let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
     let found = ask::<Anything>(client, request, deadline).await.and_then(Answer::found);
@@ -164,14 +189,14 @@ async fn workloads(
     kind: WorkloadKind,
     namespace: &str,
     deadline: Instant,
-) -> Result<Vec<Workload>, Unread> {
+) -> Result<Vec<Workload>, ReadFailure> {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource());
     let manifests: Vec<WorkloadManifest> =
         list(client, path, kind.resource(), namespace, &Selector::nothing(), deadline).await?;
     Ok(manifests.into_iter().map(|manifest| manifest.into_workload(kind)).collect())
 }
 
-async fn pods(client: &Client, namespace: &str, labels: &Selector, deadline: Instant) -> Result<Vec<Pod>, Unread> {
+async fn pods(client: &Client, namespace: &str, labels: &Selector, deadline: Instant) -> Result<Vec<Pod>, ReadFailure> {
     list(client, format!("/api/v1/namespaces/{namespace}/pods"), "pods", namespace, labels, deadline).await
 }
 
@@ -182,9 +207,9 @@ async fn list<T: DeserializeOwned>(
     namespace: &str,
     labels: &Selector,
     deadline: Instant,
-) -> Result<Vec<T>, Unread> {
+) -> Result<Vec<T>, ReadFailure> {
     let started = Instant::now();
-    let unread = |why: String| Unread::online(format!("{resource} in namespace {namespace}"), why);
+    let unread = |why: String| ReadFailure::online(format!("{resource} in namespace {namespace}"), why);
     let mut params = ListParams::default().limit(PAGE);
     if !labels.is_empty() {
         params = params.labels(&labels.to_string());

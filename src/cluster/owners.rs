@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::connect::causes;
 use super::request::{Answer, ask};
-use crate::model::{Owner, Unread};
+use crate::model::{Owner, ReadFailure};
 
 /// What the API server says of one API version.
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ pub(super) async fn among(
     namespace: &str,
     owners: &[Owner],
     deadline: Instant,
-) -> Result<BTreeMap<String, Option<bool>>, Unread> {
+) -> Result<BTreeMap<String, Option<bool>>, ReadFailure> {
     let mut found = BTreeMap::new();
     for owner in owners {
         let exists = if is_askable(owner) { exists(client, namespace, owner, deadline).await? } else { None };
@@ -71,8 +71,13 @@ fn is_askable(owner: &Owner) -> bool {
 
 /// Whether an owner exists and is to stay; `None` where flipguard may not see it, or where the API server does not know
 /// its kind.
-async fn exists(client: &Client, namespace: &str, owner: &Owner, deadline: Instant) -> Result<Option<bool>, Unread> {
-    let unread = |why: String| Unread::online(format!("{owner} in namespace {namespace}"), why);
+async fn exists(
+    client: &Client,
+    namespace: &str,
+    owner: &Owner,
+    deadline: Instant,
+) -> Result<Option<bool>, ReadFailure> {
+    let unread = |why: String| ReadFailure::online(format!("{owner} in namespace {namespace}"), why);
     let Owner { api_version, kind, name, uid } = owner;
     // `v1` is the core group; every other version has its group before it.
     let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, Policy, Service, Template, VERSION, Workload, WorkloadKind, Write,
+    Change, ClusterView, ColourScheme, Labels, Policy, ReadRequest, Service, Template, Workload, WorkloadKind, Write,
     annotation,
 };
 use crate::rules::state::version;
-use crate::rules::{Finding, Reads, Reason, Verdict};
+use crate::rules::{Finding, Reason, Remedy, Verdict};
 
 /// The key of a colour on a Deployment that has none yet.
 const COLOUR: &str = "color";
@@ -72,26 +72,26 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
     let Some((old, new)) = deployment(change).filter(|(old, new)| concerns(*old, new, policy)) else {
         return (Verdict::not_judged(), Vec::new());
     };
-    let mut verdict = Verdict::about("deployment", &new.meta.namespace, &new.meta.name, change);
+    let mut verdict = Verdict::about(change).unwrap_or_default();
     if let Some(finding) = Finding::unreadable(view) {
-        verdict.find(finding.only_a_warning(), change, policy);
+        verdict.add(finding.at_most_warn(), change, policy);
         return (verdict, Vec::new());
     }
     let puts = Labelling::of(old, new, &view.services, &policy.colours).puts();
     let image = new.template.main_image().unwrap_or_default();
     if !puts.is_empty() && version::of_image(image).is_guess {
-        let message = format!("image `{image}` has no tag, so it is labelled version latest");
-        let finding = Finding::new(Reason::ImageUntagged, message, "give the image a tag".to_owned());
-        verdict.find(finding, change, policy);
+        let message = format!("image `{image}` has no tag, so its version label is latest");
+        let finding = Finding::new(Reason::ImageUntagged, message, Remedy::words("Give the image a tag"));
+        verdict.add(finding, change, policy);
     }
     (verdict, puts)
 }
 
-/// What to read for the labels of a change; `None` where none are to be added.
+/// The reads that the labels of a change need; `None` where none are to be added.
 #[must_use]
-pub fn needed(change: &Change, policy: &Policy) -> Option<Reads> {
-    let (_, new) = deployment(change).filter(|(old, new)| concerns(*old, new, policy))?;
-    Some(Reads { namespace: new.meta.namespace.clone(), services: true, ..Reads::default() })
+pub fn needs(change: &Change, policy: &Policy) -> Option<ReadRequest> {
+    deployment(change).filter(|(old, new)| concerns(*old, new, policy))?;
+    Some(ReadRequest { services: true, ..ReadRequest::default() })
 }
 
 /// The Deployment that is written, and as it is stored.
@@ -109,14 +109,14 @@ fn deployment(change: &Change) -> Option<(Option<&Workload>, &Workload)> {
 fn concerns(old: Option<&Workload>, new: &Workload, policy: &Policy) -> bool {
     let mark = |workload: &Workload| workload.meta.annotation(annotation::ADDED_LABELS).map(str::to_owned);
     let changes = old.is_none_or(|old| {
-        old.template != new.template || old.wanted != new.wanted || old.paused != new.paused || mark(old) != mark(new)
+        old.template != new.template || old.desired != new.desired || old.paused != new.paused || mark(old) != mark(new)
     });
     changes && new.meta.controller.is_none() && colour_of(new, &policy.colours).is_some()
 }
 
 /// The colour key and the colour of a Deployment: by its template, else its metadata, else its name.
 fn colour_of(workload: &Workload, colours: &ColourScheme) -> Option<(String, String)> {
-    let keys = || colours.keys.iter().filter(|key| *key != VERSION);
+    let keys = || colours.keys.iter();
     let in_labels = |labels: &Labels| keys().find_map(|key| Some((key.clone(), labels.get(key)?.clone())));
     let name = &workload.meta.name;
     let in_name = || {
@@ -176,16 +176,16 @@ impl<'a> Labelling<'a> {
             if let Some(value) = &value {
                 Arc::make_mut(&mut labelled.template).labels.insert(wish.key.clone(), value.clone());
             }
-            labelling.settle(wish, value);
+            labelling.decide_label(wish, value);
         }
         for wish in wishes(Place::Metadata, old, &labelled, &marked, colours) {
             let value = wish.values.first().cloned().flatten();
-            labelling.settle(wish, value);
+            labelling.decide_label(wish, value);
         }
         labelling
     }
 
-    fn settle(&mut self, wish: Wish, value: Option<String>) {
+    fn decide_label(&mut self, wish: Wish, value: Option<String>) {
         let came = wish.place.labels(self.new).get(&wish.key);
         if value.is_some() || wish.is_ours {
             let stays = value.as_ref().or(came);
@@ -250,8 +250,9 @@ fn wishes(place: Place, old: Option<&Workload>, new: &Workload, marked: &Mark, c
     let version_of = |workload: &Workload| version::of_image(workload.template.main_image().unwrap_or_default()).label;
     let Some((colour_key, colour)) = colour_of(new, colours) else { return Vec::new() };
     let old_colour = old.and_then(|old| colour_of(old, colours)).map(|(_, colour)| colour);
-    let wanted = [(colour_key, colour, old_colour), (VERSION.to_owned(), version_of(new), old.map(version_of))];
-    wanted
+    let desired =
+        [(colour_key, colour, old_colour), (colours.version_key.clone(), version_of(new), old.map(version_of))];
+    desired
         .into_iter()
         .filter(|(key, ..)| place != Place::Template || !new.selector_keys.contains(key))
         .map(|(key, value, old_value)| {

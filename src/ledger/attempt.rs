@@ -1,30 +1,34 @@
-//! One request's way through the ledger: what to read or write next, told what came of it.
+//! One request's way through the ledger. An attempt asks for the next read or write, and is told the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::settle::{self, Found};
-use super::{Intent, Ledger, Object, scenarios};
-use crate::model::{Change, ClusterView, Policy, Records, Timestamp, Tombstone};
+use super::resolve::{self, Found};
+use super::{Intent, Ledger, ObjectRef, scenarios};
+use crate::model::{Change, ClusterView, Kind, Policy, Records, Timestamp, Tombstone};
+use crate::rules::state::roles::traffic_services;
 use crate::rules::{Outcome, Verdict};
 
-/// One attempt of a request to get through admission.
+/// One attempt of a request to pass admission.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
     own: Intent,
-    /// Whether anything is written; not in a dry run.
+    /// Whether the ledger is written. A dry run writes nothing.
     writes: bool,
     phase: Phase,
 }
 
-/// What is to be done next.
+/// The next step of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask<'a> {
-    /// Read the ledger, then tell [`Attempt::ledger`].
+    /// Read the ledger, then tell [`Attempt::ledger`], or [`Attempt::no_ledger`] where the namespace has none.
     ReadLedger,
+    /// Read the Services of the namespace, then tell [`Attempt::services`].
+    FindTraffic,
+    /// Create the ledger, then tell [`Attempt::opened`].
+    OpenLedger,
     /// Read these objects, then tell [`Attempt::objects`].
-    ReadObjects(BTreeSet<Object>),
-    /// Write this ledger in place of the one that was read last, if that still stands; then tell
-    /// [`Attempt::written`].
+    ReadObjects(BTreeSet<ObjectRef>),
+    /// Write this ledger over the one that was read last, if that one is still stored; then tell [`Attempt::written`].
     WriteLedger(&'a Ledger),
     /// Read the cluster, then [`Attempt::judge`].
     ReadCluster,
@@ -32,14 +36,18 @@ pub enum Ask<'a> {
     Nothing(End),
 }
 
-/// How an attempt ends.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
-    /// It was judged.
+    /// The change was judged.
     Judged,
-    /// Nothing was to be judged: this attempt cannot commit, or takes nothing's place.
+    /// The change can take nothing away, or this attempt cannot commit. Only a permission may be missing.
     Harmless,
-    /// There is no room to write it down.
+    /// No Service of the namespace carries traffic, and there is no ledger. The Services are all that counts.
+    NothingAtStake,
+    /// There is no ledger, and nothing is to be written: fresh reads alone decide.
+    Unrecorded,
+    /// The ledger has no room for another intent.
     Full,
 }
 
@@ -47,49 +55,57 @@ pub enum End {
 enum Phase {
     /// The ledger is to be read.
     Reading,
-    /// Its objects are to be looked at; these attempts are too old to commit any more.
+    /// There is no ledger: the Services are to be read.
+    FindingTraffic,
+    /// No Service carries traffic. The ledger is to be looked for once more: the deletion of one that did created it.
+    LookingAgain,
+    /// There is no ledger, and there should be one.
+    Opening,
+    /// The objects of the ledger are to be read; these attempts can no longer commit.
     Looking(Ledger, BTreeSet<String>),
-    /// The own intent is to be written; a new Service may have one in its way.
+    /// The own intent is to be written. A new Service may have to wait for an old one of its name.
     Writing(Ledger, Option<Tombstone>),
-    /// The cluster is to be read, and judged.
+    /// The cluster is to be read, and the change judged.
     Judging {
         pending: Vec<Intent>,
         records: Records,
     },
-    /// Refused: the ledger is to be read once more,
+    /// The change was denied: the ledger is to be read once more.
     Withdrawing,
-    /// and written without the own intent.
+    /// The ledger is to be written without the own intent.
     Erasing(Ledger),
     Over(End),
 }
 
 impl Attempt {
-    /// An attempt to do what an intent says.
+    /// An attempt with this intent.
     #[must_use]
     pub fn new(own: Intent, writes: bool) -> Self {
         Self { own, writes, phase: Phase::Reading }
     }
 
-    /// An attempt whose answer nobody took, so that its intent goes.
+    /// An attempt whose answer was not delivered: its intent is to be withdrawn.
     #[must_use]
     pub fn withdrawing(own: Intent) -> Self {
         Self { own, writes: true, phase: Phase::Withdrawing }
     }
 
-    /// Whether anything is written.
+    /// Whether the ledger is written.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.writes
     }
 
-    /// What is to be done next.
+    /// The next step.
     #[must_use]
     pub fn ask(&self) -> Ask<'_> {
         match &self.phase {
-            Phase::Reading | Phase::Withdrawing => Ask::ReadLedger,
+            Phase::Reading | Phase::LookingAgain | Phase::Withdrawing => Ask::ReadLedger,
+            Phase::FindingTraffic => Ask::FindTraffic,
+            Phase::Opening => Ask::OpenLedger,
             Phase::Looking(ledger, _) => {
-                // The own object is looked at after the ledger was read, like all others: where it has not moved, no
-                // intent of a later state of it can have been read.
+                // The own object is read after the ledger, like all others. If its version is the same, no intent of a
+                // later version can have been read.
                 let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
                 Ask::ReadObjects(all.cloned().collect())
             }
@@ -99,26 +115,32 @@ impl Attempt {
         }
     }
 
-    /// Whether the cluster can be read already, beside what is asked for. All that others have written down and done was
-    /// done before the ledger was read, or is looked at; what they write down from now on makes the own write fail, and
-    /// then what was read is worth nothing. Where nothing is written, there is nothing to wait for; but a new Service is
-    /// judged only where the ledger tells of another.
+    /// Whether the cluster can be read already, beside the step that is asked for. Changes of others that committed before
+    /// the ledger was read are visible in the cluster. Intents that others write from now on make the own write fail, and
+    /// then the early reads are discarded. An attempt that writes nothing waits for nothing. A new Service is judged only
+    /// where the ledger has a record of a deleted one.
     #[must_use]
     pub fn may_read(&self) -> bool {
         match &self.phase {
             Phase::Reading | Phase::Looking(..) if !self.writes => !self.own.creates(),
-            // What is found out of others' objects may have happened since. Of the own one: either this attempt starts
-            // from it, and cannot commit any more, or it creates a Service, and no Service is listed.
+            // Changes of others' objects may have committed since. Of the own object: this attempt either starts from it,
+            // and can no longer commit; or it creates a Service, and Services are not listed.
             Phase::Looking(ledger, _) => ledger.intents.iter().all(|intent| intent.object == self.own.object),
             Phase::Writing(..) | Phase::Judging { .. } => true,
-            Phase::Reading | Phase::Withdrawing | Phase::Erasing(_) | Phase::Over(_) => false,
+            Phase::Reading
+            | Phase::FindingTraffic
+            | Phase::LookingAgain
+            | Phase::Opening
+            | Phase::Withdrawing
+            | Phase::Erasing(_)
+            | Phase::Over(_) => false,
         }
     }
 
-    /// The ledger was read. The attempts that are `expired` were watched until they could not commit any more.
+    /// The ledger was read. The `expired` attempts were watched until they could no longer commit.
     pub fn ledger(&mut self, mut ledger: Ledger, expired: BTreeSet<String>) {
         match self.phase {
-            Phase::Reading => self.phase = Phase::Looking(ledger, expired),
+            Phase::Reading | Phase::LookingAgain => self.phase = Phase::Looking(ledger, expired),
             Phase::Withdrawing => {
                 let before = ledger.clone();
                 self.own.ids.iter().for_each(|id| ledger.remove(id));
@@ -128,12 +150,41 @@ impl Attempt {
         }
     }
 
-    /// The objects were read, each after the ledger; what time it is by the API server's clock is known from then on.
-    pub fn objects(&mut self, found: &BTreeMap<Object, Found>, policy: &Policy, now: Timestamp) {
+    /// The namespace has no ledger: nothing was ever written down there.
+    pub fn no_ledger(&mut self) {
+        self.phase = match self.phase {
+            Phase::Withdrawing => Phase::Over(End::Judged),
+            Phase::LookingAgain => Phase::Over(End::NothingAtStake),
+            // A new Service can replace only a deleted one that is on record.
+            _ if self.own.creates() => Phase::Over(End::Harmless),
+            _ if !self.writes => Phase::Over(End::Unrecorded),
+            _ if self.own.object.kind == Kind::Service => Phase::Opening,
+            _ => Phase::FindingTraffic,
+        };
+    }
+
+    /// The Services of the namespace were read, after it was known that there is no ledger. A change of a workload needs a
+    /// ledger where one of them carries traffic.
+    pub fn services(&mut self, view: &ClusterView, policy: &Policy) {
+        if self.phase == Phase::FindingTraffic {
+            let is_at_stake = traffic_services(view, &policy.colours).next().is_some();
+            self.phase = if is_at_stake { Phase::Opening } else { Phase::LookingAgain };
+        }
+    }
+
+    /// The ledger was created, by this attempt or by another one.
+    pub fn opened(&mut self) {
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Reading;
+        }
+    }
+
+    /// The objects were read, each after the ledger. `now` is the API server's time of those reads.
+    pub fn objects(&mut self, found: &BTreeMap<ObjectRef, Found>, policy: &Policy, now: Timestamp) {
         let Phase::Looking(ledger, expired) = &mut self.phase else { return };
         let (mut ledger, expired) = (std::mem::take(ledger), std::mem::take(expired));
         self.own.at = now;
-        settle::settle(&mut ledger, found, &expired, &policy.colours, now);
+        resolve::resolve(&mut ledger, found, &expired, &policy.colours, now);
         let in_the_way = self.in_the_way(found, now);
         self.phase = if !self.can_commit(found) {
             Phase::Over(End::Harmless)
@@ -147,7 +198,7 @@ impl Attempt {
         };
     }
 
-    /// The ledger was written, or somebody else was faster.
+    /// The ledger was written, or another attempt wrote first.
     pub fn written(&mut self, is: bool) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Reading) {
             Phase::Writing(ledger, in_the_way) if is => {
@@ -162,16 +213,17 @@ impl Attempt {
         };
     }
 
-    /// What may still happen, and what is remembered, once the own intent is written.
+    /// The pending intents of others, and the records, once the own intent is written.
     #[must_use]
-    pub fn standing(&self) -> Option<(&[Intent], &Records)> {
+    pub fn pending(&self) -> Option<(&[Intent], &Records)> {
         match &self.phase {
             Phase::Judging { pending, records } => Some((pending, records)),
             _ => None,
         }
     }
 
-    /// The cluster was read, while [`may_read`](Self::may_read) said so. On any answer but yes the own intent goes.
+    /// The cluster was read, while [`may_read`](Self::may_read) allowed it. Unless the change is allowed, the own intent is
+    /// withdrawn.
     pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
         let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::cannot_judge() };
         view.records = std::mem::take(records);
@@ -180,26 +232,26 @@ impl Attempt {
         verdict
     }
 
-    /// The verdict stands.
+    /// The change has this verdict.
     pub fn judged(&mut self, verdict: &Verdict) {
         let stays = verdict.outcome() == Outcome::Allowed || !self.writes;
         self.phase = if stays { Phase::Over(End::Judged) } else { Phase::Withdrawing };
     }
 
-    /// Whether this attempt can still commit: its object is as it was when it began.
-    fn can_commit(&self, found: &BTreeMap<Object, Found>) -> bool {
+    /// Whether this attempt can still commit: its object has the version that the attempt starts from.
+    fn can_commit(&self, found: &BTreeMap<ObjectRef, Found>) -> bool {
         match found.get(&self.own.object) {
             _ if self.own.creates() => true,
             Some(Found::There(seen)) => seen.uid == self.own.uid && seen.version == self.own.base,
             Some(Found::Missing) => false,
-            // Nobody has looked.
+            // It was not read.
             None => true,
         }
     }
 
-    /// A Service whose name a new one wants. It has to go first, and who deletes it may not have come yet: so it is taken
-    /// for deleted already.
-    fn in_the_way(&self, found: &BTreeMap<Object, Found>, now: Timestamp) -> Option<Tombstone> {
+    /// The stored Service of the name that a new one wants. It has to be deleted first, and that request may not have
+    /// arrived yet. So it counts as deleted already.
+    fn in_the_way(&self, found: &BTreeMap<ObjectRef, Found>, now: Timestamp) -> Option<Tombstone> {
         match found.get(&self.own.object) {
             Some(Found::There(seen)) if self.own.creates() => Some(Tombstone {
                 service: self.own.object.name.clone(),
@@ -215,23 +267,23 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Effect, Seen};
+    use crate::ledger::{IntendedChange, Seen};
     use crate::model::Selector;
 
     fn deletion() -> Intent {
-        let object = Object::service("app");
+        let object = ObjectRef::service("app");
         let (uid, base, user) = ("uid".to_owned(), "1".to_owned(), String::new());
-        let effect = Effect::Gone { selector: Some(Selector::nothing()) };
+        let effect = IntendedChange::Gone { selector: Some(Selector::nothing()) };
         Intent { ids: vec!["own".to_owned()], object, uid, base, effect, user, at: Timestamp(0) }
     }
 
     #[test]
-    fn what_is_written_down_has_the_time_of_the_api_server() {
+    fn an_intent_has_the_time_of_the_api_server() {
         let mut attempt = Attempt::new(deletion(), true);
         attempt.ledger(Ledger::default(), BTreeSet::new());
         let (uid, version) = ("uid".to_owned(), "1".to_owned());
         let there = Found::There(Seen { uid, version, deleting: false, selector: Selector::nothing() });
-        attempt.objects(&[(Object::service("app"), there)].into(), &Policy::default(), Timestamp(500));
+        attempt.objects(&[(ObjectRef::service("app"), there)].into(), &Policy::default(), Timestamp(500));
         let Ask::WriteLedger(ledger) = attempt.ask() else { panic!("{:?}", attempt.ask()) };
         assert_eq!(ledger.intents.iter().map(|intent| intent.at).collect::<Vec<_>>(), [Timestamp(500)]);
     }

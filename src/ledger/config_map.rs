@@ -10,22 +10,22 @@ use serde::de::DeserializeOwned;
 use super::Intent;
 use crate::model::{Flip, Records, Timestamp, Tombstone};
 
-/// How many intents a namespace has at most; one more has to wait.
-pub const MOST_INTENTS: usize = 64;
-/// How many attempts may have written the same intent.
-const MOST_ATTEMPTS: usize = 256;
-/// How many bytes a ledger has at most.
-pub const LARGEST: usize = 256 * 1024;
+/// The largest number of intents in a namespace. One more has to wait.
+pub const MAX_INTENTS: usize = 64;
+/// The largest number of attempts in a namespace.
+const MAX_ATTEMPTS: usize = 256;
+/// The largest ledger, in bytes. etcd takes 1.5 MiB.
+pub const MAX_BYTES: usize = 256 * 1024;
 
-/// What this release writes; another one is not touched.
-const FORMAT: &str = "1";
+/// The format that this release writes. A ledger of another format is not touched.
+const FORMAT: &str = "2";
 
-/// The intents of a namespace, and what is remembered of its Services.
+/// The intents of a namespace, and the records of its Services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
-    /// What requests would do.
+    /// The intents of requests.
     pub intents: Vec<Intent>,
-    /// What is remembered.
+    /// The records of its Services.
     pub records: Records,
 }
 
@@ -33,7 +33,7 @@ impl Ledger {
     /// Reads the data of a ConfigMap.
     ///
     /// # Errors
-    /// What is not as it should be: a key that is unknown, an entry that cannot be read, another format.
+    /// When a key is unknown, an entry cannot be read, or the format is another one.
     pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut ledger = Self::default();
         match data.get("format").map(String::as_str) {
@@ -74,7 +74,7 @@ impl Ledger {
         data
     }
 
-    /// Adds an intent. One that would do the same to the same state is joined, each attempt with its own id.
+    /// Adds an intent. An equal intent on the same version is joined, and keeps the id of each attempt.
     pub(super) fn add(&mut self, own: &Intent) {
         let same = |intent: &&mut Intent| intent.excludes(own) && intent.effect == own.effect;
         match self.intents.iter_mut().find(same) {
@@ -93,17 +93,17 @@ impl Ledger {
         self.order();
     }
 
-    /// Makes room: what is remembered longest goes first. Whether it fits then.
+    /// Drops the oldest records until the ledger fits. Returns whether it fits.
     pub(super) fn fits(&mut self) -> bool {
         let attempts: usize = self.intents.iter().map(|intent| intent.ids.len()).sum();
-        while self.size() > LARGEST {
+        while self.size() > MAX_BYTES {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
-        self.intents.len() <= MOST_INTENTS && attempts <= MOST_ATTEMPTS && self.size() <= LARGEST
+        self.intents.len() <= MAX_INTENTS && attempts <= MAX_ATTEMPTS && self.size() <= MAX_BYTES
     }
 
-    /// Forgets Services that were deleted too long ago to matter.
+    /// Drops tombstones that no longer count.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.records.tombstones.retain(|tombstone| tombstone.counts(now));
     }
@@ -142,16 +142,16 @@ fn line<T: Serialize>(entry: &T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Effect, Object};
+    use crate::ledger::{IntendedChange, ObjectRef};
     use crate::model::Selector;
 
     fn intent(id: &str, name: &str) -> Intent {
         Intent {
             ids: vec![id.to_owned()],
-            object: Object::service(name),
+            object: ObjectRef::service(name),
             uid: format!("uid-{name}"),
             base: "1".to_owned(),
-            effect: Effect::Gone { selector: Some(Selector::nothing()) },
+            effect: IntendedChange::Gone { selector: Some(Selector::nothing()) },
             user: "somebody".to_owned(),
             at: Timestamp(1_893_456_000),
         }
@@ -192,11 +192,11 @@ mod tests {
         };
         assert!(parse(&[]).contains("no key `format`"));
         assert!(parse(&[("format", "7")]).contains("its format is `7`"));
-        assert!(parse(&[("format", "1"), ("surprise", "")]).contains("key `surprise`"));
-        assert!(parse(&[("format", "1"), ("intent.x", "{}")]).contains("key `intent.x` cannot be read"));
+        assert!(parse(&[("format", "2"), ("surprise", "")]).contains("key `surprise`"));
+        assert!(parse(&[("format", "2"), ("intent.x", "{}")]).contains("key `intent.x` cannot be read"));
         let no_id = r#"{"ids":[],"object":"service/app","uid":"","base":"","effect":{"scaled":{"to":0}},"user":"",
             "at":"2030-01-01T00:00:00Z"}"#;
-        assert!(parse(&[("format", "1"), ("intent.x", no_id)]).contains("no id"));
+        assert!(parse(&[("format", "2"), ("intent.x", no_id)]).contains("no id"));
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn it_is_bounded() {
-        assert!(full_of(MOST_INTENTS).fits());
-        assert!(!full_of(MOST_INTENTS + 1).fits());
+        assert!(full_of(MAX_INTENTS).fits());
+        assert!(!full_of(MAX_INTENTS + 1).fits());
         // What is remembered longest makes room for what is under way.
         let mut ledger = full_of(1);
         for at in 0..9 {

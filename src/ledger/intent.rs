@@ -5,13 +5,13 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{Change, Labels, Selector, Service, Strategy, Timestamp, Workload, WorkloadKind, Write};
+use crate::model::{Change, Kind, Labels, Selector, Service, Strategy, Timestamp, Workload, Write};
 
 /// An object of the ledger's namespace: `service/app`, `deployment/app-green`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Object {
-    /// Its kind; none of a workload is a Service.
-    pub workload: Option<WorkloadKind>,
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
     /// Its name.
     pub name: String,
 }
@@ -24,13 +24,13 @@ pub struct Intent {
     /// Which attempts: random, one for each that would do the same.
     pub ids: Vec<String>,
     /// The object.
-    pub object: Object,
+    pub object: ObjectRef,
     /// Its uid, also of one that is to be created.
     pub uid: String,
     /// The `resourceVersion` that the attempts start from; empty for an object that is to be created.
     pub base: String,
     /// What would become of it.
-    pub effect: Effect,
+    pub effect: IntendedChange,
     /// Who asked first.
     pub user: String,
     /// When, by the API server's clock; 0 until it has answered.
@@ -40,7 +40,7 @@ pub struct Intent {
 /// What becomes of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Effect {
+pub enum IntendedChange {
     /// It goes; of a Service, with what it selects.
     #[serde(rename_all = "camelCase")]
     Gone {
@@ -77,7 +77,7 @@ pub struct ServiceAfter {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadAfter {
     /// How many Pods it would want.
-    pub wanted: u32,
+    pub desired: u32,
     /// Whether its rollout would be paused.
     pub paused: bool,
     /// The labels of its Pod template.
@@ -105,7 +105,12 @@ impl Intent {
             Write::ServiceUpdate { old, new } => {
                 let after =
                     ServiceAfter { from: routed(old), to: routed(new), annotations: new.meta.annotations.clone() };
-                (Object::service(&old.meta.name), &old.meta.uid, &old.meta.version, Effect::Service(after))
+                (
+                    ObjectRef::service(&old.meta.name),
+                    &old.meta.uid,
+                    &old.meta.resource_version,
+                    IntendedChange::Service(after),
+                )
             }
             Write::ServiceCreate { new } => {
                 let after = ServiceAfter {
@@ -114,21 +119,32 @@ impl Intent {
                     annotations: new.meta.annotations.clone(),
                 };
                 // It has its uid already (Kubernetes, `registry/rest`, `FillObjectMetaSystemFields`), and no version yet.
-                (Object::service(&new.meta.name), &new.meta.uid, const { &String::new() }, Effect::Service(after))
+                (
+                    ObjectRef::service(&new.meta.name),
+                    &new.meta.uid,
+                    const { &String::new() },
+                    IntendedChange::Service(after),
+                )
             }
             Write::ServiceDelete { old } => {
-                let effect = Effect::Gone { selector: Some(routed(old)) };
-                (Object::service(&old.meta.name), &old.meta.uid, &old.meta.version, effect)
+                let effect = IntendedChange::Gone { selector: Some(routed(old)) };
+                (ObjectRef::service(&old.meta.name), &old.meta.uid, &old.meta.resource_version, effect)
             }
-            Write::WorkloadUpdate { old, new } => {
-                (Object::of(old), &old.meta.uid, &old.meta.version, Effect::Workload(WorkloadAfter::of(old, new)))
-            }
+            Write::WorkloadUpdate { old, new } => (
+                ObjectRef::of(old),
+                &old.meta.uid,
+                &old.meta.resource_version,
+                IntendedChange::Workload(WorkloadAfter::of(old, new)),
+            ),
             Write::WorkloadDelete { old } => {
-                (Object::of(old), &old.meta.uid, &old.meta.version, Effect::Gone { selector: None })
+                (ObjectRef::of(old), &old.meta.uid, &old.meta.resource_version, IntendedChange::Gone { selector: None })
             }
-            Write::Scale { kind, name, uid, version, to, .. } => {
-                (Object { workload: Some(*kind), name: name.clone() }, uid, version, Effect::Scaled { to: *to })
-            }
+            Write::Scale { kind, name, uid, resource_version: version, to, .. } => (
+                ObjectRef { kind: Kind::Workload(*kind), name: name.clone() },
+                uid,
+                version,
+                IntendedChange::Scaled { to: *to },
+            ),
             Write::WorkloadCreate { .. } | Write::Other => return None,
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
@@ -151,7 +167,7 @@ impl Intent {
 impl WorkloadAfter {
     fn of(old: &Workload, new: &Workload) -> Self {
         Self {
-            wanted: new.wanted,
+            desired: new.desired,
             paused: new.paused,
             labels: new.template.labels.clone(),
             template_changes: new.template != old.template,
@@ -163,22 +179,22 @@ impl WorkloadAfter {
     }
 }
 
-impl Object {
+impl ObjectRef {
     /// A Service.
     #[must_use]
     pub fn service(name: &str) -> Self {
-        Self { workload: None, name: name.to_owned() }
+        Self { kind: Kind::Service, name: name.to_owned() }
     }
 
     fn of(workload: &Workload) -> Self {
-        Self { workload: Some(workload.kind), name: workload.meta.name.clone() }
+        Self { kind: Kind::Workload(workload.kind), name: workload.meta.name.clone() }
     }
 }
 
 /// As `kubectl` takes it.
-impl fmt::Display for Object {
+impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.workload.map_or("service", WorkloadKind::singular), self.name)
+        write!(f, "{}/{}", self.kind.singular(), self.name)
     }
 }
 
@@ -187,30 +203,28 @@ impl fmt::Display for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let object = &self.object;
         match &self.effect {
-            Effect::Gone { .. } => write!(f, "the deletion of {object}"),
-            Effect::Scaled { to } => write!(f, "the scaling of {object} to {to}"),
-            Effect::Service(after) if self.creates() => write!(f, "the creation of {object} for {}", after.to),
-            Effect::Service(after) if after.from != after.to => write!(f, "the flip of {object} to {}", after.to),
-            Effect::Service(_) | Effect::Workload(_) => write!(f, "a change of {object}"),
+            IntendedChange::Gone { .. } => write!(f, "the deletion of {object}"),
+            IntendedChange::Scaled { to } => write!(f, "the scaling of {object} to {to}"),
+            IntendedChange::Service(after) if self.creates() => write!(f, "the creation of {object} for {}", after.to),
+            IntendedChange::Service(after) if after.from != after.to => {
+                write!(f, "the flip of {object} to {}", after.to)
+            }
+            IntendedChange::Service(_) | IntendedChange::Workload(_) => write!(f, "a change of {object}"),
         }
     }
 }
 
-impl Serialize for Object {
+impl Serialize for ObjectRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de> Deserialize<'de> for ObjectRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         let unknown = || D::Error::custom(format!("`{text}` is not like service/app or deployment/app-green"));
         let (kind, name) = text.split_once('/').ok_or_else(unknown)?;
-        if kind == "service" {
-            return Ok(Self::service(name));
-        }
-        let workload = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind).ok_or_else(unknown)?;
-        Ok(Self { workload: Some(workload), name: name.to_owned() })
+        Ok(Self { kind: Kind::of_singular(kind).ok_or_else(unknown)?, name: name.to_owned() })
     }
 }

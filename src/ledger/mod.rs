@@ -1,32 +1,32 @@
 //! The intent ledger: why two concurrent requests, each fine by itself, cannot together take a Service's Pods away.
 //!
 //! Every commit in the API server is a compare-and-swap on the object's `resourceVersion`, and every attempt runs
-//! admission again on exactly that base. So a request that could be dangerous writes down what it would do, reads the
-//! cluster meanwhile, and is judged under every combination of what others have written down and may still do:
+//! admission again on exactly that base. So a dangerous request writes its intent into the ledger and reads the cluster
+//! meanwhile. It is judged under every combination of the intents of others that are still pending:
 //!
 //! ```text
-//! read the ledger -> look at its objects -> write the own intent, read the cluster -> judge every world -> answer
+//! read the ledger -> read its objects -> write the own intent, read the cluster -> judge every scenario -> answer
 //!        ^                                        | conflict
 //!        +----------------------------------------+
 //! ```
 //!
-//! Of any two such requests, one wrote first, and the other sees it. This is the pure half: [`Attempt`] says what to read
-//! or write next and is told what came of it; it does no I/O, so the exhaustive model in `tests/model` runs this very
-//! code through every interleaving. `docs/ledger.md` has the proof, and what it rests on.
+//! Of any two such requests, one writes first, and the other sees its intent. This is the pure half: [`Attempt`] asks for
+//! the next read or write and is told the result. It does no I/O, so the exhaustive model in `tests/model` runs this very
+//! code through every interleaving. `docs/ledger.md` has the proof and its assumptions.
 //!
-//! - [`Intent`]: what a request would do
-//! - [`Ledger`]: the intents of a namespace, and what is remembered of its Services, as a ConfigMap's data
-//! - [`settle`](mod@settle): what became of an intent
-//! - [`scenarios`](mod@scenarios): every combination of what may still happen
+//! - [`Intent`]: the change that a request would make
+//! - [`Ledger`]: the intents and records of a namespace, as the data of a ConfigMap
+//! - [`resolve`](mod@resolve): whether an intent is pending, committed or void
+//! - [`scenarios`](mod@scenarios): every combination of pending intents
 //! - [`Attempt`]: one request's way through all of it
 
 mod attempt;
 mod config_map;
 mod intent;
+pub mod resolve;
 pub mod scenarios;
-pub mod settle;
 
 pub use attempt::{Ask, Attempt, End};
-pub use config_map::{LARGEST, Ledger, MOST_INTENTS};
-pub use intent::{Effect, Intent, Object, ServiceAfter, WorkloadAfter};
-pub use settle::{Found, Seen};
+pub use config_map::{Ledger, MAX_BYTES, MAX_INTENTS};
+pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
+pub use resolve::{Found, Seen};

@@ -2,14 +2,13 @@
 
 use super::{Labels, Selector};
 
-/// The label key of a version, which may be a colour and may be none: meshes and charts use it too.
-pub const VERSION: &str = "version";
-
 /// How a cluster marks its colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColourScheme {
     /// Label keys whose value is a colour, whatever the value.
     pub keys: Vec<String>,
+    /// The label key of a version. Its value may be a colour or none: meshes and charts use it too.
+    pub version_key: String,
     /// Values that are a colour under any key, alone or after a dash (`green`, `shop-green`).
     pub names: Vec<String>,
 }
@@ -28,18 +27,39 @@ pub struct Pin<'a> {
 impl Default for ColourScheme {
     fn default() -> Self {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Self { keys: owned(&["color", "colour", "slot", "version"]), names: owned(&["blue", "green"]) }
+        Self {
+            keys: owned(&["color", "colour", "slot"]),
+            version_key: "version".to_owned(),
+            names: owned(&["blue", "green"]),
+        }
     }
 }
 
 impl ColourScheme {
+    /// Whether any value of this key pins a colour: a colour key, or the version key.
+    #[must_use]
+    pub fn is_key(&self, key: &str) -> bool {
+        self.is_colour_key(key) || key == self.version_key
+    }
+
+    /// Whether this key means a colour and nothing else.
+    #[must_use]
+    pub fn is_colour_key(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| known == key)
+    }
+
+    /// All keys of which any value pins a colour.
+    pub fn all_keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().chain([&self.version_key]).map(String::as_str)
+    }
+
     /// The pairs of a selector that pin a colour; none for a plain Service.
     #[must_use]
     pub fn pins<'a>(&self, selector: &'a Selector) -> Vec<Pin<'a>> {
         selector
             .pairs()
             .filter_map(|(key, value)| {
-                let colour = if self.keys.iter().any(|known| known == key) { value } else { self.name_in(value)? };
+                let colour = if self.is_key(key) { value } else { self.name_in(value)? };
                 Some(Pin { key, value, colour })
             })
             .collect()
@@ -47,8 +67,8 @@ impl ColourScheme {
 
     /// Whether the labels of a Pod template mark a colour: only then can a selector that pins one match it.
     #[must_use]
-    pub fn mark(&self, labels: &Labels) -> bool {
-        labels.iter().any(|(key, value)| self.keys.contains(key) || self.name_in(value).is_some())
+    pub fn is_marked(&self, labels: &Labels) -> bool {
+        labels.iter().any(|(key, value)| self.is_key(key) || self.name_in(value).is_some())
     }
 
     /// The colour name that a value is, or ends in after a dash.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::Timestamp;
+use super::{Timestamp, WorkloadKind};
 use crate::json::{self, Raw};
 
 /// Labels, and anything else that maps a string to a string.
@@ -15,36 +15,40 @@ pub type Labels = BTreeMap<String, String>;
 /// The annotations that flipguard reads. All others are dropped while decoding: an annotation may hold a whole
 /// manifest (`kubectl.kubernetes.io/last-applied-configuration`).
 pub mod annotation {
-    /// `"false"` takes a Service out of flipguard's care.
-    pub const GUARD: &str = "flipguard.dev/guard";
-    /// `traffic` or `preview`: says what a Service is for, where its name and selector do not.
-    pub const ROLE: &str = "flipguard.dev/role";
-    /// Set by Argo Rollouts on the Services that it routes itself (Argo Rollouts, `utils/defaults`).
-    pub const ARGO_ROLLOUTS: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
-    /// The Deployment controller's number for a template, on the Deployment and on its ReplicaSets
-    /// (Kubernetes, `pkg/controller/deployment/util`).
-    pub const REVISION: &str = "deployment.kubernetes.io/revision";
+    /// Defines each key, and the list of all keys that are decoded.
+    macro_rules! annotations {
+        ($($(#[doc = $doc:literal])+ $name:ident = $key:literal;)+) => {
+            $($(#[doc = $doc])+ pub const $name: &str = $key;)+
 
-    /// The container that `kubectl` takes for the main one (Kubernetes, well-known annotations).
-    pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-    /// The labels that flipguard added to a Deployment: `metadata/version,template/version`.
-    pub const ADDED_LABELS: &str = "flipguard.dev/added-labels";
+            /// All keys that are decoded.
+            pub const READ: &[&str] = &[$($name),+];
+        };
+    }
 
-    /// On a Service: how many ready Pods its live colour must keep.
-    pub const MIN_REPLICAS: &str = "flipguard.dev/min-replicas";
-
-    /// On a Service: for how long the colour before the last flip is kept, such as `10m`.
-    pub const HOLD: &str = "flipguard.dev/hold";
-
-    /// On a Service or a workload: `<RFC 3339 time> <reason>`, a permission to do what would be refused.
-    pub const OVERRIDE: &str = "flipguard.dev/override";
-
-    /// On a Deployment: go back to this revision. Deprecated, and still obeyed (Kubernetes,
-    /// `pkg/controller/deployment/rollback.go`).
-    pub const ROLLBACK: &str = "deprecated.deployment.rollback.to";
-
-    pub(super) const READ: [&str; 10] =
-        [GUARD, ROLE, ARGO_ROLLOUTS, REVISION, DEFAULT_CONTAINER, ADDED_LABELS, MIN_REPLICAS, HOLD, OVERRIDE, ROLLBACK];
+    annotations! {
+        /// On a Service: `"false"` takes it out of flipguard's care.
+        GUARD = "flipguard.dev/guard";
+        /// On a Service: `traffic` or `preview`, where its name and selector do not show it.
+        ROLE = "flipguard.dev/role";
+        /// On a Service that Argo Rollouts routes (Argo Rollouts, `utils/defaults`).
+        ARGO_ROLLOUTS = "argo-rollouts.argoproj.io/managed-by-rollouts";
+        /// The Deployment controller's number of a template, on the Deployment and on its ReplicaSets (Kubernetes,
+        /// `pkg/controller/deployment/util`).
+        REVISION = "deployment.kubernetes.io/revision";
+        /// The container that `kubectl` takes for the main one (Kubernetes, well-known annotations).
+        DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container";
+        /// The labels that flipguard added to a Deployment: `metadata/version,template/version`.
+        ADDED_LABELS = "flipguard.dev/added-labels";
+        /// On a Service: the number of ready Pods that its live colour must keep.
+        MIN_REPLICAS = "flipguard.dev/min-replicas";
+        /// On a Service: how long the previous colour is kept after a flip, such as `10m`.
+        HOLD = "flipguard.dev/hold";
+        /// On a Service or a workload: `<RFC 3339 time> <reason>`, which allows denied changes until then.
+        OVERRIDE = "flipguard.dev/override";
+        /// On a Deployment: undo to this revision. Deprecated, and still obeyed (Kubernetes,
+        /// `pkg/controller/deployment/rollback.go`).
+        ROLLBACK = "deprecated.deployment.rollback.to";
+    }
 }
 
 /// The trimmed `ObjectMeta` of an object.
@@ -57,7 +61,7 @@ pub struct Meta {
     /// The uid; empty on objects that were never stored.
     pub uid: String,
     /// `resourceVersion`: which state of the object this is. Opaque, equal or not (API concepts, "Resource versions").
-    pub version: String,
+    pub resource_version: String,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Counts the changes of `spec`.
@@ -93,6 +97,15 @@ pub struct Owner {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Owner {
+    /// The kind of workload that it names: only those of `apps` are known, whatever version of it.
+    #[must_use]
+    pub fn workload_kind(&self) -> Option<WorkloadKind> {
+        let is_apps = self.api_version.split_once('/').is_some_and(|(group, _)| group == "apps");
+        WorkloadKind::ALL.into_iter().find(|kind| is_apps && kind.name() == self.kind)
     }
 }
 
@@ -198,7 +211,7 @@ impl MetaManifest<'_> {
             namespace: decoded("namespace", self.namespace)?,
             name: decoded("name", self.name)?,
             uid: decoded("uid", self.uid)?,
-            version: decoded("resourceVersion", self.resource_version)?,
+            resource_version: decoded("resourceVersion", self.resource_version)?,
             created: decoded("creationTimestamp", self.creation_timestamp)?,
             generation: decoded("generation", self.generation)?,
             deleting: decoded::<Option<String>>("deletionTimestamp", self.deletion_timestamp)?.is_some(),
@@ -259,7 +272,7 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
-                Ok(Key(annotation::READ.into_iter().find(|read| *read == key)))
+                Ok(Key(annotation::READ.iter().copied().find(|read| *read == key)))
             }
         }
         deserializer.deserialize_str(Known)

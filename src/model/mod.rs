@@ -8,6 +8,7 @@ mod change;
 mod colour;
 mod container;
 mod history;
+mod kind;
 mod meta;
 mod overriding;
 mod pod;
@@ -15,21 +16,26 @@ mod policy;
 mod revision;
 mod selector;
 mod service;
+mod time;
 mod view;
 mod workload;
+mod write;
 
-pub use change::{Change, Tool, User, Write};
-pub use colour::{ColourScheme, Pin, VERSION};
+pub use change::{Change, Tool, User};
+pub use colour::{ColourScheme, Pin};
 pub use container::{Container, ContainerPort, Containers, Protocol};
 pub use history::{Flip, Records, Tombstone};
+pub use kind::Kind;
 pub use meta::{Labels, Meta, MetaManifest, Owner, annotation};
-pub use overriding::{LONGEST_OVERRIDE, Override, Timestamp};
+pub use overriding::{MAX_OVERRIDE, Override};
 pub use pod::Pod;
 pub use policy::{Action, Enforcement, Policy};
 pub use revision::Revision;
 pub use selector::Selector;
 pub use service::{Role, Service, ServicePort, ServiceSpec, Unguarded, has_word};
-pub use view::{ClusterView, Unread};
+pub use time::Timestamp;
+pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{
     Counts, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec, WorkloadStatus,
 };
+pub use write::{Subject, Write};

@@ -1,27 +1,12 @@
 //! The override: a short-lived permission to do what would be refused, with its reason.
 
-use std::fmt;
-use std::time::Duration;
-
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment, in seconds since 1970 (UTC).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(pub i64);
-
-impl Timestamp {
-    /// The time from another moment to this one; nothing where that one is later.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_secs(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-}
+use super::Timestamp;
 
 /// How far ahead an override may reach, in seconds.
-pub const LONGEST_OVERRIDE: i64 = 3600;
+pub const MAX_OVERRIDE: i64 = 3600;
 
 /// The value of `flipguard.dev/override`: a time and a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,29 +36,7 @@ impl Override {
     /// Whether it counts now: it is not over, and does not reach further ahead than any may.
     #[must_use]
     pub fn lasts(&self, now: Timestamp) -> bool {
-        self.until > now && self.until.0 <= now.0.saturating_add(LONGEST_OVERRIDE)
-    }
-}
-
-/// RFC 3339, in UTC.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp(self.0).ok().and_then(|time| time.format(&Rfc3339).ok());
-        f.write_str(time.as_deref().unwrap_or("an unknown time"))
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
-        Ok(Self(time.unix_timestamp()))
+        self.until > now && self.until.0 <= now.0.saturating_add(MAX_OVERRIDE)
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Pod {
     /// Its containers.
     pub containers: Containers,
     /// Why it is not ready, in Kubernetes' own word where it has one (`ImagePullBackOff`).
-    pub trouble: Option<String>,
+    pub not_ready_reason: Option<String>,
 }
 
 impl Pod {
@@ -34,6 +34,41 @@ impl Pod {
     #[must_use]
     pub fn serves(&self) -> bool {
         self.ready && self.has_ip && !self.terminal && !self.meta.deleting
+    }
+}
+
+impl Pod {
+    /// Why it does not serve, in a few words.
+    #[must_use]
+    pub fn not_ready_because(&self) -> &str {
+        if self.meta.deleting {
+            "is being deleted"
+        } else {
+            self.not_ready_reason.as_deref().unwrap_or("no pod IP yet")
+        }
+    }
+
+    /// Whether waiting alone will not make it ready: its image, its configuration or its program fails (Kubernetes,
+    /// `pkg/kubelet/images/types.go` and `pkg/kubelet/container/sync_result.go`), or no node takes it.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        const BROKEN: [&str; 14] = [
+            "ImagePullBackOff",
+            "ErrImagePull",
+            "ErrImageNeverPull",
+            "ErrImageInspect",
+            "InvalidImageName",
+            "RegistryUnavailable",
+            "CrashLoopBackOff",
+            "CreateContainerConfigError",
+            "CreateContainerError",
+            "RunContainerError",
+            "OOMKilled",
+            "Error",
+            "Evicted",
+            "Unschedulable",
+        ];
+        self.not_ready_reason.as_deref().is_some_and(|reason| BROKEN.contains(&reason))
     }
 }
 
@@ -97,7 +132,7 @@ impl From<Manifest> for Pod {
             ready,
             has_ip: status.pod_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            trouble: if ready { None } else { Some(status.trouble()) },
+            not_ready_reason: if ready { None } else { Some(status.not_ready_reason()) },
         }
     }
 }
@@ -109,7 +144,7 @@ impl Status {
 
     /// The most telling word for why it is not ready: the Pod's own reason (`Evicted`), the scheduler's, then
     /// what its containers wait for, died of, or fail to answer.
-    fn trouble(&self) -> String {
+    fn not_ready_reason(&self) -> String {
         if let Some(reason) = &self.reason {
             return reason.clone();
         }
@@ -152,14 +187,14 @@ impl Status {
 mod tests {
     use super::*;
 
-    fn trouble(status: &str) -> Option<String> {
+    fn not_ready_reason(status: &str) -> Option<String> {
         let json = format!(r#"{{"metadata":{{"name":"p"}},"status":{status}}}"#);
-        serde_json::from_str::<Pod>(&json).unwrap().trouble
+        serde_json::from_str::<Pod>(&json).unwrap().not_ready_reason
     }
 
     #[test]
     fn names_the_trouble_in_kubernetes_own_word() {
-        let says = |status: &str| trouble(status).unwrap();
+        let says = |status: &str| not_ready_reason(status).unwrap();
         let waiting = r#"{"containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}"#;
         assert_eq!(says(waiting), "ImagePullBackOff");
         let init = r#"{"initContainerStatuses":[{"ready":false,"state":{"waiting":{"reason":"CrashLoopBackOff"}}}],
@@ -180,6 +215,6 @@ mod tests {
 
     #[test]
     fn a_ready_pod_has_no_trouble() {
-        assert_eq!(trouble(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#), None);
+        assert_eq!(not_ready_reason(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What an admin may set.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ColourScheme;
@@ -11,10 +12,12 @@ pub struct Policy {
     pub colours: ColourScheme,
     /// Whether denials deny.
     pub enforcement: Enforcement,
-    /// For how long the colour before a flip is held.
+    /// How long the previous colour is kept after a flip.
     pub hold: Duration,
-    /// How many of a hundred Pods must be ready to go back to the colour before.
+    /// The percentage of a colour's Pods that must be ready for a rollback to it.
     pub rollback_percent: u32,
+    /// The actions that differ from the table of rules, by reason code.
+    pub actions: BTreeMap<String, Action>,
 }
 
 impl Default for Policy {
@@ -24,6 +27,7 @@ impl Default for Policy {
             enforcement: Enforcement::default(),
             hold: Duration::from_secs(120),
             rollback_percent: 50,
+            actions: BTreeMap::new(),
         }
     }
 }
@@ -31,7 +35,7 @@ impl Default for Policy {
 /// Whether denials deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Enforcement {
-    /// A refused change is refused.
+    /// A denied change is denied.
     #[default]
     Deny,
     /// Every denial becomes a warning: the trial week.
@@ -45,6 +49,6 @@ pub enum Action {
     Audit,
     /// The user is warned, and the change goes on.
     Warn,
-    /// The change is refused.
+    /// The change is denied.
     Deny,
 }

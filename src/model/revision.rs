@@ -20,7 +20,7 @@ impl Revision {
     /// Whether a workload, whose revision this is, would go back to it. The keys stand in another order than in the
     /// workload, so the text alone does not tell (Kubernetes, `pkg/controller/history`).
     #[must_use]
-    pub fn keeps(&self, workload: &Workload) -> bool {
+    pub fn matches_template(&self, workload: &Workload) -> bool {
         let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
         parse(&self.template_spec).is_some_and(|kept| parse(&workload.template.spec).as_ref() == Some(&kept))
     }
@@ -75,9 +75,9 @@ mod tests {
             let manifest: WorkloadManifest = serde_json::from_str(&manifest).unwrap();
             manifest.into_workload(WorkloadKind::StatefulSet)
         };
-        assert!(revision.keeps(&with(r#"{"containers":[],"a":1}"#)));
-        assert!(!revision.keeps(&with(r#"{"containers":[],"a":2}"#)));
+        assert!(revision.matches_template(&with(r#"{"containers":[],"a":1}"#)));
+        assert!(!revision.matches_template(&with(r#"{"containers":[],"a":2}"#)));
         let other: Revision = serde_json::from_str(r#"{"metadata":{},"data":{"x":1}}"#).unwrap();
-        assert!(!other.keeps(&with(r#"{"containers":[],"a":1}"#)));
+        assert!(!other.matches_template(&with(r#"{"containers":[],"a":1}"#)));
     }
 }

@@ -75,25 +75,40 @@ impl Service {
         if self.is_external_name { &NOTHING } else { &self.selector }
     }
 
-    /// How many ready Pods its annotation asks to be kept; 0 where it says nothing, or no number.
-    #[must_use]
-    pub fn minimum_replicas(&self) -> usize {
-        self.meta.annotation(annotation::MIN_REPLICAS).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    /// The number of ready Pods that `flipguard.dev/min-replicas` asks to keep; `None` where it is not set.
+    ///
+    /// # Errors
+    /// When the value is not a whole number.
+    pub fn minimum_replicas(&self) -> Result<Option<usize>, String> {
+        let parse = |text: &str| text.trim().parse().map_err(|_| "it must be a whole number, such as `2`".to_owned());
+        self.meta.annotation(annotation::MIN_REPLICAS).map(parse).transpose()
     }
 
-    /// For how long its annotation asks to keep the colour before a flip, a day at most; `None` where it says nothing. One
-    /// that is no duration asks for nothing more than the policy does.
+    /// The number of ready Pods that its live colour must keep: one, or more where its annotation says so. A stored value
+    /// that cannot be read counts as not set.
     #[must_use]
-    pub fn hold(&self) -> Option<Duration> {
-        const LONGEST: Duration = Duration::from_secs(24 * 3600);
-        let text = self.meta.annotation(annotation::HOLD)?;
-        Some(humantime::parse_duration(text).unwrap_or_default().min(LONGEST))
+    pub fn floor(&self) -> usize {
+        self.minimum_replicas().ok().flatten().unwrap_or(1).max(1)
     }
 
-    /// What it is for. An annotation that says so outranks the name; a Service that nobody routes is no traffic
-    /// Service, whatever it says.
+    /// How long `flipguard.dev/hold` asks to keep the previous colour, a day at most; `None` where it is not set.
+    ///
+    /// # Errors
+    /// When the value is not a duration, or is longer than a day.
+    pub fn hold(&self) -> Result<Option<Duration>, String> {
+        const MAX: Duration = Duration::from_secs(24 * 3600);
+        let parse = |text: &str| match humantime::parse_duration(text.trim()) {
+            Ok(hold) if hold <= MAX => Ok(hold),
+            Ok(_) => Err("it may be at most `24h`".to_owned()),
+            Err(_) => Err("it must be a duration, such as `10m`".to_owned()),
+        };
+        self.meta.annotation(annotation::HOLD).map(parse).transpose()
+    }
+
+    /// Its role by its own marks: annotation, name and selector. An annotation outranks the name; a Service that routes
+    /// to no Pod is no traffic Service, whatever it says. Rules ask `rules::state::roles`, which knows the others too.
     #[must_use]
-    pub fn role(&self, scheme: &ColourScheme) -> Role {
+    pub fn own_role(&self, scheme: &ColourScheme) -> Role {
         if self.is_external_name {
             return Role::Unguarded(Unguarded::ExternalName);
         }
@@ -114,7 +129,7 @@ impl Service {
         let pins = scheme.pins(&self.selector);
         // A colour by its own key says more than a version or a name: `checkout-v2` that pins `version: v2` and
         // `color: blue` is no preview of v2.
-        let own_key = |key: &str| key != "version" && scheme.keys.iter().any(|known| known == key);
+        let own_key = |key: &str| scheme.is_colour_key(key);
         let telling = pins.iter().any(|pin| own_key(pin.key));
         let mut named = pins.iter().filter(|pin| !telling || own_key(pin.key));
         if pins.is_empty() {
@@ -207,7 +222,7 @@ mod tests {
 
     fn role(json: &str) -> Role {
         let service: Service = serde_json::from_str(json).unwrap();
-        service.role(&ColourScheme::default())
+        service.own_role(&ColourScheme::default())
     }
 
     fn named(name: &str, key: &str, value: &str) -> Role {

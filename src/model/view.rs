@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Meta, Owner, Pod, Records, Revision, Service, Workload, WorkloadKind};
+use super::{Meta, Owner, Pod, Records, Revision, Selector, Service, Workload, WorkloadKind};
 
 /// A namespace as it was read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,7 +13,7 @@ pub struct ClusterView {
     pub revisions: Vec<Revision>,
     /// All Pods that the old or the new selector of the change can match.
     pub pods: Vec<Pod>,
-    /// All Services of the namespace, where a label or a workload is at stake.
+    /// All Services of the namespace, where a label or a workload is at service.
     pub services: Vec<Service>,
     /// Whether the user has the verb `override`, by the name of the Service that was asked about.
     pub may_override: BTreeMap<String, bool>,
@@ -23,19 +23,59 @@ pub struct ClusterView {
     pub rollout_exists: Option<bool>,
     /// What is remembered: flips, and Services that were deleted.
     pub records: Records,
-    /// What could not be read. A rule that needs it denies: unknown is not ready.
-    pub unread: Vec<Unread>,
+    /// Reads that failed. A rule that needs one of them denies: unknown is not ready.
+    pub failures: Vec<ReadFailure>,
+    /// The reads that were made, so that none is made twice.
+    pub done: ReadRequest,
 }
 
-/// Something that could not be read.
+/// Reads to make.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadRequest {
+    /// All workloads, and the Pods that carry these labels; empty labels: all Pods of the namespace.
+    pub pods: Option<Selector>,
+    /// All Services.
+    pub services: bool,
+    /// All revisions of StatefulSets and DaemonSets.
+    pub revisions: bool,
+    /// Whether the Rollout of this name exists.
+    pub rollout: Option<String>,
+    /// Whether these owners exist, which are neither workloads nor Services nor Pods.
+    pub owners: Vec<Owner>,
+    /// Whether the user has the verb `override` on these Services; an empty name asks for the whole namespace.
+    pub permissions: Vec<String>,
+}
+
+impl ReadRequest {
+    /// The reads of this request that another one has not made.
+    #[must_use]
+    pub fn without(self, done: &Self) -> Self {
+        Self {
+            pods: self.pods.filter(|_| done.pods.is_none()),
+            services: self.services && !done.services,
+            revisions: self.revisions && !done.revisions,
+            rollout: self.rollout.filter(|_| done.rollout.is_none()),
+            owners: self.owners.into_iter().filter(|owner| !done.owners.contains(owner)).collect(),
+            permissions: self.permissions.into_iter().filter(|name| !done.permissions.contains(name)).collect(),
+        }
+    }
+
+    /// Whether nothing is to be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A read that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
-    /// What, in the user's words: `pods in namespace shop`.
+pub struct ReadFailure {
+    /// What was read, in the user's words: `pods in namespace shop`.
     pub what: String,
-    /// Why, in one line.
+    /// Why it failed, in one line.
     pub why: String,
-    /// What to do about it.
-    pub next_step: String,
+    /// How to mend it, where that is known; a failure of the API server only asks for another try.
+    pub remedy: Option<String>,
 }
 
 /// What of a view an owner is to be found in.
@@ -48,8 +88,7 @@ enum WhereOwnersAre {
 
 impl WhereOwnersAre {
     fn of(owner: &Owner) -> Self {
-        let workload = WorkloadKind::ALL.into_iter().find(|kind| kind.name() == owner.kind);
-        match (owner.api_version.as_str(), owner.kind.as_str(), workload) {
+        match (owner.api_version.as_str(), owner.kind.as_str(), owner.workload_kind()) {
             ("apps/v1", _, Some(kind)) => Self::Workloads(kind),
             ("v1", "Service", _) => Self::Services,
             ("v1", "Pod", _) => Self::Pods,
@@ -66,23 +105,66 @@ impl Owner {
     }
 }
 
-impl Unread {
-    /// Something that the API server did not give in time.
+impl ReadFailure {
+    /// A read that the API server did not answer in time, or answered with an error.
     #[must_use]
     pub fn online(what: String, why: String) -> Self {
-        let next_step = "try again; if it stays, the cluster admin finds more in flipguard's log".to_owned();
-        Self { what, why, next_step }
+        Self { what, why, remedy: None }
     }
 }
 
-/// Nothing could be read.
-impl From<Unread> for ClusterView {
-    fn from(unread: Unread) -> Self {
-        Self { unread: vec![unread], ..Self::default() }
+/// A view of which nothing was read.
+impl From<ReadFailure> for ClusterView {
+    fn from(failure: ReadFailure) -> Self {
+        Self { failures: vec![failure], ..Self::default() }
     }
 }
 
 impl ClusterView {
+    /// A namespace that is known to hold nothing: of it, only permissions are still to be asked for.
+    #[must_use]
+    pub fn of_an_empty_namespace() -> Self {
+        let done =
+            ReadRequest { pods: Some(Selector::nothing()), services: true, revisions: true, ..ReadRequest::default() };
+        Self { done, ..Self::default() }
+    }
+
+    /// Adds what a further read brought.
+    pub fn add(&mut self, more: Self) {
+        let Self {
+            workloads,
+            revisions,
+            pods,
+            services,
+            may_override,
+            owners,
+            rollout_exists,
+            records: _,
+            failures,
+            done,
+        } = more;
+        self.workloads.extend(workloads);
+        self.revisions.extend(revisions);
+        self.pods.extend(pods);
+        self.services.extend(services);
+        self.may_override.extend(may_override);
+        self.owners.extend(owners);
+        self.rollout_exists = rollout_exists.or(self.rollout_exists);
+        self.failures.extend(failures);
+        self.done.pods = done.pods.or(self.done.pods.take());
+        self.done.services |= done.services;
+        self.done.revisions |= done.revisions;
+        self.done.rollout = done.rollout.or(self.done.rollout.take());
+        self.done.owners.extend(done.owners);
+        self.done.permissions.extend(done.permissions);
+    }
+
+    /// The workload of this kind and name.
+    #[must_use]
+    pub fn workload(&self, kind: WorkloadKind, name: &str) -> Option<&Workload> {
+        self.workloads.iter().find(|workload| workload.kind == kind && workload.meta.name == name)
+    }
+
     /// The ReplicaSet that runs a Deployment's present template: the one that the Deployment controls by uid and
     /// whose revision equals its own. After an undo that is not the newest.
     #[must_use]

@@ -17,7 +17,7 @@ pub struct Workload {
     /// Its metadata.
     pub meta: Meta,
     /// How many Pods it should run: `spec.replicas` (absent: 1), of a DaemonSet `status.desiredNumberScheduled`.
-    pub wanted: u32,
+    pub desired: u32,
     /// Whether a Deployment is paused.
     pub paused: bool,
     /// Its Pod template. Two states of a workload often share it.
@@ -69,9 +69,9 @@ pub enum Strategy {
     /// Some at a time.
     #[serde(rename_all = "camelCase")]
     Rolling {
-        /// How many of the wanted Pods may be missing meanwhile.
+        /// How many of the desired Pods may be missing meanwhile.
         max_unavailable: Share,
-        /// How many more than wanted may exist meanwhile.
+        /// How many more than desired may exist meanwhile.
         max_surge: Share,
     },
     /// All old Pods go before the first new one comes.
@@ -80,7 +80,7 @@ pub enum Strategy {
     OnDelete,
 }
 
-/// A number of Pods, or a percentage of those that are wanted (`IntOrString`).
+/// A number of Pods, or a percentage of those that are desired (`IntOrString`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Share {
@@ -93,38 +93,38 @@ pub enum Share {
 impl Share {
     /// How many Pods that is, rounded down, which is how Kubernetes takes `maxUnavailable`.
     #[must_use]
-    pub fn rounded_down(self, wanted: u32) -> u32 {
+    pub fn rounded_down(self, desired: u32) -> u32 {
         match self {
             Self::Pods(pods) => pods,
-            Self::Percent(percent) => u32::try_from(u64::from(wanted) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+            Self::Percent(percent) => u32::try_from(u64::from(desired) * u64::from(percent) / 100).unwrap_or(u32::MAX),
         }
     }
 
     /// How many Pods that is, rounded up, which is how Kubernetes takes `maxSurge`.
     #[must_use]
-    pub fn rounded_up(self, wanted: u32) -> u32 {
+    pub fn rounded_up(self, desired: u32) -> u32 {
         match self {
             Self::Pods(pods) => pods,
             Self::Percent(percent) => {
-                u32::try_from((u64::from(wanted) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
+                u32::try_from((u64::from(desired) * u64::from(percent)).div_ceil(100)).unwrap_or(u32::MAX)
             }
         }
     }
 }
 
 impl Strategy {
-    /// How many of the wanted Pods may be missing and how many more may exist while a new template is rolled out. Where
+    /// How many of the desired Pods may be missing and how many more may exist while a new template is rolled out. Where
     /// both come to nothing, Kubernetes takes one Pod as missing (`deployment/util`, `ResolveFenceposts`).
     #[must_use]
-    pub fn limits(self, wanted: u32) -> (u32, u32) {
+    pub fn limits(self, desired: u32) -> (u32, u32) {
         match self {
             Self::Rolling { max_unavailable, max_surge } => {
-                match (max_unavailable.rounded_down(wanted), max_surge.rounded_up(wanted)) {
+                match (max_unavailable.rounded_down(desired), max_surge.rounded_up(desired)) {
                     (0, 0) => (1, 0),
                     limits => limits,
                 }
             }
-            Self::Recreate => (wanted, 0),
+            Self::Recreate => (desired, 0),
             Self::OnDelete => (0, 0),
         }
     }
@@ -230,7 +230,7 @@ impl Workload {
 
     /// Whether its controller has seen its newest generation and has nothing left to roll out.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub fn is_rolled_out(&self) -> bool {
         let Counts { replicas, updated, .. } = self.counts;
         self.observed_generation >= self.meta.generation && updated == replicas
     }
@@ -418,7 +418,7 @@ impl Workload {
     #[must_use]
     pub fn new(kind: WorkloadKind, meta: Meta, spec: WorkloadSpec, status: WorkloadStatus) -> Self {
         let zero = Option::<u32>::unwrap_or_default;
-        let (wanted, counts) = if kind == WorkloadKind::DaemonSet {
+        let (desired, counts) = if kind == WorkloadKind::DaemonSet {
             let counts = Counts {
                 replicas: zero(status.current_number_scheduled),
                 updated: zero(status.updated_number_scheduled),
@@ -442,7 +442,7 @@ impl Workload {
         Self {
             kind,
             meta,
-            wanted,
+            desired,
             paused: spec.paused == Some(true),
             template: spec.template.unwrap_or_default().0,
             strategy: spec.strategy.or(spec.update_strategy).unwrap_or_default().strategy(kind),
@@ -464,7 +464,7 @@ mod tests {
     fn absent_counters_are_zero_and_absent_replicas_are_one() {
         let manifest: WorkloadManifest = serde_json::from_str(r#"{"metadata":{"name":"app"},"spec":{}}"#).unwrap();
         let workload = manifest.into_workload(WorkloadKind::Deployment);
-        assert_eq!(workload.wanted, 1);
+        assert_eq!(workload.desired, 1);
         assert_eq!(workload.counts, Counts::default());
         assert_eq!(workload.to_string(), "Deployment app");
     }

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Change, ClusterView, Enforcement, Flip, Labels, Policy, Records, Selector, Service, Timestamp, Tombstone, Tool,
-    Unread, User, Workload, WorkloadKind, Write,
+    Change, ClusterView, Enforcement, Flip, Labels, Policy, ReadFailure, Records, Selector, Service, Timestamp,
+    Tombstone, Tool, User, Workload, WorkloadKind, Write,
 };
 use crate::offline::files::Manifests;
-use crate::offline::fixture::Sketch;
+use crate::offline::fixture::Fixture;
 use crate::review::message;
 use crate::rules::{self, Outcome, Verdict};
 
@@ -40,7 +40,7 @@ pub struct Case {
     change: Option<OtherChange>,
     /// The Services of the namespace: each with its selector, and its annotations if they matter.
     #[serde(default)]
-    services: BTreeMap<String, ServiceSketch>,
+    services: BTreeMap<String, ServiceFixture>,
     /// Who asks.
     #[serde(default)]
     user: String,
@@ -65,11 +65,11 @@ pub struct Case {
     trial: bool,
     /// What is remembered of Services, by their names.
     #[serde(default)]
-    flipped: BTreeMap<String, FlipSketch>,
+    flipped: BTreeMap<String, FlipFixture>,
     #[serde(default)]
-    deleted: BTreeMap<String, TombstoneSketch>,
+    deleted: BTreeMap<String, TombstoneFixture>,
     /// The namespace.
-    cluster: Vec<Sketch>,
+    cluster: Vec<Fixture>,
     /// What could not be read.
     #[serde(default)]
     unreadable: Vec<String>,
@@ -91,12 +91,12 @@ struct OtherChange {
     #[serde(default = "nothing")]
     with: Value,
     /// A new workload.
-    create: Option<Sketch>,
+    create: Option<Fixture>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServiceSketch {
+struct ServiceFixture {
     selector: Labels,
     #[serde(default)]
     annotations: Labels,
@@ -105,7 +105,7 @@ struct ServiceSketch {
 /// The last flip of a Service, to what it selects now.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct FlipSketch {
+struct FlipFixture {
     from: Labels,
     to: Labels,
     /// How long ago.
@@ -117,7 +117,7 @@ struct FlipSketch {
 /// A Service that was deleted.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TombstoneSketch {
+struct TombstoneFixture {
     selector: Labels,
     /// How long ago.
     seconds_ago: i64,
@@ -129,7 +129,7 @@ struct TombstoneSketch {
 struct Expectation {
     outcome: ExpectedOutcome,
     /// What the change does, in the rules' words; empty for one that is no flip.
-    act: Option<String>,
+    summary: Option<String>,
     /// `reason=effect` of each finding, in order.
     #[serde(default)]
     findings: Vec<String>,
@@ -182,7 +182,7 @@ impl Case {
     /// # Errors
     /// When it differs.
     pub fn compare(&self, verdict: &Verdict) -> Result<(), String> {
-        let Expectation { outcome, act, findings, says } = &self.expect;
+        let Expectation { outcome, summary, findings, says } = &self.expect;
         let real = match verdict.outcome() {
             Outcome::Allowed if !verdict.judged => ExpectedOutcome::NotJudged,
             Outcome::Allowed => ExpectedOutcome::Allowed,
@@ -190,14 +190,14 @@ impl Case {
             Outcome::TryAgain => ExpectedOutcome::TryAgain,
             Outcome::CannotJudge => ExpectedOutcome::CannotJudge,
         };
-        let text = format!("{}\n{}", message::refusal(verdict), message::warnings(verdict).join("\n"));
+        let text = format!("{}\n{}", message::denial(verdict), message::warnings(verdict).join("\n"));
         if real != *outcome {
             return Err(format!("it is {real:?}, not {outcome:?}:\n{text}"));
         }
-        if let Some(act) = act
-            && *act != verdict.act
+        if let Some(summary) = summary
+            && *summary != verdict.summary
         {
-            return Err(format!("it does `{}`, not `{act}`", verdict.act));
+            return Err(format!("its summary is `{}`, not `{summary}`", verdict.summary));
         }
         let found: Vec<String> =
             verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
@@ -249,8 +249,8 @@ impl Case {
                 namespace: NAMESPACE.to_owned(),
                 name: old.meta.name.clone(),
                 uid: old.meta.uid.clone(),
-                version: old.meta.version.clone(),
-                from: old.wanted,
+                resource_version: old.meta.resource_version.clone(),
+                from: old.desired,
                 to,
             });
         }
@@ -269,30 +269,30 @@ impl Case {
             let new = Manifests::of("change", vec![manifest])?.workload(kind, NAMESPACE, name)?;
             return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
         }
-        let sketch = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
-        if let Sketch::Manifest(manifest) = sketch
+        let fixture = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
+        if let Fixture::Manifest(manifest) = fixture
             && manifest.get("kind").and_then(Value::as_str) == Some("Service")
         {
             let created = Manifests::of("change", vec![manifest.clone()])?.view(NAMESPACE)?;
             let new = created.services.into_iter().next().context("it is no Service")?;
             return Ok(Write::ServiceCreate { new: Box::new(new) });
         }
-        let created = Manifests::of("change", sketch.expand().map_err(anyhow::Error::msg)?)?;
+        let created = Manifests::of("change", fixture.expand().map_err(anyhow::Error::msg)?)?;
         let new = created.view(NAMESPACE)?.workloads.into_iter().next().context("`create` takes a workload")?;
         Ok(Write::WorkloadCreate { new: Box::new(new) })
     }
 
     fn manifests(&self) -> anyhow::Result<Manifests> {
         let mut objects = Vec::new();
-        for (name, ServiceSketch { selector, annotations }) in &self.services {
+        for (name, ServiceFixture { selector, annotations }) in &self.services {
             objects.push(json!({
                 "kind": "Service",
                 "metadata": { "name": name, "namespace": NAMESPACE, "uid": "uid-service", "annotations": annotations },
                 "spec": { "selector": selector },
             }));
         }
-        for sketch in &self.cluster {
-            objects.extend(sketch.expand().map_err(anyhow::Error::msg)?);
+        for fixture in &self.cluster {
+            objects.extend(fixture.expand().map_err(anyhow::Error::msg)?);
         }
         Ok(Manifests::of("cluster", objects)?)
     }
@@ -306,10 +306,10 @@ impl Case {
         view.owners.extend(self.owners.iter().map(|(uid, exists)| (uid.clone(), Some(*exists))));
         view.rollout_exists = self.rollout_exists;
         view.records = self.records();
-        view.unread = self
+        view.failures = self
             .unreadable
             .iter()
-            .map(|what| Unread::online(format!("{what} in namespace {NAMESPACE}"), "timed out".to_owned()))
+            .map(|what| ReadFailure::online(format!("{what} in namespace {NAMESPACE}"), "timed out".to_owned()))
             .collect();
         Ok(view)
     }
@@ -318,7 +318,7 @@ impl Case {
 impl Case {
     fn records(&self) -> Records {
         let ago = |seconds: i64| Timestamp(NOW.0.saturating_sub(seconds));
-        let flip = |(service, flip): (&String, &FlipSketch)| Flip {
+        let flip = |(service, flip): (&String, &FlipFixture)| Flip {
             service: service.clone(),
             uid: "uid-service".to_owned(),
             from: Selector::new(flip.from.clone()),
@@ -327,7 +327,7 @@ impl Case {
             back: flip.back,
             user: "somebody".to_owned(),
         };
-        let tombstone = |(service, tombstone): (&String, &TombstoneSketch)| Tombstone {
+        let tombstone = |(service, tombstone): (&String, &TombstoneFixture)| Tombstone {
             service: service.clone(),
             selector: Selector::new(tombstone.selector.clone()),
             at: ago(tombstone.seconds_ago),

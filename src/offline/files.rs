@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::{ClusterView, Pod, Service, Unread, Workload, WorkloadKind, WorkloadManifest};
+use crate::model::{ClusterView, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
 
 /// Objects that were read from files.
 #[derive(Debug, Default)]
@@ -154,7 +154,7 @@ impl Manifests {
                 view.owners.insert(uid.to_owned(), Some(true));
             }
         }
-        view.unread = left_out(&view, namespace);
+        view.failures = left_out(&view, namespace);
         Ok(view)
     }
 
@@ -296,11 +296,11 @@ fn apply(into: &mut Value, from: &Value) {
 
 /// Files that hold workloads without their parts, or no workload at all, cannot tell whether anything is ready: that is
 /// no verdict about the cluster.
-fn left_out(view: &ClusterView, namespace: &str) -> Vec<Unread> {
-    let unread = |what: &str| Unread {
+fn left_out(view: &ClusterView, namespace: &str) -> Vec<ReadFailure> {
+    let unread = |what: &str| ReadFailure {
         what: format!("{what} in namespace {namespace}"),
         why: "the files hold none".to_owned(),
-        next_step: format!("export all: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml"),
+        remedy: Some(format!("Export all: kubectl -n {namespace} get svc,deploy,sts,ds,rs,pods -o yaml")),
     };
     if view.workloads.is_empty() && view.pods.is_empty() {
         return vec![unread("workloads and pods")];

@@ -11,7 +11,7 @@ use crate::model::{Labels, WorkloadKind};
 /// A workload, a Pod, or a manifest as it is.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Value")]
-pub enum Sketch {
+pub enum Fixture {
     /// A whole manifest: anything with a `kind`.
     Manifest(Value),
     /// A workload with its Pods.
@@ -20,7 +20,7 @@ pub enum Sketch {
     Pod(PodSketch),
 }
 
-impl TryFrom<Value> for Sketch {
+impl TryFrom<Value> for Fixture {
     type Error = serde_json::Error;
 
     fn try_from(value: Value) -> Result<Self, Self::Error> {
@@ -37,7 +37,7 @@ impl TryFrom<Value> for Sketch {
 /// A workload with its Pods. All that is not said is as in a workload that is fully ready.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one word of the sketch language, and they combine freely")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one word of the fixture language, and they combine freely")]
 pub struct WorkloadSketch {
     deployment: Option<String>,
     stateful_set: Option<String>,
@@ -51,10 +51,10 @@ pub struct WorkloadSketch {
     /// How many Pods it wants.
     #[serde(default = "one")]
     replicas: u32,
-    /// How many of its current Pods are ready; the others have trouble.
+    /// How many of its current Pods are ready; the others have not_ready_reason.
     ready: Option<u32>,
     /// What troubles the Pods that are not ready.
-    trouble: Option<String>,
+    not_ready_reason: Option<String>,
     /// Status counters, where they differ from what the Pods give.
     status: Option<StatusSketch>,
     /// How many ready Pods of the template before exist.
@@ -106,7 +106,7 @@ pub struct PodSketch {
     labels: Labels,
     #[serde(default = "yes")]
     ready: bool,
-    trouble: Option<String>,
+    not_ready_reason: Option<String>,
     #[serde(default)]
     deleting: bool,
     phase: Option<String>,
@@ -137,7 +137,7 @@ fn yes() -> bool {
     true
 }
 
-impl Sketch {
+impl Fixture {
     /// The manifests that it stands for; an error names what is missing or too much.
     ///
     /// # Errors
@@ -252,7 +252,7 @@ impl WorkloadSketch {
     fn pod(&self, name: &str, revision: u32, index: u32, ready: bool, owner: &Value) -> Value {
         let mut labels = self.labels.clone();
         labels.insert("controller-revision-hash".to_owned(), format!("{name}-{revision}"));
-        let trouble = self.trouble.as_deref().unwrap_or("ImagePullBackOff");
+        let not_ready_reason = self.not_ready_reason.as_deref().unwrap_or("ImagePullBackOff");
         json!({
             "kind": "Pod",
             "metadata": {
@@ -260,7 +260,7 @@ impl WorkloadSketch {
                 "labels": labels, "ownerReferences": owner,
             },
             "spec": self.spec,
-            "status": pod_status(ready, trouble, !self.without_ip),
+            "status": pod_status(ready, not_ready_reason, !self.without_ip),
         })
     }
 }
@@ -274,7 +274,7 @@ impl PodSketch {
         if let Some(uid) = &self.controlled_by {
             put(&mut metadata, "ownerReferences", owner("Custom", uid));
         }
-        let mut status = pod_status(self.ready, self.trouble.as_deref().unwrap_or("ImagePullBackOff"), true);
+        let mut status = pod_status(self.ready, self.not_ready_reason.as_deref().unwrap_or("ImagePullBackOff"), true);
         if let Some(phase) = &self.phase {
             put(&mut status, "phase", json!(phase));
         }
@@ -282,9 +282,9 @@ impl PodSketch {
     }
 }
 
-fn pod_status(ready: bool, trouble: &str, has_ip: bool) -> Value {
+fn pod_status(ready: bool, not_ready_reason: &str, has_ip: bool) -> Value {
     let word = if ready { "True" } else { "False" };
-    let state = if ready { json!({ "running": {} }) } else { json!({ "waiting": { "reason": trouble } }) };
+    let state = if ready { json!({ "running": {} }) } else { json!({ "waiting": { "reason": not_ready_reason } }) };
     let mut status = json!({
         "phase": if ready { "Running" } else { "Pending" },
         "conditions": [{ "type": "Ready", "status": word }],
@@ -297,7 +297,8 @@ fn pod_status(ready: bool, trouble: &str, has_ip: bool) -> Value {
 }
 
 fn owner(kind: &str, uid: &str) -> Value {
-    json!([{ "kind": kind, "uid": uid, "controller": true }])
+    let is_apps = WorkloadKind::ALL.into_iter().any(|known| known.name() == kind);
+    json!([{ "apiVersion": if is_apps { "apps/v1" } else { "example.com/v1" }, "kind": kind, "uid": uid, "controller": true }])
 }
 
 fn put(object: &mut Value, key: &str, value: Value) {

@@ -111,7 +111,7 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
         audit_annotations.insert("outcome", outcome.name().to_owned());
         audit_annotations.insert("reasons", reasons.join(","));
     }
-    if let Some(Override { until, reason }) = verdict.lifting.as_ref().filter(|_| verdict.is_overridden()) {
+    if let Some(Override { until, reason }) = verdict.active_override.as_ref().filter(|_| verdict.is_overridden()) {
         audit_annotations.insert("override", format!("until {until}: {}", message::printable(reason)));
     }
     Response {
@@ -121,7 +121,7 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
         patch_type: None,
         status: status.map(|(reason, code, retry_after_seconds)| Status {
             status: "Failure",
-            message: message::refusal(verdict),
+            message: message::denial(verdict),
             reason,
             code,
             details: Some(Details {

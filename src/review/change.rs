@@ -53,7 +53,7 @@ impl<'a> Objects<'a> {
         State::of("oldObject", self.old, request)
     }
 
-    fn wanted(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
+    fn new_state(self, request: &Request<'_>) -> Result<State<'a>, Unreadable> {
         State::of("object", self.new, request)
     }
 
@@ -107,7 +107,7 @@ fn service_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, U
             Write::ServiceUpdate { old: service(old)?, new: service(new)? }
         }
         Operation::Delete => Write::ServiceDelete { old: service(objects.stored(request)?)? },
-        Operation::Create => Write::ServiceCreate { new: service(objects.wanted(request)?)? },
+        Operation::Create => Write::ServiceCreate { new: service(objects.new_state(request)?)? },
         Operation::Connect => Write::Other,
     })
 }
@@ -129,7 +129,7 @@ fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKin
         Ok(Box::new(Workload::new(kind, state.meta(request)?, spec, status)))
     };
     Ok(match request.operation {
-        Operation::Create => Write::WorkloadCreate { new: workload(objects.wanted(request)?)? },
+        Operation::Create => Write::WorkloadCreate { new: workload(objects.new_state(request)?)? },
         Operation::Update => {
             let (old, new) = objects.both(request)?;
             if !is_noticed(&old, &new) {
@@ -162,7 +162,7 @@ fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Res
     let replicas = |state: &State<'_>| Ok(state.spec::<Spec>(request)?.replicas.unwrap_or_default());
     let (old, new) = objects.both(request)?;
     let (from, to) = (replicas(&old)?, replicas(&new)?);
-    let Meta { uid, version, .. } = old.meta(request)?;
+    let Meta { uid, resource_version, .. } = old.meta(request)?;
     Ok(Write::Scale {
         kind,
         namespace: request.namespace().to_owned(),
@@ -170,7 +170,7 @@ fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Res
         from,
         to,
         uid,
-        version,
+        resource_version,
     })
 }
 

@@ -1,76 +1,141 @@
 //! A verdict in words.
 
-use crate::model::Override;
-use crate::rules::{Effect, Finding, Outcome, Patience, Reason, Verdict};
+use crate::model::{Override, Tool, annotation};
+use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict};
 
 /// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
-/// How many warnings one long finding may become.
+/// The largest number of warnings that one finding becomes.
 const WARNING_PARTS: usize = 4;
 
-/// Why a change was refused. The first line stands alone, since many tools show no line breaks: what, why, numbers,
-/// next step. Empty for a change that was allowed.
+/// The message of a denial; empty for a change that is allowed. The first line stands alone, since many tools show no
+/// line breaks: what is denied, why, with numbers, and the safe step in words. Commands follow, each on its own line.
 #[must_use]
-pub fn refusal(verdict: &Verdict) -> String {
-    let mut lines = Vec::new();
-    let refused = match verdict.outcome() {
+pub fn denial(verdict: &Verdict) -> String {
+    let summary = if verdict.summary.is_empty() { "change" } else { &verdict.summary };
+    let denied = match verdict.outcome() {
         Outcome::Allowed => return String::new(),
-        Outcome::Denied if verdict.act.is_empty() => "change refused".to_owned(),
-        Outcome::Denied => format!("{} refused", verdict.act),
-        Outcome::TryAgain if verdict.act.is_empty() => "change has to wait".to_owned(),
-        Outcome::TryAgain => format!("{} has to wait", verdict.act),
-        Outcome::CannotJudge => "cannot be judged now".to_owned(),
+        Outcome::Denied => format!("{summary} denied"),
+        Outcome::TryAgain => format!("{summary} must wait"),
+        Outcome::CannotJudge => "cannot decide".to_owned(),
     };
+    let mut lines = Vec::new();
     for (index, finding) in verdict.denying().enumerate() {
-        let Finding { reason, message, next_step, details, .. } = finding;
-        lines.push(if index == 0 {
-            format!("{}: {refused}, {reason}: {message}; {next_step}", verdict.subject)
-        } else {
-            format!("  also {reason}: {message}; {next_step}")
-        });
-        lines.extend(details.iter().map(|detail| format!("  {detail}")));
+        let beginning = if index == 0 { format!("{}: {denied}", verdict.subject) } else { "  also".to_owned() };
+        lines.extend(denied_finding(&beginning, finding));
     }
-    let waiting_helps = verdict.denying().all(|finding| finding.reason.row().patience == Patience::NotYet);
-    let redeploys = verdict.denying().any(|finding| finding.reason == Reason::LiveRedeployed);
-    if let Some(tool) = verdict.tool {
-        let hint = if waiting_helps { Some(tool.hint()) } else { redeploys.then(|| tool.hint_on_redeploy()) };
-        lines.extend(hint.map(|hint| format!("  {hint}")));
-    }
+    lines.extend(hint(verdict).map(|hint| format!("  {hint}")));
+    lines.extend(override_hint(verdict).map(|hint| format!("  {hint}")));
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// The warnings of a verdict: each begins with its reason code, has no control character, and is short enough to be
-/// shown whole; a long one goes on in the next.
+fn denied_finding(beginning: &str, finding: &Finding) -> Vec<String> {
+    let Finding { reason, message, remedies, details, .. } = finding;
+    let mut remedies = remedies.iter();
+    let first = remedies.next();
+    let step = first.map(|remedy| format!(" {}.", remedy.words)).unwrap_or_default();
+    let mut lines = vec![format!("{beginning} ({reason}): {message}.{step}")];
+    lines.extend(first.and_then(|remedy| remedy.command.as_ref()).map(|command| format!("  {command}")));
+    for Remedy { words, command } in remedies {
+        match command {
+            Some(command) => lines.extend([format!("  {words}:"), format!("    {command}")]),
+            None => lines.push(format!("  {words}.")),
+        }
+    }
+    lines.extend(details.iter().map(|detail| format!("  {detail}")));
+    lines
+}
+
+/// How the deployment tool goes on by itself, or how its release is to be split.
+fn hint(verdict: &Verdict) -> Option<&'static str> {
+    let tool = verdict.tool?;
+    if verdict.denying().all(|finding| finding.reason.row().retryable) {
+        return Some(match tool {
+            Tool::ArgoCd => {
+                "Argo CD retries by itself where syncPolicy.retry is set. A later sync wave for the Service makes it wait \
+                 for the new colour."
+            }
+            Tool::Flux => {
+                "Flux retries at its next interval. To wait in order, put the Service into a Kustomization of its own with \
+                 dependsOn and wait: true."
+            }
+            Tool::Helm => {
+                "Run the same helm upgrade again once the new colour is ready. To avoid that, deploy the colour in one \
+                 release (with --wait) and flip in the next."
+            }
+        });
+    }
+    // The flip to this colour was probably a part of the same release, and came first.
+    let redeploys = verdict.denying().any(|finding| finding.reason == Reason::LiveRedeployed);
+    redeploys.then_some(match tool {
+        Tool::ArgoCd => {
+            "If the same commit flips to this colour: revert it, and put the Service into a later sync wave, so that the \
+             flip comes last."
+        }
+        Tool::Flux => {
+            "If the same commit flips to this colour: revert all of it, and put the Service into a Kustomization of its own \
+             with dependsOn and wait: true, so that the flip comes last."
+        }
+        Tool::Helm => {
+            "If the same release flips to this colour: helm rollback; then deploy in one release (with --wait) and flip in \
+             the next."
+        }
+    })
+}
+
+/// The way for a user who means it. It comes last: it is not the first thing to try.
+fn override_hint(verdict: &Verdict) -> Option<String> {
+    let can_override = verdict.denying().any(|finding| finding.reason != Reason::OverrideNotPermitted);
+    (verdict.outcome() == Outcome::Denied && can_override).then(|| {
+        format!(
+            "If you mean it: set {} on {}, for 1 h at most (needs verb override on bluegreenpolicies.flipguard.dev in \
+             namespace {}).",
+            annotation::OVERRIDE,
+            verdict.object,
+            verdict.namespace
+        )
+    })
+}
+
+/// The warnings of a verdict. Each begins with its reason code, has no control character, and is short enough to be shown
+/// whole; a long one continues in the next.
 #[must_use]
 pub fn warnings(verdict: &Verdict) -> Vec<String> {
     verdict.findings.iter().flat_map(|(finding, effect)| warning(verdict, finding, *effect)).collect()
 }
 
 fn warning(verdict: &Verdict, finding: &Finding, effect: Effect) -> Vec<String> {
-    let Finding { reason, message, next_step, .. } = finding;
-    let said = match (effect, &finding.way_out) {
+    let Finding { reason, message, remedies, .. } = finding;
+    let said = match (effect, &finding.allowed_because) {
         (Effect::Denies | Effect::Logs, _) => return Vec::new(),
-        (Effect::WarnsInDryRun, _) => format!("would be refused now: {message}"),
-        (Effect::WarnsOverridden, _) => match &verdict.lifting {
-            Some(Override { until, reason }) => format!("allowed by the override until {until} ({reason}): {message}"),
-            None => format!("allowed by an override: {message}"),
+        (Effect::WarnsInDryRun, _) => format!("dry run: would be denied now: {message}."),
+        (Effect::WarnsOverridden, _) => match &verdict.active_override {
+            Some(Override { until, reason }) => format!("allowed by override until {until} ({reason}): {message}."),
+            None => format!("allowed by an override: {message}."),
         },
-        (Effect::WarnsInTrial, _) => format!("would be refused if enforcement were deny: {message}"),
-        (Effect::Warns, Some(way_out)) => format!("allowed, {way_out}: {message}"),
-        (Effect::Warns, None) => message.clone(),
+        (Effect::WarnsInTrial, _) => format!("not enforced: would be denied: {message}."),
+        (Effect::Warns, Some(because)) => format!("allowed, since {because}: {message}."),
+        (Effect::Warns, None) => format!("{message}."),
     };
-    let is_lifted = finding.way_out.is_some() || effect == Effect::WarnsOverridden;
     let width = WARNING_LIMIT.saturating_sub(reason.code().len() + 2);
     let mut parts = wrap(&printable(&said), width, WARNING_PARTS);
-    if !is_lifted {
-        // A command begins a line of its own, so that it can be copied.
-        let (words, command) = match next_step.split_once(": kubectl ") {
-            Some((words, command)) => (format!("{words}:"), Some(format!("kubectl {command}"))),
-            None => (next_step.clone(), None),
-        };
-        parts.extend([Some(words), command].into_iter().flatten().flat_map(|text| wrap(&printable(&text), width, 2)));
+    let is_settled = finding.allowed_because.is_some() || effect == Effect::WarnsOverridden;
+    if let Some(remedy) = remedies.first().filter(|_| !is_settled) {
+        parts.extend(step(remedy, width));
     }
     parts.into_iter().map(|part| format!("{reason}: {part}")).collect()
+}
+
+/// The step on one line, or its command on a line of its own, so that it can be copied.
+fn step(Remedy { words, command }: &Remedy, width: usize) -> Vec<String> {
+    let lines = match command {
+        None => vec![format!("{words}.")],
+        Some(command) => {
+            let whole = format!("{words}: {command}");
+            if whole.chars().count() <= width { vec![whole] } else { vec![format!("{words}:"), command.clone()] }
+        }
+    };
+    lines.iter().flat_map(|line| wrap(&printable(line), width, 2)).collect()
 }
 
 /// Parts of at most `width` characters, broken at spaces where there are any.

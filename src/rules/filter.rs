@@ -4,7 +4,7 @@
 //! evaluates before it calls anybody. What the predicate accepts, the conditions accept; so ordinary writes cost
 //! nothing, and nothing that a rule could refuse slips past.
 
-use crate::model::{Change, ColourScheme, Role, Service, VERSION, Workload, Write, annotation};
+use crate::model::{Change, ColourScheme, Role, Service, Workload, Write, annotation};
 
 /// One CEL expression of a webhook's `matchConditions`; all of them must hold for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,23 +57,23 @@ fn annotation_differs(a: &Service, b: &Service, key: &str) -> bool {
 #[must_use]
 pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
     let changes = ASPECTS.iter().any(|aspect| (aspect.differs)(old, new));
-    changes && [old, new].iter().any(|service| service.role(colours) == Role::Traffic)
+    changes && [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
 }
 
 /// Whether any rule can speak on a write.
 #[must_use]
-pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
+pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
     match write {
         Write::ServiceUpdate { old, new } => service_update(old, new, colours),
         Write::ServiceCreate { new } => {
             !colours.pins(new.routed()).is_empty() || new.meta.annotation(annotation::ROLE) == Some("traffic")
         }
-        Write::ServiceDelete { old } => old.role(colours) == Role::Traffic,
-        Write::WorkloadCreate { new } => colours.mark(&new.template.labels),
+        Write::ServiceDelete { old } => old.own_role(colours) == Role::Traffic,
+        Write::WorkloadCreate { new } => colours.is_marked(&new.template.labels),
         Write::WorkloadUpdate { old, new } => {
-            [old, new].iter().any(|workload| colours.mark(&workload.template.labels)) && takes_away(old, new)
+            [old, new].iter().any(|workload| colours.is_marked(&workload.template.labels)) && takes_away(old, new)
         }
-        Write::WorkloadDelete { old } => colours.mark(&old.template.labels),
+        Write::WorkloadDelete { old } => colours.is_marked(&old.template.labels),
         Write::Scale { from, to, .. } => to < from,
         Write::Other => false,
     }
@@ -81,7 +81,7 @@ pub fn matters(write: &Write, colours: &ColourScheme) -> bool {
 
 /// Whether a change is asked about for advice only: it goes on where it cannot be judged.
 #[must_use]
-pub fn is_advice(change: &Change) -> bool {
+pub fn is_advisory(change: &Change) -> bool {
     match change.write {
         Write::ServiceDelete { .. } => true,
         Write::WorkloadCreate { ref new } => new.meta.annotation(annotation::OVERRIDE).is_none(),
@@ -92,7 +92,7 @@ pub fn is_advice(change: &Change) -> bool {
 
 /// Whether a change of a workload can take ready Pods away.
 fn takes_away(old: &Workload, new: &Workload) -> bool {
-    new.wanted < old.wanted
+    new.desired < old.desired
         || new.template != old.template
         || new.strategy != old.strategy
         || new.first_ordinal != old.first_ordinal
@@ -181,7 +181,7 @@ fn marked(colours: &ColourScheme) -> String {
 
 /// Whether the pair of key `k` in map `s` pins a colour.
 fn pinned(colours: &ColourScheme) -> String {
-    let mut pinned = vec![format!("k in {}", list(&colours.keys))];
+    let mut pinned = vec![format!("k in {}", list(&colours.all_keys().map(str::to_owned).collect::<Vec<_>>()))];
     if !colours.names.is_empty() {
         pinned.push(format!("s[k] in {}", list(&colours.names)));
         pinned.extend(colours.names.iter().map(|name| format!("s[k].endsWith({})", quote(&format!("-{name}")))));
@@ -221,12 +221,11 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
 /// The conditions under which the API server asks for labels on a Deployment.
 #[must_use]
 pub fn label_conditions(colours: &ColourScheme) -> Vec<Condition> {
-    let keys: Vec<String> = colours.keys.iter().filter(|key| *key != VERSION).cloned().collect();
     let name = "object.?metadata.?name.orValue('')";
     let mark = format!("OBJECT.?metadata.?annotations[?{}].orValue('')", quote(annotation::ADDED_LABELS));
     let mut known = vec![
-        format!("object.?spec.?template.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&keys)),
-        format!("object.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&keys)),
+        format!("object.?spec.?template.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&colours.keys)),
+        format!("object.?metadata.?labels.orValue({{}}).exists(k, k in {})", list(&colours.keys)),
     ];
     known.extend(colours.names.iter().map(|colour| {
         let [whole, end, begin] = [colour.clone(), format!("-{colour}"), format!("{colour}-")].map(|text| quote(&text));

@@ -99,11 +99,11 @@ fn a_service() -> impl Strategy<Value = Value> {
 fn view(services: Vec<Service>, workloads: Vec<Workload>) -> ClusterView {
     let mut view = ClusterView { workloads, services, ..ClusterView::default() };
     for workload in &view.workloads {
-        for index in (0..workload.wanted).map(|index| workload.first_ordinal + index) {
+        for index in (0..workload.desired).map(|index| workload.first_ordinal + index) {
             let pod = json!({
                 "metadata": { "name": format!("{}-{index}", workload.meta.name), "namespace": "shop",
                     "labels": workload.template.labels,
-                    "ownerReferences": [{ "kind": workload.kind.name(), "uid": workload.meta.uid, "controller": true }] },
+                    "ownerReferences": [{ "apiVersion": "apps/v1", "kind": workload.kind.name(), "uid": workload.meta.uid, "controller": true }] },
                 "status": { "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
             });
             view.pods.push(serde_json::from_value::<Pod>(pod).unwrap());
@@ -116,10 +116,13 @@ fn view(services: Vec<Service>, workloads: Vec<Workload>) -> ClusterView {
 /// permitted once it begins to count.
 fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     let policy = Policy::default();
-    let mut verdict = Verdict::about("object", "shop", "app", change);
-    match &change.write {
-        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, &policy, &mut verdict),
-        _ => live::judge(change, view, &policy, Timestamp(0), &mut verdict),
+    let mut verdict = Verdict::about(change).unwrap_or_default();
+    let (_, findings) = match &change.write {
+        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, &policy),
+        _ => live::judge(change, view, &policy, Timestamp(0)),
+    };
+    for finding in findings {
+        verdict.add(finding, change, &policy);
     }
     verdict
 }
@@ -127,7 +130,7 @@ fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
 /// What the filter does not pass on, no rule would refuse.
 fn holds(write: Write, view: &ClusterView) -> Result<(), TestCaseError> {
     let change = Change { write, dry_run: false, user: User::default(), tool: None };
-    if !filter::matters(&change.write, &ColourScheme::default()) {
+    if !filter::is_relevant(&change.write, &ColourScheme::default()) {
         let verdict = unfiltered(&change, view);
         let denies = verdict.findings.iter().any(|(_, effect)| *effect == Effect::Denies);
         prop_assert!(!denies, "{:#?}\n{:#?}", verdict.findings, change.write);
@@ -150,10 +153,10 @@ proptest! {
         holds(Write::WorkloadUpdate { old: Box::new(old.clone()), new: Box::new(new.clone()) }, &view)?;
         holds(Write::WorkloadDelete { old: Box::new(old.clone()) }, &view)?;
         holds(Write::WorkloadCreate { new: Box::new(new.clone()) }, &view)?;
-        let Workload { meta, wanted, .. } = old;
+        let Workload { meta, desired, .. } = old;
         let Meta { namespace, name, uid, .. } = meta;
-        let version = String::new();
-        holds(Write::Scale { kind, namespace, name, uid, version, from: wanted, to: new.wanted }, &view)?;
+        let resource_version = String::new();
+        holds(Write::Scale { kind, namespace, name, uid, resource_version, from: desired, to: new.desired }, &view)?;
     }
 
     #[test]
@@ -165,8 +168,8 @@ proptest! {
         let view = view(vec![old.clone()], workloads);
         holds(Write::ServiceCreate { new: Box::new(new.clone()) }, &view)?;
         holds(Write::ServiceDelete { old: Box::new(old.clone()) }, &view)?;
-        // That of a Service without a guard before and after is none of ours, whatever it does.
-        let is_traffic = |service: &Service| service.role(&ColourScheme::default()) == crate::model::Role::Traffic;
+        // Updates of a Service that is unguarded before and after are out of scope.
+        let is_traffic = |service: &Service| service.own_role(&ColourScheme::default()) == crate::model::Role::Traffic;
         if is_traffic(&old) || is_traffic(&new) {
             holds(Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) }, &view)?;
         }

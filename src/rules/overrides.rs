@@ -1,15 +1,17 @@
-//! Overrides: who may set one, and what it lifts while it lasts.
+//! Overrides: who may set one, and which changes it allows while it lasts.
 
+use super::state::roles::{is_traffic, traffic_services};
+use super::wording::Remedy;
 use super::{Finding, Reason};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, Meta, Override, Role, Service, Timestamp, Write, annotation,
+    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Service, Timestamp, Write, annotation,
 };
 
-/// The Services for which the user needs the verb `override`, by name: for an override that is set or extended on the
-/// Service itself, or on a workload that a traffic Service selects.
+/// The Services for which the user needs the verb `override`, by name, for an override that is set or extended on the
+/// Service itself or on a workload that a traffic Service selects. An empty name is the whole namespace.
 pub(super) fn to_be_permitted(
     change: &Change,
-    services: &[Service],
+    view: &ClusterView,
     colours: &ColourScheme,
     now: Timestamp,
 ) -> Vec<String> {
@@ -19,10 +21,9 @@ pub(super) fn to_be_permitted(
     match &change.write {
         Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => vec![new.meta.name.clone()],
         Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => {
-            let names = selecting(&new.template.labels, services, colours).map(|service| service.meta.name.clone());
-            let names: Vec<String> = names.collect();
-            // On a workload that no traffic Service selects yet, it would lift what comes later: that needs the verb for
-            // the whole namespace.
+            let selecting = selecting(&new.template.labels, view, colours);
+            let names: Vec<String> = selecting.map(|service| service.meta.name.clone()).collect();
+            // No traffic Service selects the workload yet. The override would count for those that come later.
             if names.is_empty() { vec![String::new()] } else { names }
         }
         _ => Vec::new(),
@@ -37,112 +38,76 @@ pub(super) fn not_permitted(
     now: Timestamp,
 ) -> Option<Finding> {
     let value = set(change, colours)?;
-    let finding =
-        |message: String, next_step: String| Some(Finding::new(Reason::OverrideNotPermitted, message, next_step));
+    let finding = |message: String, remedy: Remedy| Some(Finding::new(Reason::OverrideNotPermitted, message, remedy));
     let parsed = match Override::parse(value) {
         Ok(parsed) => parsed,
-        Err(why) => return finding(format!("annotation {}: {why}", annotation::OVERRIDE), "correct it".to_owned()),
+        Err(why) => return finding(format!("annotation {}: {why}", annotation::OVERRIDE), Remedy::words("Correct it")),
     };
     if parsed.until <= now {
         return None;
     }
     if !parsed.lasts(now) {
         let message = format!("annotation {}: {} is more than 1 h ahead", annotation::OVERRIDE, parsed.until);
-        return finding(message, format!("it is {now} now; set a time within the hour"));
+        let latest = Timestamp(now.0.saturating_add(MAX_OVERRIDE));
+        return finding(message, Remedy::words(format!("It is {now} now; end it by {latest}")));
     }
-    let asked = to_be_permitted(change, &view.services, colours, now);
-    let refused = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
-    let namespace = namespace(change)?;
-    let user = if change.user.name.is_empty() { "(nobody)" } else { &change.user.name };
-    let place = if refused.is_empty() { format!("in namespace {namespace}") } else { format!("for Service {refused}") };
-    finding(
-        format!("user {user} may not set annotation {} {place}", annotation::OVERRIDE),
-        how_to_be_permitted(namespace),
-    )
+    let asked = to_be_permitted(change, view, colours, now);
+    let missing = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
+    let namespace = &change.write.new_meta()?.namespace;
+    let user = if change.user.name.is_empty() { "(unauthenticated)" } else { &change.user.name };
+    let place = if missing.is_empty() { format!("all of namespace {namespace}") } else { format!("Service {missing}") };
+    finding(format!("user {user} may not override {place}"), ask_for_the_verb("Ask", namespace))
 }
 
-/// The override that lasts for a change: of the object itself, as it would be on an UPDATE and as it is stored on DELETE
-/// and `/scale`; or of a Service, for its whole fleet.
-pub(super) fn lasting(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
-    let stored_workload = || match &change.write {
-        Write::Scale { kind, name, .. } => {
-            view.workloads.iter().find(|workload| workload.kind == *kind && workload.meta.name == *name)
-        }
-        _ => None,
-    };
-    let (meta, labels): (&Meta, Option<&Labels>) = match &change.write {
-        Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => (&new.meta, None),
-        Write::ServiceDelete { old } => (&old.meta, None),
-        Write::WorkloadCreate { new } => (&new.meta, Some(&new.template.labels)),
-        Write::WorkloadUpdate { old, new } => (&new.meta, Some(&old.template.labels)),
-        Write::WorkloadDelete { old } => (&old.meta, Some(&old.template.labels)),
-        Write::Scale { .. } => {
-            let stored = stored_workload()?;
-            (&stored.meta, Some(&stored.template.labels))
-        }
-        Write::Other => return None,
-    };
+/// The override that lasts for a change: of the object itself, or of each traffic Service that selects it. On UPDATE, the
+/// new object counts; on DELETE and `/scale`, the stored one.
+pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
     let lasting = |meta: &Meta| {
         let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
         parsed.lasts(now).then_some(parsed)
     };
     let of_services = || {
-        let mut of_all = selecting(labels?, &view.services, colours).map(|service| lasting(&service.meta));
-        // Each Service that could lose must agree.
+        let labels = &change.write.template(view)?.labels;
+        let mut of_all = selecting(labels, view, colours).map(|service| lasting(&service.meta));
+        // Each Service that could lose Pods must agree.
         let first = of_all.next()??;
         of_all.all(|other| other.is_some()).then_some(first)
     };
-    lasting(meta).or_else(of_services)
+    lasting(change.write.meta(view)?).or_else(of_services)
 }
 
 /// The traffic Services that select Pods with these labels.
 fn selecting<'a>(
     labels: &'a Labels,
-    services: &'a [Service],
+    view: &'a ClusterView,
     colours: &'a ColourScheme,
 ) -> impl Iterator<Item = &'a Service> {
-    services.iter().filter(move |service| service.role(colours) == Role::Traffic && service.routed().matches(labels))
+    traffic_services(view, colours).filter(move |service| service.routed().matches(labels))
 }
 
-/// The value of an override that this change sets, or that begins to count with it: one that stood on an object that
-/// nobody guarded was permitted by nobody.
+/// The value of an override that this change sets. A value that stood on an object without a guard counts as set too,
+/// since nobody permitted it.
 fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
-    let (old, new) = match &change.write {
-        Write::ServiceUpdate { old, new } => {
-            (Some(&old.meta).filter(|_| old.role(colours) == Role::Traffic), &new.meta)
-        }
-        Write::ServiceCreate { new } => (None, &new.meta),
-        Write::WorkloadUpdate { old, new } => {
-            (Some(&old.meta).filter(|_| colours.mark(&old.template.labels)), &new.meta)
-        }
-        Write::WorkloadCreate { new } => (None, &new.meta),
-        _ => return None,
+    let was_guarded = match &change.write {
+        Write::ServiceUpdate { old, .. } => is_traffic(old, &ClusterView::default(), colours),
+        Write::WorkloadUpdate { old, .. } => colours.is_marked(&old.template.labels),
+        _ => false,
     };
-    let before = old.and_then(|meta| meta.annotation(annotation::OVERRIDE));
-    new.annotation(annotation::OVERRIDE).filter(|value| before != Some(*value))
+    let value = |meta: &'a Meta| meta.annotation(annotation::OVERRIDE);
+    let before = change.write.old_meta().filter(|_| was_guarded).and_then(value);
+    change.write.new_meta().and_then(value).filter(|value| before != Some(*value))
 }
 
-/// Where the verb comes from that permits overrides and opt-outs.
-pub(super) fn how_to_be_permitted(namespace: &str) -> String {
-    format!(
-        "ask a cluster admin for a Role in namespace {namespace} with verb `override` on \
-         `bluegreenpolicies.flipguard.dev`"
-    )
+/// The way to the verb that permits overrides and opt-outs.
+pub(super) fn ask_for_the_verb(ask: &str, namespace: &str) -> Remedy {
+    Remedy::words(format!("{ask} for verb override on bluegreenpolicies.flipguard.dev in namespace {namespace}"))
 }
 
-/// Whether an override is set by this change, so that somebody must permit it.
+/// Whether this change sets an override, which somebody must permit.
 pub(super) fn is_set(change: &Change, colours: &ColourScheme) -> bool {
     set(change, colours).is_some()
 }
 
 fn is_past(value: &str, now: Timestamp) -> bool {
     Override::parse(value).is_ok_and(|parsed| parsed.until <= now)
-}
-
-fn namespace(change: &Change) -> Option<&str> {
-    match &change.write {
-        Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => Some(&new.meta.namespace),
-        Write::WorkloadUpdate { new, .. } | Write::WorkloadCreate { new } => Some(&new.meta.namespace),
-        _ => None,
-    }
 }

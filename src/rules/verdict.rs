@@ -1,92 +1,119 @@
-//! What came of a judgement.
+//! The judgement of a change: what the rules found, and the effect of each finding.
 
-use super::{Patience, Reason};
+use super::Reason;
+use super::wording::{RETRY_OR_DOCTOR, Remedy};
 use crate::model::{Action, Change, ClusterView, Enforcement, Override, Policy, Tool};
 
 /// The judgement of one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
-    /// Whether any rule looked at the change.
+    /// Whether any rule applies to the change.
     pub judged: bool,
-    /// What the change is about: `service shop/app`.
+    /// The object: `service shop/app`.
     pub subject: String,
-    /// What the change does, in the rules' words: `flip version 1.0 -> 2.0`.
-    pub act: String,
-    /// The tool that asked, for a hint on how it goes on.
+    /// The object as kubectl takes it: `service/app`.
+    pub object: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The change in a few words: `flip version 1.0 -> 2.0`.
+    pub summary: String,
+    /// The deployment tool that asks, for a hint.
     pub tool: Option<Tool>,
-    /// The override that lasts.
-    pub lifting: Option<Override>,
-    /// What the rules found, each with what it does.
+    /// The override that lasts now.
+    pub active_override: Option<Override>,
+    /// The findings, each with its effect.
     pub findings: Vec<(Finding, Effect)>,
 }
 
-/// One rule's result.
+/// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which rule.
+    /// The rule.
     pub reason: Reason,
-    /// What is wrong, with its numbers, in one line without a final period.
+    /// The cause, with its numbers, in one line without a final period.
     pub message: String,
-    /// What to do next, with the command.
-    pub next_step: String,
-    /// More, for who wants to know: one line each.
+    /// Ways to go on, the safest first.
+    pub remedies: Vec<Remedy>,
+    /// Further facts, one line each.
     pub details: Vec<String>,
-    /// Why the finding does not stand in the way this time.
-    pub way_out: Option<String>,
-    /// What it does unless a policy or the way of asking says otherwise.
-    pub action: Action,
+    /// Why the change is allowed all the same.
+    pub allowed_because: Option<String>,
+    /// How this case differs from the rule's action.
+    pub bound: Option<Bound>,
+}
+
+/// A limit on the action that the policy sets for a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// A warning at most.
+    AtMostWarn,
+    /// A denial, whatever the policy says.
+    AtLeastDeny,
 }
 
 impl Finding {
-    pub(crate) fn new(reason: Reason, message: String, next_step: String) -> Self {
-        Self { reason, message, next_step, details: Vec::new(), way_out: None, action: reason.row().action }
+    pub(crate) fn new(reason: Reason, message: String, remedy: Remedy) -> Self {
+        Self { reason, message, remedies: vec![remedy], details: Vec::new(), allowed_because: None, bound: None }
     }
 
-    /// The finding of a change that has to wait for another one.
+    /// The finding about a change that conflicts with a pending one.
     #[must_use]
     pub(crate) fn of_concurrency(message: String) -> Self {
-        Self::new(
-            Reason::ConcurrentChange,
-            message,
-            "try again in a second, as most clients do by themselves".to_owned(),
-        )
+        Self::new(Reason::ConcurrentChange, message, Remedy::words("Retry in a second; kubectl does so by itself"))
     }
 
-    /// The finding for what could not be read: unknown is never "not applicable".
+    /// The finding about reads that failed: unknown is never "not applicable".
     pub(crate) fn unreadable(view: &ClusterView) -> Option<Self> {
-        let first = view.unread.first()?;
-        let details = view.unread.iter().skip(1).map(|unread| format!("{}: {}", unread.what, unread.why)).collect();
-        let message = format!("could not read {}: {}", first.what, first.why);
-        Some(Self::new(Reason::ClusterUnreadable, message, first.next_step.clone()).with_details(details))
+        let first = view.failures.first()?;
+        let details = view.failures.iter().skip(1).map(|failure| format!("{}: {}", failure.what, failure.why));
+        let message = format!("cannot read {}: {}", first.what, first.why);
+        let remedy = Remedy::words(first.remedy.as_deref().unwrap_or(RETRY_OR_DOCTOR));
+        Some(Self::new(Reason::ClusterUnreadable, message, remedy).with_details(details.collect()))
     }
 
     pub(crate) fn with_details(self, details: Vec<String>) -> Self {
         Self { details, ..self }
     }
 
-    /// The same, in a case where the rule refuses.
-    pub(crate) fn refusing(self) -> Self {
-        Self { action: Action::Deny, ..self }
+    /// The same, with another way to go on.
+    pub(crate) fn or(mut self, remedy: Option<Remedy>) -> Self {
+        self.remedies.extend(remedy);
+        self
     }
 
-    /// The same, in a case where the rule only warns.
-    pub(crate) fn only_a_warning(self) -> Self {
-        Self { action: self.action.min(Action::Warn), ..self }
+    /// The same, in a case where the rule denies whatever the policy says.
+    pub(super) fn at_least_deny(self) -> Self {
+        Self { bound: Some(Bound::AtLeastDeny), ..self }
+    }
+
+    /// The same, in a case where the rule warns at most.
+    pub(crate) fn at_most_warn(self) -> Self {
+        Self { bound: Some(Bound::AtMostWarn), ..self }
+    }
+
+    /// The action of this finding: that of the policy, else of the table, within the bound of the case.
+    fn action(&self, policy: &Policy) -> Action {
+        let action = policy.actions.get(self.reason.code()).copied().unwrap_or(self.reason.row().action);
+        match self.bound {
+            None => action,
+            Some(Bound::AtMostWarn) => action.min(Action::Warn),
+            Some(Bound::AtLeastDeny) => Action::Deny,
+        }
     }
 }
 
-/// What a finding does to the request.
+/// The effect of a finding on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Refuses it.
+    /// Denies it.
     Denies,
     /// Warns.
     Warns,
-    /// Would refuse it, were it not a dry run and were the cluster to stay as it is.
+    /// Would deny it, but this is a dry run, and waiting helps.
     WarnsInDryRun,
-    /// Would refuse it, were there no override.
+    /// Would deny it, but for an override.
     WarnsOverridden,
-    /// Would refuse it, were enforcement not `Warn`.
+    /// Would deny it, but enforcement is `Warn`.
     WarnsInTrial,
     /// Is logged only.
     Logs,
@@ -95,13 +122,13 @@ pub enum Effect {
 /// The answer as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Go on.
+    /// The change is allowed.
     Allowed,
-    /// Refused.
+    /// The change is denied.
     Denied,
-    /// It depends on another change that is on its way.
+    /// The change conflicts with a pending one: 429, and clients retry.
     TryAgain,
-    /// Nothing is known to be wrong, but what would show it could not be read.
+    /// A read failed: 503, and clients retry.
     CannotJudge,
 }
 
@@ -134,38 +161,46 @@ impl Effect {
 }
 
 impl Verdict {
-    /// No rule speaks on the change.
+    /// No rule applies to the change.
     #[must_use]
     pub fn not_judged() -> Self {
         Self::default()
     }
 
-    /// Nobody could judge the change; the API server tries again.
+    /// The judgement broke off; the API server's client retries.
     #[must_use]
     pub fn cannot_judge() -> Self {
         let message = "flipguard could not finish its work on this change".to_owned();
-        let next_step = "try again; if it stays, the cluster admin finds more in flipguard's log".to_owned();
-        let finding = Finding::new(Reason::ClusterUnreadable, message, next_step);
+        let finding = Finding::new(Reason::ClusterUnreadable, message, Remedy::words(RETRY_OR_DOCTOR));
         Self { judged: true, findings: vec![(finding, Effect::Denies)], ..Self::default() }
     }
 
-    pub(crate) fn about(kind: &str, namespace: &str, name: &str, change: &Change) -> Self {
-        Self { judged: true, subject: format!("{kind} {namespace}/{name}"), tool: change.tool, ..Self::default() }
+    /// A verdict without findings about a change; `None` where no rule can apply to its object.
+    pub(crate) fn about(change: &Change) -> Option<Self> {
+        let subject = change.write.subject()?;
+        let kind = subject.kind.singular();
+        Some(Self {
+            judged: true,
+            subject: format!("{kind} {}/{}", subject.namespace, subject.name),
+            object: format!("{kind}/{}", subject.name),
+            namespace: subject.namespace.to_owned(),
+            tool: change.tool,
+            ..Self::default()
+        })
     }
 
-    /// Adds what a rule found, with the effect that the policy and the way of asking give it.
-    pub(crate) fn find(&mut self, finding: Finding, change: &Change, policy: &Policy) {
-        let effect = match finding.action {
+    /// Adds a finding, with the effect that the policy and the request give it. This is the one place where the action of
+    /// a rule is decided.
+    pub(crate) fn add(&mut self, finding: Finding, change: &Change, policy: &Policy) {
+        let effect = match finding.action(policy) {
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
-            Action::Deny if finding.way_out.is_some() => Effect::Warns,
-            Action::Deny if self.lifting.is_some() && finding.reason != Reason::OverrideNotPermitted => {
+            Action::Deny if finding.allowed_because.is_some() => Effect::Warns,
+            Action::Deny if self.active_override.is_some() && finding.reason != Reason::OverrideNotPermitted => {
                 Effect::WarnsOverridden
             }
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
-            Action::Deny if change.dry_run && finding.reason.row().patience == Patience::NotYet => {
-                Effect::WarnsInDryRun
-            }
+            Action::Deny if change.dry_run && finding.reason.row().retryable => Effect::WarnsInDryRun,
             Action::Deny => Effect::Denies,
         };
         self.findings.push((finding, effect));
@@ -185,14 +220,14 @@ impl Verdict {
         }
     }
 
-    /// Whether it is allowed by an override alone.
+    /// Whether only an override makes it an allowed change.
     #[must_use]
     pub fn is_overridden(&self) -> bool {
-        let lifted = self.findings.iter().any(|(_, effect)| *effect == Effect::WarnsOverridden);
-        lifted && self.outcome() == Outcome::Allowed
+        let overridden = self.findings.iter().any(|(_, effect)| *effect == Effect::WarnsOverridden);
+        overridden && self.outcome() == Outcome::Allowed
     }
 
-    /// The findings that refuse the change.
+    /// The findings that deny the change.
     pub fn denying(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|(_, effect)| *effect == Effect::Denies).map(|(finding, _)| finding)
     }

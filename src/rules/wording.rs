@@ -1,4 +1,37 @@
-//! Numbers of Pods in words.
+//! Words that several rules share.
+
+use serde::Serialize;
+
+use crate::model::Workload;
+
+/// The way to go on after a read that failed.
+pub(crate) const RETRY_OR_DOCTOR: &str = "Retry; if it persists, run flipguard doctor";
+
+/// A way to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remedy {
+    /// The step in words, as a sentence without its period.
+    pub words: String,
+    /// The command for it, ready to paste.
+    pub command: Option<String>,
+}
+
+impl Remedy {
+    /// A step in words alone.
+    pub(crate) fn words(words: impl Into<String>) -> Self {
+        Self { words: words.into(), command: None }
+    }
+
+    /// A step with its `kubectl` command, given without `kubectl -n <namespace>`.
+    pub(crate) fn kubectl(words: impl Into<String>, namespace: &str, rest: &str) -> Self {
+        Self { words: words.into(), command: Some(format!("kubectl -n {namespace} {rest}")) }
+    }
+}
+
+/// A workload as `kubectl` takes it: `deployment/app-green`.
+pub(crate) fn object(workload: &Workload) -> String {
+    format!("{}/{}", workload.kind.singular(), workload.meta.name)
+}
 
 /// `1 pod`, `3 pods`; with a word before: `1 ready pod`.
 pub(crate) fn pods(count: usize, which: &str) -> String {
@@ -7,10 +40,9 @@ pub(crate) fn pods(count: usize, which: &str) -> String {
     format!("{count} {which}{space}pod{end}")
 }
 
-/// `1 pod serves`, `3 pods serve`.
-pub(crate) fn pods_serve(count: usize) -> String {
-    let end = if count == 1 { "s" } else { "" };
-    format!("{} serve{end}", pods(count, ""))
+/// `it serves 1 pod`: a Service, as the subject of a clause.
+pub(crate) fn serves(count: usize) -> String {
+    format!("it serves {}", pods(count, ""))
 }
 
 #[cfg(test)]
@@ -21,7 +53,6 @@ mod tests {
     fn one_is_no_plural() {
         assert_eq!(pods(1, "ready"), "1 ready pod");
         assert_eq!(pods(0, ""), "0 pods");
-        assert_eq!(pods_serve(1), "1 pod serves");
-        assert_eq!(pods_serve(2), "2 pods serve");
+        assert_eq!(serves(2), "it serves 2 pods");
     }
 }

@@ -19,14 +19,14 @@ use crate::labels::Put;
 use crate::model::Change;
 use crate::rules::Verdict;
 
-/// A verdict, and what it took.
+/// A verdict and its cost.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// How many reads it asked of the API server.
+    /// The reads that the API server was asked for.
     pub reads: u32,
-    /// How many writes of the ledger.
+    /// The writes of the ledger.
     pub writes: u32,
 }
 
@@ -36,11 +36,19 @@ impl From<Verdict> for Judgement {
     }
 }
 
-/// Something that judges changes.
-pub trait Judge: Send + Sync + 'static {
-    /// Judges one change; whatever it reads, it has read by the deadline.
+/// Judges changes.
+pub trait Validate: Send + Sync + 'static {
+    /// Judges one change. All its reads end by the deadline.
     fn judge(&self, change: &Change, deadline: Instant) -> impl Future<Output = Judgement> + Send;
+}
 
-    /// What to put into an object that is written, and what to warn of.
+/// Adds to the objects that are written.
+pub trait Mutate: Send + Sync + 'static {
+    /// The values to put into an object that is written, and the warnings.
     fn label(&self, change: &Change, deadline: Instant) -> impl Future<Output = (Verdict, Vec<Put>)> + Send;
 }
+
+/// Both webhooks.
+pub trait Judge: Validate + Mutate {}
+
+impl<T: Validate + Mutate> Judge for T {}

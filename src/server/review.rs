@@ -140,7 +140,7 @@ fn log(
         user = user.name,
         dry_run = request.dry_run.filter(|dry| *dry),
         judged = verdict.judged,
-        act = said(&verdict.act),
+        act = said(&verdict.summary),
         outcome = verdict.outcome().name(),
         reasons = said(&reasons),
         first_finding = said(first),

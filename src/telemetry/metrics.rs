@@ -80,7 +80,7 @@ impl Default for Metrics {
         let seconds_allowed = seconds.get_or_create_owned(&OutcomeLabels { outcome: Outcome::Allowed.name() });
         let requests = || Histogram::new(REQUESTS.iter().copied());
         let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register("decision_reads", "Reads that a judged change asked of the API server", asked.clone());
+        registry.register("decision_reads", "ReadRequest that a judged change asked of the API server", asked.clone());
         let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
         registry.register(
             "decision_writes",

@@ -172,7 +172,7 @@ fn is_exact(
                 }
             }
             put(&mut new, "/metadata", "name", json!(name))?;
-            if filter::matters(&write(old, new.clone())?, &colours) {
+            if filter::is_relevant(&write(old, new.clone())?, &colours) {
                 matters.insert(name.clone());
             }
             // Whether it is allowed is not the point.
@@ -252,9 +252,9 @@ fn of_scales_is_exact(shop: &Shop) -> Result<()> {
                     "metadata": { "name": name, "namespace": shop.namespace } });
                 drop(send(&client, "PUT", &format!("{path}/{name}/scale?dryRun=All"), &scale).await);
                 writes += 1;
-                let (namespace, uid, version) = (shop.namespace.clone(), String::new(), String::new());
-                let write = Write::Scale { kind, namespace, name: name.clone(), uid, version, from, to };
-                if filter::matters(&write, &ColourScheme::default()) {
+                let (namespace, uid, resource_version) = (shop.namespace.clone(), String::new(), String::new());
+                let write = Write::Scale { kind, namespace, name: name.clone(), uid, resource_version, from, to };
+                if filter::is_relevant(&write, &ColourScheme::default()) {
                     matters.insert(name);
                 }
             }
@@ -286,7 +286,7 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
             put(&mut object, "/metadata", "name", json!(name))?;
             let path = kind.map_or_else(|| services.clone(), |kind| workloads_path(shop, kind));
             let (create, delete) = writes_of(kind, &object)?;
-            if filter::matters(&create, &colours) {
+            if filter::is_relevant(&create, &colours) {
                 created.insert(name.clone());
             }
             drop(send(&client, "POST", &format!("{path}?dryRun=All"), &object).await);
@@ -294,10 +294,10 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
             let mut stored = without_override(object);
             put(&mut stored, "/metadata", "name", json!(format!("{name}-stored")))?;
             send(&client, "POST", &path, &stored).await.context("the object is not taken")?;
-            if filter::matters(&writes_of(kind, &stored)?.0, &colours) {
+            if filter::is_relevant(&writes_of(kind, &stored)?.0, &colours) {
                 created.insert(format!("{name}-stored"));
             }
-            if filter::matters(&delete, &colours) {
+            if filter::is_relevant(&delete, &colours) {
                 deleted.insert(format!("{name}-stored"));
             }
             let options = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"] });

@@ -24,7 +24,7 @@ fn the_story_by_colour(shop: &Shop) -> Result<()> {
     story(shop, [("app", "app"), ("color", "blue")], [("app", "app"), ("color", "green")], "color blue -> green")
 }
 
-fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], act: &str) -> Result<()> {
+fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], summary: &str) -> Result<()> {
     let namespace = &shop.namespace;
     shop.deploy_ready("app-blue", &one, 3)?;
     shop.route("app", &one)?.passes_silently()?;
@@ -34,7 +34,7 @@ fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], act: &str)
     shop.route("app", &two)?.is_refused(
         "target-not-ready",
         &[
-            &format!("service {namespace}/app: flip {act} refused"),
+            &format!("service {namespace}/app: flip {summary} denied"),
             "Deployment app-green has 0 of 3 pods ready",
             ": ImagePullBackOff)",
             &status,

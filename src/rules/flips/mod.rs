@@ -1,4 +1,9 @@
 //! A Service changes: may its traffic go there?
+//!
+//! - `opt_out`: does it leave flipguard's care? `settings`: can its annotations be read?
+//! - `routing`: is it denied whether it flips or not?
+//! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
+//! - `rollback`: does it go back to the previous colour? `recreated`: a deleted Service is created again
 
 mod opt_out;
 mod parity;
@@ -6,6 +11,7 @@ mod ports;
 mod recreated;
 mod rollback;
 mod routing;
+mod settings;
 mod target;
 mod update;
 mod version_label;
@@ -13,74 +19,66 @@ mod version_label;
 pub(super) use opt_out::opts_out;
 pub(super) use recreated::{finding as recreated, opts_out as recreation_opts_out};
 pub(super) use rollback::may_be as may_be_rollback;
+pub(super) use settings::settings;
 
 use update::Update;
 
-use crate::model::{Change, ClusterView, Policy, Service};
-use crate::rules::state::{backends::Fleet, blue_green};
-use crate::rules::{Finding, Verdict};
+use crate::model::{ClusterView, Policy, Service};
+use crate::rules::Finding;
+use crate::rules::state::blue_green;
 
-/// Judges an update of a Service that is, or was, a traffic Service.
-pub(super) fn judge(
-    old: &Service,
-    new: &Service,
-    view: &ClusterView,
-    change: &Change,
-    policy: &Policy,
-    verdict: &mut Verdict,
-) {
+/// The findings about an update of a Service that is, or was, a traffic Service; and what it does, where it flips.
+pub(super) fn judge(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> (String, Vec<Finding>) {
     let colours = &policy.colours;
-    let (current, target) = (Fleet::of(old.routed(), view), Fleet::of(new.routed(), view));
-    let goes_back = rollback::is(old, new, &target, view, colours);
+    let goes_back = rollback::is_rollback(old, new, view, colours);
     let percent = if goes_back { policy.rollback_percent } else { 100 };
-    let update = Update { old, new, view, colours, current, target, percent };
-    let mut find = |finding: Option<Finding>| {
-        if let Some(finding) = finding {
-            verdict.find(finding, change, policy);
-        }
-    };
-    if opt_out::opts_out(old, new, colours) {
-        find(opt_out::opt_out(&update));
-        return;
+    let update = Update::new(old, new, view, colours, percent);
+    let mut findings = settings(Some(old), new);
+    if opts_out(old, new, view, colours) {
+        findings.extend(opt_out::opt_out(&update));
+        return (String::new(), findings);
     }
     if new.is_external_name {
-        find(routing::external_name(&update));
-        return;
+        findings.extend(routing::external_name(&update));
+        return (String::new(), findings);
     }
     if new.selector.is_empty() {
-        find(routing::emptied(&update));
-        return;
+        findings.extend(routing::emptied(&update));
+        return (String::new(), findings);
     }
-    // Where blue-green is not practised, such as with a version for a mesh alone, these only warn.
-    let is_practised = blue_green::is_practised(old, &blue_green::siblings(old, view, colours), view, colours);
-    let by_practice = |finding: Finding| if is_practised { finding } else { finding.only_a_warning() };
-    find(routing::unpinned(&update).map(by_practice));
-    find(routing::publishes_not_ready(&update).map(by_practice));
+    findings.extend(always(&update));
     if target::is_flip(&update) {
-        let way_out = target::way_out(&update);
-        let mut findings = target::target_findings(&update);
-        // A target that is not ready yet says nothing about its size.
-        let is_ready = findings.is_empty();
-        findings.extend(ports::on_a_flip(&update));
-        for mut finding in findings {
-            finding.way_out.clone_from(&way_out);
-            verdict.find(finding, change, policy);
-        }
-        let mut warnings = Vec::new();
-        // Going back is never harder than going forward.
-        if !goes_back {
-            warnings.extend(parity::capacity(&update).filter(|_| is_ready));
-            warnings.extend(parity::templates(&update));
-        }
-        warnings.extend(version_label::findings(&update));
-        for finding in warnings {
-            verdict.find(finding, change, policy);
-        }
-        verdict.act =
-            if goes_back { format!("rollback, {}", target::describe(old, new)) } else { target::describe(old, new) };
-    } else {
-        for finding in ports::on_other_changes(&update) {
-            verdict.find(finding, change, policy);
-        }
+        findings.extend(on_a_flip(&update, goes_back));
+        let flip = target::describe(old, new);
+        return (if goes_back { format!("rollback, {flip}") } else { flip }, findings);
     }
+    findings.extend(ports::on_other_changes(&update));
+    (String::new(), findings)
+}
+
+/// Rules that apply whether the Service flips or not. Where blue-green is not in use, they warn at most.
+fn always(update: &Update<'_>) -> Vec<Finding> {
+    let Update { old, view, colours, .. } = update;
+    let siblings = blue_green::siblings(old, view, colours);
+    let uses_blue_green = blue_green::uses_blue_green(old, &siblings, view, colours);
+    let findings = routing::unpinned(update).into_iter().chain(routing::publishes_not_ready(update));
+    findings.map(|finding| if uses_blue_green { finding } else { finding.at_most_warn() }).collect()
+}
+
+/// Rules about the target of a flip. Going back is never harder than going forward.
+fn on_a_flip(update: &Update<'_>, goes_back: bool) -> Vec<Finding> {
+    let allowed_because = target::allowed_because(update);
+    let mut findings = target::findings(update);
+    // A target that is not ready yet says nothing about its size.
+    let is_ready = findings.is_empty();
+    findings.extend(ports::on_a_flip(update));
+    for finding in &mut findings {
+        finding.allowed_because.clone_from(&allowed_because);
+    }
+    if !goes_back {
+        findings.extend(parity::capacity(update).filter(|_| is_ready));
+        findings.extend(parity::templates(update));
+    }
+    findings.extend(version_label::findings(update));
+    findings
 }

@@ -1,41 +1,43 @@
-//! Opting out: a traffic Service leaves flipguard's care.
+//! Opting out: a traffic Service leaves flipguard's care by its annotations.
 
 use super::update::Update;
-use crate::model::{ColourScheme, Role, Service, annotation};
-use crate::rules::overrides;
-use crate::rules::wording::pods_serve;
-use crate::rules::{Finding, Reason};
+use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
+use crate::rules::state::roles::{is_traffic, role};
+use crate::rules::wording::serves;
+use crate::rules::{Finding, Reason, overrides};
 
-/// Whether the change takes a traffic Service out of flipguard's care by its annotations: with the old ones it would
-/// be a traffic Service still.
-pub(crate) fn opts_out(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
+/// Whether the annotations of a change take a traffic Service out of flipguard's care. With its old annotations, it would
+/// still be a traffic Service.
+pub(crate) fn opts_out(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
     let mut guarded = new.clone();
     guarded.meta.annotations.clone_from(&old.meta.annotations);
-    old.role(colours) == Role::Traffic && guarded.role(colours) == Role::Traffic && new.role(colours) != Role::Traffic
+    is_traffic(old, view, colours) && is_traffic(&guarded, view, colours) && role(new, view, colours) != Role::Traffic
 }
 
 pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     let Update { old, new, view, current, .. } = update;
     let meta = &new.meta;
     let sets = |key: &str, value: &str| meta.annotation(key) == Some(value) && old.meta.annotation(key) != Some(value);
-    let what = if sets(annotation::GUARD, "false") {
-        format!("annotation {}=false takes it out of flipguard's care", annotation::GUARD)
+    let (cause, undo) = if sets(annotation::GUARD, "false") {
+        (format!("annotation {}=false would leave this Service unguarded", annotation::GUARD), "Leave it out")
     } else if sets(annotation::ROLE, "preview") {
-        format!("annotation {}=preview takes it out of flipguard's care", annotation::ROLE)
+        (format!("annotation {}=preview would leave this Service unguarded", annotation::ROLE), "Leave it out")
     } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none() {
-        format!("without annotation {}=traffic nobody guards it", annotation::ROLE)
+        (format!("removing {}=traffic would leave this Service unguarded", annotation::ROLE), "Keep it")
     } else if view.rollout_exists == Some(true) {
-        // Argo Rollouts takes over, and that is all that changes.
+        // Argo Rollouts takes over.
         return None;
     } else {
-        format!("annotation {} names no Rollout that exists", annotation::ARGO_ROLLOUTS)
+        let cause = format!(
+            "annotation {} names a Rollout that does not exist, and would leave this Service unguarded",
+            annotation::ARGO_ROLLOUTS
+        );
+        (cause, "Leave it out")
     };
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);
     (current.ready() > 0 && !is_permitted).then(|| {
-        Finding::new(
-            Reason::OptOutNotPermitted,
-            format!("{what} while {}", pods_serve(current.ready())),
-            format!("leave it out; or {}", overrides::how_to_be_permitted(&meta.namespace)),
-        )
+        let message = format!("{cause} while {}", serves(current.ready()));
+        let remedy = overrides::ask_for_the_verb(&format!("{undo}, or ask"), &meta.namespace);
+        Finding::new(Reason::OptOutNotPermitted, message, remedy)
     })
 }

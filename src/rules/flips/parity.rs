@@ -1,4 +1,4 @@
-//! Is the target like what serves now, but for its version?
+//! Is the target like the current colour, apart from its version?
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::update::Update;
-use crate::model::{Template, VERSION, Workload};
+use crate::model::{Template, Workload};
 use crate::rules::state::version;
-use crate::rules::wording::pods;
+use crate::rules::wording::{Remedy, object, pods};
 use crate::rules::{Finding, Reason};
 
 /// How many paths a message lists.
@@ -20,24 +20,19 @@ pub(super) fn templates(update: &Update<'_>) -> Vec<Finding> {
     pairs.filter_map(|(live, target)| environment(update, live, target)).chain(without_probe(update)).collect()
 }
 
-/// The warning about a target that is smaller than what serves now.
+/// The warning about a target with fewer ready Pods than the current colour.
 pub(super) fn capacity(update: &Update<'_>) -> Option<Finding> {
     let (current, target) = (update.current.ready(), update.target.ready());
     let namespace = &update.new.meta.namespace;
     (target > 0 && target < current).then(|| {
-        let next_step = match update.target.workloads.as_slice() {
-            [one] if one.is_scalable() => format!(
-                "scale it first: kubectl -n {namespace} scale {}/{} --replicas={current}",
-                one.kind.singular(),
-                one.meta.name
-            ),
-            _ => "scale the target first".to_owned(),
+        let remedy = match update.target.workloads.as_slice() {
+            [one] if one.is_scalable() => {
+                Remedy::kubectl("Scale it first", namespace, &format!("scale {} --replicas={current}", object(one)))
+            }
+            _ => Remedy::words("Scale the target first"),
         };
-        Finding::new(
-            Reason::CapacityBelowLive,
-            format!("the target has {}, the current colour {current}", pods(target, "ready")),
-            next_step,
-        )
+        let message = format!("the target has {}, the current colour {current}", pods(target, "ready"));
+        Finding::new(Reason::CapacityBelowLive, message, remedy)
     })
 }
 
@@ -46,19 +41,19 @@ fn without_probe(update: &Update<'_>) -> impl Iterator<Item = Finding> {
         .target
         .workloads
         .iter()
-        .filter(|workload| workload.wanted > 0)
+        .filter(|workload| workload.desired > 0)
         .filter(|workload| !workload.template.containers.all().iter().any(|container| container.has_readiness_probe))
         .map(|workload| {
             Finding::new(
                 Reason::NoReadinessProbe,
                 format!("{workload} has no readiness probe: ready only means started"),
-                "add a readinessProbe to its pod template".to_owned(),
+                Remedy::words("Add a readinessProbe to its pod template"),
             )
         })
 }
 
-/// Each target workload with its counterpart of the current colour: of the same kind, and of the same name but for
-/// what spells the colour; or the only one on either side.
+/// Each target workload with its counterpart of the current colour: the only one on either side; or one of the same kind,
+/// and of the same name apart from the colour.
 fn pairs<'a>(update: &Update<'a>) -> Vec<(&'a Workload, &'a Workload)> {
     let (live, target) = (&update.current.workloads, &update.target.workloads);
     if let ([live], [target]) = (live.as_slice(), target.as_slice()) {
@@ -80,7 +75,7 @@ fn pairs<'a>(update: &Update<'a>) -> Vec<(&'a Workload, &'a Workload)> {
 fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Option<Finding> {
     let words = |of_target: bool, template: &Template| {
         let mut words = words(update, of_target);
-        words.extend(template.labels.get(VERSION).cloned());
+        words.extend(template.labels.get(&update.colours.version_key).cloned());
         words.extend(template.main_image().map(|image| version::of_image(image).label));
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
         words
@@ -95,13 +90,18 @@ fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Optio
     (!paths.is_empty()).then(|| {
         Finding::new(
             Reason::EnvironmentDiffers,
-            format!("the pod template of {target} differs from {} in {}{more}", live.meta.name, first.join(", ")),
-            "go on if that is meant".to_owned(),
+            format!(
+                "pod template of {} differs from {} beyond the image: {}{more}",
+                target.meta.name,
+                live.meta.name,
+                first.join(", ")
+            ),
+            Remedy::words("Compare the two templates"),
         )
     })
 }
 
-/// The words that spell a colour. What differs in them, or in what spells the version, is no difference.
+/// The words that spell a colour. A difference in them, or in the version, does not count.
 fn words(update: &Update<'_>, of_target: bool) -> Vec<String> {
     let (selector, other) =
         if of_target { (update.new.routed(), update.old.routed()) } else { (update.old.routed(), update.new.routed()) };

@@ -1,7 +1,8 @@
-//! Named ports: do the Pods have what the Service's ports point at?
+//! Named ports: do the Pods declare the ports that the Service names?
 
 use super::update::Update;
 use crate::model::{Pod, ServicePort};
+use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
 /// On a flip every named port must be found in every Pod of the target that would serve. Where not even every current
@@ -16,7 +17,7 @@ pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
     findings.collect()
 }
 
-/// On any other change only what would be lost counts: a port that resolves today must go on to.
+/// On any other change, a port that resolves today must still resolve.
 pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
     let (current, serving) = (servers(&update.current.serving), servers(&update.target.serving));
     unresolved(update, &serving)
@@ -32,7 +33,7 @@ pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// The named ports that some Pod has not, each with the first such Pod.
+/// The named ports that some Pod lacks, each with the first such Pod.
 fn unresolved<'a>(
     update: &'a Update<'_>,
     serving: &'a [&'a Pod],
@@ -45,13 +46,13 @@ fn unresolved<'a>(
     })
 }
 
-/// Whether a port comes beside others that stay. Where none stays, it is no addition: clients must move to it.
+/// Whether a port is added beside others that stay. Where none stays, clients must move to it.
 fn is_new(update: &Update<'_>, port: &ServicePort) -> bool {
     let stays = |port: &ServicePort| update.old.ports.iter().any(|old| old.is_same_to_clients(port));
     !stays(port) && update.new.ports.iter().any(stays)
 }
 
-/// Pods that serve for good: a Job's Pod that happens to have the labels does not.
+/// The Pods without those of Jobs, which may have the labels too.
 fn servers<'a>(pods: &[&'a Pod]) -> Vec<&'a Pod> {
     pods.iter().copied().filter(|pod| !pod.is_of_a_job()).collect()
 }
@@ -67,17 +68,13 @@ fn finding(update: &Update<'_>, port: &ServicePort, name: &str, pod: &Pod, only_
         .map(|declared| declared.name.as_str())
         .collect();
     declared.sort_unstable();
-    let has = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
-    let finding = Finding::new(
-        Reason::PortUnresolved,
-        format!(
-            "port {} points at `{name}` ({protocol}), which Pod {} does not declare (it has {has})",
-            port.port, pod.meta.name
-        ),
-        format!(
-            "declare it, or correct targetPort: kubectl -n {} get pod {} -o jsonpath='{{.spec.containers[*].ports}}'",
-            update.new.meta.namespace, pod.meta.name
-        ),
+    let has = if declared.is_empty() { "no named port".to_owned() } else { declared.join(", ") };
+    let message = format!("port {} targets `{name}` ({protocol}), but Pod {} declares {has}", port.port, pod.meta.name);
+    let remedy = Remedy::kubectl(
+        "Declare the port, or correct targetPort",
+        update.namespace(),
+        &format!("get pod {} -o jsonpath='{{.spec.containers[*].ports}}'", pod.meta.name),
     );
-    if only_new { finding.only_a_warning() } else { finding }
+    let finding = Finding::new(Reason::PortUnresolved, message, remedy);
+    if only_new { finding.at_most_warn() } else { finding }
 }

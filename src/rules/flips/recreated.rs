@@ -1,56 +1,53 @@
-//! Services that are made again: deleting one and making it for another colour is a flip too.
+//! A deleted Service is created again: for another colour, that is a flip too.
 
 use super::update::Update;
 use super::{opt_out, ports, target};
-use crate::model::{Action, ClusterView, Policy, Service, Timestamp, annotation};
-use crate::rules::state::backends::Fleet;
-use crate::rules::wording::{pods, pods_serve};
+use crate::model::{ClusterView, Policy, Service, Timestamp, annotation};
+use crate::rules::verdict::Bound;
+use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
 
-/// The finding about a Service that is made again.
+/// The finding about a Service that is created again.
 pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<Finding> {
-    let old = before(new, view, now)?;
+    let old = previous(new, view, now)?;
     let colours = &policy.colours;
     let tombstone = view.records.tombstone(&new.meta.name, now)?;
-    // Back to the colour that it had always passes.
-    if colours.pins(old.routed()) == colours.pins(new.routed()) && !opt_out::opts_out(&old, new, colours) {
+    let leaves = opt_out::opts_out(&old, new, view, colours);
+    // The colour that it had always passes.
+    if colours.pins(old.routed()) == colours.pins(new.routed()) && !leaves {
         return None;
     }
-    let current = Fleet::of(old.routed(), view);
-    let floor = new.minimum_replicas().max(1);
-    let still_runs = current.workloads.iter().any(|workload| !workload.meta.deleting) && current.ready() >= floor;
+    let update = Update::new(&old, new, view, colours, 100);
+    let ready = update.current.ready();
+    let still_runs = update.current.workloads.iter().any(|workload| !workload.meta.deleting) && ready >= new.floor();
     if !still_runs {
         return None;
     }
-    let ready = current.ready();
-    let update = Update { old: &old, new, view, colours, current, target: Fleet::of(new.routed(), view), percent: 100 };
-    if opt_out::opts_out(&old, new, colours) {
+    if leaves {
         return opt_out::opt_out(&update);
     }
-    let ports = ports::on_a_flip(&update).into_iter().filter(|finding| finding.action == Action::Deny);
-    let would_be = target::target_findings(&update).into_iter().chain(ports).next()?;
-    let left = old.routed().without(new.routed());
-    let before = if tombstone.still_there {
-        format!("there is one, through which {} {left}", pods_serve(ready))
+    let ports = ports::on_a_flip(&update).into_iter().filter(|finding| finding.bound != Some(Bound::AtMostWarn));
+    let flip = target::findings(&update).into_iter().chain(ports).next()?;
+    let (previous, wanted) = (old.routed().without(new.routed()), new.routed().without(old.routed()));
+    let served = if tombstone.still_there {
+        format!("the stored one serves {previous} with {}", pods(ready, ""))
     } else {
-        format!("it was deleted {} s ago while {} served {left}", now.since(tombstone.at).as_secs(), pods(ready, ""))
+        format!("it served {previous} {} s ago", now.since(tombstone.at).as_secs())
     };
-    let message = format!(
-        "{before}, and for {} it would be refused as a flip: {}",
-        new.routed().without(old.routed()),
-        would_be.message
-    );
-    let next_step = format!("{}; or make it with {left}, which passes at once", would_be.next_step);
-    Some(Finding::new(Reason::ServiceRecreated, message, next_step).with_details(would_be.details))
+    let message = format!("recreating it for {wanted} counts as a flip ({served}), and {}", flip.message);
+    let back = Remedy::words(format!("Or create it with {previous}, which passes at once"));
+    let mut finding = Finding::new(Reason::ServiceRecreated, message, back).with_details(flip.details);
+    finding.remedies.splice(0..0, flip.remedies);
+    Some(finding)
 }
 
-/// Whether making a Service takes the place of a traffic Service out of flipguard's care.
+/// Whether creating a Service again takes it out of flipguard's care.
 pub(crate) fn opts_out(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> bool {
-    before(new, view, now).is_some_and(|old| opt_out::opts_out(&old, new, &policy.colours))
+    previous(new, view, now).is_some_and(|old| opt_out::opts_out(&old, new, view, &policy.colours))
 }
 
-/// The Service that was deleted, as far as it is known: with what it selected, and in flipguard's care.
-fn before(new: &Service, view: &ClusterView, now: Timestamp) -> Option<Service> {
+/// The Service that was deleted, as far as it is known: with its selector, and in flipguard's care.
+fn previous(new: &Service, view: &ClusterView, now: Timestamp) -> Option<Service> {
     let tombstone = view.records.tombstone(&new.meta.name, now)?;
     let mut old = Service { selector: tombstone.selector.clone(), ..new.clone() };
     old.is_external_name = false;

@@ -1,23 +1,24 @@
-//! Rollback: a flip to the colour that was live before, with an unchanged template. It served, so less is asked of it.
+//! Rollback: a flip to the previous colour, with an unchanged template. It has served before, so less is asked of it.
 
 use crate::model::{ClusterView, ColourScheme, Records, Service, Timestamp, Workload, WorkloadKind};
-use crate::rules::state::backends::Fleet;
+use crate::rules::state::backends::Backends;
 
-/// Whether a change of a Service goes back to the colour before, if that is as it was.
+/// Whether a change goes back to the previous colour, whatever runs there now.
 pub(crate) fn may_be(old: &Service, new: &Service, records: &Records, colours: &ColourScheme) -> bool {
     let pins = colours.pins(new.routed());
     !pins.is_empty() && records.last_flip(old).is_some_and(|flip| colours.pins(&flip.from) == pins)
 }
 
-/// Whether a change of a Service goes back.
-pub(crate) fn is(old: &Service, new: &Service, target: &Fleet<'_>, view: &ClusterView, colours: &ColourScheme) -> bool {
+/// Whether a change is a rollback.
+pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
     let Some(flip) = view.records.last_flip(old) else { return false };
+    let target = Backends::of(new.routed(), view);
     may_be(old, new, &view.records, colours)
         && !target.workloads.is_empty()
         && target.workloads.iter().all(|workload| has_served_as_it_is(workload, view, flip.at))
 }
 
-/// Whether the template that a workload runs is older than the flip away from it.
+/// Whether the template of a workload is older than the flip away from it.
 fn has_served_as_it_is(workload: &Workload, view: &ClusterView, flipped: Timestamp) -> bool {
     match workload.kind {
         WorkloadKind::Deployment => view
@@ -27,9 +28,11 @@ fn has_served_as_it_is(workload: &Workload, view: &ClusterView, flipped: Timesta
         WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => view
             .revisions
             .iter()
-            .filter(|revision| revision.meta.is_controlled_by(&workload.meta.uid) && revision.keeps(workload))
+            .filter(|revision| {
+                revision.meta.is_controlled_by(&workload.meta.uid) && revision.matches_template(workload)
+            })
             .any(|revision| revision.meta.created.is_some_and(|created| created < flipped)),
-        // Nothing tells how old its template is.
+        // Nothing shows the age of its template.
         WorkloadKind::ReplicaSet => false,
     }
 }

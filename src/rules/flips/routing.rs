@@ -1,71 +1,60 @@
-//! What a traffic Service may not become, whether it flips or not.
+//! Changes of a traffic Service that are denied whether it flips or not.
 
 use super::update::Update;
-use crate::rules::wording::{pods, pods_serve};
+use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
 
 pub(crate) fn external_name(update: &Update<'_>) -> Option<Finding> {
-    let Update { old, new, current, .. } = update;
+    let Update { old, current, .. } = update;
     (!old.is_external_name && current.ready() > 0).then(|| {
-        Finding::new(
-            Reason::TypeExternalName,
-            format!(
-                "type becomes ExternalName while {}; clients would move as their DNS caches end",
-                pods_serve(current.ready())
-            ),
-            format!("keep the type of {}, and make a Service of another name for the alias", new.meta.name),
-        )
+        let ready = pods(current.ready(), "ready");
+        let message =
+            format!("ExternalName would bypass the {ready} of this Service; clients move as their DNS caches expire");
+        Finding::new(Reason::TypeExternalName, message, Remedy::words("Create a separate Service for the alias"))
     })
 }
 
 pub(crate) fn emptied(update: &Update<'_>) -> Option<Finding> {
-    let Update { old, new, current, .. } = update;
+    let Update { old, new, .. } = update;
     (!old.routed().is_empty()).then(|| {
-        Finding::new(
-            Reason::SelectorEmptied,
-            if current.ready() == 0 {
-                format!("the selector {} would be empty, and nobody would write its endpoints any more", old.routed())
-            } else {
-                format!(
-                    "the selector {} would be empty, and the endpoints of {} would stay as they are for ever",
-                    old.routed(),
-                    pods(current.ready(), "")
-                )
-            },
-            format!(
-                "keep it; to take the app down: kubectl -n {} delete service {}",
-                new.meta.namespace, new.meta.name
-            ),
-        )
+        let message = "an empty selector freezes the endpoints: Kubernetes stops updating them".to_owned();
+        let keep = Remedy::words(format!("Keep the selector {}", old.routed()));
+        let retire = Remedy::words(format!("To retire the app, delete Service {}", new.meta.name));
+        Finding::new(Reason::SelectorEmptied, message, keep).or(Some(retire))
     })
 }
 
 pub(crate) fn unpinned(update: &Update<'_>) -> Option<Finding> {
     let Update { old, new, colours, target, .. } = update;
     let before = colours.pins(old.routed());
-    let pinned: Vec<String> = before.iter().map(|pin| format!("{}={}", pin.key, pin.value)).collect();
-    let next_step = format!(
-        "keep {} in the selector, or put another colour there, since all of them would serve at once",
-        pinned.join(",")
-    );
     if before.is_empty() {
         return None;
     }
+    let pinned: Vec<String> = before.iter().map(|pin| format!("{}={}", pin.key, pin.value)).collect();
+    let pinned = pinned.join(",");
+    let keep = Remedy::words(format!("Keep {pinned}, or name another colour"));
     if colours.pins(new.routed()).is_empty() {
-        let message = format!("selector {} pins no colour any more (it was {})", new.routed(), pinned.join(","));
-        return Some(Finding::new(Reason::SelectorUnpinned, message, next_step));
+        let message = format!(
+            "selector {} no longer picks one colour (was {pinned}), so every colour would get traffic",
+            new.routed()
+        );
+        return Some(Finding::new(Reason::SelectorUnpinned, message, keep));
     }
-    // Both colours behind one selector serve at once.
     before.iter().find_map(|pin| {
-        let wanting = target.workloads.iter().filter(|workload| workload.wanted > 0);
-        let of_workloads = wanting.filter_map(|workload| workload.template.labels.get(pin.key));
-        let of_pods = target.standing.iter().filter_map(|pod| pod.meta.labels.get(pin.key));
+        let running = target.workloads.iter().filter(|workload| workload.desired > 0);
+        let of_workloads = running.filter_map(|workload| workload.template.labels.get(pin.key));
+        let of_pods = target.unowned.iter().filter_map(|pod| pod.meta.labels.get(pin.key));
         let mut values: Vec<&str> = of_workloads.chain(of_pods).map(String::as_str).collect();
         values.sort_unstable();
         values.dedup();
         (values.len() > 1).then(|| {
-            let message = format!("selector {} matches {} {} at once", new.routed(), pin.key, values.join(" and "));
-            Finding::new(Reason::SelectorUnpinned, message, next_step.clone())
+            let message = format!(
+                "selector {} no longer picks one {}: {} would all get traffic",
+                new.routed(),
+                pin.key,
+                values.join(" and ")
+            );
+            Finding::new(Reason::SelectorUnpinned, message, keep.clone())
         })
     })
 }
@@ -76,8 +65,7 @@ pub(crate) fn publishes_not_ready(update: &Update<'_>) -> Option<Finding> {
         Finding::new(
             Reason::PublishesNotReady,
             "publishNotReadyAddresses would send traffic to pods that are not ready".to_owned(),
-            "leave it out; set it on a Service of its own if peers must find each other before they are ready"
-                .to_owned(),
+            Remedy::words("Leave it out; peers that must find each other early need a separate Service with it"),
         )
     })
 }

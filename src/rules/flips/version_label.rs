@@ -2,23 +2,24 @@
 
 use super::update::Update;
 use crate::rules::state::version::of_image;
+use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// The warnings about version labels that their images contradict.
+/// The warnings about version labels that disagree with their images.
 pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
     update
         .target
         .workloads
         .iter()
         .filter_map(|workload| {
-            let label = workload.template.labels.get("version")?;
+            let label = workload.template.labels.get(&update.colours.version_key)?;
             let image = workload.template.main_image()?;
             let version = of_image(image);
             (!version.is_guess && !agree(label, &version.label)).then(|| {
                 Finding::new(
                     Reason::VersionMismatch,
-                    format!("{workload} is labelled version {label} and runs {image}"),
-                    "correct the label or the image".to_owned(),
+                    format!("{workload} has the label version={label} but runs {image}"),
+                    Remedy::words("Correct the label or the image"),
                 )
             })
         })

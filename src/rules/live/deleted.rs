@@ -1,32 +1,27 @@
-//! What is live is deleted, or its Service is.
+//! The live colour is deleted, or its Service is.
 
 use crate::model::{ClusterView, Service, Workload};
-use crate::rules::state::backends::Fleet;
+use crate::rules::state::backends::Backends;
 use crate::rules::state::remaining::After;
-use crate::rules::state::traffic::Stake;
-use crate::rules::wording::pods;
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
 
 pub(super) fn service_deleted(old: &Service, view: &ClusterView) -> Option<Finding> {
-    let ready = Fleet::of(old.routed(), view).ready();
+    let ready = Backends::of(old.routed(), view).ready();
     (ready > 0).then(|| {
-        Finding::new(
-            Reason::ServiceDeleted,
-            format!("{} served through it; from now on nothing protects the colour", pods(ready, "")),
-            "if that is not meant, create it again at once".to_owned(),
-        )
+        let message = format!("{} got traffic through it; nothing protects the colour any more", pods(ready, ""));
+        let remedy = Remedy::words("Create it again at once if that was a mistake");
+        Finding::new(Reason::ServiceDeleted, message, remedy)
     })
 }
 
-pub(super) fn deleted(old: &Workload, stakes: &[Stake<'_>]) -> Vec<Finding> {
-    stakes
-        .iter()
-        .filter(|stake| stake.concerns(old))
-        .filter_map(|stake| {
-            let left = stake.left(old, &After::Gone);
-            stake
-                .too_little(left)
-                .then(|| stake.finding(Reason::LiveDeleted, stake.would_leave(left), stake.flip_first()))
+pub(super) fn deleted(old: &Workload, traffic: &[TrafficService<'_>]) -> Vec<Finding> {
+    let selecting = traffic.iter().filter(|service| service.selects(old));
+    selecting
+        .filter_map(|service| {
+            let remaining = service.loss(old, &After::Gone)?;
+            Some(service.finding_of_loss(Reason::LiveDeleted, service.loses(remaining)))
         })
         .collect()
 }

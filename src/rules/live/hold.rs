@@ -1,21 +1,26 @@
-//! The colour before: for a while after a flip it is kept, so that going back stays one change of a selector.
+//! The hold: after a flip, the previous colour is kept for a while, so that a rollback stays one change of a selector.
 
 use std::time::Duration;
 
-use crate::model::{ClusterView, Flip, Policy, Role, Service, Timestamp, Workload};
+use crate::model::{ClusterView, Flip, Policy, Timestamp, Workload};
 use crate::rules::state::remaining::After;
-use crate::rules::state::traffic::Stake;
+use crate::rules::state::roles::is_traffic;
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// What the last flip of a Service left behind.
+/// The hold of the last flip of a Service.
 struct Hold<'a> {
-    service: &'a Service,
     flip: &'a Flip,
-    stake: Stake<'a>,
+    /// The Service, with the Pods of its previous colour.
+    previous: TrafficService<'a>,
+    /// The hold time.
     lasts: Duration,
+    /// Whether the Service itself asks for a hold.
+    is_asked_for: bool,
 }
 
-/// The findings about a workload that goes or shrinks while it is held.
+/// The findings about a held workload that is deleted or scaled down.
 pub(super) fn findings(
     reason: Reason,
     old: &Workload,
@@ -24,52 +29,49 @@ pub(super) fn findings(
     policy: &Policy,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let holds = holds(view, policy, now).into_iter().filter(|hold| hold.concerns(old));
+    let holds = holds(view, policy, now).into_iter().filter(|hold| hold.keeps(old));
     holds
         .filter_map(|hold| {
-            let left = hold.stake.left(old, after);
-            hold.stake.too_little(left).then(|| hold.finding(reason, left, now))
+            hold.previous.loss(old, after)?;
+            Some(hold.finding(reason, old, now))
         })
         .collect()
 }
 
-/// All holds that are not over. Who goes back ends the hold, and begins none: nobody wants to go back to what was just
-/// left.
+/// All holds that are not over. A rollback ends the hold and does not start a new one.
 fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold<'a>> {
-    let traffic = |service: &&Service| service.role(&policy.colours) == Role::Traffic && !service.meta.deleting;
-    view.services
-        .iter()
-        .filter(traffic)
+    let colours = &policy.colours;
+    let traffic = view.services.iter().filter(|service| !service.meta.deleting && is_traffic(service, view, colours));
+    traffic
         .filter_map(|service| {
             let flip = view.records.last_flip(service)?;
-            let lasts = service.hold().unwrap_or_default().max(policy.hold);
-            let stake = Stake::of_selector(service, &flip.from, view, &policy.colours);
-            (!flip.back && now.since(flip.at) < lasts).then_some(Hold { service, flip, stake, lasts })
+            let asked = service.hold().ok().flatten();
+            let lasts = asked.unwrap_or_default().max(policy.hold);
+            let previous = TrafficService::behind(&flip.from, service, view, colours);
+            let hold = Hold { flip, previous, lasts, is_asked_for: asked.is_some() };
+            (!flip.back && now.since(flip.at) < lasts).then_some(hold)
         })
         .collect()
 }
 
 impl Hold<'_> {
-    /// Whether a workload served before the flip, and does not now.
-    fn concerns(&self, workload: &Workload) -> bool {
-        self.stake.concerns(workload) && !self.service.routed().matches(&workload.template.labels)
+    /// Whether a workload served before the flip, and does not serve now.
+    fn keeps(&self, workload: &Workload) -> bool {
+        self.previous.selects(workload) && !self.previous.service.routed().matches(&workload.template.labels)
     }
 
-    fn finding(&self, reason: Reason, left: usize, now: Timestamp) -> Finding {
-        let Self { service, flip, stake, lasts } = self;
-        let (ago, name) = (now.since(flip.at), &service.meta.name);
-        let more = lasts.saturating_sub(ago).as_secs();
+    fn finding(&self, reason: Reason, old: &Workload, now: Timestamp) -> Finding {
+        let Self { flip, previous, lasts, is_asked_for } = self;
+        let ago = now.since(flip.at);
+        let rest = lasts.saturating_sub(ago).as_secs();
         let message = format!(
-            "Service {name} was flipped away from it {} s ago and keeps it for another {more} s, so that going back stays \
-             instant; {}",
-            ago.as_secs(),
-            stake.would_keep(left)
+            "Service {} switched away from this {} {} s ago; keep it for another {rest} s for a quick rollback",
+            previous.name(),
+            old.kind,
+            ago.as_secs()
         );
-        let next_step = format!(
-            "try again in {more} s; to end the hold now, delete the Service or flip back to {}",
-            flip.from.without(&flip.to)
-        );
-        let finding = Finding::new(reason, message, next_step);
-        if service.hold().is_some() { finding.refusing() } else { finding }
+        let back = Remedy::words(format!("To end the hold now, switch back to {}", flip.from.without(&flip.to)));
+        let finding = Finding::new(reason, message, Remedy::words(format!("Retry in {rest} s"))).or(Some(back));
+        if *is_asked_for { finding.at_least_deny() } else { finding }
     }
 }

@@ -1,41 +1,43 @@
-//! Another colour comes behind a live selector.
+//! Another colour joins a live selector.
 
 use crate::model::{ColourScheme, Workload, has_word};
-use crate::rules::state::traffic::Stake;
-use crate::rules::wording::pods;
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
 
-/// A workload of another colour that comes behind a live selector.
+/// A workload of another colour that is created behind a live selector, or relabelled to match one.
 pub(super) fn joins(
     old: Option<&Workload>,
     new: &Workload,
-    stakes: &[Stake<'_>],
+    traffic: &[TrafficService<'_>],
     colours: &ColourScheme,
 ) -> Vec<Finding> {
     if !new.stands_alone() {
         return Vec::new();
     }
-    let name = new.meta.name.as_str();
-    let joining = stakes.iter().filter(|stake| {
-        let selector = stake.service.routed();
-        let pins = colours.pins(selector);
-        let names_another =
-            colours.names.iter().any(|colour| has_word(name, colour) && !pins.iter().any(|pin| pin.colour == colour));
-        let relabelled = old.is_some_and(|old| !selector.matches(&old.template.labels));
-        let created = old.is_none() && names_another && !pins.is_empty();
-        selector.matches(&new.template.labels) && stake.fleet.ready() > 0 && (relabelled || created)
-    });
-    joining
-        .map(|stake| {
-            let service = &stake.service.meta.name;
-            Finding::new(
-                Reason::JoinsLive,
-                format!(
-                    "its pods would serve behind Service {service} at once, beside {}",
-                    pods(stake.fleet.ready(), "ready")
-                ),
-                "if that is not meant, correct the labels of its pod template".to_owned(),
-            )
+    let joined = traffic.iter().filter(|service| is_joined(service, old, new, colours));
+    joined
+        .map(|service| {
+            let message = format!(
+                "its pods match Service {} and would get live traffic at once, next to {}",
+                service.name(),
+                pods(service.ready(), "ready")
+            );
+            Finding::new(Reason::JoinsLive, message, Remedy::words("Check the labels of its pod template"))
         })
         .collect()
+}
+
+fn is_joined(service: &TrafficService<'_>, old: Option<&Workload>, new: &Workload, colours: &ColourScheme) -> bool {
+    let selector = service.service.routed();
+    if !selector.matches(&new.template.labels) || service.ready() == 0 {
+        return false;
+    }
+    let Some(old) = old else {
+        let pins = colours.pins(selector);
+        let names_another =
+            |colour: &String| has_word(&new.meta.name, colour) && !pins.iter().any(|pin| pin.colour == colour);
+        return !pins.is_empty() && colours.names.iter().any(names_another);
+    };
+    !selector.matches(&old.template.labels)
 }

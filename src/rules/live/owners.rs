@@ -1,84 +1,101 @@
-//! What is live gets another owner, and with it another fate.
+//! A live workload gets another owner, or a Deployment adopts it.
 
 use crate::model::{ClusterView, Owner, Workload, WorkloadKind};
 use crate::rules::state::remaining::After;
-use crate::rules::state::traffic::Stake;
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// An update after which no owner is left, so that the garbage collector deletes the object.
-pub(super) fn collected(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+/// An update after which no owner exists: the garbage collector would delete the object.
+pub(super) fn collected(
+    old: &Workload,
+    new: &Workload,
+    traffic: &[TrafficService<'_>],
+    view: &ClusterView,
+) -> Vec<Finding> {
     let owners = &new.meta.owners;
-    let is_there: Vec<Option<bool>> = owners.iter().map(|owner| view.is_there(owner)).collect();
-    let Some(first) = owners.first().filter(|_| old.meta.owners != *owners && !is_there.contains(&Some(true))) else {
+    let exists: Vec<Option<bool>> = owners.iter().map(|owner| view.is_there(owner)).collect();
+    let Some(first) = owners.first().filter(|_| old.meta.owners != *owners && !exists.contains(&Some(true))) else {
         return Vec::new();
     };
-    // As long as one of them may be there, it may stay.
-    let unknown = owners.iter().zip(&is_there).find(|(_, is_there)| is_there.is_none()).map(|(owner, _)| owner);
-    let concerned = stakes.iter().filter(|stake| stake.concerns(old));
-    concerned
-        .filter_map(|stake| {
-            let left = stake.left(old, &After::Gone);
-            let leaves = stake.would_leave(left);
+    // While one of the owners may exist, the object may stay.
+    let unknown = owners.iter().zip(&exists).find(|(_, exists)| exists.is_none()).map(|(owner, _)| owner);
+    let selecting = traffic.iter().filter(|service| service.selects(old));
+    selecting
+        .filter_map(|service| {
+            let remaining = service.loss(old, &After::Gone)?;
+            let loss = format!("Service {} {remaining} of {} ready pods", service.name(), service.ready());
             let owner = unknown.unwrap_or(first);
-            let Owner { api_version, kind, name, uid } = owner;
             let message = match unknown {
                 Some(_) => format!(
-                    "flipguard may not see whether its owner {owner} exists; if not, the garbage collector deletes it, \
-                     and {leaves}"
+                    "flipguard may not read owner {owner}; if it does not exist, the garbage collector deletes this \
+                     object and leaves {loss}"
                 ),
                 None => format!(
-                    "its owner {owner} with uid {uid} does not exist or is being deleted, so the garbage collector would \
-                     delete it; {leaves}"
+                    "owner {owner} (uid {}) does not exist, so the garbage collector would delete this object and leave \
+                     {loss}",
+                    owner.uid
                 ),
             };
-            let resource = match api_version.split_once('/') {
-                Some((group, _)) => format!("{kind}.{group}").to_ascii_lowercase(),
-                None => kind.to_ascii_lowercase(),
-            };
-            let next_step = format!(
-                "leave the ownerReference out, or give it the uid of what exists: kubectl -n {} get {resource} {name} -o \
-                 jsonpath='{{.metadata.uid}}'",
-                old.meta.namespace
-            );
-            let finding = stake.finding(Reason::LiveDeleted, message, next_step);
-            stake.too_little(left).then(|| if unknown.is_some() { finding.only_a_warning() } else { finding })
+            let finding = service.finding(Reason::LiveDeleted, message, correct(owner, &old.meta.namespace));
+            Some(if unknown.is_some() { finding.at_most_warn() } else { finding })
         })
         .collect()
 }
 
-/// A ReplicaSet of its own that is given to a Deployment, which scales it as an old or the current one of its own.
-pub(super) fn adopted(old: &Workload, new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+fn correct(owner: &Owner, namespace: &str) -> Remedy {
+    let Owner { api_version, kind, name, .. } = owner;
+    let resource = match api_version.split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}").to_ascii_lowercase(),
+        None => kind.to_ascii_lowercase(),
+    };
+    let command = format!("get {resource} {name} -o jsonpath='{{.metadata.uid}}'");
+    Remedy::kubectl("Remove the ownerReference or correct its uid", namespace, &command)
+}
+
+/// A ReplicaSet that stood alone is given to a Deployment, which scales it as one of its own.
+pub(super) fn adopted(
+    old: &Workload,
+    new: &Workload,
+    traffic: &[TrafficService<'_>],
+    view: &ClusterView,
+) -> Vec<Finding> {
     let by = view.workloads.iter().find(|workload| new.meta.is_controlled_by(&workload.meta.uid));
     let Some(by) = by.filter(|_| old.stands_alone()) else { return Vec::new() };
-    let concerned = stakes.iter().filter(|stake| stake.concerns(old));
-    concerned
-        .filter_map(|stake| {
-            let left = stake.left(old, &After::Becomes(new));
-            let message = format!("{by} would scale it as its own; {}", stake.would_leave(left));
-            stake.too_little(left).then(|| stake.finding(Reason::LiveScaledDown, message, stake.flip_first()))
+    let selecting = traffic.iter().filter(|service| service.selects(old));
+    selecting
+        .filter_map(|service| {
+            let remaining = service.loss(old, &After::Becomes(new))?;
+            let message = format!("{by} would adopt this ReplicaSet and scale it; {}", service.would_keep(remaining));
+            Some(service.finding_of_loss(Reason::LiveScaledDown, message))
         })
         .collect()
 }
 
-/// A new Deployment whose selector matches ReplicaSets that stand alone: its controller takes them over, and scales them.
-pub(super) fn adopts(new: &Workload, stakes: &[Stake<'_>], view: &ClusterView) -> Vec<Finding> {
+/// A new Deployment whose selector matches ReplicaSets that stand alone: its controller adopts and scales them.
+pub(super) fn adopts(new: &Workload, traffic: &[TrafficService<'_>], view: &ClusterView) -> Vec<Finding> {
+    if new.kind != WorkloadKind::Deployment {
+        return Vec::new();
+    }
     let is_orphan = |workload: &&Workload| {
         workload.kind == WorkloadKind::ReplicaSet && workload.stands_alone() && new.would_select(&workload.meta.labels)
     };
-    let orphans = view.workloads.iter().filter(is_orphan).filter(|_| new.kind == WorkloadKind::Deployment);
-    let taken = |stake: &Stake<'_>, orphan: &Workload| {
-        let others = stake.left(orphan, &After::Gone);
-        let kept = stake.left(orphan, &After::Becomes(orphan)).saturating_sub(others);
-        let wanted = usize::try_from(new.wanted).unwrap_or(usize::MAX);
-        let left = others + if stake.selector.matches(&new.template.labels) { kept.min(wanted) } else { 0 };
-        stake.too_little(left).then(|| {
-            let message = format!("it would take {orphan} over and scale it as its own; {}", stake.would_leave(left));
-            stake.finding(Reason::LiveScaledDown, message, stake.flip_first())
-        })
-    };
-    orphans
-        .flat_map(|orphan| {
-            stakes.iter().filter(|stake| stake.concerns(orphan)).filter_map(move |stake| taken(stake, orphan))
-        })
-        .collect()
+    let mut findings = Vec::new();
+    for orphan in view.workloads.iter().filter(is_orphan) {
+        let selecting = traffic.iter().filter(|service| service.selects(orphan));
+        findings.extend(selecting.filter_map(|service| taken(service, orphan, new)));
+    }
+    findings
+}
+
+fn taken(service: &TrafficService<'_>, orphan: &Workload, by: &Workload) -> Option<Finding> {
+    let others = service.ready_after(orphan, &After::Gone);
+    let kept = service.ready_after(orphan, &After::Becomes(orphan)).saturating_sub(others);
+    let desired = usize::try_from(by.desired).unwrap_or(usize::MAX);
+    let matches = service.selector.matches(&by.template.labels);
+    let remaining = others + if matches { kept.min(desired) } else { 0 };
+    service.is_loss(remaining).then(|| {
+        let message = format!("it would adopt {orphan} and scale it; {}", service.would_keep(remaining));
+        service.finding_of_loss(Reason::LiveScaledDown, message)
+    })
 }

@@ -1,49 +1,59 @@
-//! What is live is scaled down.
+//! The live colour is scaled down.
 
 use super::hold;
-use crate::model::{Change, ClusterView, Policy, Timestamp, Workload};
+use crate::model::{Change, ClusterView, Policy, Timestamp, Workload, WorkloadKind};
 use crate::rules::state::remaining::After;
-use crate::rules::state::traffic::Stake;
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::{Remedy, object};
 use crate::rules::{Finding, Reason};
 
-/// Who scales down for a living; a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
+/// The autoscalers: a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
 const AUTOSCALERS: [&str; 2] =
     ["system:serviceaccount:kube-system:horizontal-pod-autoscaler", "system:serviceaccount:keda:keda-operator"];
 
-pub(super) fn scaled(old: &Workload, new: &Workload, stakes: &[Stake<'_>], change: &Change) -> Vec<Finding> {
-    // A StatefulSet whose ordinals begin elsewhere ends the Pods outside of them.
-    if new.wanted >= old.wanted && new.first_ordinal == old.first_ordinal {
+/// Whether a change ends Pods: fewer are desired, or the ordinals of a StatefulSet begin elsewhere.
+fn is_scale_down(old: &Workload, new: &Workload) -> bool {
+    new.desired < old.desired || new.first_ordinal != old.first_ordinal
+}
+
+pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'_>], change: &Change) -> Vec<Finding> {
+    if !is_scale_down(old, new) {
         return Vec::new();
     }
-    stakes
-        .iter()
-        .filter(|stake| stake.concerns(old))
-        .filter_map(|stake| {
-            let left = stake.left(old, &After::Becomes(new));
-            if stake.too_little(left) {
-                return Some(stake.finding(Reason::LiveScaledDown, stake.would_leave(left), stake.flip_first()));
+    let selecting = traffic.iter().filter(|service| service.selects(old));
+    selecting
+        .filter_map(|service| {
+            let remaining = service.ready_after(old, &After::Becomes(new));
+            if service.is_loss(remaining) {
+                return Some(loss(service, old, new, remaining));
             }
             let by_autoscaler = AUTOSCALERS.contains(&change.user.name.as_str());
-            (left * 2 < stake.fleet.ready() && !by_autoscaler).then(|| {
-                let next_step = format!(
-                    "if that is not meant: kubectl -n {} scale {}/{} --replicas={}",
-                    old.meta.namespace,
-                    old.kind.singular(),
-                    old.meta.name,
-                    old.wanted
-                );
-                let message = format!(
-                    "it cuts Service {} from {} to {left} ready pods",
-                    stake.service.meta.name,
-                    stake.fleet.ready()
-                );
-                Finding::new(Reason::LiveShrunk, message, next_step)
-            })
+            (remaining * 2 < service.ready() && !by_autoscaler).then(|| shrunk(service, old, remaining))
         })
         .collect()
 }
 
-/// Whether a scale-down takes the colour before below what going back would need.
+fn loss(service: &TrafficService<'_>, old: &Workload, new: &Workload, remaining: usize) -> Finding {
+    let message = service.loses(remaining);
+    if remaining > 0 {
+        let keep = Remedy::words(format!("Keep {} ready pods, or lower the annotation", service.floor));
+        return service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
+    }
+    let restarts = new.desired == 0 && old.kind != WorkloadKind::ReplicaSet;
+    let restart = restarts.then(|| {
+        let command = format!("rollout restart {}", object(old));
+        Remedy::kubectl("To restart the pods", &old.meta.namespace, &command)
+    });
+    service.finding_of_loss(Reason::LiveScaledDown, message).or(restart)
+}
+
+fn shrunk(service: &TrafficService<'_>, old: &Workload, remaining: usize) -> Finding {
+    let message = format!("Service {} drops from {} to {remaining} ready pods", service.name(), service.ready());
+    let command = format!("scale {} --replicas={}", object(old), old.desired);
+    Finding::new(Reason::LiveShrunk, message, Remedy::kubectl("To undo", &old.meta.namespace, &command))
+}
+
+/// The findings about a held colour that is scaled down.
 pub(super) fn held(
     old: &Workload,
     new: &Workload,
@@ -51,7 +61,7 @@ pub(super) fn held(
     policy: &Policy,
     now: Timestamp,
 ) -> Vec<Finding> {
-    if new.wanted >= old.wanted && new.first_ordinal == old.first_ordinal {
+    if !is_scale_down(old, new) {
         return Vec::new();
     }
     hold::findings(Reason::HeldScaledDown, old, &After::Becomes(new), view, policy, now)

@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use crate::model::{ClusterView, Pod, Selector, Workload, WorkloadKind};
 
 /// The workloads and Pods that a selector matches.
-pub struct Fleet<'a> {
-    /// Workloads whose Pod template carries what the selector asks for.
+pub struct Backends<'a> {
+    /// Workloads whose Pod template has the labels of the selector.
     pub workloads: Vec<&'a Workload>,
-    /// Matched Pods that no matched workload owns: bare ones, those of an operator's own kind, those that got
-    /// their labels at run time. Ones that have ended, or are on their way out, are left out.
-    pub standing: Vec<&'a Pod>,
-    /// Matched Pods that are about to go, because what owned them is gone: after a background DELETE of a Deployment, its
-    /// ReplicaSet and Pods live on for a moment.
-    pub leaving: Vec<&'a Pod>,
+    /// Matched Pods that no matched workload owns: bare Pods, Pods of an operator's own kind, and Pods that got their
+    /// labels at run time. Pods that have ended or are being deleted are left out.
+    pub unowned: Vec<&'a Pod>,
+    /// Matched Pods whose owner was deleted. After a background DELETE of a Deployment, its ReplicaSet and Pods live on
+    /// until the garbage collector deletes them.
+    pub orphaned: Vec<&'a Pod>,
     /// Matched Pods that serve now.
     pub serving: Vec<&'a Pod>,
 }
 
-impl<'a> Fleet<'a> {
-    /// The fleet of a selector.
+impl<'a> Backends<'a> {
+    /// The backends of a selector.
     #[must_use]
     pub fn of(selector: &Selector, view: &'a ClusterView) -> Self {
         let workloads: Vec<&Workload> = view
@@ -30,40 +30,42 @@ impl<'a> Fleet<'a> {
         let owners: BTreeSet<&str> = workloads.iter().flat_map(|workload| view.owners_of_pods(workload)).collect();
         let owned = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(owner.uid.as_str()));
         let matched = || view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
-        let unowned = matched().filter(|pod| !pod.terminal && !pod.meta.deleting && !owned(pod));
-        let (leaving, standing) = unowned.partition(|pod| lost_its_owner(view, pod));
-        Self { standing, leaving, serving: matched().filter(|pod| pod.serves()).collect(), workloads }
+        let others = matched().filter(|pod| !pod.terminal && !pod.meta.deleting && !owned(pod));
+        let (orphaned, unowned) = others.partition(|pod| is_orphaned(view, pod));
+        Self { unowned, orphaned, serving: matched().filter(|pod| pod.serves()).collect(), workloads }
     }
 
-    /// How many matched Pods serve now.
+    /// The number of matched Pods that serve now.
     #[must_use]
     pub fn ready(&self) -> usize {
         self.serving.len()
     }
 
-    /// How many of those are not about to go.
+    /// The number of those that keep their owner.
     #[must_use]
-    pub fn lasting(&self) -> usize {
-        self.serving.iter().filter(|pod| !self.leaving.iter().any(|leaving| leaving.meta == pod.meta)).count()
+    pub fn ready_with_owner(&self) -> usize {
+        self.serving.iter().filter(|pod| !self.orphaned.iter().any(|orphaned| orphaned.meta == pod.meta)).count()
     }
 
     /// Whether the selector matches nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.workloads.is_empty() && self.standing.is_empty() && self.leaving.is_empty()
+        self.workloads.is_empty() && self.unowned.is_empty() && self.orphaned.is_empty()
     }
 }
 
-/// Whether what owned a Pod is gone, or on its way out.
-fn lost_its_owner(view: &ClusterView, pod: &Pod) -> bool {
-    let Some(owner) = &pod.meta.controller else { return false };
-    if owner.kind != WorkloadKind::ReplicaSet.name() {
-        return WorkloadKind::ALL.iter().any(|kind| kind.name() == owner.kind)
-            && !view.workloads.iter().any(|workload| workload.meta.uid == owner.uid);
+/// Whether the owner of a Pod was deleted, or is being deleted. An owner of another API group is not listed, so nothing
+/// is known of it: OpenKruise has a StatefulSet and a DaemonSet of its own (`apps.kruise.io`).
+fn is_orphaned(view: &ClusterView, pod: &Pod) -> bool {
+    let Some(owner) = pod.meta.controller.as_ref().filter(|owner| owner.workload_kind().is_some()) else {
+        return false;
+    };
+    let Some(found) = view.workloads.iter().find(|workload| workload.meta.uid == owner.uid) else { return true };
+    if found.kind != WorkloadKind::ReplicaSet {
+        return false;
     }
-    let Some(replica_set) = view.workloads.iter().find(|workload| workload.meta.uid == owner.uid) else { return true };
-    let Some(above) = &replica_set.meta.controller else { return replica_set.meta.deleting };
-    let is_deployment = above.kind == WorkloadKind::Deployment.name();
-    replica_set.meta.deleting
-        || (is_deployment && !view.workloads.iter().any(|workload| workload.meta.uid == above.uid))
+    let of_deployment =
+        found.meta.controller.as_ref().filter(|above| above.workload_kind() == Some(WorkloadKind::Deployment));
+    found.meta.deleting
+        || of_deployment.is_some_and(|above| !view.workloads.iter().any(|workload| workload.meta.uid == above.uid))
 }

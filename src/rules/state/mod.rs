@@ -1,8 +1,18 @@
-//! What is true of a namespace, without any change: its traffic Services, what stands behind them, and whether it is ready.
+//! What is true of a namespace, without any change: its Services and their roles, its colours, what serves, and whether
+//! it is ready.
+//!
+//! - [`roles`]: which Services carry traffic
+//! - [`backends`]: what one selector matches
+//! - `blue_green`: whether an app uses blue-green at all
+//! - `traffic`: a traffic Service, with all that is asked about it
+//! - [`readiness`]: what "fully ready" means
+//! - `remaining`: the ready Pods that a change is sure to leave
+//! - [`version`]: the version that an image names
 
 pub mod backends;
 pub(crate) mod blue_green;
 pub mod readiness;
 pub(crate) mod remaining;
+pub mod roles;
 pub(crate) mod traffic;
 pub mod version;

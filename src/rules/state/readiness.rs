@@ -5,24 +5,27 @@
 //! on their way out, of the current template. Unknown is not ready.
 
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
-use crate::rules::wording::pods;
+use crate::rules::wording::{Remedy, object, pods};
 
 /// Why a workload is not fully ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
     /// What is wrong, as the rest of a sentence that begins with the workload: `has 3 of 5 pods ready`.
     pub what: String,
-    /// What to do, with the command.
-    pub next_step: String,
+    /// The way to go on.
+    pub remedy: Remedy,
 }
 
 /// What a workload lacks to serve behind a selector; `None` if it is fully ready, or so many of a hundred of its Pods are.
 #[must_use]
 pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, percent: u32) -> Option<Shortfall> {
-    let enough = enough(workload.wanted, percent);
+    let enough = enough(workload.desired, percent);
+    let failing = || first_failing(workload, view);
     blocked(workload)
-        .or_else(|| uncounted(workload, enough, view).map(|what| waiting(workload, what)))
-        .or_else(|| unserved(workload, enough, selector, view).map(|what| waiting(workload, what)))
+        .or_else(|| unobserved(workload).map(|what| waiting(workload, None, what)))
+        .or_else(|| uncounted(workload, enough, view).map(|what| waiting(workload, failing(), what)))
+        .or_else(|| surplus(workload).map(|what| waiting(workload, None, what)))
+        .or_else(|| unserved(workload, enough, selector, view).map(|what| waiting(workload, failing(), what)))
 }
 
 /// The counters, in one line.
@@ -30,111 +33,91 @@ pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, p
 pub fn counters(workload: &Workload) -> String {
     let counts = workload.counts;
     format!(
-        "{workload}: wanted {}, updated {}, ready {}, available {}",
-        workload.wanted, counts.updated, counts.ready, counts.available
+        "{workload}: desired {}, updated {}, ready {}, available {}",
+        workload.desired, counts.updated, counts.ready, counts.available
     )
 }
 
-/// What waiting alone does not mend.
+/// A state that waiting alone does not end.
 fn blocked(workload: &Workload) -> Option<Shortfall> {
     let Workload { kind, meta, .. } = workload;
-    let object = format!("{}/{}", kind.singular(), meta.name);
-    let namespace = &meta.namespace;
+    let object = object(workload);
+    let blocked = |what: &str, words: &str, command: String| {
+        Some(Shortfall { what: what.to_owned(), remedy: Remedy::kubectl(words, &meta.namespace, &command) })
+    };
     if meta.deleting {
-        return Some(Shortfall {
-            what: "is being deleted".to_owned(),
-            next_step: format!("see what holds it: kubectl -n {namespace} get {object} -o yaml"),
-        });
+        return blocked("is being deleted", "Deploy it again", format!("get {object} -o yaml"));
     }
     if workload.paused {
-        return Some(Shortfall {
-            what: "is paused".to_owned(),
-            next_step: format!("resume it: kubectl -n {namespace} rollout resume {object}"),
-        });
+        return blocked("is paused", "Resume it", format!("rollout resume {object}"));
     }
-    if workload.wanted == 0 {
-        return Some(if *kind == WorkloadKind::DaemonSet {
-            Shortfall {
-                what: "runs on no node".to_owned(),
-                next_step: format!("check its node selector and tolerations: kubectl -n {namespace} describe {object}"),
-            }
-        } else {
-            Shortfall {
-                what: "is scaled to 0".to_owned(),
-                next_step: format!("scale it up: kubectl -n {namespace} scale {object} --replicas=N"),
-            }
-        });
+    if workload.desired > 0 {
+        return None;
     }
-    None
+    if *kind == WorkloadKind::DaemonSet {
+        let words = "Check its node selector and tolerations";
+        return blocked("runs on no node", words, format!("describe {object}"));
+    }
+    blocked("is scaled to 0", "Scale it up", format!("scale {object} --replicas=N"))
 }
 
-fn waiting(workload: &Workload, what: String) -> Shortfall {
+/// A state that ends by itself, or after the step that is named.
+fn waiting(workload: &Workload, failing: Option<&Pod>, what: String) -> Shortfall {
     let Workload { kind, meta, .. } = workload;
-    if workload.deadline_exceeded {
-        let next_step = format!(
-            "waiting does not mend it, so see why: kubectl -n {} describe {}/{}",
-            meta.namespace,
-            kind.singular(),
-            meta.name
-        );
-        return Shortfall { what, next_step };
-    }
-    let is_behind = workload.counts.updated < workload.wanted;
-    if workload.strategy == Strategy::OnDelete && *kind != WorkloadKind::ReplicaSet && is_behind {
-        let next_step = format!(
-            "its updateStrategy is OnDelete, so delete its old pods: kubectl -n {} get pods -L controller-revision-hash",
-            meta.namespace
-        );
-        return Shortfall { what, next_step };
-    }
-    if *kind == WorkloadKind::StatefulSet && is_behind {
-        let next_step = format!(
-            "wait for it, or lower spec.updateStrategy.rollingUpdate.partition: kubectl -n {} get statefulset/{} -o yaml",
-            meta.namespace, meta.name
-        );
-        return Shortfall { what, next_step };
-    }
-    // `rollout status` knows three of the four kinds.
-    let command = if *kind == WorkloadKind::ReplicaSet { "get" } else { "rollout status" };
-    let next_step = format!("wait for it: kubectl -n {} {command} {}/{}", meta.namespace, kind.singular(), meta.name);
-    Shortfall { what, next_step }
+    let object = object(workload);
+    let with = |words: &str, command: String| Remedy::kubectl(words, &meta.namespace, &command);
+    let is_behind = workload.counts.updated < workload.desired;
+    let remedy = if let Some(pod) = failing.filter(|pod| pod.is_broken()) {
+        with("Fix it, then retry", format!("describe pod {}", pod.meta.name))
+    } else if workload.deadline_exceeded {
+        with("Fix it, then retry", format!("describe {object}"))
+    } else if workload.strategy == Strategy::OnDelete && *kind != WorkloadKind::ReplicaSet && is_behind {
+        let words = "Its updateStrategy is OnDelete: delete its old pods";
+        with(words, "get pods -L controller-revision-hash".to_owned())
+    } else if *kind == WorkloadKind::StatefulSet && is_behind {
+        with("Wait, or lower spec.updateStrategy.rollingUpdate.partition", format!("get {object} -o yaml"))
+    } else {
+        // `rollout status` knows three of the four kinds.
+        let command = if *kind == WorkloadKind::ReplicaSet { "get" } else { "rollout status" };
+        with("Wait, then retry", format!("{command} {object}"))
+    };
+    Shortfall { what, remedy }
 }
 
-/// So many of a hundred, rounded up, and one at least.
-fn enough(wanted: u32, percent: u32) -> u32 {
-    let share = (u64::from(wanted) * u64::from(percent)).div_ceil(100);
-    u32::try_from(share).unwrap_or(u32::MAX).clamp(1, wanted.max(1))
+/// A percentage of the desired Pods, rounded up, at least one.
+fn enough(desired: u32, percent: u32) -> u32 {
+    let share = (u64::from(desired) * u64::from(percent)).div_ceil(100);
+    u32::try_from(share).unwrap_or(u32::MAX).clamp(1, desired.max(1))
 }
 
-/// What the status says is missing.
+/// A change that the controller has not seen yet.
+fn unobserved(workload: &Workload) -> Option<String> {
+    let (generation, observed) = (workload.meta.generation, workload.observed_generation);
+    (observed < generation).then(|| {
+        format!(
+            "was just changed and its controller has not seen it yet (generation {generation}, observed {observed})"
+        )
+    })
+}
+
+/// A shortfall by the counters of the status.
 fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<String> {
-    let Workload { wanted, counts, meta, .. } = workload;
-    if workload.observed_generation < meta.generation {
+    let Workload { desired, counts, .. } = workload;
+    let why = why(workload, view);
+    let ready = counts.ready.min(*desired);
+    if workload.deadline_exceeded && (enough == *desired || counts.ready < enough) {
         return Some(format!(
-            "was just changed and its controller has not seen it yet (generation {}, observed {})",
-            meta.generation, workload.observed_generation
+            "has {ready} of {desired} pods ready{why}; its rollout failed (ProgressDeadlineExceeded)"
         ));
     }
-    let why = first_failing(workload, view).map(|failing| format!(" ({failing})")).unwrap_or_default();
-    let ready = counts.ready.min(*wanted);
-    if workload.deadline_exceeded && (enough == *wanted || counts.ready < enough) {
-        return Some(format!("gave up on its rollout with {ready} of {wanted} pods ready{why}"));
-    }
     if counts.ready < enough {
-        return Some(format!("has {ready} of {wanted} pods ready{why}"));
+        return Some(format!("has {ready} of {desired} pods ready{why}"));
     }
-    if counts.updated < *wanted {
-        return Some(format!("has {} of {wanted} pods updated to its current template{why}", counts.updated));
+    if counts.updated < *desired {
+        return Some(format!("has {} of {desired} pods updated to its current template{why}", counts.updated));
     }
     if counts.available < enough {
-        return Some(format!("has {} of {wanted} pods available (minReadySeconds not over)", counts.available));
-    }
-    // A DaemonSet counts elsewhere the Pods on Nodes that should run none.
-    if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *wanted || counts.updated != *wanted) {
-        return Some(format!("still has {} where it wants {wanted}", pods(number(counts.replicas), "")));
-    }
-    if counts.ready > *wanted || counts.available > *wanted {
-        return Some(format!("still counts {} where it wants {wanted}", pods(number(counts.ready), "ready")));
+        return Some(format!("has {} of {desired} pods available (minReadySeconds not over)", counts.available));
     }
     None
 }
@@ -143,9 +126,9 @@ fn number(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// What the Pods say is missing although the status is content.
+/// A shortfall by the Pods, although the status is complete.
 fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &ClusterView) -> Option<String> {
-    let wanted = workload.wanted;
+    let desired = workload.desired;
     let current: Vec<&Pod> = match workload.kind {
         WorkloadKind::Deployment => {
             let Some(replica_set) = view.current_replica_set(workload) else {
@@ -171,29 +154,38 @@ fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &Cluste
         return None;
     }
     if let Some(lost) = lost {
-        let behind =
-            format!("has {serving} of {wanted} ready pods with the labels that the selector {selector} asks for");
-        return Some(format!("{behind} ({lost} has not)"));
+        let behind = format!("has {serving} of {desired} ready pods that match selector {selector}");
+        return Some(format!("{behind} ({lost} does not)"));
     }
-    let why = first_failing(workload, view).map(|failing| format!(" ({failing})")).unwrap_or_default();
-    Some(format!("reports all ready, but only {serving} of {wanted} pods of its current template serve{why}"))
+    let why = why(workload, view);
+    let ready = workload.counts.ready.min(desired);
+    Some(format!(
+        "reports {ready} of {desired} ready, but {serving} of {desired} pods of its current template serve{why}"
+    ))
 }
 
-/// The first Pod by name that does not serve, with its trouble.
-fn first_failing(workload: &Workload, view: &ClusterView) -> Option<String> {
+/// Pods that are still to go.
+fn surplus(workload: &Workload) -> Option<String> {
+    let Workload { desired, counts, .. } = workload;
+    // A DaemonSet counts elsewhere the Pods on Nodes that should run none.
+    if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *desired || counts.updated != *desired) {
+        return Some(format!("still has {} instead of {desired}", pods(number(counts.replicas), "")));
+    }
+    if counts.ready > *desired || counts.available > *desired {
+        return Some(format!("still counts {} instead of {desired}", pods(number(counts.ready), "ready")));
+    }
+    None
+}
+
+/// The first failing Pod with its reason, in brackets.
+fn why(workload: &Workload, view: &ClusterView) -> String {
+    let failing = first_failing(workload, view);
+    failing.map(|pod| format!(" ({}: {})", pod.meta.name, pod.not_ready_because())).unwrap_or_default()
+}
+
+/// The first Pod by name that does not serve; one whose failure waiting does not end comes before all others.
+fn first_failing<'a>(workload: &Workload, view: &'a ClusterView) -> Option<&'a Pod> {
     let failing = |pod: &&Pod| !pod.serves() && !pod.terminal && !pod.meta.deleting;
-    let pod = view.pods_of(workload).into_iter().filter(failing).min_by(|a, b| a.meta.name.cmp(&b.meta.name))?;
-    Some(format!("{}: {}", pod.meta.name, trouble(pod)))
-}
-
-/// Why a Pod does not serve.
-#[must_use]
-pub fn trouble(pod: &Pod) -> &str {
-    if pod.meta.deleting {
-        "is being deleted"
-    } else if let Some(trouble) = &pod.trouble {
-        trouble
-    } else {
-        "has no IP address"
-    }
+    let failing = view.pods_of(workload).into_iter().filter(failing);
+    failing.min_by(|a, b| (!a.is_broken(), &a.meta.name).cmp(&(!b.is_broken(), &b.meta.name)))
 }

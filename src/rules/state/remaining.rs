@@ -1,26 +1,26 @@
-//! What a change would leave behind a selector: not what is ready now, but what is sure to be.
+//! The ready Pods that are sure to remain behind a selector after a change. That may be fewer than are ready now.
 
-use super::backends::Fleet;
+use super::backends::Backends;
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 
-/// What becomes of a workload.
+/// A workload after a change.
 pub(crate) enum After<'a> {
-    /// It goes.
+    /// It is deleted.
     Gone,
-    /// It becomes this.
+    /// It becomes this one.
     Becomes(&'a Workload),
 }
 
-/// How many ready Pods a selector, whose fleet this is, is sure to keep when `changed` becomes what it is to be. The other workloads count
-/// with what is sure of them now; Pods that stand for themselves count as they are.
-pub(crate) fn left(
+/// The ready Pods that a selector is sure to keep when `changed` becomes what `after` says. `backends` are those of the
+/// selector. The other workloads count with the Pods that are sure now; unowned Pods count as they are.
+pub(crate) fn ready_after(
     selector: &Selector,
-    fleet: &Fleet<'_>,
+    backends: &Backends<'_>,
     view: &ClusterView,
     changed: &Workload,
     after: &After<'_>,
 ) -> usize {
-    let workloads: usize = fleet
+    let workloads: usize = backends
         .workloads
         .iter()
         .map(|workload| {
@@ -44,8 +44,8 @@ pub(crate) fn left(
             stays
         })
         .sum();
-    let standing = fleet.standing.iter().filter(|pod| pod.serves()).count();
-    workloads + standing
+    let unowned = backends.unowned.iter().filter(|pod| pod.serves()).count();
+    workloads + unowned
 }
 
 /// Whether a ReplicaSet that stood alone becomes a part of a workload.
@@ -63,24 +63,24 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
         return 0;
     }
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let wanted = count(new.wanted);
+    let desired = count(new.desired);
     match new.kind {
         // A scale-down removes the highest ordinals, ready or not, and another start those that it leaves out.
         WorkloadKind::StatefulSet => {
-            let end = new.first_ordinal.saturating_add(new.wanted);
+            let end = new.first_ordinal.saturating_add(new.desired);
             let stays = |ordinal: u32| (new.first_ordinal..end).contains(&ordinal);
             ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(stays)).count()
         }
         // In mid-rollout scale-downs are shared out by proportion, ready or not; only the strategy's word is sure.
-        WorkloadKind::Deployment if !old.is_settled() && new.strategy != Strategy::OnDelete => {
+        WorkloadKind::Deployment if !old.is_rolled_out() && new.strategy != Strategy::OnDelete => {
             if new.strategy == Strategy::Recreate {
                 return 0;
             }
-            let (unavailable, surge) = new.strategy.limits(new.wanted);
-            let removed = count(old.counts.replicas.saturating_sub(new.wanted).saturating_sub(surge));
-            ready.len().saturating_sub(removed).min(wanted.saturating_sub(count(unavailable)))
+            let (unavailable, surge) = new.strategy.limits(new.desired);
+            let removed = count(old.counts.replicas.saturating_sub(new.desired).saturating_sub(surge));
+            ready.len().saturating_sub(removed).min(desired.saturating_sub(count(unavailable)))
         }
-        WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => ready.len().min(wanted),
+        WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => ready.len().min(desired),
     }
 }
 
@@ -89,7 +89,7 @@ fn taken_from_part(part: &Workload, after: &After<'_>, ready: &[&Pod]) -> usize 
     let of_part = ready.iter().filter(|pod| pod.meta.is_controlled_by(&part.meta.uid)).count();
     match after {
         After::Gone => of_part,
-        After::Becomes(new) => of_part.saturating_sub(usize::try_from(new.wanted).unwrap_or(usize::MAX)),
+        After::Becomes(new) => of_part.saturating_sub(usize::try_from(new.desired).unwrap_or(usize::MAX)),
     }
 }
 

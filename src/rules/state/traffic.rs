@@ -1,122 +1,98 @@
-//! Traffic Services, and what each must keep.
+//! A traffic Service, and what each rule about its Pods asks of it.
 
-use super::backends::Fleet;
+use super::backends::Backends;
 use super::blue_green;
-use super::remaining::{After, left};
-use crate::model::{ClusterView, ColourScheme, Role, Selector, Service, Workload};
-use crate::rules::{Finding, Reason};
+use super::remaining::{After, ready_after};
+use super::roles::{is_traffic, traffic_services};
+use crate::model::{ClusterView, ColourScheme, Selector, Service, Workload};
 
-/// A traffic Service that a changed workload stands behind.
-pub(crate) struct Stake<'a> {
+/// A traffic Service with the Pods behind one of its selectors: the present one, or the one before its last flip.
+pub(crate) struct TrafficService<'a> {
     pub(crate) service: &'a Service,
-    /// What it must keep: what it selects, or what it selected before a flip.
     pub(crate) selector: &'a Selector,
     pub(crate) view: &'a ClusterView,
-    pub(crate) fleet: Fleet<'a>,
+    pub(crate) backends: Backends<'a>,
+    /// The workloads of its other colours.
     pub(crate) siblings: Vec<&'a Workload>,
-    /// The sibling that could take over.
-    idle: Option<&'a Workload>,
-    is_practised: bool,
-    /// How many ready Pods it must keep.
+    /// The first sibling that no traffic Service selects.
+    pub(crate) idle: Option<&'a Workload>,
+    pub(crate) uses_blue_green: bool,
+    /// The number of ready Pods that it needs.
     pub(crate) floor: usize,
 }
 
-impl<'a> Stake<'a> {
+impl<'a> TrafficService<'a> {
+    /// A Service with what it selects now.
     pub(crate) fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
-        Self::of_selector(service, service.routed(), view, colours)
+        Self::behind(service.routed(), service, view, colours)
     }
 
-    /// What a Service has at stake behind a selector.
-    pub(crate) fn of_selector(
-        service: &'a Service,
+    /// A Service with what another selector matches.
+    pub(crate) fn behind(
         selector: &'a Selector,
+        service: &'a Service,
         view: &'a ClusterView,
         colours: &ColourScheme,
     ) -> Self {
         let siblings = blue_green::siblings(service, view, colours);
         let is_live = |workload: &Workload| {
-            let traffic = |other: &&Service| other.role(colours) == Role::Traffic;
-            view.services.iter().filter(traffic).any(|other| other.routed().matches(&workload.template.labels))
+            traffic_services(view, colours).any(|other| other.routed().matches(&workload.template.labels))
         };
         Self {
             service,
             selector,
             view,
-            fleet: Fleet::of(selector, view),
-            is_practised: blue_green::is_practised(service, &siblings, view, colours),
+            backends: Backends::of(selector, view),
+            uses_blue_green: blue_green::uses_blue_green(service, &siblings, view, colours),
             idle: siblings.iter().copied().find(|sibling| !is_live(sibling)),
             siblings,
-            floor: service.minimum_replicas().max(1),
+            floor: service.floor(),
         }
     }
 
-    /// How many ready Pods its Service is sure to keep when a workload becomes what it is to be.
-    pub(crate) fn left(&self, changed: &Workload, after: &After<'_>) -> usize {
-        left(self.selector, &self.fleet, self.view, changed, after)
+    /// All traffic Services of a namespace.
+    pub(crate) fn all(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Self> {
+        let traffic =
+            view.services.iter().filter(|service| !service.meta.deleting && is_traffic(service, view, colours));
+        traffic.map(|service| Self::of(service, view, colours)).collect()
     }
 
-    /// Whether a workload stands behind its Service, or is a part of one that does.
-    pub(crate) fn concerns(&self, workload: &Workload) -> bool {
+    /// The name of the Service.
+    pub(crate) fn name(&self) -> &'a str {
+        &self.service.meta.name
+    }
+
+    /// The number of its Pods that are ready now.
+    pub(crate) fn ready(&self) -> usize {
+        self.backends.ready()
+    }
+
+    /// Whether it has the ready Pods that it needs.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.ready() >= self.floor
+    }
+
+    /// Whether a workload is behind the selector, or is a ReplicaSet of one that is.
+    pub(crate) fn selects(&self, workload: &Workload) -> bool {
         if workload.stands_alone() {
             self.selector.matches(&workload.template.labels)
         } else {
-            self.fleet.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid))
+            self.backends.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid))
         }
     }
 
-    /// Whether a change leaves fewer than are ready now, and fewer than it needs.
-    pub(crate) fn too_little(&self, left: usize) -> bool {
-        left < self.fleet.ready() && left < self.floor
+    /// The ready Pods that are sure to remain after a workload changes.
+    pub(crate) fn ready_after(&self, changed: &Workload, after: &After<'_>) -> usize {
+        ready_after(self.selector, &self.backends, self.view, changed, after)
     }
 
-    /// Where blue-green is not practised, a rule only warns.
-    pub(crate) fn finding(&self, reason: Reason, message: String, next_step: String) -> Finding {
-        let finding = Finding::new(reason, message, next_step);
-        if self.is_practised { finding } else { finding.only_a_warning() }
+    /// Whether so many ready Pods are fewer than now, and fewer than it needs.
+    pub(crate) fn is_loss(&self, remaining: usize) -> bool {
+        remaining < self.ready() && remaining < self.floor
     }
 
-    /// What is left to go back to.
-    pub(crate) fn would_keep(&self, left: usize) -> String {
-        let Self { fleet, floor, .. } = self;
-        format!("it would keep {left} of its {} ready pods (going back needs {floor})", fleet.ready())
+    /// The ready Pods that would remain, where that is a loss.
+    pub(crate) fn loss(&self, changed: &Workload, after: &After<'_>) -> Option<usize> {
+        Some(self.ready_after(changed, after)).filter(|remaining| self.is_loss(*remaining))
     }
-
-    pub(crate) fn would_leave(&self, left: usize) -> String {
-        let Self { service, fleet, floor, .. } = self;
-        format!(
-            "it would leave Service {} with {left} of {} ready pods (it needs {floor})",
-            service.meta.name,
-            fleet.ready()
-        )
-    }
-
-    /// `kubectl` in the Service's namespace.
-    pub(crate) fn delete_service(&self) -> String {
-        let meta = &self.service.meta;
-        format!(
-            "to take the app down, delete the Service first: kubectl -n {} delete service {}",
-            meta.namespace, meta.name
-        )
-    }
-
-    /// Where a new version goes.
-    pub(crate) fn other_colour(&self) -> Option<String> {
-        match (self.idle, self.siblings.first()) {
-            (Some(idle), _) => Some(idle.to_string()),
-            (None, Some(live)) => Some(format!("another colour ({live} is live, too)")),
-            (None, None) => None,
-        }
-    }
-
-    pub(crate) fn flip_first(&self) -> String {
-        format!("flip Service {} to the other colour first; {}", self.service.meta.name, self.delete_service())
-    }
-}
-
-/// The traffic Services of a namespace that route at all.
-pub(crate) fn stakes<'a>(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Stake<'a>> {
-    // One that is on its way out promises nothing any more.
-    let traffic =
-        view.services.iter().filter(|service| service.role(colours) == Role::Traffic && !service.meta.deleting);
-    traffic.map(|service| Stake::of(service, view, colours)).collect()
 }

@@ -10,9 +10,9 @@ use flipguard::certs::inspect::pair;
 use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::offline::files::Manifests;
-use flipguard::rules::{Verdict, decide, needs};
+use flipguard::rules::{Verdict, decide};
 use flipguard::server::review::{Endpoint, Shared, answer_to};
-use flipguard::server::{Credentials, Judge, Judgement, Readiness};
+use flipguard::server::{Credentials, Judgement, Mutate, Readiness, Validate};
 use flipguard::telemetry::Metrics;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -28,14 +28,13 @@ struct Recorded {
     policy: Policy,
 }
 
-impl Judge for Recorded {
+impl Validate for Recorded {
     async fn judge(&self, change: &Change, _: Instant) -> Judgement {
-        match needs::needed(change, &self.policy) {
-            Some(_) => decide(change, &self.view, &self.policy, NOW).into(),
-            None => Verdict::not_judged().into(),
-        }
+        decide(change, &self.view, &self.policy, NOW).into()
     }
+}
 
+impl Mutate for Recorded {
     async fn label(&self, change: &Change, _: Instant) -> (Verdict, Vec<Put>) {
         labels::label(change, &self.view, &self.policy)
     }

@@ -55,7 +55,7 @@ fn one_line(error: &str) {
 fn pods(text: &str) -> u64 {
     let case: Value = serde_saphyr::from_str(text).unwrap_or_default();
     let sketches = case["cluster"].as_array().into_iter().flatten();
-    let counts = sketches.flat_map(|sketch| [&sketch["replicas"], &sketch["oldPods"]]);
+    let counts = sketches.flat_map(|fixture| [&fixture["replicas"], &fixture["oldPods"]]);
     counts
         .map(|count| count.as_u64().unwrap_or(if count.is_null() { 0 } else { u64::MAX }))
         .fold(0, u64::saturating_add)

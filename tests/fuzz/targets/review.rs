@@ -134,8 +134,8 @@ fn has_doubles(body: &[u8]) -> bool {
 struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
 impl Entries<'_> {
-    fn only(&self, wanted: &str) -> Option<&str> {
-        let mut found = self.0.iter().filter(|(key, _)| key == wanted);
+    fn only(&self, desired: &str) -> Option<&str> {
+        let mut found = self.0.iter().filter(|(key, _)| key == desired);
         let (_, value) = found.next()?;
         found.next().is_none().then(|| value.get())
     }

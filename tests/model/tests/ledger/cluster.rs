@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use flipguard::ledger::{Effect, Found, Ledger, Object, Seen};
+use flipguard::ledger::{Found, IntendedChange, Ledger, ObjectRef, Seen};
 use flipguard::model::{
     ClusterView, Pod, Selector, Service, Timestamp, Workload, WorkloadKind, WorkloadManifest, annotation,
 };
@@ -37,7 +37,7 @@ pub(crate) struct TheService {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TheDeployment {
     pub(crate) version: u8,
-    pub(crate) wanted: u8,
+    pub(crate) desired: u8,
     pub(crate) template: u8,
     pub(crate) generation: u8,
     pub(crate) observed: u8,
@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) pods: [Pods; 2],
     pub(crate) ledger: Ledger,
     pub(crate) ledger_version: u8,
+    /// Whether the ledger was created.
+    pub(crate) has_ledger: bool,
     /// Flips of Service 0 that were really committed, `from` and `to`; and whether it was really deleted.
     pub(crate) flipped: [bool; 2],
     pub(crate) deleted: bool,
@@ -89,7 +91,7 @@ impl Colour {
         format!("app-{}", self.name())
     }
 
-    pub(crate) fn of(object: &Object) -> Option<Self> {
+    pub(crate) fn of(object: &ObjectRef) -> Option<Self> {
         Self::ALL.into_iter().find(|colour| colour.deployment() == object.name)
     }
 }
@@ -97,7 +99,7 @@ impl Colour {
 impl Cluster {
     /// Blue serves. Green is ready, or not yet.
     pub(crate) fn new(green_is_ready: bool, noise: u8) -> Self {
-        let deployment = || Some(TheDeployment { version: 1, wanted: 1, template: 1, generation: 1, observed: 1 });
+        let deployment = || Some(TheDeployment { version: 1, desired: 1, template: 1, generation: 1, observed: 1 });
         let pods = |ready| Pods { ready, template: 1 };
         Self {
             service: Some(TheService { uid: 0, version: 1, to: Colour::Blue, excused: false }),
@@ -105,6 +107,7 @@ impl Cluster {
             pods: [pods(1), pods(u8::from(green_is_ready))],
             ledger: Ledger::default(),
             ledger_version: 0,
+            has_ledger: true,
             flipped: [false, false],
             deleted: false,
             last_flip: None,
@@ -123,7 +126,7 @@ impl Cluster {
     /// Whether a colour runs, and will go on running by itself.
     pub(crate) fn runs(&self, colour: Colour) -> bool {
         let pods = &self.pods[colour as usize];
-        self.deployment(colour).is_some_and(|it| it.wanted > 0 && it.template == pods.template) && pods.ready > 0
+        self.deployment(colour).is_some_and(|it| it.desired > 0 && it.template == pods.template) && pods.ready > 0
     }
 
     /// What must never be: a Service whose colour does not run, or a record of what never happened.
@@ -150,20 +153,20 @@ impl Cluster {
     pub(crate) fn forgotten(&self) -> Option<String> {
         let Ledger { intents, records } = &self.ledger;
         let Some(service) = &self.service else {
-            let written = intents.iter().any(|it| matches!(it.effect, Effect::Gone { selector: Some(_) }));
+            let written = intents.iter().any(|it| matches!(it.effect, IntendedChange::Gone { selector: Some(_) }));
             let known = written || !records.tombstones.is_empty();
             return (!known).then(|| "the ledger has forgotten that the Service was deleted".to_owned());
         };
         let (uid, to) = (format!("service-{}", service.uid), self.last_flip?);
-        let written = intents
-            .iter()
-            .any(|it| it.uid == uid && matches!(&it.effect, Effect::Service(after) if after.to == selector(to)));
+        let written = intents.iter().any(|it| {
+            it.uid == uid && matches!(&it.effect, IntendedChange::Service(after) if after.to == selector(to))
+        });
         let known = written || records.flips.iter().any(|it| it.uid == uid && it.to == selector(to));
         (!known).then(|| format!("the ledger has forgotten the flip to {}", to.name()))
     }
 
     /// An object as a GET finds it.
-    pub(crate) fn look(&self, object: &Object) -> Found {
+    pub(crate) fn look(&self, object: &ObjectRef) -> Found {
         let (uid, version, selector) = match Colour::of(object) {
             None => match &self.service {
                 Some(it) => (format!("service-{}", it.uid), it.version, selector(it.to)),
@@ -183,7 +186,7 @@ impl Cluster {
 pub(crate) enum Stir {
     /// The Deployment controller carries out what is asked for.
     Reconcile(Colour),
-    /// A Pod of what is wanted becomes ready.
+    /// A Pod of what is desired becomes ready.
     Start(Colour),
     /// The collector removes what a deleted Deployment left.
     Collect(Colour),
@@ -213,17 +216,17 @@ impl Stir {
                 it.observed = it.generation;
                 it.version += 1;
                 // Strategy Recreate: old Pods go before new ones come.
-                if pods.template != it.template || it.wanted == 0 {
+                if pods.template != it.template || it.desired == 0 {
                     *pods = Pods { ready: 0, template: it.template };
                 }
             }
             Self::Start(colour) => {
                 let pods = &mut next.pods[colour as usize];
                 let it = next.deployments[colour as usize].as_mut()?;
-                if pods.ready >= it.wanted || it.observed != it.generation || pods.template != it.template {
+                if pods.ready >= it.desired || it.observed != it.generation || pods.template != it.template {
                     return None;
                 }
-                pods.ready = it.wanted;
+                pods.ready = it.desired;
                 it.version += 1;
             }
             Self::Collect(colour) => {
@@ -300,10 +303,10 @@ pub(crate) fn deployment(colour: Colour, it: &TheDeployment, ready: u8) -> Workl
         "resourceVersion": it.version.to_string(), "generation": it.generation,
         "annotations": { annotation::REVISION: it.template.to_string() },
     });
-    let ready = if it.observed == it.generation { ready.min(it.wanted) } else { ready };
+    let ready = if it.observed == it.generation { ready.min(it.desired) } else { ready };
     let manifest: WorkloadManifest = parse(json!({
         "metadata": metadata,
-        "spec": { "replicas": it.wanted, "strategy": { "type": "Recreate" }, "template": template(colour, it.template) },
+        "spec": { "replicas": it.desired, "strategy": { "type": "Recreate" }, "template": template(colour, it.template) },
         "status": { "observedGeneration": it.observed, "replicas": ready, "updatedReplicas": ready,
             "readyReplicas": ready, "availableReplicas": ready },
     }));

@@ -3,7 +3,7 @@
 //! the cluster that are pieced together from reads at different instants.
 //!
 //! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen, or
-//! forget what did. And the model can fail: eleven deliberate mistakes are each found, with the story that leads there.
+//! forget what did. And the model can fail: twelve deliberate mistakes are each found, with the story that leads there.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -88,6 +88,21 @@ fn three_requests() {
     }
 }
 
+/// The first dangerous requests of a namespace: the ledger is created by them.
+#[test]
+fn without_a_ledger_yet() {
+    let start = Cluster { has_ledger: false, ..Cluster::new(true, 0) };
+    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), ScaleToZero(Blue), DeleteService];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let start = start.clone();
+            holds(&Scenario { start, ..scenario("two requests, no ledger", &[*one, *other]) });
+        }
+    }
+    let triple = [ScaleToZero(Green), DeleteService, CreateService(Green)];
+    holds(&Scenario { start, at_once: true, ..scenario("three requests, no ledger", &triple) });
+}
+
 /// What is read together is read at one instant here, and attempts are given up rather than crash: the same to the others.
 #[test]
 fn four_requests() {
@@ -102,7 +117,9 @@ fn four_requests() {
 
 /// A mistake is found, and this is how it comes to harm.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
-    let start = Cluster::new(true, 1);
+    // One mistake can be made only where there is no ledger yet.
+    let has_ledger = mistake != Mistake::LooksOnce;
+    let start = Cluster { has_ledger, ..Cluster::new(true, 1) };
     let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
     let searched = search(&scenario, Some(mistake));
     match searched.broken {
@@ -159,6 +176,11 @@ fn trying_only_nothing_and_everything_breaks() {
 #[test]
 fn withdrawing_by_object_breaks() {
     is_found("withdrawn by object", Mistake::WithdrawByObject, &[Flip(Green), ScaleToZero(Green), Delete(Green)]);
+}
+
+#[test]
+fn looking_for_a_ledger_only_once_breaks() {
+    is_found("looks once", Mistake::LooksOnce, &[ScaleToZero(Green), DeleteService, CreateService(Green)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, Object, scenarios, settle};
+use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, ObjectRef, resolve, scenarios};
 use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
 use flipguard::rules::{Outcome, Verdict};
 
@@ -47,6 +47,8 @@ pub(crate) enum Mistake {
     WithdrawByObject,
     /// A version that moved is taken for a commit.
     MovedIsCommitted,
+    /// Where no Service carries traffic, a ledger that was created meanwhile is overlooked.
+    LooksOnce,
 }
 
 /// How far a request is.
@@ -79,9 +81,11 @@ pub(crate) struct Admission {
     id: String,
     attempt: Attempt,
     ledger_version: u8,
-    looked: BTreeMap<Object, Found>,
+    looked: BTreeMap<ObjectRef, Found>,
     read: Read,
     refused: bool,
+    /// Whether the Services were read, since there was no ledger.
+    searched: bool,
 }
 
 /// The steps that a request can take: in words, what becomes of the cluster if anything does, and of the request.
@@ -117,6 +121,7 @@ impl Request {
                     looked: BTreeMap::new(),
                     read: Read::default(),
                     refused: false,
+                    searched: false,
                 };
                 vec![("arrives".to_owned(), None, Stage::Admission(Box::new(admission)))]
             }
@@ -160,6 +165,21 @@ impl Request {
             Stage::Admission(Box::new(next))
         };
         match now.attempt.ask() {
+            Ask::ReadLedger if !cluster.has_ledger || (now.searched && rules.makes(Mistake::LooksOnce)) => {
+                vec![("finds no ledger".to_owned(), None, with(&|next| next.attempt.no_ledger()))]
+            }
+            Ask::FindTraffic => {
+                let view = Read::of(cluster).view();
+                let found = with(&|next| {
+                    next.searched = true;
+                    next.attempt.services(&view, &rules.policy);
+                });
+                vec![("reads the Services".to_owned(), None, found)]
+            }
+            Ask::OpenLedger => {
+                let next = Cluster { has_ledger: true, ..cluster.clone() };
+                vec![("creates the ledger".to_owned(), Some(next), with(&|next| next.attempt.opened()))]
+            }
             Ask::ReadLedger => {
                 let mut expirable: BTreeSet<String> =
                     cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
@@ -170,7 +190,7 @@ impl Request {
                         next.ledger_version = cluster.ledger_version;
                         let mut ledger = cluster.ledger.clone();
                         if rules.makes(Mistake::DropsUnseen) {
-                            settle::expire(&mut ledger, expired);
+                            resolve::expire(&mut ledger, expired);
                         }
                         next.attempt.ledger(ledger, expired.clone());
                     })
@@ -267,7 +287,7 @@ impl Request {
             }
             (Self::CreateService(to), Base::New(uid)) => {
                 let mut new = service(*uid, 0, to);
-                new.meta.version.clear();
+                new.meta.resource_version.clear();
                 Write::ServiceCreate { new: Box::new(new) }
             }
             (Self::ScaleToZero(colour), Base::Deployment(_, it, _)) => Write::Scale {
@@ -275,8 +295,8 @@ impl Request {
                 namespace: "shop".to_owned(),
                 name: colour.deployment(),
                 uid: colour.deployment(),
-                version: it.version.to_string(),
-                from: it.wanted.into(),
+                resource_version: it.version.to_string(),
+                from: it.desired.into(),
                 to: 0,
             },
             (Self::Delete(colour), Base::Deployment(_, it, ready)) => {
@@ -337,7 +357,7 @@ impl Request {
                 match self {
                     Self::Delete(_) => *it = None,
                     Self::Redeploy(_) => stored.template += 1,
-                    _ => stored.wanted = 0,
+                    _ => stored.desired = 0,
                 }
                 // With nothing beside it, a colour is repaired in place: that is only warned of.
                 let is_alone = next.deployments.iter().flatten().count() == 1;
@@ -430,7 +450,7 @@ impl Rules {
     }
 
     fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
-        let Some((pending, records)) = admission.attempt.standing() else { panic!("not to be judged yet") };
+        let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
         let records = Ledger { intents: Vec::new(), records: records.clone() };
         let question = (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records);
         if let Some(verdict) = self.known.get(&question) {
@@ -460,14 +480,14 @@ impl Rules {
         if none.outcome() == Outcome::Allowed { all } else { none }
     }
 
-    fn look(&self, cluster: &Cluster, object: &Object) -> Found {
+    fn look(&self, cluster: &Cluster, object: &ObjectRef) -> Found {
         let mut found = cluster.look(object);
         if self.makes(Mistake::MovedIsCommitted)
             && let Found::There(seen) = &mut found
         {
             let moved = |it: &&Intent| it.object == *object && it.base != seen.version;
             if let Some(intent) = cluster.ledger.intents.iter().find(moved)
-                && let flipguard::ledger::Effect::Service(after) = &intent.effect
+                && let flipguard::ledger::IntendedChange::Service(after) = &intent.effect
             {
                 seen.selector = after.to.clone();
             }

@@ -1,0 +1,182 @@
+//! The driver of the ledger's protocol: it makes the reads and writes that an attempt asks for.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, sleep};
+
+use super::direct::{Reading, join_read};
+use super::{Inner, namespace_of, now};
+use crate::cluster::ledger_store::Read;
+use crate::cluster::namespace;
+use crate::ledger::{Ask, Attempt, End, ObjectRef, scenarios};
+use crate::model::{Change, ClusterView, ReadFailure, ReadRequest};
+use crate::rules::Verdict;
+
+/// One run of a request through the protocol.
+pub(super) struct Run<'a> {
+    guard: &'a Inner,
+    change: &'a Change,
+    namespace: &'a str,
+    deadline: Instant,
+    attempt: Attempt,
+    /// The verdict, once there is one. It stands, even where the own intent cannot be withdrawn.
+    verdict: Option<Verdict>,
+    /// The turn of this process to write the namespace's ledger.
+    turn: Option<OwnedMutexGuard<()>>,
+    /// The ledger as it was read last.
+    stored: Option<Read>,
+    /// Reads of the cluster that were begun early.
+    reading: Option<Reading>,
+    /// Whether reads may begin early. After a conflict, they would be in vain.
+    reads_early: bool,
+    /// The Services, where no ledger is there.
+    services: ClusterView,
+}
+
+/// A step goes on, or ends the run with a verdict.
+type Step = Result<ControlFlow<Verdict>, ReadFailure>;
+
+impl<'a> Run<'a> {
+    pub(super) fn new(guard: &'a Inner, change: &'a Change, attempt: Attempt, deadline: Instant) -> Self {
+        Self {
+            guard,
+            change,
+            namespace: namespace_of(change),
+            deadline,
+            attempt,
+            verdict: None,
+            turn: None,
+            stored: None,
+            reading: None,
+            reads_early: true,
+            services: ClusterView::default(),
+        }
+    }
+
+    /// Drives the attempt to its end.
+    pub(super) async fn verdict(mut self) -> Result<Verdict, ReadFailure> {
+        loop {
+            match self.step().await {
+                Ok(Continue(())) => {}
+                Ok(Break(verdict)) => return Ok(verdict),
+                Err(failure) => return self.verdict.ok_or(failure),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        if self.reads_early && self.reading.is_none() && self.attempt.may_read() {
+            self.reading = Some(self.guard.begin_to_read(self.change, self.deadline));
+        }
+        match self.attempt.ask() {
+            Ask::ReadLedger => self.read_ledger().await,
+            Ask::FindTraffic => self.find_traffic().await,
+            Ask::OpenLedger => self.open_ledger().await,
+            Ask::ReadObjects(objects) => self.read_objects(objects).await,
+            Ask::WriteLedger(_) => self.write_ledger().await,
+            Ask::ReadCluster => Ok(self.judge().await),
+            Ask::Nothing(end) => Ok(Break(self.end(end).await)),
+        }
+    }
+
+    async fn read_ledger(&mut self) -> Step {
+        // An attempt that does not write takes no turn, and lets its early reads wait for none.
+        if self.turn.is_none() && self.attempt.writes() {
+            self.turn = Some(self.guard.ledgers.turn(self.namespace, self.deadline).await?);
+        }
+        match self.guard.ledgers.read(self.namespace, self.deadline).await? {
+            Some(mut stored) => {
+                self.attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
+                self.stored = Some(stored);
+            }
+            None => self.attempt.no_ledger(),
+        }
+        Ok(Continue(()))
+    }
+
+    async fn find_traffic(&mut self) -> Step {
+        let request = ReadRequest { services: true, ..ReadRequest::default() };
+        let read = namespace::read(&self.guard.client, self.namespace, &self.change.user, request, self.deadline);
+        let mut view = Box::pin(read).await;
+        if let Some(failure) = view.failures.pop() {
+            return Err(failure);
+        }
+        self.attempt.services(&view, &self.guard.policy);
+        self.services = view;
+        Ok(Continue(()))
+    }
+
+    async fn open_ledger(&mut self) -> Step {
+        self.guard.ledgers.open(self.namespace, self.deadline).await?;
+        self.attempt.opened();
+        Ok(Continue(()))
+    }
+
+    async fn read_objects(&mut self, objects: BTreeSet<ObjectRef>) -> Step {
+        let found = self.guard.ledgers.look(self.namespace, objects, self.deadline).await?;
+        self.attempt.objects(&found, &self.guard.policy, now());
+        Ok(Continue(()))
+    }
+
+    async fn write_ledger(&mut self) -> Step {
+        let (Ask::WriteLedger(ledger), Some(stored)) = (self.attempt.ask(), &self.stored) else {
+            return Ok(Break(Verdict::cannot_judge()));
+        };
+        let is_written = self.guard.ledgers.write(self.namespace, ledger, stored, self.deadline).await?;
+        self.attempt.written(is_written);
+        if !is_written {
+            (self.reads_early, self.reading) = (false, None);
+            sleep(pause()).await;
+        }
+        Ok(Continue(()))
+    }
+
+    async fn judge(&mut self) -> ControlFlow<Verdict> {
+        self.turn = None;
+        let Self { guard, change, deadline, .. } = *self;
+        let reading = self.reading();
+        let mut view = join_read(reading).await;
+        view.records = self.attempt.pending().map(|(_, records)| records.clone()).unwrap_or_default();
+        guard.complete(change, &mut view, deadline).await;
+        let verdict = self.attempt.judge(change, &mut view, &guard.policy, now());
+        guard.events.tell(change, &view, &verdict, now());
+        self.verdict = Some(verdict);
+        Continue(())
+    }
+
+    async fn end(&mut self, end: End) -> Verdict {
+        let Self { guard, change, deadline, .. } = *self;
+        match end {
+            End::Judged => self.verdict.take().unwrap_or_else(Verdict::cannot_judge),
+            End::Harmless if matches!(change.write, crate::model::Write::ServiceCreate { .. }) => {
+                guard.judge_permissions_only(change, deadline).await
+            }
+            End::Harmless => Verdict::not_judged(),
+            End::NothingAtStake => {
+                let mut view = ClusterView::of_an_empty_namespace();
+                view.add(std::mem::take(&mut self.services));
+                guard.complete(change, &mut view, deadline).await;
+                guard.decide(change, &view)
+            }
+            End::Unrecorded => {
+                let reading = self.reading();
+                guard.judge_directly(change, reading, deadline).await
+            }
+            End::Full => scenarios::full(change, &guard.policy, now()),
+        }
+    }
+
+    /// The reads that were begun early, or new ones.
+    fn reading(&mut self) -> Reading {
+        let early = self.reading.take();
+        early.unwrap_or_else(|| self.guard.begin_to_read(self.change, self.deadline))
+    }
+}
+
+/// The pause after a conflict, so that two replicas do not meet again.
+fn pause() -> Duration {
+    Duration::from_micros(fastrand::u64(500..10_000))
+}

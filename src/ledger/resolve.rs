@@ -1,0 +1,210 @@
+//! Resolving intents: pending, committed or void.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{IntendedChange, Intent, Ledger, ObjectRef};
+use crate::model::{ColourScheme, Flip, Selector, Timestamp, Tombstone};
+
+/// An object as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// No object has this name.
+    Missing,
+    /// An object has this name.
+    There(Seen),
+}
+
+/// The parts of an object that resolving needs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// Its uid.
+    pub uid: String,
+    /// Its `resourceVersion`.
+    pub version: String,
+    /// Whether `deletionTimestamp` is set.
+    pub deleting: bool,
+    /// The selector of a Service.
+    pub selector: Selector,
+}
+
+/// The state of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntentState {
+    /// It may still commit.
+    Pending,
+    /// It committed.
+    Committed,
+    /// It can no longer commit. Whether it did is unknown or does not matter.
+    Void,
+}
+
+/// The state of an intent, by its object as it was read after the intent was written. A version that moved proves no
+/// commit: another writer may have moved it.
+#[must_use]
+pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
+    match (found, &intent.effect) {
+        (Found::There(seen), _) if intent.creates() && seen.uid == intent.uid => IntentState::Committed,
+        // Another object of the name may be deleted before the new one is stored.
+        (_, _) if intent.creates() => IntentState::Pending,
+        (Found::Missing, IntendedChange::Gone { .. }) => IntentState::Committed,
+        (Found::There(seen), effect) if seen.uid != intent.uid => {
+            if matches!(effect, IntendedChange::Gone { .. }) {
+                IntentState::Committed
+            } else {
+                IntentState::Void
+            }
+        }
+        (Found::There(seen), _) if seen.version == intent.base => IntentState::Pending,
+        // An object that waits for a finalizer does not come back.
+        (Found::There(seen), IntendedChange::Gone { .. }) if seen.deleting => IntentState::Committed,
+        (Found::There(seen), IntendedChange::Service(after)) if seen.selector == after.to => IntentState::Committed,
+        (Found::Missing | Found::There(_), _) => IntentState::Void,
+    }
+}
+
+/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays pending,
+/// unless its attempts are `expired`: watched until they could no longer commit.
+pub fn resolve(
+    ledger: &mut Ledger,
+    found: &BTreeMap<ObjectRef, Found>,
+    expired: &BTreeSet<String>,
+    colours: &ColourScheme,
+    now: Timestamp,
+) {
+    let intents = std::mem::take(&mut ledger.intents);
+    for intent in intents {
+        match found.get(&intent.object).map_or(IntentState::Pending, |found| state_of(&intent, found)) {
+            IntentState::Pending => ledger.intents.push(intent),
+            IntentState::Committed => remember(ledger, intent, colours),
+            IntentState::Void => {}
+        }
+    }
+    // Only now: what is too old may have happened before it was.
+    expire(ledger, expired);
+    // What exists again is not gone.
+    let exists =
+        |name: &str| matches!(found.get(&ObjectRef::service(name)), Some(Found::There(seen)) if !seen.deleting);
+    ledger.records.tombstones.retain(|tombstone| !exists(&tombstone.service));
+    ledger.forget(now);
+}
+
+/// Drops the attempts that were watched for so long that they cannot commit any more, whether they did or not.
+pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
+    for id in expired {
+        ledger.remove(id);
+    }
+}
+
+fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
+    let service = intent.object.name.clone();
+    match intent.effect {
+        IntendedChange::Gone { selector: Some(selector) } => {
+            ledger.remember_deleted(Tombstone { service, selector, at: intent.at, still_there: false });
+        }
+        IntendedChange::Service(_) if intent.base.is_empty() => {
+            ledger.records.tombstones.retain(|tombstone| tombstone.service != service);
+        }
+        IntendedChange::Service(after) if colours.pins(&after.from) != colours.pins(&after.to) => {
+            let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
+            // Going back once more is going forward again.
+            let back = last.is_some_and(|last| !last.back && last.to == after.from && last.from == after.to);
+            let flip = Flip {
+                service,
+                uid: intent.uid,
+                from: after.from,
+                to: after.to,
+                at: intent.at,
+                back,
+                user: intent.user,
+            };
+            ledger.remember_flip(flip);
+        }
+        IntendedChange::Gone { .. }
+        | IntendedChange::Scaled { .. }
+        | IntendedChange::Service(_)
+        | IntendedChange::Workload(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::ServiceAfter;
+    use crate::model::Labels;
+
+    fn selector(color: &str) -> Selector {
+        Selector::new([("color".to_owned(), color.to_owned())].into())
+    }
+
+    fn intent(uid: &str, base: &str, effect: IntendedChange) -> Intent {
+        let (ids, object, user) = (vec!["id".to_owned()], ObjectRef::service("app"), String::new());
+        Intent { ids, object, uid: uid.to_owned(), base: base.to_owned(), effect, user, at: Timestamp(100) }
+    }
+
+    fn flip() -> IntendedChange {
+        IntendedChange::Service(ServiceAfter {
+            from: selector("blue"),
+            to: selector("green"),
+            annotations: Labels::new(),
+        })
+    }
+
+    fn there(uid: &str, version: &str, color: &str) -> Found {
+        Found::There(Seen {
+            uid: uid.to_owned(),
+            version: version.to_owned(),
+            deleting: false,
+            selector: selector(color),
+        })
+    }
+
+    #[test]
+    fn the_state_of_a_flip() {
+        let state = |found: &Found| state_of(&intent("u", "1", flip()), found);
+        assert_eq!(state(&there("u", "1", "blue")), IntentState::Pending);
+        assert_eq!(state(&there("u", "2", "green")), IntentState::Committed);
+        assert_eq!(state(&there("u", "2", "blue")), IntentState::Void, "only a label was edited");
+        assert_eq!(state(&there("w", "9", "green")), IntentState::Void, "another Service of the same name");
+        assert_eq!(state(&Found::Missing), IntentState::Void);
+    }
+
+    #[test]
+    fn the_state_of_a_deletion() {
+        let state = |found: &Found| state_of(&intent("u", "1", IntendedChange::Gone { selector: None }), found);
+        assert_eq!(state(&there("u", "1", "blue")), IntentState::Pending);
+        assert_eq!(state(&there("u", "2", "blue")), IntentState::Void);
+        assert_eq!(state(&there("w", "9", "blue")), IntentState::Committed);
+        assert_eq!(state(&Found::Missing), IntentState::Committed);
+        let Found::There(seen) = there("u", "2", "blue") else { return };
+        assert_eq!(
+            state(&Found::There(Seen { deleting: true, ..seen })),
+            IntentState::Committed,
+            "a finalizer holds it"
+        );
+    }
+
+    #[test]
+    fn the_state_of_a_creation() {
+        let state = |found: &Found| state_of(&intent("u", "", flip()), found);
+        assert_eq!(state(&Found::Missing), IntentState::Pending);
+        assert_eq!(state(&there("u", "1", "green")), IntentState::Committed);
+        assert_eq!(state(&there("w", "1", "green")), IntentState::Pending, "what has the name may go first");
+    }
+
+    #[test]
+    fn going_back_is_remembered_as_such_and_once() {
+        let mut ledger = Ledger::default();
+        let colours = ColourScheme::default();
+        let mut committed = |from: &str, to: &str| {
+            let after = ServiceAfter { from: selector(from), to: selector(to), annotations: Labels::new() };
+            ledger.intents.push(intent("u", "1", IntendedChange::Service(after)));
+            let found = [(ObjectRef::service("app"), there("u", "2", to))].into();
+            resolve(&mut ledger, &found, &BTreeSet::new(), &colours, Timestamp(100));
+            assert!(ledger.intents.is_empty());
+            ledger.records.flips.first().map(|flip| flip.back)
+        };
+        assert_eq!(committed("blue", "green"), Some(false));
+        assert_eq!(committed("green", "blue"), Some(true));
+        assert_eq!(committed("blue", "green"), Some(false), "going back once more is going forward");
+    }
+}

@@ -1,0 +1,56 @@
+//! The kinds of object that the rules judge.
+
+use std::fmt;
+
+use super::WorkloadKind;
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `v1` Service.
+    Service,
+    /// One of the four kinds that run Pods.
+    Workload(WorkloadKind),
+}
+
+impl Kind {
+    /// The kind as manifests spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Workload(kind) => kind.name(),
+        }
+    }
+
+    /// The word that `kubectl` takes before a slash.
+    #[must_use]
+    pub fn singular(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Workload(kind) => kind.singular(),
+        }
+    }
+
+    /// Its API group and version.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Service => "v1",
+            Self::Workload(_) => "apps/v1",
+        }
+    }
+
+    /// The kind with this singular.
+    #[must_use]
+    pub fn of_singular(singular: &str) -> Option<Self> {
+        let workloads = WorkloadKind::ALL.into_iter().map(Self::Workload);
+        workloads.chain([Self::Service]).find(|kind| kind.singular() == singular)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,68 @@
+//! Words about a loss of ready Pods, and the ways to go on.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{Workload, annotation};
+use crate::rules::state::traffic::TrafficService;
+use crate::rules::wording::Remedy;
+use crate::rules::{Finding, Reason};
+
+impl TrafficService<'_> {
+    /// A finding that warns at most where blue-green is not in use.
+    pub(super) fn finding(&self, reason: Reason, message: String, remedy: Remedy) -> Finding {
+        let finding = Finding::new(reason, message, remedy);
+        if self.uses_blue_green { finding } else { finding.at_most_warn() }
+    }
+
+    /// A finding about ready Pods that are lost: the other colour has to take over first.
+    pub(super) fn finding_of_loss(&self, reason: Reason, message: String) -> Finding {
+        let retire = Remedy::words(format!("To retire the app, delete Service {} first", self.name()));
+        self.finding(reason, message, self.switch_first()).or(Some(retire))
+    }
+
+    /// `Service app would keep 0 of 3 ready pods`.
+    pub(super) fn would_keep(&self, remaining: usize) -> String {
+        format!("Service {} would keep {remaining} of {} ready pods", self.name(), self.ready())
+    }
+
+    /// `Service app gets its traffic from here and would keep 0 of 3 ready pods; it needs 1`.
+    pub(super) fn loses(&self, remaining: usize) -> String {
+        let why = if self.floor > 1 { format!(" ({})", annotation::MIN_REPLICAS) } else { String::new() };
+        format!(
+            "Service {} gets its traffic from here and would keep {remaining} of {} ready pods; it needs {}{why}",
+            self.name(),
+            self.ready(),
+            self.floor
+        )
+    }
+
+    /// The safe first step: the other colour takes over, where there is one.
+    pub(super) fn switch_first(&self) -> Remedy {
+        match (self.idle, self.siblings.first()) {
+            (Some(idle), _) => {
+                let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
+                let command = format!("patch service {} -p '{patch}'", self.name());
+                Remedy::kubectl(format!("Switch it to {idle} first"), &self.service.meta.namespace, &command)
+            }
+            (None, Some(live)) => Remedy::words(format!("Switch it to another colour first ({live} is live, too)")),
+            (None, None) => Remedy::words("No other colour is deployed; deploy one and switch to it first"),
+        }
+    }
+
+    /// The pairs of its selector that another colour has differently.
+    fn selector_of(&self, colour: &Workload) -> Map<String, Value> {
+        let labels = &colour.template.labels;
+        let pairs = self.service.routed().pairs();
+        let other = pairs.filter_map(|(key, value)| Some((key, labels.get(key)?)).filter(|(_, own)| *own != value));
+        other.map(|(key, own)| (key.to_owned(), json!(own))).collect()
+    }
+
+    /// The place for a new version.
+    pub(super) fn other_colour(&self) -> Option<String> {
+        match (self.idle, self.siblings.first()) {
+            (Some(idle), _) => Some(idle.to_string()),
+            (None, Some(live)) => Some(format!("another colour ({live} is live, too)")),
+            (None, None) => None,
+        }
+    }
+}
