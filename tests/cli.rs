@@ -153,7 +153,7 @@ fn check_never_guesses() {
     scene.file("services-only", &service("1.0"));
     let only = scene.run(&["check", "-f", "flip", "-c", "services-only"]);
     assert_eq!(only.code, Some(2), "{}", only.out);
-    assert!(only.out.contains("workloads and pods in namespace shop: the files hold none; export all"), "{}", only.out);
+    assert!(only.out.contains("workloads and pods in namespace shop: the files hold none. Export all"), "{}", only.out);
     scene.run(&["check", "-f", "-", "-c", "-"]).fails(2, &["standard input (`-`) can be read only once"]);
     scene.file("nameless", "kind: Service\nspec: {}\n");
     scene
@@ -161,7 +161,7 @@ fn check_never_guesses() {
         .fails(2, &["nameless, object 1", "`metadata.name` is missing"]);
     scene.file("knative", &service("2.0").replace("apiVersion: v1", "apiVersion: serving.knative.dev/v1"));
     let knative = scene.run(&["check", "-f", "knative", "-c", "starting"]);
-    assert!(knative.out.contains("no rule speaks on this change"), "{}", knative.out);
+    assert!(knative.out.contains("no rule applies to this change"), "{}", knative.out);
 }
 
 /// The parser shows the lines around an error; those of a kubeconfig are secret.
@@ -202,9 +202,9 @@ fn exit_codes_of_check() {
     assert_eq!(denied.code, Some(1), "{}{}", denied.out, denied.err);
     assert!(
         denied.out.starts_with(
-            "denied: service shop/app: flip version 1.0 -> 2.0 refused, target-not-ready: \
-             Deployment app-green has 0 of 1 pods ready (app-green-1-a: ImagePullBackOff); \
-             wait for it: kubectl -n shop rollout status deployment/app-green\n"
+            "denied: service shop/app: flip version 1.0 -> 2.0 denied (target-not-ready): \
+             Deployment app-green has 0 of 1 pods ready (app-green-1-a: ImagePullBackOff). Fix it, then retry.\n  \
+             kubectl -n shop describe pod app-green-1-a\n"
         ),
         "{}",
         denied.out
@@ -213,19 +213,19 @@ fn exit_codes_of_check() {
 
     let unknown = flip("without-pods");
     assert_eq!(unknown.code, Some(2), "{}{}", unknown.out, unknown.err);
-    assert!(unknown.out.contains("cluster-unreadable: could not read pods in namespace shop"), "{}", unknown.out);
+    assert!(unknown.out.contains("(cluster-unreadable): cannot read pods in namespace shop"), "{}", unknown.out);
 
     // The worst of several counts.
     let both = scene.run(&["check", "-f", "stay", "-f", "flip", "-c", "starting"]);
     assert_eq!(
         (both.code, both.out.lines().next()),
-        (Some(1), Some("allowed: Service shop/app: no rule speaks on this change"))
+        (Some(1), Some("allowed: Service shop/app: no rule applies to this change"))
     );
 
     for flag in [&["--dry-run"] as &[&str], &["--enforcement", "warn"]] {
         let warned = scene.run(&[&["check", "-f", "flip", "-c", "starting"], flag].concat());
         assert_eq!(warned.code, Some(0), "{flag:?}: {}", warned.out);
-        assert!(warned.out.starts_with("Warning: target-not-ready: would be refused "), "{}", warned.out);
+        assert!(warned.out.contains("would be denied"), "{}", warned.out);
     }
 }
 
@@ -238,10 +238,12 @@ fn verdicts_as_json() {
     assert_eq!(verdict["subject"], "service shop/app");
     assert_eq!(verdict["judged"], true);
     assert_eq!(verdict["outcome"], "denied");
-    assert_eq!(verdict["act"], "flip version 1.0 -> 2.0");
+    assert_eq!(verdict["summary"], "flip version 1.0 -> 2.0");
     assert_eq!(verdict["findings"][0]["reason"], "target-not-ready");
     assert_eq!(verdict["findings"][0]["effect"], "deny");
-    assert_eq!(verdict["findings"][0]["nextStep"], "wait for it: kubectl -n shop rollout status deployment/app-green");
+    let remedy = &verdict["findings"][0]["remedies"][0];
+    assert_eq!(remedy["words"], "Fix it, then retry");
+    assert_eq!(remedy["command"], "kubectl -n shop describe pod app-green-1-a");
     assert_eq!(verdict["warnings"], Value::Array(vec![]));
 
     let allowed = scene.run(&["check", "-f", "flip", "-f", "stay", "-c", "ready", "-o", "json"]);
@@ -294,7 +296,7 @@ fn cases_by_hand() {
     scene.file("right", &case("denied"));
     let right = scene.run(&["check", "--case", "right"]);
     assert_eq!(right.code, Some(1), "{}{}", right.out, right.err);
-    assert!(right.out.starts_with("denied: service shop/app: flip color blue -> green refused, target-missing: "));
+    assert!(right.out.starts_with("denied: service shop/app: flip color blue -> green denied (target-missing): "));
     scene.file("wrong", &case("allowed"));
     let wrong = scene.run(&["check", "--case", "right", "wrong"]);
     assert_eq!(wrong.code, Some(2));

@@ -29,6 +29,10 @@ fn service(colour: &str) -> Service {
     Service { meta, selector: Selector::new(labels_of(colour)), ..Service::default() }
 }
 
+fn owner_of_kind(kind: &str, uid: String) -> Owner {
+    Owner { api_version: "apps/v1".to_owned(), kind: kind.to_owned(), uid, ..Owner::default() }
+}
+
 fn containers() -> Containers {
     let spec = r#"{"containers":[{"name":"web","image":"app:1","readinessProbe":{}}]}"#;
     serde_json::from_str(spec).unwrap_or_default()
@@ -43,7 +47,7 @@ fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value
                 namespace: "shop".to_owned(),
                 labels: labels.clone(),
                 deleting,
-                controller: owner.clone().map(|uid| Owner { kind: "ReplicaSet".to_owned(), uid, ..Owner::default() }),
+                controller: owner.clone().map(|uid| owner_of_kind("ReplicaSet", uid)),
                 ..Meta::default()
             },
             ready,
@@ -87,7 +91,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                 move |own_uid: String, revision: &str| Workload {
                     kind: WorkloadKind::ReplicaSet,
                     meta: Meta {
-                        controller: Some(Owner { kind: "Deployment".to_owned(), uid: uid.clone(), ..Owner::default() }),
+                        controller: Some(owner_of_kind("Deployment", uid.clone())),
                         ..own(own_uid.clone(), own_uid, revision)
                     },
                     desired: 0,

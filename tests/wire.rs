@@ -219,7 +219,7 @@ fn a_review_gets_its_verdict() -> Result<()> {
     is_understood(&response);
     // Nothing runs at all: the first adoption, which warns.
     let warning = response["warnings"][0].as_str().unwrap_or_default();
-    assert!(warning.starts_with("target-missing: allowed, the old selector matches no workload"), "{response}");
+    assert!(warning.starts_with("target-missing: allowed, since the old selector matches no workload"), "{response}");
     assert_eq!(response["auditAnnotations"]["reasons"], "target-missing");
     assert!(response.get("patch").is_none() && response.get("patchType").is_none());
     Ok(())

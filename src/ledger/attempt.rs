@@ -154,17 +154,20 @@ impl Attempt {
     pub fn no_ledger(&mut self) {
         self.phase = match self.phase {
             Phase::Withdrawing => Phase::Over(End::Judged),
+            // The first Service that carries traffic: nothing is on record that it could replace.
+            Phase::LookingAgain if self.own.creates() => Phase::Over(End::Harmless),
             Phase::LookingAgain => Phase::Over(End::NothingAtStake),
-            // A new Service can replace only a deleted one that is on record.
-            _ if self.own.creates() => Phase::Over(End::Harmless),
+            _ if self.own.creates() && !self.writes => Phase::Over(End::Harmless),
+            // A stored Service of the name may be deleted before the new one is stored.
+            _ if self.own.creates() => Phase::FindingTraffic,
             _ if !self.writes => Phase::Over(End::Unrecorded),
             _ if self.own.object.kind == Kind::Service => Phase::Opening,
             _ => Phase::FindingTraffic,
         };
     }
 
-    /// The Services of the namespace were read, after it was known that there is no ledger. A change of a workload needs a
-    /// ledger where one of them carries traffic.
+    /// The Services of the namespace were read, after it was known that there is no ledger. A change of a workload, or a new
+    /// Service, needs a ledger where one of them carries traffic.
     pub fn services(&mut self, view: &ClusterView, policy: &Policy) {
         if self.phase == Phase::FindingTraffic {
             let is_at_stake = traffic_services(view, &policy.colours).next().is_some();

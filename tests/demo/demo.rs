@@ -111,7 +111,7 @@ impl<'a> Story<'a> {
             flip,
             Expect::Refused {
                 reason: "target-not-ready",
-                saying: &["has 0 of 3 pods ready", "ImagePullBackOff", "rollout status deployment/app-green"],
+                saying: &["has 0 of 3 pods ready", "ImagePullBackOff", "describe pod app-green-"],
             },
         )?;
         self.runs("a preview Service may look at it all the same", &["apply", "-f", "preview.yaml"])?;
@@ -139,7 +139,7 @@ impl<'a> Story<'a> {
         self.step(
             "a port by a name that the pods do not have",
             &["apply", "-f", "service-admin.yaml"],
-            Expect::Refused { reason: "port-unresolved", saying: &["port 80 points at `admin`", "(it has http)"] },
+            Expect::Refused { reason: "port-unresolved", saying: &["port 80 targets `admin`", "declares http"] },
         )?;
         self.step(
             "a selector that is emptied would freeze the endpoints",
@@ -151,16 +151,13 @@ impl<'a> Story<'a> {
             &["scale", "deployment/app-blue", "--replicas=0"],
             Expect::Refused {
                 reason: "live-scaled-down",
-                saying: &[
-                    "it would leave Service app with 0 of 3 ready pods",
-                    "flip Service app to the other colour first",
-                ],
+                saying: &["would keep 0 of 3 ready pods; it needs 1", "Switch it to Deployment app-green first"],
             },
         )?;
         self.step(
             "nor deleted",
             &["delete", "deployment", "app-blue"],
-            Expect::Refused { reason: "live-deleted", saying: &["delete the Service first"] },
+            Expect::Refused { reason: "live-deleted", saying: &["delete Service app first"] },
         )?;
         self.step(
             "nor get a new version in place: that goes to the idle colour",
@@ -183,7 +180,7 @@ impl<'a> Story<'a> {
             &["scale", "deployment/app-blue", "--replicas=0"],
             Expect::Refused {
                 reason: "held-scaled-down",
-                saying: &["Service app was flipped away from it", "so that going back stays instant"],
+                saying: &["Service app switched away from this Deployment", "so that going back stays instant"],
             },
         )?;
         let pod =

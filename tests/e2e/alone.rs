@@ -49,7 +49,7 @@ fn what_cannot_be_read_denies(shop: &Shop) -> Result<()> {
     shop.apply(&binding)?.succeeds()?;
     refused?;
     ensure!(!attempt.ok, "it passed: {}", attempt.out);
-    attempt.says("cannot be judged now, cluster-unreadable: could not read service/app in namespace")?;
+    attempt.says("cannot decide (cluster-unreadable): cannot read service/app in namespace")?;
     attempt.says("is forbidden")?;
     shop.until("reads work again", || Ok(shop.route("app", GREEN)?.ok))
 }
@@ -105,7 +105,7 @@ fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
     shop.without_the_guard()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
     let trial = Guard::start(shop.control_plane, binary, &["--enforcement", "warn"])?;
-    shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: would be refused if enforcement were deny"])?;
+    shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: not enforced: would be denied"])?;
     let (_, metrics) = trial.ask("/metrics")?;
     ensure!(metrics.contains("flipguard_would_deny_total{rule=\"target-not-ready\"} 1"), "{metrics}");
     Ok(())

@@ -30,14 +30,14 @@ fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], summary: &
     shop.route("app", &one)?.passes_silently()?;
     shop.deploy("app-green", &two, 3, Pods::Failing("ImagePullBackOff"))?;
     shop.wait_for_pods("name=app-green", 3, "ImagePullBackOff")?;
-    let status = format!("kubectl -n {namespace} rollout status deployment/app-green");
+    let describe = format!("kubectl -n {namespace} describe pod app-green-");
     shop.route("app", &two)?.is_refused(
         "target-not-ready",
         &[
             &format!("service {namespace}/app: flip {summary} denied"),
             "Deployment app-green has 0 of 3 pods ready",
             ": ImagePullBackOff)",
-            &status,
+            &describe,
         ],
     )?;
     shop.pods_become("name=app-green", Pods::Starting)?;
@@ -54,7 +54,7 @@ fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], summary: &
 fn to_a_colour_that_nobody_deployed(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    shop.route("app", GREEN)?.is_refused("target-missing", &["selector app=shop,color=green matches no workload"])
+    shop.route("app", GREEN)?.is_refused("target-missing", &["matches app=shop,color=green"])
 }
 
 fn by_every_kind_of_write(shop: &Shop) -> Result<()> {
@@ -118,24 +118,27 @@ fn away_from_a_colour_that_is_down(shop: &Shop) -> Result<()> {
     shop.pods_become("name=app-green", Pods::Starting)?;
     shop.wait_for("deployment/app-green", "{.status.readyReplicas}", "")?;
     shop.route("app", GREEN)?
-        .is_refused("target-not-ready", &["neither the current colour nor the target has a ready pod"])?;
+        .is_refused("target-not-ready", &["Neither the current colour nor the target has a ready pod"])?;
     let one = shop.kubectl(&["get", "pods", "-l", "name=app-green", "-o=jsonpath={.items[0].metadata.name}"])?.out;
     shop.kubectl(&["annotate", "pod", &one, "kwok.flipguard.dev/pod=ready", "--overwrite"])?.succeeds()?;
     shop.wait_for("deployment/app-green", "{.status.readyReplicas}", "1")?;
-    shop.route("app", GREEN)?.passes_with_warning(&["target-not-ready: allowed, the current colour has no ready pod"])
+    shop.route("app", GREEN)?
+        .passes_with_warning(&["target-not-ready: allowed, since the current colour has no ready pod"])
 }
 
 fn first_adoption(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()?;
-    shop.route("app", GREEN)?.passes_with_warning(&["target-missing: allowed, the old selector matches no workload"])
+    shop.route("app", GREEN)?
+        .passes_with_warning(&["target-missing: allowed, since the old selector matches no workload"])
 }
 
 fn in_a_dry_run(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    shop.apply_with(&super::shop::service("app", GREEN), &["--dry-run=server"])?
-        .passes_with_warning(&["target-not-ready: would be refused now: Deployment app-green has 0 of 1 pods ready"])?;
+    shop.apply_with(&super::shop::service("app", GREEN), &["--dry-run=server"])?.passes_with_warning(&[
+        "target-not-ready: dry run: would be denied now: Deployment app-green has 0 of 1 pods ready",
+    ])?;
     ensure!(shop.selector("app")?.get("color").is_some_and(|colour| colour == "blue"));
     Ok(())
 }

@@ -40,7 +40,7 @@ fn flipped(shop: &Shop) -> Result<()> {
 fn the_colour_before_is_held(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     let scaled = shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0", "--dry-run=server"])?;
-    scaled.passes_with_warning(&["held-scaled-down: Service app was flipped away from it"])?;
+    scaled.passes_with_warning(&["held-scaled-down: Service app switched away from this Deployment"])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_with_warning(&["held-scaled-down: "])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -51,12 +51,13 @@ fn a_hold_on_the_service_refuses(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
     let scale = ["scale", "deployment/app-blue", "--replicas=0"];
-    shop.kubectl(&scale)?.is_refused("held-scaled-down", &["Service app was flipped away from it", "try again in"])?;
+    shop.kubectl(&scale)?
+        .is_refused("held-scaled-down", &["Service app switched away from this Deployment", "Retry in"])?;
     let patch = r#"{"spec":{"replicas":0}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?.is_refused("held-scaled-down", &[])?;
-    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("held-deleted", &["flip back to color=blue"])?;
+    shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("held-deleted", &["switch back to color=blue"])?;
     // It is not yet: a tool that tries first is told, and not stopped.
-    shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["would be refused now"])?;
+    shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["would be denied now"])?;
     // The live colour is guarded as ever, and what keeps enough for going back passes.
     shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("live-deleted", &[])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
@@ -121,8 +122,9 @@ fn a_service_made_again_is_a_flip(shop: &Shop) -> Result<()> {
     shop.deploy("app-green", GREEN, 1, Pods::Failing("ImagePullBackOff"))?;
     shop.blue_serves()?;
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: "])?;
-    shop.route("app", GREEN)?.is_refused("service-recreated", &["while 1 pod", "color=blue"])?;
-    shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.passes_with_warning(&["would be refused now"])?;
+    shop.route("app", GREEN)?
+        .is_refused("service-recreated", &["it served color=blue", "Or create it with color=blue"])?;
+    shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.passes_with_warning(&["would be denied now"])?;
     // Another name has no past, and back to what it had always passes.
     shop.route("app-too", GREEN)?.succeeds()?;
     shop.route("app", BLUE)?.passes_silently()?;
@@ -201,7 +203,7 @@ fn one_that_cannot_be_read_refuses(shop: &Shop) -> Result<()> {
     attempt
         .is_refused("cluster-unreadable", &["key `surprise` is none of flipguard's", "kubectl -n flipguard-system"])?;
     patch(r#"{"data":{"surprise":null,"format":"2"}}"#)?.succeeds()?;
-    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `2`"])?;
+    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `7`"])?;
     patch(r#"{"data":{"format":"1"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
     shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["it is not flipguard's"])?;
     // Where only advice is asked for, nobody is stopped.
@@ -230,7 +232,10 @@ fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
     ensure!(waits()? == 0, "somebody had to wait");
     // The flip to green depends on it: it waits, and is told what for.
     let flip = shop.route("app", GREEN)?;
-    flip.is_refused("concurrent-change", &["it depends on the scaling of deployment/app-green to 0 by admin"])?;
+    flip.is_refused(
+        "concurrent-change",
+        &["conflicts with a change in progress: the scaling of deployment/app-green to 0 by admin"],
+    )?;
     ensure!(waits()? > 1, "the client did not try again");
     // As soon as its object changes in any way, it is over.
     shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=again"])?.succeeds()?;
@@ -273,7 +278,7 @@ fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
             anyhow::Ok(())
         })?;
         let log = shop.guard.log()?;
-        Ok(log.lines().any(|line| line.contains("nobody took the answer") && line.contains(&noticed)))
+        Ok(log.lines().any(|line| line.contains("the client left before the answer") && line.contains(&noticed)))
     })?;
     // What was answered stays written down, as long as it could be carried out; what was not is gone.
     let answered = || -> Result<usize> {

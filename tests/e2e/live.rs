@@ -37,7 +37,7 @@ fn blue(replicas: u32, image: &str) -> String {
 
 fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
-    let words = &["it would leave Service app with 0 of 3 ready pods (it needs 1)", "delete service app"];
+    let words = &["would keep 0 of 3 ready pods; it needs 1", "delete Service app first"];
     let refused = |args: &[&str]| shop.kubectl(args)?.is_refused("live-scaled-down", words);
     refused(&["scale", "deployment/app-blue", "--replicas=0"])?;
     refused(&["patch", "deployment", "app-blue", "-p", r#"{"spec":{"replicas":0}}"#])?;
@@ -56,7 +56,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?
-        .passes_with_warning(&["live-shrunk: it cuts Service app from 4 to 1 ready pods"])?;
+        .passes_with_warning(&["live-shrunk: Service app drops from 4 to 1 ready pods"])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
 }
 
@@ -74,7 +74,7 @@ fn is_not_scaled_away_by_the_autoscaler(shop: &Shop) -> Result<()> {
         replace.args(["replace", "--raw", &path, "-f", "-"]);
         attempt(replace, Some(&scale.to_string()))
     };
-    by_hpa(0)?.says("live-scaled-down: it would leave Service app with 0 of 3 ready pods")?;
+    by_hpa(0)?.says("would keep 0 of 3 ready pods")?;
     shop.wait_for("deployment/app-blue", "{.spec.replicas}", "3")?;
     by_hpa(1)?.passes_silently()?;
     shop.wait_for("deployment/app-blue", "{.spec.replicas}", "1")
@@ -87,9 +87,9 @@ fn behind_two_services_needs_both_to_let_go(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &["Service api", "Service app"])?;
     shop.route("app", GREEN)?.passes_silently()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
-        .is_refused("live-scaled-down", &["it would leave Service api with 0 of 3"])?;
+        .is_refused("live-scaled-down", &["Service api gets its traffic from here and would keep 0 of 3"])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?
-        .is_refused("live-scaled-down", &["it would leave Service app with 0 of 3"])?;
+        .is_refused("live-scaled-down", &["Service app gets its traffic from here and would keep 0 of 3"])?;
     shop.route("api", GREEN)?.passes_silently()?;
     // Nobody needs it any more, but for the way back.
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])
@@ -101,9 +101,9 @@ fn of_two_workloads_one_may_go(shop: &Shop) -> Result<()> {
     shop.apply(&workload("StatefulSet", "more-blue", BLUE, 2, Pods::Ready, "web:1"))?.succeeds()?;
     shop.rolled_out("statefulset/more-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
-        .passes_with_warning(&["live-shrunk: it cuts Service app from 5 to 2 ready pods"])?;
+        .passes_with_warning(&["live-shrunk: Service app drops from 5 to 2 ready pods"])?;
     shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
-    shop.kubectl(&["delete", "statefulset", "more-blue"])?.is_refused("live-deleted", &["with 0 of 2 ready pods"])?;
+    shop.kubectl(&["delete", "statefulset", "more-blue"])?.is_refused("live-deleted", &["0 of 2 ready pods"])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["delete", "statefulset", "more-blue"])?.passes_silently()
@@ -111,7 +111,7 @@ fn of_two_workloads_one_may_go(shop: &Shop) -> Result<()> {
 
 fn is_not_deleted(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
-    let words = &["it would leave Service app with 0 of 3 ready pods", "delete service app"];
+    let words = &["would keep 0 of 3 ready pods", "delete Service app first"];
     for cascade in ["background", "foreground", "orphan"] {
         shop.kubectl(&["delete", "deployment", "app-blue", &format!("--cascade={cascade}")])?
             .is_refused("live-deleted", words)?;
@@ -185,14 +185,15 @@ fn ghosts_do_not_hold_the_floor(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "more-blue", "--cascade=background", "--wait=false"])?.passes_silently()?;
     // Its pods may live on for a moment.
-    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &["with 0 of"])
+    shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
+        .is_refused("live-scaled-down", &["would keep 0 of"])
 }
 
 fn joined_by_another_colour_is_warned_of(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.apply(&workload("Deployment", "app-green", BLUE, 1, Pods::Ready, "web:2"))?
-        .passes_with_warning(&["joins-live: its pods would serve behind Service app at once"])
+        .passes_with_warning(&["joins-live: its pods match Service app"])
 }
 
 fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
@@ -200,7 +201,7 @@ fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
     shop.kubectl(&["annotate", "service", "app", "flipguard.dev/min-replicas=3"])?.passes_silently()?;
     let patch = r#"{"spec":{"replicas":2}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?
-        .is_refused("live-scaled-down", &["2 of 3 ready pods (it needs 3)"])
+        .is_refused("live-scaled-down", &["2 of 3 ready pods; it needs 3"])
 }
 
 fn apps_are_taken_down_service_first(shop: &Shop) -> Result<()> {
@@ -242,8 +243,9 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     let bob = |object: &str, note: &str| {
         shop.kubectl(&["--as=bob", "--as-group=on-call", "annotate", "--overwrite", object, note])
     };
-    alice("service/app", &at(600))?.is_refused("override-not-permitted", &["user alice may not set annotation"])?;
-    alice("deployment/app-blue", &at(600))?.is_refused("override-not-permitted", &["for Service app"])?;
+    alice("service/app", &at(600))?
+        .is_refused("override-not-permitted", &["user alice may not override Service app"])?;
+    alice("deployment/app-blue", &at(600))?.is_refused("override-not-permitted", &["may not override Service app"])?;
     bob("service/app", &at(7200))?.is_refused("override-not-permitted", &["is more than 1 h ahead"])?;
     bob("service/app", "flipguard.dev/override=soon please")?
         .is_refused("override-not-permitted", &["`soon` is no time"])?;
@@ -252,7 +254,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &[])?;
     // While it lasts, it covers the Service's whole fleet, and the Service itself.
     bob("service/app", &at(600))?.passes_silently()?;
-    let by = "allowed by the override until ";
+    let by = "allowed by override until ";
     let events = || -> Result<Vec<String>> {
         let of_blue = "involvedObject.kind=Deployment,involvedObject.name=app-blue,reason=Overridden";
         let columns = r#"-o=jsonpath={range .items[*]}{.type} {.involvedObject.uid} {.message}{"\n"}{end}"#;
@@ -270,7 +272,10 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     let uid = shop.kubectl(&["get", "deployment", "app-blue", "-o=jsonpath={.metadata.uid}"])?.out;
     let begins = format!("Warning {uid} scale 3 -> 0 by admin is allowed by the override until ");
     ensure!(event.starts_with(&begins) && event.contains("the shop is on fire"), "{event}");
-    ensure!(event.contains("against live-scaled-down: it would leave Service app with 0 of 3"), "{event}");
+    ensure!(
+        event.contains("against live-scaled-down: Service app gets its traffic from here and would keep 0 of 3"),
+        "{event}"
+    );
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     // The same once more is told once.

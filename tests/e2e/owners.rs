@@ -67,8 +67,7 @@ fn that_exist_may_be_given(shop: &Shop) -> Result<()> {
             .err
             .contains("denied the request"))
     })?;
-    patch(shop, "deployment/app-blue", &stale)?
-        .is_refused("live-deleted", &["its owner ConfigMap release with uid"])?;
+    patch(shop, "deployment/app-blue", &stale)?.is_refused("live-deleted", &["owner ConfigMap release (uid "])?;
     patch(shop, "deployment/app-blue", &release)?.passes_silently()?;
     // The operator's object goes; the collector's own DELETE is judged too.
     shop.kubectl(&["delete", "configmap", "release"])?.succeeds()?;
@@ -100,13 +99,13 @@ fn of_replica_sets_may_leave_and_adopt(shop: &Shop) -> Result<()> {
         json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
     let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
     patch(shop, "replicaset/alone", &adopted)?
-        .is_refused("live-scaled-down", &["Deployment nothing would scale it as its own"])?;
+        .is_refused("live-scaled-down", &["Deployment nothing would adopt this ReplicaSet"])?;
     // Nor may one be made that takes it over by its selector.
     let adopting = |replicas: u32| {
         workload("Deployment", "alone", &[("app", "api"), ("color", "blue")], replicas, Pods::Ready, "web:1")
     };
     shop.kubectl(&["label", "replicaset", "alone", "name=alone"])?.succeeds()?;
-    shop.apply(&adopting(0))?.is_refused("live-scaled-down", &["it would take ReplicaSet alone over"])?;
+    shop.apply(&adopting(0))?.is_refused("live-scaled-down", &["it would adopt ReplicaSet alone"])?;
     shop.apply(&adopting(2))?.passes_silently()?;
     shop.wait_for("replicaset/alone", "{.metadata.ownerReferences[0].name}", "alone")?;
     shop.rolled_out("deployment/alone")

@@ -64,7 +64,7 @@ fn recreate_is_refused(shop: &Shop) -> Result<()> {
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.passes_silently()?;
     shop.wait_for("deployment/app-blue", "{.spec.strategy.type}", "Recreate")?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?
-        .is_refused("live-recreate", &["strategy Recreate ends all pods before it starts new ones"])?;
+        .is_refused("live-recreate", &["strategy Recreate stops every pod before starting new ones"])?;
     // Queued while paused, and released.
     shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
     let restarted = r#"{"spec":{"template":{"metadata":{"annotations":{"at":"now"}}}}}"#;
@@ -88,13 +88,13 @@ fn in_the_middle_only_the_strategy_is_sure(shop: &Shop) -> Result<()> {
     // A quarter more, and a quarter less.
     shop.wait_for("deployment/app-blue", "{.status.updatedReplicas} {.status.readyReplicas}", "5 8")?;
     shop.wait_for("deployment/app-blue", "{.status.replicas}", "13")?;
-    let words = &["it would leave Service app with 0 of 8 ready pods"];
+    let words = &["would keep 0 of 8 ready pods"];
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.is_refused("live-scaled-down", words)?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=9"])?.passes_silently()?;
     // Now the strategy is all that holds the old Pods.
     let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?
-        .is_refused("live-recreate", &["strategy Recreate ends all pods"])?;
+        .is_refused("live-recreate", &["strategy Recreate stops every pod"])?;
     shop.kubectl(&["rollout", "undo", "deployment/app-blue"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")
 }
@@ -110,7 +110,7 @@ fn the_rollback_annotation_is_obeyed(shop: &Shop) -> Result<()> {
     let back = &["annotate", "deployment", "app-blue", "deprecated.deployment.rollback.to=1"];
     let strategy = |strategy: &str| shop.kubectl(&["patch", "deployment", "app-blue", "-p", strategy]);
     strategy(r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#)?.passes_silently()?;
-    shop.kubectl(back)?.is_refused("live-recreate", &["strategy Recreate ends all pods"])?;
+    shop.kubectl(back)?.is_refused("live-recreate", &["strategy Recreate stops every pod"])?;
     strategy(r#"{"spec":{"strategy":{"type":"RollingUpdate"}}}"#)?.passes_silently()?;
     shop.kubectl(back)?.passes_silently()?;
     shop.wait_for("deployment/app-blue", "{.spec.template.spec.containers[0].image}", "web:1")?;

@@ -38,8 +38,9 @@ const PROBE: &str = "readinessProbe: {httpGet: {port: 8080}}";
 
 fn the_selector_is_not_emptied(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
-    let refused =
-        |args: &[&str]| shop.kubectl(args)?.is_refused("selector-emptied", &["endpoints of 1 pod would stay"]);
+    let refused = |args: &[&str]| {
+        shop.kubectl(args)?.is_refused("selector-emptied", &["an empty selector freezes the endpoints"])
+    };
     refused(&["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#])?;
     refused(&["patch", "service", "app", "--type=json", "-p", r#"[{"op":"remove","path":"/spec/selector"}]"#])?;
     refused(&[
@@ -59,14 +60,14 @@ fn the_colour_stays_in_the_selector(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     let patch = r#"[{"op":"remove","path":"/spec/selector/color"}]"#;
     shop.kubectl(&["patch", "service", "app", "--type=json", "-p", patch])?
-        .is_refused("selector-unpinned", &["selector app=shop pins no colour any more (it was color=blue)"])?;
+        .is_refused("selector-unpinned", &["selector app=shop no longer picks one colour (was color=blue)"])?;
     // By a version that both colours have, both would serve.
     let version = |colour: &'static str| [("app", "two"), ("color", colour), ("version", "1")];
     shop.deploy_ready("two-blue", &version("blue"), 1)?;
     shop.deploy_ready("two-green", &version("green"), 1)?;
     shop.route("two", &[("app", "two"), ("color", "blue")])?.passes_silently()?;
     shop.replace(&service("two", &[("app", "two"), ("version", "1")]))?
-        .is_refused("selector-unpinned", &["matches color blue and green at once"])
+        .is_refused("selector-unpinned", &["blue and green would all get traffic"])
 }
 
 fn named_ports_are_found(shop: &Shop) -> Result<()> {
@@ -81,11 +82,11 @@ fn named_ports_are_found(shop: &Shop) -> Result<()> {
     };
     let http = "{port: 80, targetPort: http}";
     shop.apply(&service("blue", http))?.passes_silently()?;
-    let words = "port 80 points at `http` (TCP), which Pod app-green-";
-    shop.apply(&service("green", http))?.is_refused("port-unresolved", &[words, "(it has web)"])?;
-    shop.apply(&service("blue", "{port: 80, targetPort: web}"))?.is_refused("port-unresolved", &["(it has http)"])?;
+    let words = "port 80 targets `http` (TCP), but Pod app-green-";
+    shop.apply(&service("green", http))?.is_refused("port-unresolved", &[words, "declares web"])?;
+    shop.apply(&service("blue", "{port: 80, targetPort: web}"))?.is_refused("port-unresolved", &["declares http"])?;
     let both = "{name: a, port: 80, targetPort: http}, {name: b, port: 90, targetPort: admin}";
-    shop.apply(&service("blue", both))?.passes_with_warning(&["port-unresolved: port 90 points at `admin`"])?;
+    shop.apply(&service("blue", both))?.passes_with_warning(&["port-unresolved: port 90 targets `admin`"])?;
     shop.apply(&service("green", "{port: 80, targetPort: 8080}"))?.succeeds()
 }
 
@@ -93,7 +94,7 @@ fn no_external_name_while_pods_serve(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     let patch = r#"{"spec":{"type":"ExternalName","externalName":"other.example","clusterIP":"","clusterIPs":null}}"#;
     shop.kubectl(&["patch", "service", "app", "--type=merge", "-p", patch])?
-        .is_refused("type-external-name", &["while 1 pod serves"])?;
+        .is_refused("type-external-name", &["would bypass the 1 ready pod"])?;
     shop.pods_become("name=app-blue", Pods::Starting)?;
     shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
     shop.kubectl(&["patch", "service", "app", "--type=merge", "-p", patch])?.passes_silently()
@@ -122,10 +123,10 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
     shop.kubectl(&["create", "rolebinding", "override", "--role=override", "--group=on-call"])?.succeeds()?;
     let alice = |note: &str| shop.kubectl(&["--as=alice", "annotate", "service", "app", "--overwrite", note]);
     alice("flipguard.dev/guard=false")?
-        .is_refused("opt-out-not-permitted", &["while 1 pod serves", "ask a cluster admin for a Role"])?;
+        .is_refused("opt-out-not-permitted", &["while it serves 1 pod", "ask for verb override"])?;
     alice("flipguard.dev/role=preview")?.is_refused("opt-out-not-permitted", &[])?;
     alice("argo-rollouts.argoproj.io/managed-by-rollouts=none")?
-        .is_refused("opt-out-not-permitted", &["names no Rollout that exists"])?;
+        .is_refused("opt-out-not-permitted", &["names a Rollout that does not exist"])?;
     alice("note=anything")?.passes_silently()?;
     // By the status, too, annotations can be written; the status itself is nobody's business.
     let status = |patch: &str| {
@@ -157,7 +158,7 @@ fn argo_rollouts_mark_needs_a_rollout(shop: &Shop) -> Result<()> {
         .succeeds()?;
     let mark = "argo-rollouts.argoproj.io/managed-by-rollouts=shop";
     shop.kubectl(&["--as=argo", "annotate", "service", "app", mark])?
-        .is_refused("opt-out-not-permitted", &["names no Rollout that exists"])?;
+        .is_refused("opt-out-not-permitted", &["names a Rollout that does not exist"])?;
     shop.until("the Rollout is there", || {
         Ok(shop.apply("{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: shop}}")?.ok)
     })?;
@@ -204,9 +205,9 @@ fn tools_are_told_how_they_go_on(shop: &Shop) -> Result<()> {
         let manager = format!("--field-manager={manager}");
         shop.apply_with(&service("app", GREEN), &["--server-side", "--force-conflicts", &manager])
     };
-    by("argocd-controller")?.is_refused("target-not-ready", &["Argo CD tries again by itself"])?;
-    by("kustomize-controller")?.is_refused("target-not-ready", &["Flux tries again at its next interval"])?;
-    by("helm")?.is_refused("target-not-ready", &["run the same helm upgrade again"])?;
+    by("argocd-controller")?.is_refused("target-not-ready", &["Argo CD retries by itself"])?;
+    by("kustomize-controller")?.is_refused("target-not-ready", &["Flux retries at its next interval"])?;
+    by("helm")?.is_refused("target-not-ready", &["Run the same helm upgrade again"])?;
     let plain = by("somebody")?;
     ensure!(!plain.err.contains("Flux") && !plain.err.contains("helm"), "{}", plain.err);
     Ok(())

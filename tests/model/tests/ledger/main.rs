@@ -92,7 +92,15 @@ fn three_requests() {
 #[test]
 fn without_a_ledger_yet() {
     let start = Cluster { has_ledger: false, ..Cluster::new(true, 0) };
-    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), ScaleToZero(Blue), DeleteService];
+    let all = [
+        Flip(Green),
+        ScaleToZero(Green),
+        Delete(Green),
+        Flip(Blue),
+        ScaleToZero(Blue),
+        DeleteService,
+        CreateService(Green),
+    ];
     for (index, one) in all.iter().enumerate() {
         for other in &all[index..] {
             let start = start.clone();
