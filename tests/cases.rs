@@ -42,6 +42,11 @@ fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
         assert_eq!(agreed, said, "if this is meant: UPDATE=1 cargo test --test cases");
     }
     assert_eq!(agreed.len(), said.len(), "if this is meant: UPDATE=1 cargo test --test cases");
+    let is_first = |line: &&str| line.split_once(": ").is_some_and(|(object, _)| object.contains(" shop/"));
+    for line in said.lines().filter(is_first) {
+        assert!(line.chars().count() <= 200, "this first line has more than 200 characters:\n{line}");
+        assert!(!line.contains("kubectl"), "a command stands on a line of its own:\n{line}");
+    }
     Ok(())
 }
 

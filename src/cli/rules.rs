@@ -57,7 +57,7 @@ fn retryable(row: &Row) -> &'static str {
 
 fn text() -> String {
     rows().fold(String::new(), |mut text, row| {
-        let _ = writeln!(text, "{:<22}{:<6}{}", row.code, action(&row), row.says);
+        let _ = writeln!(text, "{:<22}{:<6}{}", row.code, action(row), row.says);
         text
     })
 }
@@ -66,7 +66,7 @@ fn json() -> Vec<Value> {
     rows()
         .map(|row| {
             json!({
-                "code": row.code, "action": action(&row), "waitingHelps": row.retryable,
+                "code": row.code, "action": action(row), "waitingHelps": row.retryable,
                 "says": row.says, "why": row.why, "wayOut": row.remedy,
             })
         })
@@ -85,15 +85,15 @@ fn markdown() -> String {
     );
     for row in rows() {
         let helps = if row.retryable { "yes" } else { "no" };
-        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {helps} |", row.code, action(&row));
+        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {helps} |", row.code, action(row));
     }
     for row in rows() {
         let _ = write!(
             text,
             "\n## {}\n\n{}, {}. {}\n\n**Why.** {}\n\n**The way out.** {}\n",
             row.code,
-            action(&row),
-            retryable(&row),
+            action(row),
+            retryable(row),
             row.says,
             row.why,
             row.remedy

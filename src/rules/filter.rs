@@ -22,7 +22,7 @@ struct Aspect {
     cel: &'static str,
 }
 
-const ASPECTS: [Aspect; 8] = [
+const ASPECTS: [Aspect; 10] = [
     Aspect { differs: |a, b| a.selector != b.selector, cel: SELECTOR },
     Aspect { differs: |a, b| a.ports != b.ports, cel: "OBJECT.?spec.?ports.orValue([])" },
     Aspect { differs: |a, b| a.is_external_name != b.is_external_name, cel: "OBJECT.?spec.?type.orValue('')" },
@@ -40,6 +40,14 @@ const ASPECTS: [Aspect; 8] = [
         cel: "OBJECT.?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')",
     },
     Aspect { differs: |a, b| annotation_differs(a, b, annotation::OVERRIDE), cel: OVERRIDE },
+    Aspect {
+        differs: |a, b| annotation_differs(a, b, annotation::HOLD),
+        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/hold'].orValue('')",
+    },
+    Aspect {
+        differs: |a, b| annotation_differs(a, b, annotation::MIN_REPLICAS),
+        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')",
+    },
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
@@ -278,7 +286,14 @@ mod tests {
     #[test]
     fn annotations_in_cel_are_those_that_are_read() {
         let cel: String = ASPECTS.iter().map(|aspect| aspect.cel).collect();
-        for key in [annotation::GUARD, annotation::ROLE, annotation::ARGO_ROLLOUTS, annotation::OVERRIDE] {
+        for key in [
+            annotation::GUARD,
+            annotation::ROLE,
+            annotation::ARGO_ROLLOUTS,
+            annotation::OVERRIDE,
+            annotation::HOLD,
+            annotation::MIN_REPLICAS,
+        ] {
             assert!(cel.contains(&format!("[?'{key}']")), "{key}");
         }
         assert!(ROLLBACK.contains(annotation::ROLLBACK));

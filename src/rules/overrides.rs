@@ -41,13 +41,13 @@ pub(super) fn not_permitted(
     let finding = |message: String, remedy: Remedy| Some(Finding::new(Reason::OverrideNotPermitted, message, remedy));
     let parsed = match Override::parse(value) {
         Ok(parsed) => parsed,
-        Err(why) => return finding(format!("annotation {}: {why}", annotation::OVERRIDE), Remedy::words("Correct it")),
+        Err(why) => return finding(format!("{}: {why}", annotation::OVERRIDE), Remedy::words("Correct it")),
     };
     if parsed.until <= now {
         return None;
     }
     if !parsed.lasts(now) {
-        let message = format!("annotation {}: {} is more than 1 h ahead", annotation::OVERRIDE, parsed.until);
+        let message = format!("{}: {} is more than 1 h ahead", annotation::OVERRIDE, parsed.until);
         let latest = Timestamp(now.0.saturating_add(MAX_OVERRIDE));
         return finding(message, Remedy::words(format!("It is {now} now; end it by {latest}")));
     }
@@ -55,7 +55,7 @@ pub(super) fn not_permitted(
     let missing = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
     let namespace = &change.write.new_meta()?.namespace;
     let user = if change.user.name.is_empty() { "(unauthenticated)" } else { &change.user.name };
-    let place = if missing.is_empty() { format!("all of namespace {namespace}") } else { format!("Service {missing}") };
+    let place = if missing.is_empty() { format!("namespace {namespace}") } else { format!("Service {missing}") };
     finding(format!("user {user} may not override {place}"), ask_for_the_verb("Ask", namespace))
 }
 
@@ -100,7 +100,7 @@ fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
 
 /// The way to the verb that permits overrides and opt-outs.
 pub(super) fn ask_for_the_verb(ask: &str, namespace: &str) -> Remedy {
-    Remedy::words(format!("{ask} for verb override on bluegreenpolicies.flipguard.dev in namespace {namespace}"))
+    Remedy::words(format!("{ask} for verb override on bluegreenpolicies.flipguard.dev in {namespace}"))
 }
 
 /// Whether this change sets an override, which somebody must permit.

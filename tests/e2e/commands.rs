@@ -67,7 +67,7 @@ fn check_judges_an_export_like_the_webhook(shop: &Shop) -> Result<()> {
             flipguard(&["check", "-f", &change, "--cluster", &cluster.to_string_lossy(), "-n", &shop.namespace])?;
         ensure!(!check.ok);
         check.says("denied: ")?;
-        check.says("target-not-ready: Deployment app-green has 0 of 2 pods ready (app-green-")?;
+        check.says("(target-not-ready): Deployment app-green has 0 of 2 pods ready (app-green-")?;
     }
     let without_pods = shop.kubectl(&["get", "svc,deploy", "-o", "yaml"])?;
     let cluster = folder.join("cluster.yaml");

@@ -57,7 +57,7 @@ fn installs_flips_and_uninstalls(shop: &Shop) -> Result<()> {
     helm(shop, &["rollback", "shop", "--wait", TIME])?.passes_silently()?;
     is(shop, "blue", "web:2.0")?;
     // The live colour gets no new version in place.
-    upgrade(shop, &["--set", "blue.tag=3.0"])?.is_refused("live-redeployed", &["Deploy the new version to"])?;
+    upgrade(shop, &["--set", "blue.tag=3.0"])?.is_refused("live-redeployed", &["Deploy it to"])?;
     upgrade(shop, &["--set", "blue.replicas=0"])?.is_refused("live-scaled-down", &[])?;
     // Taken down in one go, and installed again with another version.
     helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()?;

@@ -277,6 +277,6 @@ fn leave_others_alone(shop: &Shop) -> Result<()> {
 
 fn warn_of_an_image_without_a_tag(shop: &Shop) -> Result<()> {
     shop.apply(&deployment("app-green", "app", ""))?
-        .passes_with_warning(&["image-untagged: image `app` has no tag, so it is labelled version latest"])?;
+        .passes_with_warning(&["image-untagged: image `app` has no tag, so its version label is latest"])?;
     says(&read(shop, "app-green")?, OF_OBJECT, "version", Some("latest"))
 }

@@ -123,7 +123,7 @@ fn a_service_made_again_is_a_flip(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: "])?;
     shop.route("app", GREEN)?
-        .is_refused("service-recreated", &["it served color=blue", "Or create it with color=blue"])?;
+        .is_refused("service-recreated", &["a flip from color=blue", "Or create it with color=blue"])?;
     shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.passes_with_warning(&["would be denied now"])?;
     // Another name has no past, and back to what it had always passes.
     shop.route("app-too", GREEN)?.succeeds()?;
@@ -202,9 +202,9 @@ fn one_that_cannot_be_read_refuses(shop: &Shop) -> Result<()> {
     let attempt = shop.route("app", BLUE)?;
     attempt
         .is_refused("cluster-unreadable", &["key `surprise` is none of flipguard's", "kubectl -n flipguard-system"])?;
-    patch(r#"{"data":{"surprise":null,"format":"2"}}"#)?.succeeds()?;
+    patch(r#"{"data":{"surprise":null,"format":"7"}}"#)?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `7`"])?;
-    patch(r#"{"data":{"format":"1"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
+    patch(r#"{"data":{"format":"2"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
     shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["it is not flipguard's"])?;
     // Where only advice is asked for, nobody is stopped.
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["cluster-unreadable: "])

@@ -141,7 +141,7 @@ fn keeps_its_labels(shop: &Shop) -> Result<()> {
 
 fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
-    let words = &["image web:1 -> web:2", "deploy the new version to Deployment app-green"];
+    let words = &["image web:1 -> web:2", "Deploy it to Deployment app-green"];
     shop.apply(&blue(3, "web:2"))?.is_refused("live-redeployed", words)?;
     shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?.is_refused("live-redeployed", words)?;
     shop.kubectl(&["set", "env", "deployment/app-blue", "LEVEL=debug"])?
@@ -206,7 +206,8 @@ fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
 
 fn apps_are_taken_down_service_first(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
-    shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: 3 pods served through it"])?;
+    shop.kubectl(&["delete", "service", "app"])?
+        .passes_with_warning(&["service-deleted: 3 pods got traffic through it"])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
 }

@@ -27,7 +27,7 @@ fn that_are_gone_are_refused(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     let gone = owned_by("apps/v1", "Deployment", "gone", "5d6c1b1e-0000-4000-8000-000000000000");
     let stale = owned_by("apps/v1", "Deployment", "app-blue", "5d6c1b1e-0000-4000-8000-000000000000");
-    let words = &["does not exist or is being deleted, so the garbage collector would delete it"];
+    let words = &["does not exist; garbage collection would leave"];
     patch(shop, "deployment/app-blue", &gone)?.is_refused("live-deleted", words)?;
     patch(shop, "deployment/app-blue", &owned_by("v1", "Service", "app", "stale"))?
         .is_refused("live-deleted", words)?;
@@ -53,7 +53,7 @@ fn that_exist_may_be_given(shop: &Shop) -> Result<()> {
     patch(shop, "deployment/app-blue", &green)?.passes_silently()?;
     patch(shop, "deployment/app-blue", r#"{"metadata":{"ownerReferences":null}}"#)?.passes_silently()?;
     // flipguard may not read ConfigMaps here ...
-    let may_not = "live-deleted: flipguard may not see whether its owner ConfigMap release exists";
+    let may_not = "live-deleted: flipguard may not read owner ConfigMap release";
     patch(shop, "deployment/app-blue", &release)?.passes_with_warning(&[may_not])?;
     // ... until somebody lets it.
     shop.kubectl(&["create", "role", "look", "--verb=get", "--resource=configmaps"])?.succeeds()?;
@@ -67,7 +67,8 @@ fn that_exist_may_be_given(shop: &Shop) -> Result<()> {
             .err
             .contains("denied the request"))
     })?;
-    patch(shop, "deployment/app-blue", &stale)?.is_refused("live-deleted", &["owner ConfigMap release (uid "])?;
+    patch(shop, "deployment/app-blue", &stale)?
+        .is_refused("live-deleted", &["owner ConfigMap release does not exist"])?;
     patch(shop, "deployment/app-blue", &release)?.passes_silently()?;
     // The operator's object goes; the collector's own DELETE is judged too.
     shop.kubectl(&["delete", "configmap", "release"])?.succeeds()?;
@@ -99,13 +100,13 @@ fn of_replica_sets_may_leave_and_adopt(shop: &Shop) -> Result<()> {
         json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "nothing", "uid": uid, "controller": true });
     let adopted = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
     patch(shop, "replicaset/alone", &adopted)?
-        .is_refused("live-scaled-down", &["Deployment nothing would adopt this ReplicaSet"])?;
+        .is_refused("live-scaled-down", &["Deployment nothing would adopt and scale it"])?;
     // Nor may one be made that takes it over by its selector.
     let adopting = |replicas: u32| {
         workload("Deployment", "alone", &[("app", "api"), ("color", "blue")], replicas, Pods::Ready, "web:1")
     };
     shop.kubectl(&["label", "replicaset", "alone", "name=alone"])?.succeeds()?;
-    shop.apply(&adopting(0))?.is_refused("live-scaled-down", &["it would adopt ReplicaSet alone"])?;
+    shop.apply(&adopting(0))?.is_refused("live-scaled-down", &["it would adopt and scale ReplicaSet alone"])?;
     shop.apply(&adopting(2))?.passes_silently()?;
     shop.wait_for("replicaset/alone", "{.metadata.ownerReferences[0].name}", "alone")?;
     shop.rolled_out("deployment/alone")

@@ -34,7 +34,7 @@ fn two_of_three(shop: &Shop) -> Result<()> {
     let one = shop.kubectl(&["get", "pods", "-l", "name=app-green", "-o=jsonpath={.items[0].metadata.name}"])?.out;
     shop.kubectl(&["annotate", "pod", &one, "kwok.flipguard.dev/pod=starting", "--overwrite"])?.succeeds()?;
     shop.wait_for("deployment/app-green", "{.status.readyReplicas}", "2")?;
-    refused(shop, &["has 2 of 3 pods ready", &one, "wanted 3, updated 3, ready 2, available 2"])
+    refused(shop, &["has 2 of 3 pods ready", &one, "desired 3, updated 3, ready 2, available 2"])
 }
 
 fn paused(shop: &Shop) -> Result<()> {
@@ -152,5 +152,5 @@ fn past_the_progress_deadline(shop: &Shop) -> Result<()> {
     .succeeds()?;
     let reason = "{.status.conditions[?(@.type==\"Progressing\")].reason}";
     shop.wait_for("deployment/app-green", reason, "ProgressDeadlineExceeded")?;
-    refused(shop, &["gave up on its rollout with 0 of 1 pods ready", "ImagePullBackOff"])
+    refused(shop, &["has 0 of 1 pods ready after ProgressDeadlineExceeded", "ImagePullBackOff"])
 }

@@ -64,7 +64,7 @@ fn recreate_is_refused(shop: &Shop) -> Result<()> {
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.passes_silently()?;
     shop.wait_for("deployment/app-blue", "{.spec.strategy.type}", "Recreate")?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?
-        .is_refused("live-recreate", &["strategy Recreate stops every pod before starting new ones"])?;
+        .is_refused("live-recreate", &["strategy Recreate stops every pod before new ones start"])?;
     // Queued while paused, and released.
     shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
     let restarted = r#"{"spec":{"template":{"metadata":{"annotations":{"at":"now"}}}}}"#;

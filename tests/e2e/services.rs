@@ -126,7 +126,7 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
         .is_refused("opt-out-not-permitted", &["while it serves 1 pod", "ask for verb override"])?;
     alice("flipguard.dev/role=preview")?.is_refused("opt-out-not-permitted", &[])?;
     alice("argo-rollouts.argoproj.io/managed-by-rollouts=none")?
-        .is_refused("opt-out-not-permitted", &["names a Rollout that does not exist"])?;
+        .is_refused("opt-out-not-permitted", &["names no Rollout"])?;
     alice("note=anything")?.passes_silently()?;
     // By the status, too, annotations can be written; the status itself is nobody's business.
     let status = |patch: &str| {
@@ -158,7 +158,7 @@ fn argo_rollouts_mark_needs_a_rollout(shop: &Shop) -> Result<()> {
         .succeeds()?;
     let mark = "argo-rollouts.argoproj.io/managed-by-rollouts=shop";
     shop.kubectl(&["--as=argo", "annotate", "service", "app", mark])?
-        .is_refused("opt-out-not-permitted", &["names a Rollout that does not exist"])?;
+        .is_refused("opt-out-not-permitted", &["names no Rollout"])?;
     shop.until("the Rollout is there", || {
         Ok(shop.apply("{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: shop}}")?.ok)
     })?;
@@ -195,7 +195,7 @@ fn a_version_that_disagrees_is_warned_of(shop: &Shop) -> Result<()> {
     deploy_with(shop, "app-two", &labels("2.0"), 1, &format!("image: 'web:1.9', {PROBE}"))?;
     shop.route("app", &labels("1.0"))?.passes_silently()?;
     shop.route("app", &labels("2.0"))?
-        .passes_with_warning(&["version-mismatch: Deployment app-two is labelled version 2.0 and runs web:1.9"])
+        .passes_with_warning(&["version-mismatch: Deployment app-two has the label version=2.0 but runs web:1.9"])
 }
 
 fn tools_are_told_how_they_go_on(shop: &Shop) -> Result<()> {

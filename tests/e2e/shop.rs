@@ -209,7 +209,7 @@ impl Attempt {
     pub(crate) fn is_refused(&self, reason: &str, words: &[&str]) -> Result<()> {
         ensure!(!self.ok, "{} should be refused, but passed:\n{}{}", self.command, self.out, self.err);
         self.says("flipguard.dev\" denied the request")?;
-        self.says(&format!("{reason}: "))?;
+        self.says(&format!("({reason}): "))?;
         words.iter().try_for_each(|words| self.says(words))
     }
 

@@ -3,7 +3,7 @@
 use super::update::Update;
 use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
 use crate::rules::state::roles::{is_traffic, role};
-use crate::rules::wording::serves;
+use crate::rules::wording::{Remedy, serves};
 use crate::rules::{Finding, Reason, overrides};
 
 /// Whether the annotations of a change take a traffic Service out of flipguard's care. With its old annotations, it would
@@ -19,25 +19,21 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     let meta = &new.meta;
     let sets = |key: &str, value: &str| meta.annotation(key) == Some(value) && old.meta.annotation(key) != Some(value);
     let (cause, undo) = if sets(annotation::GUARD, "false") {
-        (format!("annotation {}=false would leave this Service unguarded", annotation::GUARD), "Leave it out")
+        (format!("{}=false", annotation::GUARD), "Leave it out")
     } else if sets(annotation::ROLE, "preview") {
-        (format!("annotation {}=preview would leave this Service unguarded", annotation::ROLE), "Leave it out")
+        (format!("{}=preview", annotation::ROLE), "Leave it out")
     } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none() {
-        (format!("removing {}=traffic would leave this Service unguarded", annotation::ROLE), "Keep it")
+        (format!("removing {}=traffic", annotation::ROLE), "Keep it")
     } else if view.rollout_exists == Some(true) {
         // Argo Rollouts takes over.
         return None;
     } else {
-        let cause = format!(
-            "annotation {} names a Rollout that does not exist, and would leave this Service unguarded",
-            annotation::ARGO_ROLLOUTS
-        );
-        (cause, "Leave it out")
+        (format!("{} names no Rollout, and", annotation::ARGO_ROLLOUTS), "Leave it out")
     };
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);
     (current.ready() > 0 && !is_permitted).then(|| {
-        let message = format!("{cause} while {}", serves(current.ready()));
-        let remedy = overrides::ask_for_the_verb(&format!("{undo}, or ask"), &meta.namespace);
-        Finding::new(Reason::OptOutNotPermitted, message, remedy)
+        let message = format!("{cause} would leave the Service unguarded while {}", serves(current.ready()));
+        let ask = overrides::ask_for_the_verb("Or ask", &meta.namespace);
+        Finding::new(Reason::OptOutNotPermitted, message, Remedy::words(undo)).or(Some(ask))
     })
 }

@@ -28,13 +28,13 @@ pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     }
     let ports = ports::on_a_flip(&update).into_iter().filter(|finding| finding.bound != Some(Bound::AtMostWarn));
     let flip = target::findings(&update).into_iter().chain(ports).next()?;
-    let (previous, wanted) = (old.routed().without(new.routed()), new.routed().without(old.routed()));
+    let previous = old.routed().without(new.routed());
     let served = if tombstone.still_there {
-        format!("the stored one serves {previous} with {}", pods(ready, ""))
+        format!("{previous}, which {} serve", pods(ready, ""))
     } else {
-        format!("it served {previous} {} s ago", now.since(tombstone.at).as_secs())
+        format!("{previous}, deleted {} s ago", now.since(tombstone.at).as_secs())
     };
-    let message = format!("recreating it for {wanted} counts as a flip ({served}), and {}", flip.message);
+    let message = format!("a flip from {served}: {}", flip.message);
     let back = Remedy::words(format!("Or create it with {previous}, which passes at once"));
     let mut finding = Finding::new(Reason::ServiceRecreated, message, back).with_details(flip.details);
     finding.remedies.splice(0..0, flip.remedies);

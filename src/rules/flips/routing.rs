@@ -65,7 +65,10 @@ pub(crate) fn publishes_not_ready(update: &Update<'_>) -> Option<Finding> {
         Finding::new(
             Reason::PublishesNotReady,
             "publishNotReadyAddresses would send traffic to pods that are not ready".to_owned(),
-            Remedy::words("Leave it out; peers that must find each other early need a separate Service with it"),
+            Remedy::words("Leave it out"),
         )
+        .or(Some(Remedy::words(
+            "Peers that must find each other before they are ready need a separate Service with it",
+        )))
     })
 }

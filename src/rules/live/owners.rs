@@ -24,20 +24,21 @@ pub(super) fn collected(
     selecting
         .filter_map(|service| {
             let remaining = service.loss(old, &After::Gone)?;
-            let loss = format!("Service {} {remaining} of {} ready pods", service.name(), service.ready());
             let owner = unknown.unwrap_or(first);
             let message = match unknown {
                 Some(_) => format!(
-                    "flipguard may not read owner {owner}; if it does not exist, the garbage collector deletes this \
-                     object and leaves {loss}"
+                    "flipguard may not read owner {owner}; if it does not exist, this is garbage-collected, and {}",
+                    service.would_keep(remaining)
                 ),
                 None => format!(
-                    "owner {owner} (uid {}) does not exist, so the garbage collector would delete this object and leave \
-                     {loss}",
-                    owner.uid
+                    "owner {owner} does not exist; garbage collection would leave Service {} {remaining} of {} ready pods",
+                    service.name(),
+                    service.ready()
                 ),
             };
+            let uid = format!("The ownerReference has uid {}.", owner.uid);
             let finding = service.finding(Reason::LiveDeleted, message, correct(owner, &old.meta.namespace));
+            let finding = finding.with_details(vec![uid]);
             Some(if unknown.is_some() { finding.at_most_warn() } else { finding })
         })
         .collect()
@@ -50,7 +51,7 @@ fn correct(owner: &Owner, namespace: &str) -> Remedy {
         None => kind.to_ascii_lowercase(),
     };
     let command = format!("get {resource} {name} -o jsonpath='{{.metadata.uid}}'");
-    Remedy::kubectl("Remove the ownerReference or correct its uid", namespace, &command)
+    Remedy::kubectl("Correct the ownerReference", namespace, &command)
 }
 
 /// A ReplicaSet that stood alone is given to a Deployment, which scales it as one of its own.
@@ -66,7 +67,7 @@ pub(super) fn adopted(
     selecting
         .filter_map(|service| {
             let remaining = service.loss(old, &After::Becomes(new))?;
-            let message = format!("{by} would adopt this ReplicaSet and scale it; {}", service.would_keep(remaining));
+            let message = format!("{by} would adopt and scale it; {}", service.would_keep(remaining));
             Some(service.finding_of_loss(Reason::LiveScaledDown, message))
         })
         .collect()
@@ -95,7 +96,7 @@ fn taken(service: &TrafficService<'_>, orphan: &Workload, by: &Workload) -> Opti
     let matches = service.selector.matches(&by.template.labels);
     let remaining = others + if matches { kept.min(desired) } else { 0 };
     service.is_loss(remaining).then(|| {
-        let message = format!("it would adopt {orphan} and scale it; {}", service.would_keep(remaining));
+        let message = format!("it would adopt and scale {orphan}; {}", service.would_keep(remaining));
         service.finding_of_loss(Reason::LiveScaledDown, message)
     })
 }

@@ -36,7 +36,7 @@ pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'
 fn loss(service: &TrafficService<'_>, old: &Workload, new: &Workload, remaining: usize) -> Finding {
     let message = service.loses(remaining);
     if remaining > 0 {
-        let keep = Remedy::words(format!("Keep {} ready pods, or lower the annotation", service.floor));
+        let keep = Remedy::words(format!("Keep {}, or lower it", service.floor));
         return service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
     }
     let restarts = new.desired == 0 && old.kind != WorkloadKind::ReplicaSet;

@@ -23,12 +23,12 @@ pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Wor
         (Some(old), Some(new)) if old != new => format!("image {old} -> {new}"),
         _ => "its pod template changes".to_owned(),
     };
-    let message = format!("{what}, while Service {name} sends it traffic ({})", pods(service.ready(), "ready"));
+    let message = format!("{what} on the {} that Service {name} uses", pods(service.ready(), "ready"));
     let Some(other) = service.other_colour() else {
         let remedy = Remedy::words("To keep a way back, deploy the new version beside it and flip");
         return Some(Finding::new(Reason::LiveRedeployed, message, remedy).at_most_warn());
     };
-    let remedy = Remedy::words(format!("Deploy the new version to {other}, then switch Service {name} to it"));
+    let remedy = Remedy::words(format!("Deploy it to {other} and switch to that"));
     let finding = service.finding(Reason::LiveRedeployed, message, remedy);
     Some(if service.is_healthy() { finding } else { finding.at_most_warn() })
 }
@@ -53,7 +53,7 @@ pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Work
         return None;
     }
     let how = match new.strategy {
-        Strategy::Recreate => "strategy Recreate stops every pod before starting new ones".to_owned(),
+        Strategy::Recreate => "strategy Recreate stops every pod before new ones start".to_owned(),
         _ => format!("maxUnavailable lets all {} pods stop at once", new.desired),
     };
     let other = service

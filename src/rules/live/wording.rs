@@ -38,15 +38,12 @@ impl TrafficService<'_> {
 
     /// The safe first step: the other colour takes over, where there is one.
     pub(super) fn switch_first(&self) -> Remedy {
-        match (self.idle, self.siblings.first()) {
-            (Some(idle), _) => {
-                let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
-                let command = format!("patch service {} -p '{patch}'", self.name());
-                Remedy::kubectl(format!("Switch it to {idle} first"), &self.service.meta.namespace, &command)
-            }
-            (None, Some(live)) => Remedy::words(format!("Switch it to another colour first ({live} is live, too)")),
-            (None, None) => Remedy::words("No other colour is deployed; deploy one and switch to it first"),
-        }
+        let Some(idle) = self.idle else {
+            return Remedy::words("Deploy another colour and switch to it first");
+        };
+        let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
+        let command = format!("patch service {} -p '{patch}'", self.name());
+        Remedy::kubectl(format!("Switch it to {idle} first"), &self.service.meta.namespace, &command)
     }
 
     /// The pairs of its selector that another colour has differently.
@@ -61,7 +58,7 @@ impl TrafficService<'_> {
     pub(super) fn other_colour(&self) -> Option<String> {
         match (self.idle, self.siblings.first()) {
             (Some(idle), _) => Some(idle.to_string()),
-            (None, Some(live)) => Some(format!("another colour ({live} is live, too)")),
+            (None, Some(_)) => Some("another colour".to_owned()),
             (None, None) => None,
         }
     }

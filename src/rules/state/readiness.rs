@@ -94,9 +94,7 @@ fn enough(desired: u32, percent: u32) -> u32 {
 fn unobserved(workload: &Workload) -> Option<String> {
     let (generation, observed) = (workload.meta.generation, workload.observed_generation);
     (observed < generation).then(|| {
-        format!(
-            "was just changed and its controller has not seen it yet (generation {generation}, observed {observed})"
-        )
+        format!("has a change that its controller has not seen (generation {generation}, observed {observed})")
     })
 }
 
@@ -106,9 +104,7 @@ fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<Str
     let why = why(workload, view);
     let ready = counts.ready.min(*desired);
     if workload.deadline_exceeded && (enough == *desired || counts.ready < enough) {
-        return Some(format!(
-            "has {ready} of {desired} pods ready{why}; its rollout failed (ProgressDeadlineExceeded)"
-        ));
+        return Some(format!("has {ready} of {desired} pods ready after ProgressDeadlineExceeded{why}"));
     }
     if counts.ready < enough {
         return Some(format!("has {ready} of {desired} pods ready{why}"));
@@ -159,9 +155,7 @@ fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &Cluste
     }
     let why = why(workload, view);
     let ready = workload.counts.ready.min(desired);
-    Some(format!(
-        "reports {ready} of {desired} ready, but {serving} of {desired} pods of its current template serve{why}"
-    ))
+    Some(format!("says {ready} of {desired} ready, but {serving} of {desired} current pods serve{why}"))
 }
 
 /// Pods that are still to go.

@@ -180,27 +180,7 @@ impl Request {
                 let next = Cluster { has_ledger: true, ..cluster.clone() };
                 vec![("creates the ledger".to_owned(), Some(next), with(&|next| next.attempt.opened()))]
             }
-            Ask::ReadLedger => {
-                let mut expirable: BTreeSet<String> =
-                    cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
-                expirable.retain(|id| *id != now.id && (rules.makes(Mistake::EarlyExpiry) || !alive.contains(id)));
-                let read = |expired: &BTreeSet<String>| {
-                    with(&|next| {
-                        next.looked.clear();
-                        next.ledger_version = cluster.ledger_version;
-                        let mut ledger = cluster.ledger.clone();
-                        if rules.makes(Mistake::DropsUnseen) {
-                            resolve::expire(&mut ledger, expired);
-                        }
-                        next.attempt.ledger(ledger, expired.clone());
-                    })
-                };
-                let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
-                if rules.expiry && !expirable.is_empty() {
-                    steps.push(("reads the ledger, and drops what is too old".to_owned(), None, read(&expirable)));
-                }
-                steps
-            }
+            Ask::ReadLedger => Self::reads_the_ledger(now, cluster, alive, rules),
             Ask::ReadObjects(objects) if rules.at_once => {
                 let looked = objects.into_iter().map(|object| (object.clone(), rules.look(cluster, &object))).collect();
                 vec![(
@@ -261,6 +241,32 @@ impl Request {
                 vec![("is answered".to_owned(), None, stage)]
             }
         }
+    }
+
+    fn reads_the_ledger(now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &Rules) -> Steps {
+        let with = |change: &dyn Fn(&mut Admission)| {
+            let mut next = now.clone();
+            change(&mut next);
+            Stage::Admission(Box::new(next))
+        };
+        let mut expirable: BTreeSet<String> = cluster.ledger.intents.iter().flat_map(|it| it.ids.clone()).collect();
+        expirable.retain(|id| *id != now.id && (rules.makes(Mistake::EarlyExpiry) || !alive.contains(id)));
+        let read = |expired: &BTreeSet<String>| {
+            with(&|next| {
+                next.looked.clear();
+                next.ledger_version = cluster.ledger_version;
+                let mut ledger = cluster.ledger.clone();
+                if rules.makes(Mistake::DropsUnseen) {
+                    resolve::expire(&mut ledger, expired);
+                }
+                next.attempt.ledger(ledger, expired.clone());
+            })
+        };
+        let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
+        if rules.expiry && !expirable.is_empty() {
+            steps.push(("reads the ledger, and drops what is too old".to_owned(), None, read(&expirable)));
+        }
+        steps
     }
 
     /// The object as it is when the request arrives; none where the request makes no sense.
