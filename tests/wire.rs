@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flipguard::certs::Identity;
-use flipguard::certs::inspect::pair;
+use flipguard::certs::pem::pair;
 use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::rules::{Verdict, decide};

@@ -6,7 +6,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::inspect::life_of;
+use super::error::CertificateError;
+use super::pem::life_of;
 
 /// How long an authority lives.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
@@ -41,20 +42,6 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("bundle", &self.bundle()).finish_non_exhaustive()
     }
-}
-
-/// Why a certificate could not be issued or used.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// Issuing failed.
-    #[error("cannot issue a certificate: {0}")]
-    Issue(#[from] rcgen::Error),
-    /// The operating system gave no random bytes.
-    #[error("no random bytes from the operating system")]
-    Random,
-    /// It is no certificate or key, or the two do not fit.
-    #[error("cannot use the certificate: {0}")]
-    Unusable(String),
 }
 
 impl Identity {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::Material;
-use super::inspect::{is_trusted, pair};
+use super::error::CertificateError;
+use super::pem::{is_trusted, pair};
 
 /// A folder of certificates.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl Files {
     /// When they cannot be read or used.
     pub fn read(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<Material, FilesError> {
         let [chain, key, bundle] = [self.text("tls.crt")?, self.text("tls.key")?, self.text("ca.crt")?];
-        let unusable = |error: super::authority::CertificateError| FilesError::Unusable {
+        let unusable = |error: CertificateError| FilesError::Unusable {
             folder: self.0.display().to_string(),
             why: error.to_string(),
             name: name.to_owned(),

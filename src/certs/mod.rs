@@ -1,13 +1,16 @@
 //! flipguard's TLS identity: an authority of its own, or somebody else's certificates, and the token in its paths.
 
 pub mod authority;
+pub mod error;
 pub mod files;
 pub mod inspect;
+pub mod pem;
 pub mod plan;
 pub mod rotator;
 pub(crate) mod store;
 
 pub use authority::Identity;
+pub use error::CertificateError;
 pub use rotator::{IdentityError, Trust};
 pub use store::ROTATE;
 

@@ -11,9 +11,11 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::authority::{CertificateError, token};
+use super::authority::token;
+use super::error::CertificateError;
 use super::files::{Files, FilesError};
-use super::inspect::{certificates, inspect, is_token, is_trusted, life_of, pair};
+use super::inspect::{inspect, is_token};
+use super::pem::{certificates, is_trusted, life_of, pair};
 use super::plan::{Pace, Seen, Step, plan};
 use super::store::{Found, Store};
 use super::{Identity, Material};

@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 
 use super::{Check, Health};
 use crate::certs::Identity;
-use crate::certs::inspect::{inspect, life_of, names_of};
+use crate::certs::inspect::inspect;
+use crate::certs::pem::{life_of, names_of};
 use crate::certs::store::identity_in;
 use crate::install::NAME;
 

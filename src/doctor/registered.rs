@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::cluster::values_of;
 use super::{Check, Health, Patient};
 use crate::certs::Identity;
-use crate::certs::inspect::{is_trusted, names_of};
+use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
 use crate::model::ColourScheme;
 use crate::registration::reconciler::call;

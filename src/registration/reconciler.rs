@@ -23,7 +23,7 @@ use super::lease::{Candidate, LEASE};
 use super::stored::{self, Hands, RENDERED_BY, SUSPEND, Webhook};
 use super::webhooks::{self, Address, Endpoint, Webhooks};
 use crate::certs::Trust;
-use crate::certs::inspect::certificates;
+use crate::certs::pem::certificates;
 use crate::certs::rotator::Registered;
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
