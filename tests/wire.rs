@@ -59,7 +59,7 @@ fn start() -> Result<Server> {
         authority: identity.authority.clone(),
         token: identity.token.clone(),
     };
-    let service = listen::Service {
+    let app = listen::App {
         judge: Empty,
         credentials: Arc::new(Credentials::new(pair(&identity.leaf, &identity.leaf_key)?, identity.token)),
         readiness: Arc::new(Readiness::default()),
@@ -67,7 +67,7 @@ fn start() -> Result<Server> {
         drain: Duration::ZERO,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    thread::spawn(move || runtime.block_on(listeners.serve(service, std::future::pending())));
+    thread::spawn(move || runtime.block_on(listeners.serve(app, std::future::pending())));
     Ok(server)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::Material;
+use super::ServedCertificate;
 use super::error::CertificateError;
 use super::pem::{is_trusted, pair};
 
@@ -52,7 +52,7 @@ impl Files {
     ///
     /// # Errors
     /// When they cannot be read or used.
-    pub fn read(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<Material, FilesError> {
+    pub fn read(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<ServedCertificate, FilesError> {
         let [chain, key, bundle] = [self.text("tls.crt")?, self.text("tls.key")?, self.text("ca.crt")?];
         let unusable = |error: CertificateError| FilesError::Unusable {
             folder: self.0.display().to_string(),
@@ -61,7 +61,7 @@ impl Files {
         };
         pair(&chain, &key).map_err(unusable)?;
         is_trusted(&bundle, &chain, name, now).map_err(unusable)?;
-        Ok(Material { bundle, chain, key, token: token.to_owned() })
+        Ok(ServedCertificate { bundle, chain, key, token: token.to_owned() })
     }
 
     fn text(&self, file: &str) -> Result<String, FilesError> {

@@ -5,7 +5,7 @@ use super::pem::{is_trusted, life_of, names_of, pair};
 use super::plan::{Authority, Leaf, Stored};
 
 /// The shortest token that is taken for one. A shorter one is the rest of a longer one, or somebody's guess.
-const TOKEN: usize = 32;
+const MIN_TOKEN_LENGTH: usize = 32;
 
 /// What is stored, as the plan sees it. `names` is what the leaf must hold; `rotate`, whether somebody asked for a new
 /// authority.
@@ -34,7 +34,7 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
 
 /// Whether a text can be the last segment of a path that is not guessed.
 pub(super) fn is_token(text: &str) -> bool {
-    text.len() >= TOKEN && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    text.len() >= MIN_TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn holds(leaf: &str, names: &[String]) -> bool {
@@ -47,10 +47,11 @@ mod tests {
     use time::{Duration, OffsetDateTime};
 
     use super::*;
-    use crate::certs::plan::{Pace, Seen, Step, plan};
+    use crate::certs::plan::{Delays, Observed, Step, plan};
 
-    const PACE: Pace = Pace { settle: Duration::MINUTE, linger: Duration::MINUTE };
-    const SEEN: Seen = Seen { remembered: false, next_out: Some(Duration::MINUTE), leaf_out: Duration::MINUTE };
+    const DELAYS: Delays = Delays { propagation: Duration::MINUTE, linger: Duration::MINUTE };
+    const OBSERVED: Observed =
+        Observed { remembered: false, next_out: Some(Duration::MINUTE), leaf_out: Duration::MINUTE };
 
     fn names() -> Vec<String> {
         vec!["flipguard.flipguard-system.svc".to_owned(), "127.0.0.1".to_owned()]
@@ -61,7 +62,7 @@ mod tests {
     }
 
     fn step(identity: &Identity, rotate: bool, now: OffsetDateTime) -> Step {
-        plan(&inspect(identity, &names(), rotate), &SEEN, PACE, now)
+        plan(&inspect(identity, &names(), rotate), &OBSERVED, DELAYS, now)
     }
 
     #[test]
@@ -70,12 +71,12 @@ mod tests {
         assert_eq!(step(&identity, false, start()), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(243)), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(244)), Step::Renew);
-        assert_eq!(identity.token.len(), TOKEN);
+        assert_eq!(identity.token.len(), MIN_TOKEN_LENGTH);
         assert!(!format!("{identity:?}").contains("PRIVATE"));
         let other = ["guard.example".to_owned()];
-        assert_eq!(plan(&inspect(&identity, &other, false), &SEEN, PACE, start()), Step::Renew);
+        assert_eq!(plan(&inspect(&identity, &other, false), &OBSERVED, DELAYS, start()), Step::Renew);
         let renewed = identity.clone().renewed(&other, start()).unwrap();
-        assert_eq!(plan(&inspect(&renewed, &other, false), &SEEN, PACE, start()), Step::Keep);
+        assert_eq!(plan(&inspect(&renewed, &other, false), &OBSERVED, DELAYS, start()), Step::Keep);
         assert_eq!(renewed.authority, identity.authority);
     }
 

@@ -11,12 +11,12 @@ pub(crate) mod store;
 
 pub use authority::Identity;
 pub use error::CertificateError;
-pub use rotator::{IdentityError, Trust};
+pub use rotator::{IdentityError, TrustBundle};
 pub use store::ROTATE;
 
 /// What is served, and what to trust for it, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Material {
+pub struct ServedCertificate {
     /// The authorities to trust.
     pub bundle: String,
     /// The leaf, and what lies between it and its authority.
@@ -27,7 +27,7 @@ pub struct Material {
     pub token: String,
 }
 
-impl From<&Identity> for Material {
+impl From<&Identity> for ServedCertificate {
     fn from(identity: &Identity) -> Self {
         Self {
             bundle: identity.bundle(),
@@ -39,8 +39,11 @@ impl From<&Identity> for Material {
 }
 
 /// Keys stay out of logs.
-impl std::fmt::Debug for Material {
+impl std::fmt::Debug for ServedCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Material").field("bundle", &self.bundle).field("chain", &self.chain).finish_non_exhaustive()
+        f.debug_struct("ServedCertificate")
+            .field("bundle", &self.bundle)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
     }
 }

@@ -61,7 +61,7 @@ pub struct Stored {
 
 /// What this process has seen for itself. It never takes another's word, and a restart forgets it: that only delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
+pub struct Observed {
     /// Whether it remembers an identity that is good now.
     pub remembered: bool,
     /// For how long all registered webhooks have trusted the next authority.
@@ -72,9 +72,9 @@ pub struct Seen {
 
 /// How long to wait for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Delays {
     /// Until every API server knows what was registered.
-    pub settle: Duration,
+    pub propagation: Duration,
     /// Until every replica serves what was stored. Longer: they wait for the API servers themselves.
     pub linger: Duration,
 }
@@ -120,8 +120,8 @@ impl Authority {
 
 /// The next step.
 #[must_use]
-pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> Step {
-    let lost = if seen.remembered { Step::Restore } else { Step::Issue };
+pub fn plan(stored: &Stored, observed: &Observed, delays: Delays, now: OffsetDateTime) -> Step {
+    let lost = if observed.remembered { Step::Restore } else { Step::Issue };
     if !stored.token {
         return lost;
     }
@@ -131,7 +131,7 @@ pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> St
         // Nobody can trust what is served. The quickest way out is the best one.
         return match (current, next) {
             (Some(_), _) => Step::Renew,
-            (None, _) if seen.remembered => Step::Restore,
+            (None, _) if observed.remembered => Step::Restore,
             (None, Some(_)) => Step::Promote,
             (None, None) => Step::Issue,
         };
@@ -141,10 +141,10 @@ pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> St
     }
     if stored.old {
         // One move at a time: a bundle of three authorities helps nobody.
-        return if seen.leaf_out >= pace.linger { Step::Retire } else { Step::Keep };
+        return if observed.leaf_out >= delays.linger { Step::Retire } else { Step::Keep };
     }
     if next.is_some() {
-        return if seen.next_out.is_some_and(|out| out >= pace.settle) { Step::Promote } else { Step::Keep };
+        return if observed.next_out.is_some_and(|out| out >= delays.propagation) { Step::Promote } else { Step::Keep };
     }
     if stored.rotate || current.is_none_or(|current| current.life.is_due(now)) { Step::Publish } else { Step::Keep }
 }
@@ -153,7 +153,7 @@ pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> St
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace { settle: Duration::MINUTE, linger: Duration::minutes(3) };
+    const DELAYS: Delays = Delays { propagation: Duration::MINUTE, linger: Duration::minutes(3) };
 
     fn day(day: i64) -> OffsetDateTime {
         OffsetDateTime::UNIX_EPOCH + Duration::days(20_000 + day)
@@ -185,17 +185,18 @@ mod tests {
         Authority { life: life(from, from + 3650), signs }
     }
 
-    const NOTHING: Seen = Seen { remembered: false, next_out: None, leaf_out: Duration::ZERO };
-    const REMEMBERS: Seen = Seen { remembered: true, ..NOTHING };
-    const LONG: Seen = Seen { remembered: true, next_out: Some(Duration::MINUTE), leaf_out: Duration::minutes(3) };
-    const SHORT: Seen =
-        Seen { remembered: true, next_out: Some(Duration::seconds(59)), leaf_out: Duration::seconds(179) };
+    const NOTHING: Observed = Observed { remembered: false, next_out: None, leaf_out: Duration::ZERO };
+    const REMEMBERS: Observed = Observed { remembered: true, ..NOTHING };
+    const LONG: Observed =
+        Observed { remembered: true, next_out: Some(Duration::MINUTE), leaf_out: Duration::minutes(3) };
+    const SHORT: Observed =
+        Observed { remembered: true, next_out: Some(Duration::seconds(59)), leaf_out: Duration::seconds(179) };
 
     #[test]
     fn every_state_and_clock() {
         use Step::{Issue, Keep, Promote, Publish, Renew, Restore, Retire};
         let leaf_only = |leaf: Leaf| with(|s| s.leaf = Some(leaf));
-        let rows: Vec<(&str, Stored, Seen, i64, Step)> = vec![
+        let rows: Vec<(&str, Stored, Observed, i64, Step)> = vec![
             // A whole Secret, by the clock.
             ("it is fresh", fresh(), NOTHING, 1, Keep),
             ("just before two thirds of the leaf", fresh(), LONG, 243, Keep),
@@ -287,7 +288,7 @@ mod tests {
             ),
         ];
         for (what, stored, seen, at, expected) in rows {
-            assert_eq!(plan(&stored, &seen, PACE, day(at)), expected, "{what}");
+            assert_eq!(plan(&stored, &seen, DELAYS, day(at)), expected, "{what}");
         }
     }
 
@@ -306,23 +307,23 @@ mod tests {
         let (mut stored_since, mut out_since) = (0_i64, None);
         let mut authorities = 0;
         // Hours; a replica looks once an hour, and others follow within two.
-        let pace = Pace { settle: Duration::hours(3), linger: Duration::hours(6) };
+        let delays = Delays { propagation: Duration::hours(3), linger: Duration::hours(6) };
         for hour in 0..50 * 365 * 24_i64 {
             let now = OffsetDateTime::UNIX_EPOCH + Duration::hours(hour);
             let lives = |days: i64| Life { from: now, until: now + Duration::days(days) };
-            // Every 97 hours a restart forgets what was seen.
+            // Every 97 hours a restart forgets what was observed.
             if hour % 97 == 0 {
                 (stored_since, out_since) = (hour, None);
             }
             if stored.next.is_some() && trusted.contains(&newest) {
                 out_since.get_or_insert(hour);
             }
-            let seen = Seen {
+            let seen = Observed {
                 remembered: false,
                 next_out: out_since.map(|since| Duration::hours(hour - since)),
                 leaf_out: Duration::hours(hour - stored_since),
             };
-            let step = plan(&stored, &seen, pace, now);
+            let step = plan(&stored, &seen, delays, now);
             match step {
                 Step::Keep => {}
                 Step::Restore => panic!("nobody remembers"),

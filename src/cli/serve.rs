@@ -17,26 +17,26 @@ use tracing_subscriber::EnvFilter;
 use super::{EnforcementFlag, LevelFlag};
 use crate::certs::authority::token;
 use crate::certs::files::Files;
-use crate::certs::rotator::{self as certificates, Origin};
+use crate::certs::rotator::{CertificateRotator, CertificateSource};
 use crate::cluster::access;
 use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
-use crate::cluster::ledger_store::Ledgers;
+use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
 use crate::install::NAME;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::model::Policy;
-use crate::registration::reconciler::{Keeper, Wanted};
+use crate::registration::reconciler::{Config, WebhookReconciler};
 use crate::registration::webhooks::Address;
 use crate::server::{Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Lines;
 
 /// How often the API server is asked whether it is there.
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often, while it is not: once it is back, it finds nobody to ask until the replicas are ready again.
-const ANXIOUS: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often ledgers of namespaces that are gone are looked for.
-const SWEEP: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -104,12 +104,12 @@ impl Serve {
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         let ttl = Duration::from_secs(self.intent_ttl);
-        let ledgers = Arc::new(Ledgers::new(client.clone(), &namespace, ttl));
-        let origin = self.origin(&address, &namespace)?;
-        let mut identity = certificates::Keeper::start(&client, origin, metrics.clone()).await?;
+        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, ttl));
+        let source = self.certificate_source(&address, &namespace)?;
+        let mut identity = CertificateRotator::start(&client, source, metrics.clone()).await?;
         let (registered, is_registered) = watch::channel(None);
         let (trust, is_trusted) = watch::channel(identity.trust(&None));
-        let wanted = Wanted {
+        let config = Config {
             address: address.clone(),
             colours: policy.colours.clone(),
             own_namespace: namespace,
@@ -117,8 +117,8 @@ impl Serve {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica: replica()?,
         };
-        let mut registration = Keeper::new(client.clone(), wanted, is_trusted, registered, metrics.clone());
-        let service = listen::Service {
+        let mut registration = WebhookReconciler::new(client.clone(), config, is_trusted, registered, metrics.clone());
+        let app = listen::App {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
             credentials: identity.credentials(),
             readiness: readiness.clone(),
@@ -128,9 +128,9 @@ impl Serve {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
         tokio::select! {
-            served = listeners.serve(service, stop) => served?,
-            () = registration.keep() => {}
-            () = identity.keep(is_registered, trust) => {}
+            served = listeners.serve(app, stop) => served?,
+            () = registration.run() => {}
+            () = identity.run(is_registered, trust) => {}
             () = probe(&client, &readiness) => {}
             () = sweep(&ledgers) => {}
         }
@@ -156,7 +156,7 @@ impl Serve {
     }
 
     /// The names that the certificate must hold, and where it comes from.
-    fn origin(&self, address: &Address, namespace: &str) -> anyhow::Result<Origin> {
+    fn certificate_source(&self, address: &Address, namespace: &str) -> anyhow::Result<CertificateSource> {
         let service = format!("{NAME}.{namespace}.svc");
         let mut names = vec![format!("{service}.cluster.local"), service.clone()];
         let called = match address {
@@ -168,12 +168,12 @@ impl Serve {
                 host
             }
         };
-        Ok(Origin {
+        Ok(CertificateSource {
             namespace: namespace.to_owned(),
             called,
             names,
             files: self.certificates.as_deref().map(Files::of),
-            settle: Duration::from_millis(u64::from(self.settle)),
+            propagation: Duration::from_millis(u64::from(self.settle)),
         })
     }
 }
@@ -195,10 +195,10 @@ fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAd
 }
 
 /// Forgets the ledgers of namespaces that are gone.
-async fn sweep(ledgers: &Ledgers) {
+async fn sweep(ledgers: &LedgerStore) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        match ledgers.sweep(Instant::now() + SWEEP).await {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match ledgers.delete_orphans(Instant::now() + SWEEP_INTERVAL).await {
             Ok(0) => {}
             Ok(swept) => tracing::info!(swept, "ledgers of namespaces that are gone"),
             Err(unread) => tracing::warn!(what = unread.what, why = unread.why, "cannot sweep ledgers"),
@@ -211,7 +211,7 @@ async fn probe(client: &Client, readiness: &Readiness) {
     let mut known = None;
     loop {
         let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));
-        let pause = if trouble.is_some() { ANXIOUS } else { PROBE };
+        let pause = if trouble.is_some() { RETRY_INTERVAL } else { PROBE_INTERVAL };
         if trouble != known {
             if let Some(trouble) = &trouble {
                 tracing::warn!(trouble, "the API server does not answer");

@@ -20,7 +20,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{causes, one_line};
-use super::request::{Answer, Anything, ask};
+use super::request::{Answer, Anything, RequestError, ask};
 use crate::ledger::{Found, Ledger, Object, Seen};
 use crate::model::{Meta, Selector, Service, Unread, WorkloadKind};
 
@@ -30,7 +30,7 @@ const INDEX: &str = "flipguard-ledgers";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
 
 /// The ledgers of a cluster, as one replica knows them.
-pub struct Ledgers {
+pub struct LedgerStore {
     client: Client,
     own_namespace: String,
     /// No attempt commits later than this after its admission: the one assumption on time. It must exceed the API
@@ -53,7 +53,7 @@ struct Memory {
 
 /// A ledger as it was read.
 #[derive(Debug)]
-pub struct Read {
+pub struct StoredLedger {
     /// What it says.
     pub ledger: Ledger,
     /// The attempts that were watched until they could not commit any more.
@@ -62,7 +62,7 @@ pub struct Read {
     version: String,
 }
 
-impl Ledgers {
+impl LedgerStore {
     /// The ledgers in flipguard's own namespace.
     #[must_use]
     pub fn new(client: Client, own_namespace: &str, ttl: Duration) -> Self {
@@ -74,7 +74,7 @@ impl Ledgers {
     ///
     /// # Errors
     /// When the turn does not come in time.
-    pub async fn turn(&self, namespace: &str, deadline: Instant) -> Result<OwnedMutexGuard<()>, Unread> {
+    pub async fn acquire_turn(&self, namespace: &str, deadline: Instant) -> Result<OwnedMutexGuard<()>, Unread> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -88,8 +88,8 @@ impl Ledgers {
     ///
     /// # Errors
     /// When it cannot be read, is not flipguard's, or was lost a moment ago.
-    pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<Read>, Unread> {
-        let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
+    pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<StoredLedger>, Unread> {
+        let map = self.read_config_map(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: what is kept grows with ledgers, not with the cluster.
         let known = {
@@ -97,40 +97,40 @@ impl Ledgers {
             memory.get(namespace).and_then(|memory| memory.named.clone())
         };
         if map.is_none() || known.as_ref() != Some(&uid) {
-            let index = self.map(namespace, INDEX, deadline).await?;
+            let index = self.read_config_map(namespace, INDEX, deadline).await?;
             let named = index.as_ref().and_then(|index| index.data.as_ref()?.get(namespace).cloned());
             match named {
                 None => return Ok(None),
                 Some(named) if map.is_some() && named == uid => {}
-                Some(_) => self.lost(namespace, map.as_ref(), deadline).await?,
+                Some(_) => self.recover_lost(namespace, map.as_ref(), deadline).await?,
             }
         }
         let Some(map) = map else { return Ok(None) };
         let ledger = self.parse(namespace, &map)?;
-        let expired = self.remember(namespace, |memory| {
+        let expired = self.with_memory(namespace, |memory| {
             memory.lost = None;
             memory.named = Some(uid.clone());
-            watch(&mut memory.watched, &ledger, self.ttl)
+            expired_attempts(&mut memory.watched, &ledger, self.ttl)
         });
-        Ok(Some(Read { ledger, expired, uid, version: map.metadata.resource_version.unwrap_or_default() }))
+        Ok(Some(StoredLedger { ledger, expired, uid, version: map.metadata.resource_version.unwrap_or_default() }))
     }
 
     /// Makes a namespace's ledger: first the ledger, then its name in the index; only then is it used.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn open(&self, namespace: &str, deadline: Instant) -> Result<(), Unread> {
+    pub async fn create(&self, namespace: &str, deadline: Instant) -> Result<(), Unread> {
         let name = ledger_name(namespace);
-        let uid = if let Some(map) = self.map(namespace, &name, deadline).await? {
+        let uid = if let Some(map) = self.read_config_map(namespace, &name, deadline).await? {
             map.metadata.uid
         } else {
-            let new = self.config_map(&name, Ledger::default().render());
-            match self.in_time(namespace, deadline, self.maps().create(&PostParams::default(), &new)).await? {
+            let new = self.new_config_map(&name, Ledger::default().render());
+            match self.write_by(namespace, deadline, self.config_maps().create(&PostParams::default(), &new)).await? {
                 Some(map) => map.metadata.uid,
                 None => return Ok(()), // Another replica was faster; the next read shows it.
             }
         };
-        self.name(namespace, uid.unwrap_or_default(), None, deadline).await
+        self.update_index(namespace, uid.unwrap_or_default(), None, deadline).await
     }
 
     /// Writes a ledger in place of the one that was read. `false` where somebody else was faster.
@@ -141,16 +141,16 @@ impl Ledgers {
         &self,
         namespace: &str,
         ledger: &Ledger,
-        over: &Read,
+        over: &StoredLedger,
         deadline: Instant,
     ) -> Result<bool, Unread> {
         let name = ledger_name(namespace);
-        let mut map = self.config_map(&name, ledger.render());
+        let mut map = self.new_config_map(&name, ledger.render());
         // With a uid, one that was deleted meanwhile and made again is not taken for the same.
         map.metadata.uid = Some(over.uid.clone());
         map.metadata.resource_version = Some(over.version.clone());
         let written =
-            self.in_time(namespace, deadline, self.maps().replace(&name, &PostParams::default(), &map)).await?;
+            self.write_by(namespace, deadline, self.config_maps().replace(&name, &PostParams::default(), &map)).await?;
         Ok(written.is_some())
     }
 
@@ -158,58 +158,59 @@ impl Ledgers {
     ///
     /// # Errors
     /// When one cannot be read.
-    pub async fn look(
+    pub async fn read_objects(
         &self,
         namespace: &str,
         objects: BTreeSet<Object>,
         deadline: Instant,
     ) -> Result<BTreeMap<Object, Found>, Unread> {
-        let looks = objects.into_iter().map(|object| async move {
-            let found = self.look_at(namespace, &object, deadline).await?;
+        let reads = objects.into_iter().map(|object| async move {
+            let found = self.read_object(namespace, &object, deadline).await?;
             Ok((object, found))
         });
-        join_all(looks).await.into_iter().collect()
+        join_all(reads).await.into_iter().collect()
     }
 
     /// Forgets the ledgers of namespaces that are gone.
     ///
     /// # Errors
     /// When something cannot be read or written; the next time will do.
-    pub async fn sweep(&self, deadline: Instant) -> Result<usize, Unread> {
-        let Some(index) = self.map("", INDEX, deadline).await? else { return Ok(0) };
-        let mut swept = 0;
+    pub async fn delete_orphans(&self, deadline: Instant) -> Result<usize, Unread> {
+        let Some(index) = self.read_config_map("", INDEX, deadline).await? else { return Ok(0) };
+        let mut deleted = 0;
         for (namespace, uid) in index.data.iter().flatten() {
             let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
             let request = path.map_err(|error| unread(namespace, causes(&error)))?;
             if let Ok(Answer::NotFound) = ask::<Anything>(&self.client, request, deadline).await {
                 // Who still knows it may write to it until it is gone: then it stays. What is not named any more is adopted
                 // by whoever comes, with all that it holds.
-                let map = self.map(namespace, &ledger_name(namespace), deadline).await?;
-                self.name(namespace, String::new(), Some(uid), deadline).await?;
+                let map = self.read_config_map(namespace, &ledger_name(namespace), deadline).await?;
+                self.update_index(namespace, String::new(), Some(uid), deadline).await?;
                 let resource_version = map.and_then(|map| map.metadata.resource_version);
                 let only_this = Preconditions { uid: Some(uid.clone()), resource_version };
                 let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-                let deleted = timeout_at(deadline, self.maps().delete(&ledger_name(namespace), &params)).await;
-                drop(deleted);
+                let gone = timeout_at(deadline, self.config_maps().delete(&ledger_name(namespace), &params)).await;
+                drop(gone);
                 self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
-                swept += 1;
+                deleted += 1;
             }
         }
-        Ok(swept)
+        Ok(deleted)
     }
 
-    async fn look_at(&self, namespace: &str, object: &Object, deadline: Instant) -> Result<Found, Unread> {
+    async fn read_object(&self, namespace: &str, object: &Object, deadline: Instant) -> Result<Found, Unread> {
         #[derive(Deserialize)]
         struct Bare {
             metadata: Meta,
         }
-        let unread = |why: String| Unread::online(format!("{object} in namespace {namespace}"), why);
+        let unread =
+            |error: RequestError| Unread::online(format!("{object} in namespace {namespace}"), error.to_string());
         let path = match object.workload {
             None => format!("/api/v1/namespaces/{namespace}/services"),
             Some(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", WorkloadKind::resource(kind)),
         };
         let request = Request::new(path).get(&object.name, &GetParams::default());
-        let request = request.map_err(|error| unread(causes(&error)))?;
+        let request = request.map_err(|error| unread(error.into()))?;
         let found = if object.workload.is_none() {
             let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
             service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
@@ -227,8 +228,8 @@ impl Ledgers {
 
     /// A ledger that the index names is gone, or is another one. Whatever it held may still commit, for as long as any
     /// attempt can. After that it begins anew.
-    async fn lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), Unread> {
-        let since = self.remember(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
+    async fn recover_lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), Unread> {
+        let since = self.with_memory(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
         let rest = self.ttl.saturating_sub(since.elapsed());
         if !rest.is_zero() {
             let why = format!(
@@ -243,20 +244,27 @@ impl Ledgers {
         let uid = if let Some(uid) = map.and_then(|map| map.metadata.uid.clone()) {
             uid
         } else {
-            let new = self.config_map(&ledger_name(namespace), Ledger::default().render());
-            let made = self.in_time(namespace, deadline, self.maps().create(&PostParams::default(), &new)).await?;
+            let new = self.new_config_map(&ledger_name(namespace), Ledger::default().render());
+            let made =
+                self.write_by(namespace, deadline, self.config_maps().create(&PostParams::default(), &new)).await?;
             made.and_then(|map| map.metadata.uid).unwrap_or_default()
         };
-        self.name(namespace, uid, None, deadline).await?;
+        self.update_index(namespace, uid, None, deadline).await?;
         Err(unread(namespace, "it was lost, and begins anew just now".to_owned()))
     }
 
     /// Names a ledger in the index; an empty uid takes its name out, if it is still the one of `only`.
-    async fn name(&self, namespace: &str, uid: String, only: Option<&String>, deadline: Instant) -> Result<(), Unread> {
+    async fn update_index(
+        &self,
+        namespace: &str,
+        uid: String,
+        only: Option<&String>,
+        deadline: Instant,
+    ) -> Result<(), Unread> {
         loop {
-            let index = self.map(namespace, INDEX, deadline).await?;
+            let index = self.read_config_map(namespace, INDEX, deadline).await?;
             let exists = index.is_some();
-            let mut index = index.unwrap_or_else(|| self.config_map(INDEX, BTreeMap::new()));
+            let mut index = index.unwrap_or_else(|| self.new_config_map(INDEX, BTreeMap::new()));
             let data = index.data.get_or_insert_default();
             if only.is_some_and(|only| data.get(namespace) != Some(only)) {
                 return Ok(());
@@ -268,9 +276,9 @@ impl Ledgers {
             }
             let params = PostParams::default();
             let written = if exists {
-                self.in_time(namespace, deadline, self.maps().replace(INDEX, &params, &index)).await?
+                self.write_by(namespace, deadline, self.config_maps().replace(INDEX, &params, &index)).await?
             } else {
-                self.in_time(namespace, deadline, self.maps().create(&params, &index)).await?
+                self.write_by(namespace, deadline, self.config_maps().create(&params, &index)).await?
             };
             if written.is_some() {
                 return Ok(());
@@ -278,14 +286,19 @@ impl Ledgers {
         }
     }
 
-    async fn map(&self, namespace: &str, name: &str, deadline: Instant) -> Result<Option<ConfigMap>, Unread> {
-        let read = timeout_at(deadline, self.maps().get_opt(name)).await;
+    async fn read_config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<ConfigMap>, Unread> {
+        let read = timeout_at(deadline, self.config_maps().get_opt(name)).await;
         read.map_err(|_| unread(namespace, "no answer in time".to_owned()))?
             .map_err(|error| unread(namespace, one_line(&error)))
     }
 
     /// `None` on a conflict: somebody else was faster.
-    async fn in_time<T>(
+    async fn write_by<T>(
         &self,
         namespace: &str,
         deadline: Instant,
@@ -321,7 +334,7 @@ impl Ledgers {
         Ledger::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|why| foreign(&why))
     }
 
-    fn config_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
+    fn new_config_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
         let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
         map.metadata.name = Some(name.to_owned());
         map.metadata.namespace = Some(self.own_namespace.clone());
@@ -329,12 +342,12 @@ impl Ledgers {
         map
     }
 
-    fn remember<T>(&self, namespace: &str, what: impl FnOnce(&mut Memory) -> T) -> T {
+    fn with_memory<T>(&self, namespace: &str, what: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         what(memory.entry(namespace.to_owned()).or_default())
     }
 
-    fn maps(&self) -> Api<ConfigMap> {
+    fn config_maps(&self) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), &self.own_namespace)
     }
 }
@@ -348,7 +361,7 @@ fn ledger_name(namespace: &str) -> String {
 }
 
 /// Watches the attempts that are there, forgets those that are not, and gives those that were watched long enough.
-fn watch(watched: &mut HashMap<String, Instant>, ledger: &Ledger, ttl: Duration) -> BTreeSet<String> {
+fn expired_attempts(watched: &mut HashMap<String, Instant>, ledger: &Ledger, ttl: Duration) -> BTreeSet<String> {
     let ids: BTreeSet<&String> = ledger.intents.iter().flat_map(|intent| &intent.ids).collect();
     watched.retain(|id, _| ids.contains(id));
     for id in ids {

@@ -1,6 +1,7 @@
 //! Reading a cluster afresh from its API server, and writing the ledger there.
 
 pub mod access;
+pub mod clock;
 pub mod connect;
 pub mod events;
 pub mod ledger_store;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kube::Client;
 use kube::core::Request;
 use kube::core::params::GetParams;
+use kube::core::request::Error::BuildRequest;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::connect::causes;
-use super::request::{Answer, ask};
+use super::request::{Answer, RequestError, ask};
 use crate::model::{Owner, Unread};
 
 /// What the API server says of one API version.
@@ -26,13 +26,13 @@ struct ApiResource {
 }
 
 #[derive(Deserialize)]
-struct Object {
-    metadata: ObjectMeta,
+struct OwnerObject {
+    metadata: OwnerMeta,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ObjectMeta {
+struct OwnerMeta {
     uid: Option<String>,
     deletion_timestamp: Option<String>,
 }
@@ -50,7 +50,13 @@ pub(super) async fn among(
 ) -> Result<BTreeMap<String, Option<bool>>, Unread> {
     let mut found = BTreeMap::new();
     for owner in owners {
-        let exists = if is_askable(owner) { exists(client, namespace, owner, deadline).await? } else { None };
+        let exists = if is_askable(owner) {
+            exists(client, namespace, owner, deadline)
+                .await
+                .map_err(|error| Unread::online(format!("{owner} in namespace {namespace}"), error.to_string()))?
+        } else {
+            None
+        };
         found.insert(owner.uid.clone(), exists);
         if exists == Some(true) {
             break;
@@ -71,23 +77,25 @@ fn is_askable(owner: &Owner) -> bool {
 
 /// Whether an owner exists and is to stay; `None` where flipguard may not see it, or where the API server does not know
 /// its kind.
-async fn exists(client: &Client, namespace: &str, owner: &Owner, deadline: Instant) -> Result<Option<bool>, Unread> {
-    let unread = |why: String| Unread::online(format!("{owner} in namespace {namespace}"), why);
+async fn exists(
+    client: &Client,
+    namespace: &str,
+    owner: &Owner,
+    deadline: Instant,
+) -> Result<Option<bool>, RequestError> {
     let Owner { api_version, kind, name, uid } = owner;
     // `v1` is the core group; every other version has its group before it.
     let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
-    let request = http::Request::get(&root).body(Vec::new()).map_err(|error| unread(causes(&error)))?;
-    let Answer::Is(version) = ask::<ApiVersion>(client, request, deadline).await.map_err(unread)? else {
+    let request = http::Request::get(&root).body(Vec::new()).map_err(BuildRequest)?;
+    let Answer::Is(version) = ask::<ApiVersion>(client, request, deadline).await? else {
         return Ok(None);
     };
     let is_it = |resource: &ApiResource| resource.kind == *kind && !resource.name.contains('/');
     let Some(resource) = version.resources.into_iter().flatten().find(is_it) else { return Ok(None) };
     let place = if resource.namespaced { format!("{root}/namespaces/{namespace}") } else { root };
-    let request = Request::new(format!("{place}/{}", resource.name))
-        .get_metadata(name, &GetParams::default())
-        .map_err(|error| unread(causes(&error)))?;
-    Ok(match ask::<Object>(client, request, deadline).await.map_err(unread)? {
-        Answer::Is(Object { metadata }) => {
+    let request = Request::new(format!("{place}/{}", resource.name)).get_metadata(name, &GetParams::default())?;
+    Ok(match ask::<OwnerObject>(client, request, deadline).await? {
+        Answer::Is(OwnerObject { metadata }) => {
             Some(metadata.uid.as_ref() == Some(uid) && metadata.deletion_timestamp.is_none())
         }
         Answer::NotFound => Some(false),

@@ -67,25 +67,30 @@ fn judge(status: u16, words: &str, namespace: &str) -> Check {
         return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), next);
     }
     if words.contains("override-not-permitted") {
-        return Check::fine(CHECK, "the API server calls flipguard, and gets an answer");
+        return Check::ok(CHECK, "the API server calls flipguard, and gets an answer");
     }
     match status {
         401 | 403 => {
-            let says = format!("a dry run in namespace {namespace} was refused before flipguard was asked: {first}");
+            let message = format!("a dry run in namespace {namespace} was refused before flipguard was asked: {first}");
             Check::of(
                 CHECK,
                 Health::Unknown,
-                says,
+                message,
                 "name a namespace where you may create Deployments: --probe-namespace",
             )
         }
         200..=299 => {
-            let says = format!("the API server does not call flipguard for a write in namespace {namespace}");
-            Check::of(CHECK, Health::Broken, says, "see `registration`; or the namespace is exempt: --probe-namespace")
+            let message = format!("the API server does not call flipguard for a write in namespace {namespace}");
+            Check::of(
+                CHECK,
+                Health::Broken,
+                message,
+                "see `registration`; or the namespace is exempt: --probe-namespace",
+            )
         }
         _ => {
-            let says = format!("a dry run in namespace {namespace} failed for another reason: {first}");
-            Check::of(CHECK, Health::Unknown, says, "name another namespace: --probe-namespace")
+            let message = format!("a dry run in namespace {namespace} failed for another reason: {first}");
+            Check::of(CHECK, Health::Unknown, message, "name another namespace: --probe-namespace")
         }
     }
 }
@@ -99,8 +104,8 @@ mod tests {
         let health = |status, words| judge(status, words, "default").health;
         let denied =
             "admission webhook \"guard-overrides.flipguard.dev\" denied the request: override-not-permitted: x";
-        assert_eq!(health(403, denied), Health::Fine);
-        assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Fine);
+        assert_eq!(health(403, denied), Health::Ok);
+        assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Ok);
         let failed = "Internal error occurred: failed calling webhook \"guard-overrides.flipguard.dev\": refused";
         assert_eq!(health(500, failed), Health::Broken);
         assert_eq!(health(201, ""), Health::Broken);

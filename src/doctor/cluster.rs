@@ -9,23 +9,23 @@ use kube::{Api, Client};
 use super::{Check, Health};
 use crate::cluster::access;
 use crate::cluster::connect::new_enough;
-use crate::cluster::meter;
+use crate::cluster::{clock, meter};
 use crate::install::NAME;
 use crate::registration::lease::LEASE;
 
 /// What is issued is valid five minutes back; a little less is no trouble.
-const MUCH: i64 = 240;
+const MAX_SKEW: i64 = 240;
 /// A clock that is kept is better than this.
-const LITTLE: i64 = 10;
+const WARN_SKEW: i64 = 10;
 /// A Lease is renewed every five seconds.
-const RENEWED: i64 = 5;
+const RENEW_INTERVAL: i64 = 5;
 
 pub(super) async fn api_server(client: &Client) -> Check {
     const CHECK: &str = "api-server";
     match client.apiserver_version().await {
         Err(error) => Check::unknown(CHECK, "ask the API server for its version", &error),
         Ok(version) => match new_enough(&version) {
-            Ok(()) => Check::fine(CHECK, format!("Kubernetes {} answers", version.git_version)),
+            Ok(()) => Check::ok(CHECK, format!("Kubernetes {} answers", version.git_version)),
             Err(error) => Check::of(CHECK, Health::Broken, error.to_string(), "upgrade the cluster"),
         },
     }
@@ -34,7 +34,7 @@ pub(super) async fn api_server(client: &Client) -> Check {
 /// Certificates and overrides live by the clock: that of whoever asks, and that of the replica that holds the Lease.
 pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "clock";
-    let asked = async { (client.apiserver_version().await.map(drop), meter::now().0) };
+    let asked = async { (client.apiserver_version().await.map(drop), clock::now().0) };
     let ((answer, there), _) = meter::measured(asked).await;
     if let Err(error) = answer {
         return Check::unknown(CHECK, "ask the API server for the time", &error);
@@ -46,12 +46,13 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     let ahead = renewed.map(|at| at.0.as_second() - there).filter(|ahead| *ahead > 0).unwrap_or(0);
     let (whose, off) =
         if ahead > (here - there).abs() { ("the keeper's clock", ahead) } else { ("this clock", here - there) };
-    let says = format!("{whose} is {} s {} the API server's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
+    let message =
+        format!("{whose} is {} s {} the API server's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
     let mend = "set the clock, and let NTP keep it";
     match off.abs() {
-        0..=LITTLE => Check::fine(CHECK, says),
-        off if off <= MUCH => Check::of(CHECK, Health::Warning, says, mend),
-        _ => Check::of(CHECK, Health::Broken, says, mend),
+        0..=WARN_SKEW => Check::ok(CHECK, message),
+        off if off <= MAX_SKEW => Check::of(CHECK, Health::Warning, message, mend),
+        _ => Check::of(CHECK, Health::Broken, message, mend),
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn rights(client: &Client, namespace: &str) -> Check {
     match access::missing_for_account(client, namespace).await {
         Err(error) => Check::unknown(CHECK, "ask what flipguard may do", &error),
         Ok(missing) if missing.is_empty() => {
-            Check::fine(CHECK, format!("ServiceAccount {namespace}/{NAME} may do all that is needed"))
+            Check::ok(CHECK, format!("ServiceAccount {namespace}/{NAME} may do all that is needed"))
         }
         Ok(missing) => Check::of(
             CHECK,
@@ -78,7 +79,7 @@ pub(super) async fn replicas(client: &Client, namespace: &str) -> (Vec<Check>, V
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let (runs, args) = match deployments.get_opt(NAME).await {
         Err(error) => (Check::unknown(CHECK, "get flipguard's Deployment", &error), Vec::new()),
-        Ok(None) => (Check::fine(CHECK, "flipguard runs outside the cluster: it has no Deployment here"), Vec::new()),
+        Ok(None) => (Check::ok(CHECK, "flipguard runs outside the cluster: it has no Deployment here"), Vec::new()),
         Ok(Some(deployment)) => (ready(&deployment, namespace), arguments(&deployment)),
     };
     (vec![runs, keeper(client, namespace).await], args)
@@ -88,13 +89,13 @@ fn ready(deployment: &Deployment, namespace: &str) -> Check {
     const CHECK: &str = "replicas";
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-    let says = format!("{ready} of {wanted} replicas are ready");
+    let message = format!("{ready} of {wanted} replicas are ready");
     let look = format!("kubectl -n {namespace} describe pods -l app.kubernetes.io/name={NAME}");
     match (ready, wanted) {
-        (0, _) => Check::of(CHECK, Health::Broken, says, look),
-        (ready, wanted) if ready < wanted => Check::of(CHECK, Health::Warning, says, look),
-        (1, _) => Check::of(CHECK, Health::Warning, says, "run two, so that one can be replaced"),
-        _ => Check::fine(CHECK, says),
+        (0, _) => Check::of(CHECK, Health::Broken, message, look),
+        (ready, wanted) if ready < wanted => Check::of(CHECK, Health::Warning, message, look),
+        (1, _) => Check::of(CHECK, Health::Warning, message, "run two, so that one can be replaced"),
+        _ => Check::ok(CHECK, message),
     }
 }
 
@@ -107,7 +108,7 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
 async fn keeper(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "keeper";
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let asked = async { (leases.get_opt(LEASE).await, meter::now().0) };
+    let asked = async { (leases.get_opt(LEASE).await, clock::now().0) };
     let ((lease, now), _) = meter::measured(asked).await;
     let spec = match lease {
         Err(error) => return Check::unknown(CHECK, "get the keeper's Lease", &error),
@@ -120,11 +121,11 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
     };
     let age = spec.renew_time.map_or(i64::MAX, |at| now - at.0.as_second());
     let length = i64::from(spec.lease_duration_seconds.unwrap_or(15));
-    if age > length + RENEWED {
-        let says = format!("{holder} has not renewed its Lease for {age} s: {nobody}");
-        return Check::of(CHECK, Health::Broken, says, look);
+    if age > length + RENEW_INTERVAL {
+        let message = format!("{holder} has not renewed its Lease for {age} s: {nobody}");
+        return Check::of(CHECK, Health::Broken, message, look);
     }
-    Check::fine(CHECK, format!("{holder} keeps the registration"))
+    Check::ok(CHECK, format!("{holder} keeps the registration"))
 }
 
 /// The values of a flag in some arguments.

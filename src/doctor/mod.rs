@@ -15,7 +15,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// As it should be.
-    Fine,
+    Ok,
     /// Worth knowing, and in nobody's way.
     Warning,
     /// It could not be looked at.
@@ -32,15 +32,15 @@ pub struct Check {
     /// How it is.
     pub health: Health,
     /// What was seen.
-    pub says: String,
+    pub message: String,
     /// What to do about it; empty where there is nothing to do.
     #[serde(rename = "nextStep")]
     pub next_step: String,
 }
 
-/// Whom to examine.
+/// Whom to run_checks.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub struct Target {
     /// flipguard's own namespace.
     pub namespace: String,
     /// Where to ask for the dry run of a write that flipguard must see.
@@ -50,31 +50,31 @@ pub struct Patient {
 }
 
 impl Check {
-    fn fine(check: &'static str, says: impl Into<String>) -> Self {
-        Self { check, health: Health::Fine, says: says.into(), next_step: String::new() }
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, health: Health::Ok, message: message.into(), next_step: String::new() }
     }
 
-    fn of(check: &'static str, health: Health, says: impl Into<String>, next_step: impl Into<String>) -> Self {
-        Self { check, health, says: says.into(), next_step: next_step.into() }
+    fn of(check: &'static str, health: Health, message: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { check, health, message: message.into(), next_step: next_step.into() }
     }
 
     /// Whoever asks may not look, or nobody answers.
     fn unknown(check: &'static str, what: &str, error: &kube::Error) -> Self {
-        let says = format!("cannot {what}: {}", crate::cluster::connect::one_line(error));
-        Self::of(check, Health::Unknown, says, "ask as somebody who may, such as a cluster admin")
+        let message = format!("cannot {what}: {}", crate::cluster::connect::one_line(error));
+        Self::of(check, Health::Unknown, message, "ask as somebody who may, such as a cluster admin")
     }
 }
 
 /// Looks at everything.
-pub async fn examine(client: &Client, patient: &Patient) -> Vec<Check> {
-    let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &patient.namespace).await];
-    checks.push(cluster::rights(client, &patient.namespace).await);
-    let (replicas, args) = cluster::replicas(client, &patient.namespace).await;
+pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
+    let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
+    checks.push(cluster::rights(client, &target.namespace).await);
+    let (replicas, args) = cluster::replicas(client, &target.namespace).await;
     checks.extend(replicas);
-    let (identity, check) = certificate::stored(client, &patient.namespace).await;
+    let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    checks.extend(registered::both(client, patient, identity.as_ref(), &args).await);
-    checks.push(called::through_the_api_server(client, &patient.probe_namespace).await);
+    checks.extend(registered::both(client, target, identity.as_ref(), &args).await);
+    checks.push(called::through_the_api_server(client, &target.probe_namespace).await);
     checks
 }
 

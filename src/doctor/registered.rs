@@ -9,59 +9,54 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::cluster::values_of;
-use super::{Check, Health, Patient};
+use super::{Check, Health, Target};
 use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
 use crate::model::ColourScheme;
 use crate::registration::reconciler::call;
-use crate::registration::stored::{Hands, SUSPEND, Webhook, additions, hands, with_additions};
+use crate::registration::stored::{Ownership, SUSPEND, Webhook, additions, ownership, with_additions};
 use crate::registration::webhooks::{self, Address, Endpoint, Webhooks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) async fn both(
-    client: &Client,
-    patient: &Patient,
-    identity: Option<&Identity>,
-    args: &[String],
-) -> Vec<Check> {
-    let exempt = patient.exempt_users.clone().unwrap_or_else(|| values_of("--exempt-users", args));
+pub(super) async fn both(client: &Client, target: &Target, identity: Option<&Identity>, args: &[String]) -> Vec<Check> {
+    let exempt = target.exempt_users.clone().unwrap_or_else(|| values_of("--exempt-users", args));
     let colours = ColourScheme::default();
     let mut checks = Vec::new();
     let mut endpoint = None;
     let validating = Api::<ValidatingWebhookConfiguration>::all(client.clone()).get_opt(NAME).await;
     checks.extend(match validating {
         Err(error) => vec![Check::unknown("registration", "get the ValidatingWebhookConfiguration", &error)],
-        Ok(None) => vec![missing("registration", "ValidatingWebhookConfiguration", "nothing is guarded", patient)],
+        Ok(None) => vec![missing("registration", "ValidatingWebhookConfiguration", "nothing is guarded", target)],
         Ok(Some(stored)) => {
             let webhooks = stored.webhooks.unwrap_or_default();
             let first = webhooks.first().map(|webhook| webhook.client_config.clone());
             endpoint = first.and_then(|config| endpoint_of(&config, identity));
             let rendered = endpoint.as_ref().map(|endpoint| {
-                let own_namespace = &patient.namespace;
+                let own_namespace = &target.namespace;
                 webhooks::validating(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users: &exempt })
             });
             compare(
                 "registration",
-                &hands(&stored.metadata, VERSION),
+                &ownership(&stored.metadata, VERSION),
                 &webhooks,
                 rendered.as_deref(),
-                &patient.namespace,
+                &target.namespace,
             )
         }
     });
     let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone()).get_opt(NAME).await;
     checks.extend(match mutating {
         Err(error) => vec![Check::unknown("labels", "get the MutatingWebhookConfiguration", &error)],
-        Ok(None) => vec![missing("labels", "MutatingWebhookConfiguration", "no labels are added", patient)],
+        Ok(None) => vec![missing("labels", "MutatingWebhookConfiguration", "no labels are added", target)],
         Ok(Some(stored)) => {
             let webhooks = stored.webhooks.unwrap_or_default();
             let rendered = endpoint.as_ref().map(|endpoint| {
-                let own_namespace = &patient.namespace;
+                let own_namespace = &target.namespace;
                 webhooks::mutating(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users: &exempt })
             });
-            compare("labels", &hands(&stored.metadata, VERSION), &webhooks, rendered.as_deref(), &patient.namespace)
+            compare("labels", &ownership(&stored.metadata, VERSION), &webhooks, rendered.as_deref(), &target.namespace)
         }
     });
     if let Some(endpoint) = endpoint {
@@ -71,8 +66,8 @@ pub(super) async fn both(
     checks
 }
 
-fn missing(check: &'static str, kind: &str, so: &str, patient: &Patient) -> Check {
-    let again = format!("to come back, apply the output of `flipguard manifests --namespace {}`", patient.namespace);
+fn missing(check: &'static str, kind: &str, so: &str, target: &Target) -> Check {
+    let again = format!("to come back, apply the output of `flipguard manifests --namespace {}`", target.namespace);
     Check::of(check, Health::Broken, format!("there is no {kind} {NAME}: {so}"), again)
 }
 
@@ -96,37 +91,37 @@ fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Opt
 
 fn compare<W: Webhook + Serialize>(
     check: &'static str,
-    hands: &Hands,
+    ownership: &Ownership,
     stored: &[W],
     rendered: Option<&[W]>,
     own_namespace: &str,
 ) -> Vec<Check> {
     let wait = "it is filled in once a replica is ready; the log of the keeper says what it waits for";
-    match (hands, rendered) {
-        (Hands::Suspended(why), _) => {
+    match (ownership, rendered) {
+        (Ownership::Suspended(why), _) => {
             let resume = format!("to resume, take the annotation {SUSPEND} off");
             vec![Check::of(check, Health::Broken, format!("suspended: {why}"), resume)]
         }
         (_, None) => vec![Check::of(check, Health::Broken, "it is empty: the API server calls nobody", wait)],
-        (Hands::Newer(by), Some(_)) => {
-            let says = format!("version {by} has rendered it, and this is {VERSION}");
-            vec![Check::of(check, Health::Warning, says, "ask the doctor of that version")]
+        (Ownership::Newer(by), Some(_)) => {
+            let message = format!("version {by} has rendered it, and this is {VERSION}");
+            vec![Check::of(check, Health::Warning, message, "ask the doctor of that version")]
         }
-        (Hands::Free, Some(rendered)) => {
+        (Ownership::Free, Some(rendered)) => {
             let differs = differences(&with_additions(rendered, stored, own_namespace), stored);
             let mut checks = vec![if differs.is_empty() {
-                Check::fine(check, format!("{} webhooks, as they should be", stored.len()))
+                Check::ok(check, format!("{} webhooks, as they should be", stored.len()))
             } else {
-                let says = format!("not as it should be: {}", differs.join("; "));
-                Check::of(check, Health::Broken, says, "the keeper repairs it within seconds; if not, see `keeper`")
+                let message = format!("not as it should be: {}", differs.join("; "));
+                Check::of(check, Health::Broken, message, "the keeper repairs it within seconds; if not, see `keeper`")
             }];
             let foreign = foreign(rendered, stored, own_namespace);
             if !foreign.is_empty() {
-                let says = format!("others have added to it, and flipguard keeps it: {}", foreign.join("; "));
+                let message = format!("others have added to it, and flipguard keeps it: {}", foreign.join("; "));
                 checks.push(Check::of(
                     check,
                     Health::Warning,
-                    says,
+                    message,
                     "see that it exempts no namespace that should be guarded",
                 ));
             }
@@ -181,10 +176,10 @@ fn bundle(endpoint: &Endpoint, identity: Option<&Identity>) -> Option<Check> {
     let leaf = &identity?.leaf;
     let name = names_of(leaf).into_iter().next()?;
     Some(match is_trusted(&endpoint.authority, leaf, &name, OffsetDateTime::now_utc()) {
-        Ok(()) => Check::fine(CHECK, "the API server trusts the certificate in the Secret"),
+        Ok(()) => Check::ok(CHECK, "the API server trusts the certificate in the Secret"),
         Err(error) => {
-            let says = format!("the API server does not trust the certificate in the Secret: {error}");
-            Check::of(CHECK, Health::Broken, says, "the keeper repairs it within seconds; if not, see `keeper`")
+            let message = format!("the API server does not trust the certificate in the Secret: {error}");
+            Check::of(CHECK, Health::Broken, message, "the keeper repairs it within seconds; if not, see `keeper`")
         }
     })
 }
@@ -194,10 +189,10 @@ async fn reached(endpoint: &Endpoint) -> Option<Check> {
     const CHECK: &str = "endpoint";
     let Address::Url(url) = &endpoint.address else { return None };
     Some(match call(url, endpoint).await {
-        Ok(()) => Check::fine(CHECK, format!("{url} answers, with a certificate that is trusted")),
+        Ok(()) => Check::ok(CHECK, format!("{url} answers, with a certificate that is trusted")),
         Err(why) => {
-            let says = format!("{url} does not answer a call from here: {why}");
-            Check::of(CHECK, Health::Warning, says, "see `called`: what counts is whether the API server reaches it")
+            let message = format!("{url} does not answer a call from here: {why}");
+            Check::of(CHECK, Health::Warning, message, "see `called`: what counts is whether the API server reaches it")
         }
     })
 }

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::events::Events;
-use crate::cluster::ledger_store::{Ledgers, Read};
-use crate::cluster::{meter, namespace};
+use crate::cluster::ledger_store::{LedgerStore, StoredLedger};
+use crate::cluster::{clock, meter, namespace};
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, End, Intent, scenarios};
 use crate::model::{Change, ClusterView, Policy, Role, Unread, Write};
@@ -34,7 +34,7 @@ pub struct Guard(Arc<Inner>);
 struct Inner {
     client: Client,
     policy: Policy,
-    ledgers: Arc<Ledgers>,
+    ledgers: Arc<LedgerStore>,
     level: Level,
     events: Events,
 }
@@ -42,7 +42,7 @@ struct Inner {
 impl Guard {
     /// A guard over the cluster that a client talks to. It starts a task, so a runtime must be there.
     #[must_use]
-    pub fn new(client: Client, policy: Policy, ledgers: Arc<Ledgers>, level: Level) -> Self {
+    pub fn new(client: Client, policy: Policy, ledgers: Arc<LedgerStore>, level: Level) -> Self {
         let events = Events::start(client.clone());
         Self(Arc::new(Inner { client, policy, ledgers, level, events }))
     }
@@ -114,7 +114,7 @@ impl Inner {
 
     /// What could not be read decides.
     fn unread(&self, change: &Change, unread: Unread) -> Verdict {
-        rules::decide(change, &unread.into(), &self.policy, meter::now())
+        rules::decide(change, &unread.into(), &self.policy, clock::now())
     }
 
     /// One request's way through the ledger.
@@ -129,7 +129,7 @@ impl Inner {
         let namespace = &needed.namespace;
         let mut verdict: Option<Verdict> = None;
         let mut turn = None;
-        let mut over: Option<Read> = None;
+        let mut over: Option<StoredLedger> = None;
         let mut reading: Option<Reading> = None;
         let mut is_first = true;
         loop {
@@ -142,7 +142,7 @@ impl Inner {
                     let read = async {
                         // Who does not write takes nobody's turn, and waits for none with what it has read.
                         if turn.is_none() && attempt.writes() {
-                            turn = Some(ledgers.turn(namespace, deadline).await?);
+                            turn = Some(ledgers.acquire_turn(namespace, deadline).await?);
                         }
                         self.read_ledger(namespace, &mut attempt, deadline).await
                     };
@@ -154,18 +154,18 @@ impl Inner {
                         // Nothing was ever written down here.
                         Ok(None) if verdict.is_some() => return Ok(verdict.unwrap_or_else(Verdict::cannot_judge)),
                         Ok(None) => match self.at_stake(change, namespace, &attempt, deadline).await? {
-                            Stakes::None(view) => return Ok(rules::decide(change, &view, policy, meter::now())),
+                            Stakes::None(view) => return Ok(rules::decide(change, &view, policy, clock::now())),
                             Stakes::NoneWritten => {
                                 let reading = reading.take().unwrap_or_else(|| self.begin_to_read(needed, deadline));
                                 return Ok(self.plainly(change, needed, reading, deadline).await);
                             }
-                            Stakes::Some => ledgers.open(namespace, deadline).await,
+                            Stakes::Some => ledgers.create(namespace, deadline).await,
                         },
                         Err(unread) => Err(unread),
                     }
                 }
-                Ask::ReadObjects(objects) => ledgers.look(namespace, objects, deadline).await.map(|found| {
-                    attempt.objects(&found, policy, meter::now());
+                Ask::ReadObjects(objects) => ledgers.read_objects(namespace, objects, deadline).await.map(|found| {
+                    attempt.objects(&found, policy, clock::now());
                 }),
                 Ask::WriteLedger(ledger) => {
                     let Some(over) = &over else { return Ok(Verdict::cannot_judge()) };
@@ -185,15 +185,15 @@ impl Inner {
                     turn = None;
                     let reading = reading.take().unwrap_or_else(|| self.begin_to_read(needed, deadline));
                     let mut view = self.view(change, needed, &attempt, reading, deadline).await;
-                    let judged = attempt.judge(change, &mut view, policy, meter::now());
-                    self.events.tell(change, &view, &judged, meter::now());
+                    let judged = attempt.judge(change, &mut view, policy, clock::now());
+                    self.events.tell(change, &view, &judged, clock::now());
                     verdict = Some(judged);
                     Ok(())
                 }
                 Ask::Nothing(End::Judged) => return Ok(verdict.unwrap_or_else(Verdict::cannot_judge)),
                 Ask::Nothing(End::Harmless) => return Ok(self.harmless(change, deadline).await),
                 Ask::Nothing(End::Full) => {
-                    return Ok(scenarios::full(change, policy, meter::now()));
+                    return Ok(scenarios::full(change, policy, clock::now()));
                 }
             };
             // What was judged stands, also where the own intent could not be withdrawn.
@@ -235,7 +235,7 @@ impl Inner {
     async fn harmless(&self, change: &Change, deadline: Instant) -> Verdict {
         match change.write {
             Write::ServiceCreate { .. } => {
-                rules::decide(change, &self.permitted(change, deadline).await, &self.policy, meter::now())
+                rules::decide(change, &self.permitted(change, deadline).await, &self.policy, clock::now())
             }
             _ => Verdict::not_judged(),
         }
@@ -245,8 +245,8 @@ impl Inner {
     async fn plainly(&self, change: &Change, needed: &Reads, reading: Reading, deadline: Instant) -> Verdict {
         let mut view = was_read(reading).await;
         self.permissions(change, &mut view, &needed.namespace, deadline).await;
-        let verdict = rules::decide(change, &view, &self.policy, meter::now());
-        self.events.tell(change, &view, &verdict, meter::now());
+        let verdict = rules::decide(change, &view, &self.policy, clock::now());
+        self.events.tell(change, &view, &verdict, clock::now());
         verdict
     }
 
@@ -286,7 +286,7 @@ impl Inner {
     }
 
     async fn permissions(&self, change: &Change, view: &mut ClusterView, namespace: &str, deadline: Instant) {
-        let asked = needs::permissions(change, view, &self.policy, meter::now());
+        let asked = needs::permissions(change, view, &self.policy, clock::now());
         namespace::permissions(&self.client, namespace, &change.user, asked, deadline, view).await;
     }
 
@@ -309,7 +309,7 @@ impl Inner {
         namespace: &str,
         attempt: &mut Attempt,
         deadline: Instant,
-    ) -> Result<Option<Read>, Unread> {
+    ) -> Result<Option<StoredLedger>, Unread> {
         let mut read = self.ledgers.read(namespace, deadline).await?;
         if let Some(read) = &mut read {
             attempt.ledger(std::mem::take(&mut read.ledger), std::mem::take(&mut read.expired));

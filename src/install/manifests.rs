@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::workload::{self, Inside};
+use super::workload::{self, InCluster};
 use super::{NAME, NEEDED, Permission};
 
 /// The objects to apply, in the order in which they must be applied: with what runs flipguard inside the cluster, or
 /// without, for one that runs outside.
 #[must_use]
-pub fn objects(namespace: &str, inside: Option<&Inside>) -> Vec<Value> {
+pub fn objects(namespace: &str, in_cluster: Option<&InCluster>) -> Vec<Value> {
     let labels = json!({ "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME });
     let mut objects = registration(namespace, &labels);
-    if let Some(inside) = inside {
+    if let Some(in_cluster) = in_cluster {
         // Before the registration, which stays the end: what it names is there.
         let at = objects.len().saturating_sub(2);
-        objects.splice(at..at, workload::objects(inside, namespace, &labels));
+        objects.splice(at..at, workload::objects(in_cluster, namespace, &labels));
     }
     objects
 }

@@ -14,14 +14,14 @@ const GRACE: u32 = 45;
 
 /// How flipguard is to run.
 #[derive(Debug, Clone)]
-pub struct Inside {
+pub struct InCluster {
     /// The image; `None` for the one that is named for this version.
     pub image: Option<String>,
     /// Refuse, or only warn.
     pub enforcement: Enforcement,
 }
 
-impl Inside {
+impl InCluster {
     fn image(&self) -> String {
         self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
     }
@@ -34,7 +34,7 @@ fn selector() -> Value {
 
 /// The objects that run flipguard, in the order in which they must be applied.
 #[must_use]
-pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
+pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<Value> {
     let metadata = json!({ "name": NAME, "namespace": namespace, "labels": labels });
     vec![
         json!({
@@ -96,13 +96,13 @@ pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
                 "replicas": 2,
                 "selector": { "matchLabels": selector() },
                 "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
-                "template": { "metadata": { "labels": labels }, "spec": pod(inside) },
+                "template": { "metadata": { "labels": labels }, "spec": pod(in_cluster) },
             },
         }),
     ]
 }
 
-fn pod(inside: &Inside) -> Value {
+fn pod(in_cluster: &InCluster) -> Value {
     let spread = |key: &str| {
         json!({
             "maxSkew": 1,
@@ -114,7 +114,7 @@ fn pod(inside: &Inside) -> Value {
         })
     };
     let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": "status" }, "periodSeconds": seconds, "timeoutSeconds": 3 });
-    let enforcement = match inside.enforcement {
+    let enforcement = match in_cluster.enforcement {
         Enforcement::Deny => "deny",
         Enforcement::Warn => "warn",
     };
@@ -128,7 +128,7 @@ fn pod(inside: &Inside) -> Value {
         "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
             "name": NAME,
-            "image": inside.image(),
+            "image": in_cluster.image(),
             "args": ["serve", format!("--enforcement={enforcement}")],
             "ports": [
                 { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },

@@ -21,7 +21,7 @@ const LENGTH: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 
 /// A candidate for the Lease.
-pub(super) struct Candidate {
+pub(super) struct LeaseCandidate {
     leases: Api<Lease>,
     me: String,
     /// What it looked like, and since when it does.
@@ -52,7 +52,7 @@ fn next_move(spec: &LeaseSpec, me: &str, unchanged: Duration, since_renewal: Opt
     if holder.is_empty() || unchanged >= length.unwrap_or(LENGTH) { Move::Take } else { Move::Leave }
 }
 
-impl Candidate {
+impl LeaseCandidate {
     pub(super) fn new(client: &Client, namespace: &str, me: String) -> Self {
         Self { leases: Api::namespaced(client.clone(), namespace), me, seen: None, renewed: None }
     }

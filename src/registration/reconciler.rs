@@ -13,18 +13,18 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Config as ClientConfig, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::lease::{Candidate, LEASE};
-use super::stored::{self, Hands, RENDERED_BY, SUSPEND, Webhook};
+use super::lease::{LEASE, LeaseCandidate};
+use super::stored::{self, Ownership, RENDERED_BY, SUSPEND, Webhook};
 use super::webhooks::{self, Address, Endpoint, Webhooks};
-use crate::certs::Trust;
+use crate::certs::TrustBundle;
 use crate::certs::pem::certificates;
-use crate::certs::rotator::Registered;
+use crate::certs::rotator::RegisteredBundles;
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
 use crate::model::ColourScheme;
@@ -33,13 +33,13 @@ use crate::telemetry::Metrics;
 /// How soon drift is seen.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// How soon it is tried again while it does not guard yet.
-const IMPATIENT: Duration = Duration::from_millis(300);
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Who the server says it is in `managedFields`.
 const FIELD_MANAGER: &str = "flipguard";
 
 /// What is to be registered, and by whom.
-pub struct Wanted {
+pub struct Config {
     /// Where the API server finds flipguard.
     pub address: Address,
     /// The colours that matter.
@@ -55,12 +55,12 @@ pub struct Wanted {
 }
 
 /// Keeps the registration.
-pub struct Keeper {
+pub struct WebhookReconciler {
     client: Client,
-    wanted: Wanted,
-    lease: Candidate,
-    trust: watch::Receiver<Trust>,
-    registered: watch::Sender<Registered>,
+    config: Config,
+    lease: LeaseCandidate,
+    trust: watch::Receiver<TrustBundle>,
+    registered: watch::Sender<RegisteredBundles>,
     metrics: Arc<Metrics>,
 }
 
@@ -82,9 +82,9 @@ enum State {
 }
 
 /// A configuration as it is stored, with what was made of it.
-struct Read<C> {
+struct StoredConfig<C> {
     stored: C,
-    hands: Hands,
+    ownership: Ownership,
 }
 
 /// The two kinds of configuration.
@@ -120,31 +120,31 @@ impl Configuration for MutatingWebhookConfiguration {
     }
 }
 
-impl Keeper {
+impl WebhookReconciler {
     /// A keeper of the registration. What the API server is to trust comes in by `trust`; what it was told goes out by
     /// `registered`.
     #[must_use]
     pub fn new(
         client: Client,
-        wanted: Wanted,
-        trust: watch::Receiver<Trust>,
-        registered: watch::Sender<Registered>,
+        config: Config,
+        trust: watch::Receiver<TrustBundle>,
+        registered: watch::Sender<RegisteredBundles>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lease = Candidate::new(&client, &wanted.own_namespace, wanted.replica.clone());
-        Self { client, wanted, lease, trust, registered, metrics }
+        let lease = LeaseCandidate::new(&client, &config.own_namespace, config.replica.clone());
+        Self { client, config, lease, trust, registered, metrics }
     }
 
     /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.
-    pub async fn keep(&mut self) {
+    pub async fn run(&mut self) {
         let mut known: Option<State> = None;
         loop {
-            let state = self.look().await;
+            let state = self.reconcile().await;
             if !matches!(state, State::Unknown(_)) {
                 self.metrics.registered(matches!(state, State::InPlace | State::Newer(_)));
             }
             if known.as_ref() != Some(&state) {
-                let address = &self.wanted.address;
+                let address = &self.config.address;
                 match &state {
                     State::InPlace => tracing::info!(%address, "registered: flipguard guards"),
                     State::Newer(by) => tracing::info!(
@@ -158,10 +158,10 @@ impl Keeper {
                     State::Unknown(why) => tracing::warn!(why, "cannot see the registration"),
                 }
             }
-            let patient = !matches!(state, State::Waiting(_));
+            let is_settled = !matches!(state, State::Waiting(_));
             known = Some(state);
             tokio::select! {
-                () = tokio::time::sleep(if patient { INTERVAL } else { IMPATIENT }) => {}
+                () = tokio::time::sleep(if is_settled { INTERVAL } else { RETRY_INTERVAL }) => {}
                 Ok(()) = self.trust.changed() => {}
             }
         }
@@ -172,16 +172,16 @@ impl Keeper {
         self.lease.give_up().await;
     }
 
-    async fn look(&mut self) -> State {
+    async fn reconcile(&mut self) -> State {
         let trust = self.trust.borrow_and_update().clone();
-        let endpoint = Endpoint { address: self.wanted.address.clone(), authority: trust.bundle, token: trust.token };
+        let endpoint = Endpoint { address: self.config.address.clone(), authority: trust.bundle, token: trust.token };
         let validating = self.read::<ValidatingWebhookConfiguration>().await;
         let mutating = self.read::<MutatingWebhookConfiguration>().await;
-        self.tell(&validating, &mutating);
+        self.publish_bundles(&validating, &mutating);
         let lease = self.lease(&[of(&validating), of(&mutating)]).await;
         // Labels are a convenience; what guards must not wait for them.
-        let validating = self.keep_one(validating, &endpoint, &lease).await;
-        let mutating = self.keep_one(mutating, &endpoint, &lease).await;
+        let validating = self.reconcile_one(validating, &endpoint, &lease).await;
+        let mutating = self.reconcile_one(mutating, &endpoint, &lease).await;
         // Whoever waits for an authority to be out need not wait for the next look.
         let written = [&validating, &mutating].into_iter().any(|(_, written)| *written);
         let (validating, mutating) = (validating.0, mutating.0);
@@ -190,24 +190,25 @@ impl Keeper {
                 self.read::<ValidatingWebhookConfiguration>().await,
                 self.read::<MutatingWebhookConfiguration>().await,
             );
-            self.tell(&read.0, &read.1);
+            self.publish_bundles(&read.0, &read.1);
         }
         if matches!(validating, State::InPlace) { mutating } else { validating }
     }
 
-    async fn read<C: Configuration>(&self) -> Result<Option<Read<C>>, State> {
+    async fn read<C: Configuration>(&self) -> Result<Option<StoredConfig<C>>, State> {
         let stored = Api::<C>::all(self.client.clone())
             .get_opt(NAME)
             .await
             .map_err(|error| State::Unknown(format!("cannot get {} {NAME}: {}", C::kind(&()), one_line(&error))))?;
-        Ok(stored.map(|stored| Read { hands: stored::hands(stored.meta(), &self.wanted.version), stored }))
+        Ok(stored
+            .map(|stored| StoredConfig { ownership: stored::ownership(stored.meta(), &self.config.version), stored }))
     }
 
     /// Tells whom it concerns which authorities are out.
-    fn tell(
+    fn publish_bundles(
         &self,
-        validating: &Result<Option<Read<ValidatingWebhookConfiguration>>, State>,
-        mutating: &Result<Option<Read<MutatingWebhookConfiguration>>, State>,
+        validating: &Result<Option<StoredConfig<ValidatingWebhookConfiguration>>, State>,
+        mutating: &Result<Option<StoredConfig<MutatingWebhookConfiguration>>, State>,
     ) {
         let (Ok(validating), Ok(mutating)) = (validating, mutating) else {
             self.registered.send_replace(None);
@@ -228,8 +229,8 @@ impl Keeper {
     }
 
     /// Whether this replica may write; if not, why.
-    async fn lease(&mut self, hands: &[Option<&Hands>]) -> Result<(), State> {
-        if let Some(newer) = hands.iter().flatten().find(|hands| matches!(hands, Hands::Newer(_))) {
+    async fn lease(&mut self, ownership: &[Option<&Ownership>]) -> Result<(), State> {
+        if let Some(newer) = ownership.iter().flatten().find(|ownership| matches!(ownership, Ownership::Newer(_))) {
             // The newer version is to have it, in whichever replica it runs.
             self.lease.give_up().await;
             return Err(State::Standby(format!("a newer version keeps it: {newer:?}")));
@@ -241,9 +242,9 @@ impl Keeper {
         }
     }
 
-    async fn keep_one<C: Configuration>(
+    async fn reconcile_one<C: Configuration>(
         &self,
-        read: Result<Option<Read<C>>, State>,
+        read: Result<Option<StoredConfig<C>>, State>,
         endpoint: &Endpoint,
         lease: &Result<(), State>,
     ) -> (State, bool) {
@@ -257,27 +258,27 @@ impl Keeper {
             Err(state) => return (state, false),
         };
         let stored = &read.stored;
-        let (state, webhooks) = match read.hands {
-            Hands::Newer(by) if stored.webhooks().is_empty() => {
+        let (state, webhooks) = match read.ownership {
+            Ownership::Newer(by) if stored.webhooks().is_empty() => {
                 return (State::Waiting(format!("{kind} {NAME} is empty, and version {by} is to fill it in")), false);
             }
-            Hands::Newer(by) => return (State::Newer(by), false),
-            Hands::Suspended(why) => {
+            Ownership::Newer(by) => return (State::Newer(by), false),
+            Ownership::Suspended(why) => {
                 let state = State::Suspended(format!("{SUSPEND} on {kind} {NAME}: {why}"));
                 if stored.webhooks().is_empty() {
                     return (state, false);
                 }
                 (state, Vec::new())
             }
-            Hands::Free => {
+            Ownership::Free => {
                 let rendered = C::rendered(&Webhooks {
                     endpoint,
-                    colours: &self.wanted.colours,
-                    own_namespace: &self.wanted.own_namespace,
-                    exempt_users: &self.wanted.exempt_users,
+                    colours: &self.config.colours,
+                    own_namespace: &self.config.own_namespace,
+                    exempt_users: &self.config.exempt_users,
                 });
-                let wanted = stored::with_additions(&rendered, stored.webhooks(), &self.wanted.own_namespace);
-                if stored.webhooks() == wanted && stored::is_rendered_by(stored.meta(), &self.wanted.version) {
+                let wanted = stored::with_additions(&rendered, stored.webhooks(), &self.config.own_namespace);
+                if stored.webhooks() == wanted && stored::is_rendered_by(stored.meta(), &self.config.version) {
                     return (State::InPlace, false);
                 }
                 (State::InPlace, wanted)
@@ -308,7 +309,7 @@ impl Keeper {
         let patch = json!({
             "metadata": {
                 "resourceVersion": stored.meta().resource_version,
-                "annotations": { RENDERED_BY: self.wanted.version },
+                "annotations": { RENDERED_BY: self.config.version },
             },
             "webhooks": webhooks,
         });
@@ -321,7 +322,7 @@ impl Keeper {
 
     /// Whether the API server can be told to call; if not, why.
     async fn can_be_called(&self, endpoint: &Endpoint) -> Result<(), String> {
-        match &self.wanted.address {
+        match &self.config.address {
             Address::Url(url) => {
                 call(url, endpoint).await.map_err(|why| format!("a call to {url} does not pass: {why}"))
             }
@@ -346,8 +347,8 @@ impl Keeper {
     }
 }
 
-fn of<C>(read: &Result<Option<Read<C>>, State>) -> Option<&Hands> {
-    read.as_ref().ok().and_then(Option::as_ref).map(|read| &read.hands)
+fn of<C>(read: &Result<Option<StoredConfig<C>>, State>) -> Option<&Ownership> {
+    read.as_ref().ok().and_then(Option::as_ref).map(|read| &read.ownership)
 }
 
 /// Sends a review to the address that the API server will use, trusting what it will trust.
@@ -356,7 +357,7 @@ fn of<C>(read: &Result<Option<Read<C>>, State>) -> Option<&Hands> {
 /// When no answer comes, or not flipguard's.
 pub async fn call(url: &str, endpoint: &Endpoint) -> Result<(), String> {
     let address: http::Uri = url.parse().map_err(|error| format!("{error}"))?;
-    let mut config = Config::new(address);
+    let mut config = ClientConfig::new(address);
     let authorities = certificates(&endpoint.authority).map_err(|error| error.to_string())?;
     config.root_cert = Some(authorities.iter().map(|authority| authority.to_vec()).collect());
     config.connect_timeout = Some(INTERVAL);

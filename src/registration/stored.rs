@@ -46,7 +46,7 @@ impl Webhook for MutatingWebhook {
 
 /// Why a configuration is left alone, or emptied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hands {
+pub enum Ownership {
     /// It is ours to fill in.
     Free,
     /// An admin has suspended it, for this reason.
@@ -57,17 +57,17 @@ pub enum Hands {
 
 /// Whether a configuration may be filled in by this version.
 #[must_use]
-pub fn hands(metadata: &ObjectMeta, version: &str) -> Hands {
+pub fn ownership(metadata: &ObjectMeta, version: &str) -> Ownership {
     let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
     if let Some(reason) = annotation(SUSPEND).filter(|reason| reason.as_str() != "false") {
         // In an emergency, the annotation counts, and not how much was typed behind it.
         let reason = if reason.is_empty() { "no reason given" } else { reason };
-        return Hands::Suspended(reason.to_owned());
+        return Ownership::Suspended(reason.to_owned());
     }
     let by = annotation(RENDERED_BY).and_then(|by| Version::parse(by).ok());
     match (by, Version::parse(version)) {
-        (Some(by), Ok(own)) if by > own => Hands::Newer(by.to_string()),
-        _ => Hands::Free,
+        (Some(by), Ok(own)) if by > own => Ownership::Newer(by.to_string()),
+        _ => Ownership::Free,
     }
 }
 
@@ -169,16 +169,16 @@ mod tests {
 
     #[test]
     fn whose_it_is() {
-        let own = |annotations: &[(&str, &str)]| hands(&metadata(annotations), "1.2.0");
-        assert_eq!(own(&[]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.2.0-rc.1")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "someone")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.10.0")]), Hands::Newer("1.10.0".to_owned()));
-        assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Hands::Suspended("fire".to_owned()));
-        assert_eq!(own(&[(SUSPEND, "")]), Hands::Suspended("no reason given".to_owned()));
-        assert_eq!(own(&[(SUSPEND, "false")]), Hands::Free);
+        let own = |annotations: &[(&str, &str)]| ownership(&metadata(annotations), "1.2.0");
+        assert_eq!(own(&[]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0-rc.1")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "someone")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.10.0")]), Ownership::Newer("1.10.0".to_owned()));
+        assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Ownership::Suspended("fire".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "")]), Ownership::Suspended("no reason given".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "false")]), Ownership::Free);
     }
 
     fn not_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {

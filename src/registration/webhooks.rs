@@ -104,7 +104,7 @@ pub struct Webhooks<'a> {
 }
 
 /// What a webhook is asked for, and what happens without an answer.
-struct Asked {
+struct WebhookSpec {
     name: &'static str,
     group: &'static str,
     resources: &'static [&'static str],
@@ -124,8 +124,8 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
     let exempt: Vec<String> = controllers.chain(exempt_users.iter().cloned()).collect();
     let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
     let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
-    let asked = [
-        Asked {
+    let specs = [
+        WebhookSpec {
             name: "guard.flipguard.dev",
             group: "",
             // By its status, too, annotations can be changed.
@@ -134,7 +134,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::service_update_conditions(colours),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-workloads.flipguard.dev",
             group: "apps",
             resources: &[
@@ -149,7 +149,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_conditions(colours, &exempt),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-replicasets.flipguard.dev",
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
@@ -157,7 +157,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_conditions(colours, &with_collector),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-scale.flipguard.dev",
             group: "apps",
             resources: scalable,
@@ -165,7 +165,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::scale_conditions(true, &exempt),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-services.flipguard.dev",
             group: "",
             resources: &["services"],
@@ -173,7 +173,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::service_delete_conditions(colours, &exempt),
             fails_closed: false,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-workloads.flipguard.dev",
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -181,7 +181,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_create_conditions(colours, &exempt, false),
             fails_closed: false,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-overrides.flipguard.dev",
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -189,7 +189,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_create_conditions(colours, &exempt, true),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-scale.flipguard.dev",
             group: "apps",
             resources: scalable,
@@ -198,10 +198,10 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             fails_closed: false,
         },
     ];
-    asked.into_iter().map(|asked| asked.webhook(endpoint, own_namespace)).collect()
+    specs.into_iter().map(|spec| spec.webhook(endpoint, own_namespace)).collect()
 }
 
-impl Asked {
+impl WebhookSpec {
     fn webhook(self, endpoint: &Endpoint, own_namespace: &str) -> ValidatingWebhook {
         let (policy, timeout) = if self.fails_closed { ("Fail", GUARD_TIMEOUT) } else { ("Ignore", ADVICE_TIMEOUT) };
         ValidatingWebhook {

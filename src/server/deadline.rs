@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 /// Where the query says nothing.
-const DEFAULT: Duration = Duration::from_secs(5);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that the API server ever waits (API doc, `ValidatingWebhook.timeoutSeconds`).
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 /// Kept back for the answer's way, so that it arrives in time.
 const MARGIN: Duration = Duration::from_millis(250);
 
@@ -16,8 +16,8 @@ pub(super) fn time_for_reads(query: Option<&str>) -> Duration {
         .split('&')
         .find_map(|pair| pair.strip_prefix("timeout="))
         .and_then(parse)
-        .unwrap_or(DEFAULT)
-        .min(LONGEST);
+        .unwrap_or(DEFAULT_TIMEOUT)
+        .min(MAX_TIMEOUT);
     given.saturating_sub(MARGIN.min(given / 4))
 }
 

@@ -57,7 +57,7 @@ pub struct Listeners {
 }
 
 /// What is served, and how it stops.
-pub struct Service<J> {
+pub struct App<J> {
     /// Who judges.
     pub judge: J,
     /// The certificate, and the last segment of the registered path.
@@ -92,8 +92,8 @@ impl Listeners {
     ///
     /// # Errors
     /// When the certificate cannot be used or a listener fails.
-    pub async fn serve<J: Judge>(self, service: Service<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Service { judge, credentials, readiness, metrics, drain } = service;
+    pub async fn serve<J: Judge>(self, app: App<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let App { judge, credentials, readiness, metrics, drain } = app;
         let tls = RustlsConfig::from_config(Arc::new(tls_config(credentials.clone())?));
         let handle = Handle::new();
         let shared = Arc::new(Shared { judge, credentials, metrics: metrics.clone(), readiness: readiness.clone() });

@@ -25,9 +25,9 @@ fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     let text = |check: &Value, key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     // Where there are several, the worst is what counts.
     let mut found: Vec<_> = checks.iter().filter(|one| text(one, "check") == check).collect();
-    found.sort_by_key(|one| text(one, "health") == "fine");
+    found.sort_by_key(|one| text(one, "health") == "ok");
     let found = found.first().with_context(|| format!("no {check} in {}", json.out))?;
-    Ok((text(found, "health"), format!("{} / {}", text(found, "says"), text(found, "nextStep"))))
+    Ok((text(found, "health"), format!("{} / {}", text(found, "message"), text(found, "nextStep"))))
 }
 
 fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
@@ -69,9 +69,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     all.says("warning  registration  others have added to it, and flipguard keeps it: control-plane DoesNotExist")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
-    shop.until("it is repaired", || {
-        Ok(says(shop, "called")?.0 == "fine" && says(shop, "registration")?.0 == "warning")
-    })?;
+    shop.until("it is repaired", || Ok(says(shop, "called")?.0 == "ok" && says(shop, "registration")?.0 == "warning"))?;
     doctor(shop, &[])?.succeeds()?;
     let patch = r#"[{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]"#;
     kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
