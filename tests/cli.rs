@@ -35,6 +35,14 @@ fn unknown_words() {
     exempt("system:serviceaccounts:kube-system").is_refused("it is a group");
     exempt("system:serviceaccount:deployer").is_refused("is `system:serviceaccount:NAMESPACE:NAME`");
     exempt("system:serviceaccount:ci:*").is_refused("names are compared as they are, without patterns");
+    let serve = |flag: &str, value: &str| scene.run(&["serve", "--external-url", URL, flag, value]);
+    serve("--drain", "10").is_refused("'10' for '--drain <DURATION>': it must be a number with a unit, such as 10s");
+    serve("--ca-propagation", "soon").is_refused("'soon' for '--ca-propagation <DURATION>': it must be a number with");
+    serve("--intent-ttl", "90").is_refused("'90' for '--intent-ttl <DURATION>': it must be a number with a unit");
+    serve("--intent-ttl", "2h").is_refused("'2h' for '--intent-ttl <DURATION>': it must be from 1s to 1h, such as 90s");
+    serve("--intent-ttl", "0s").is_refused("it must be from 1s to 1h, such as 90s");
+    serve("--concurrency", "loose").is_refused("'loose' for '--concurrency <CONCURRENCY>'");
+    serve("--status-listen", "8080").is_refused("'8080' for '--status-listen <ADDRESS>': it must be an IP address and");
     scene.run(&["serve", "--external-url", URL, "--enforcement", "maybe"]).is_refused("'maybe' for '--enforcement");
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use super::{EnforcementFlag, LevelFlag};
+use super::{ConcurrencyFlag, EnforcementFlag};
 use crate::certs::authority::token;
 use crate::certs::files::Files;
 use crate::certs::rotator::{CertificateRotator, CertificateSource};
@@ -48,10 +48,10 @@ pub(super) struct Serve {
     #[arg(long)]
     namespace: Option<String>,
     /// Where reviews arrive, over TLS; in a Pod [::]:10250, else 127.0.0.1:10250
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Where probes and metrics are asked for; in a Pod [::]:8080, else 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// Where the API server reaches this process, such as https://127.0.0.1:10250; without it, by its own Service
     #[arg(long, value_name = "URL", value_parser = external_url)]
@@ -59,13 +59,12 @@ pub(super) struct Serve {
     /// Refuse, or only warn
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
-    /// Whether two changes at once are kept from doing together what none may (strict), or each is judged by itself (fresh)
+    /// Whether changes that are made at the same time are judged together (strict) or each alone (fresh)
     #[arg(long, value_enum, default_value = "strict")]
-    level: LevelFlag,
-    /// No change is carried out later than this after it was admitted, in seconds; must exceed the API server's
-    /// --request-timeout (60 s)
-    #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    intent_ttl: u64,
+    concurrency: ConcurrencyFlag,
+    /// How long an admitted change may take to be committed; must exceed the API server's --request-timeout (60s)
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = intent_ttl)]
+    intent_ttl: Duration,
     /// More users whose writes of workloads are never judged, as Kubernetes' own controllers' are not: for distributions
     /// in which those run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
@@ -73,12 +72,12 @@ pub(super) struct Serve {
     /// A folder with tls.crt, tls.key and ca.crt to serve; without it, flipguard makes its own and renews them
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
-    /// How long to wait until all API servers know a new authority
-    #[arg(long, value_name = "MILLISECONDS", default_value = "60000", hide = true)]
-    settle: u32,
-    /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
-    drain: u64,
+    /// How long every API server may take to read a changed webhook configuration; until then a new CA is not used
+    #[arg(long, value_name = "DURATION", default_value = "60s", hide = true, value_parser = duration)]
+    ca_propagation: Duration,
+    /// How long to keep serving after SIGTERM, while endpoints are updated
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    drain: Duration,
 }
 
 impl Serve {
@@ -103,8 +102,7 @@ impl Serve {
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
-        let ttl = Duration::from_secs(self.intent_ttl);
-        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, ttl));
+        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, self.intent_ttl));
         let source = self.certificate_source(&address, &namespace)?;
         let mut identity = CertificateRotator::start(&client, source, metrics.clone()).await?;
         let (registered, is_registered) = watch::channel(None);
@@ -119,11 +117,11 @@ impl Serve {
         };
         let mut registration = WebhookReconciler::new(client.clone(), config, is_trusted, registered, metrics.clone());
         let app = listen::App {
-            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
+            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into()),
             credentials: identity.credentials(),
             readiness: readiness.clone(),
             metrics,
-            drain: Duration::from_secs(self.drain),
+            drain: self.drain,
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
@@ -173,7 +171,7 @@ impl Serve {
             called,
             names,
             files: self.certificates.as_deref().map(Files::of),
-            propagation: Duration::from_millis(u64::from(self.settle)),
+            propagation: self.ca_propagation,
         })
     }
 }
@@ -242,6 +240,24 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Parses an address to listen on.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:10250 or [::]:10250".to_owned())
+}
+
+/// Parses a duration with its unit. A bare number is an error.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "it must be a number with a unit, such as 10s, 1m30s or 300ms".to_owned())
+}
+
+/// Parses the longest time from admission to commit. A longer one than an hour would deny changes for hours.
+fn intent_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text)?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1s to 1h, such as 90s".to_owned()) }
 }
 
 /// Checks the name of a user that is to be exempt. What is no user would exempt nobody, and nobody would notice.

@@ -17,13 +17,13 @@ use crate::model::{Change, ClusterView, Policy, Role, Unread, Write};
 use crate::rules::{self, Outcome, Reads, Verdict, filter, needs};
 use crate::server::{Judge, Judgement};
 
-/// How sure to be when several changes are on their way.
+/// Whether changes that are made at the same time are judged together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
-    /// No two changes, each fine by itself, can together do what none may: by the ledger.
+pub enum Concurrency {
+    /// Each change is judged with and without every other pending change, by the ledger.
     #[default]
     Strict,
-    /// Each change is judged by itself, on fresh reads; nothing is remembered.
+    /// Each change is judged alone, on fresh reads. No ledger is written.
     Fresh,
 }
 
@@ -35,16 +35,16 @@ struct Inner {
     client: Client,
     policy: Policy,
     ledgers: Arc<LedgerStore>,
-    level: Level,
+    concurrency: Concurrency,
     events: Events,
 }
 
 impl Guard {
     /// A guard over the cluster that a client talks to. It starts a task, so a runtime must be there.
     #[must_use]
-    pub fn new(client: Client, policy: Policy, ledgers: Arc<LedgerStore>, level: Level) -> Self {
+    pub fn new(client: Client, policy: Policy, ledgers: Arc<LedgerStore>, concurrency: Concurrency) -> Self {
         let events = Events::start(client.clone());
-        Self(Arc::new(Inner { client, policy, ledgers, level, events }))
+        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events }))
     }
 }
 
@@ -93,13 +93,13 @@ impl Inner {
     }
 
     async fn verdict(&self, change: &Change, needed: &Reads, deadline: Instant, own: &mut Option<Intent>) -> Verdict {
-        let intent = match self.level {
-            Level::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
+        let intent = match self.concurrency {
+            Concurrency::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
             // Nothing is remembered, so a new Service takes nobody's place.
-            Level::Fresh if matches!(change.write, Write::ServiceCreate { .. }) => {
+            Concurrency::Fresh if matches!(change.write, Write::ServiceCreate { .. }) => {
                 return self.harmless(change, deadline).await;
             }
-            Level::Fresh => None,
+            Concurrency::Fresh => None,
         };
         let Some(intent) = intent else {
             return self.plainly(change, needed, self.begin_to_read(needed, deadline), deadline).await;

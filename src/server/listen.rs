@@ -122,7 +122,7 @@ impl Listeners {
             () = stop => {}
         }
         readiness.drain();
-        tracing::info!(seconds = drain.as_secs(), "draining");
+        tracing::info!(after = %humantime::format_duration(drain), "draining");
         let closing = async {
             tokio::time::sleep(drain).await;
             handle.graceful_shutdown(Some(GRACE));
