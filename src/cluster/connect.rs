@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::kubeconfig::Current;
 use super::meter::Metered;
 
 /// No connection takes longer on a network that is fit for admission.
@@ -21,23 +22,34 @@ pub const OLDEST: (u32, u32) = (1, 30);
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The file cannot be used.
+    /// The kubeconfig, or a file that it names, cannot be used.
     #[error("cannot use kubeconfig `{path}`: {why}; give another with --kubeconfig")]
     Kubeconfig {
-        /// The file.
+        /// The path of the kubeconfig.
         path: String,
-        /// What is wrong with it.
+        /// The file or field that is wrong, and why.
         why: String,
     },
-    /// Neither a file nor a Pod's own credentials.
+    /// There is neither a kubeconfig nor the service account of a Pod.
     #[error("no cluster to talk to: {0}; give a kubeconfig with --kubeconfig")]
     NoCluster(String),
-    /// The API server does not take the credentials.
+    /// HTTP 401.
     #[error("the API server at {url} does not accept the credentials: {why}; renew the token or certificate")]
-    Refused {
-        /// Where it is.
+    Unauthorized {
+        /// The address of the API server.
         url: String,
-        /// What it said.
+        /// The API server's words.
+        why: String,
+    },
+    /// HTTP 403: the credentials are known, but may not even read the version.
+    #[error(
+        "the API server at {url} does not permit GET /version: {why}; bind the ClusterRole system:public-info-viewer to \
+         this user"
+    )]
+    Forbidden {
+        /// The address of the API server.
+        url: String,
+        /// The API server's words.
         why: String,
     },
     /// The cluster is too old.
@@ -47,52 +59,138 @@ pub enum ConnectError {
         OLDEST.1
     )]
     TooOld {
-        /// What it says it is.
+        /// The version that the API server reports.
         found: String,
     },
-    /// Nobody answers, or not as an API server would.
+    /// The certificate of the API server is not trusted.
+    #[error(
+        "cannot trust the API server at {url}: {why}; check certificate-authority and server in the kubeconfig, and this \
+         machine's clock"
+    )]
+    Untrusted {
+        /// The address of the API server.
+        url: String,
+        /// What is wrong with its certificate.
+        why: String,
+    },
+    /// A server answered, but not as a healthy API server does.
+    #[error("the API server at {url} answered with HTTP status {code}{why}; check that the address is an API server's")]
+    Unexpected {
+        /// The address of the API server.
+        url: String,
+        /// The HTTP status.
+        code: u16,
+        /// The first line of the answer after a colon, or nothing.
+        why: String,
+    },
+    /// No answer came.
     #[error("cannot reach the API server at {url}: {why}; check the address and that it is up")]
     Unreachable {
-        /// Where it should be.
+        /// The address of the API server.
         url: String,
-        /// What happened.
+        /// The reason of the last failure.
         why: String,
     },
 }
 
-/// A client for the cluster of a kubeconfig, or of the Pod or kubeconfig that the surroundings give.
+/// Connects to the cluster of a kubeconfig. Without one, to the cluster of the Pod, of KUBECONFIG or of ~/.kube/config.
 ///
 /// # Errors
-/// When the kubeconfig cannot be used, or nobody answers at its address.
+/// When the kubeconfig or its credentials cannot be used, or the API server does not answer.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let broken = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
-                path: path.display().to_string(),
-                // The parser's second line shows the file itself, and with it tokens and keys.
-                why: error.to_string().lines().next().unwrap_or_default().to_owned(),
-            };
-            let file = Kubeconfig::read_from(path).map_err(broken)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(broken)?
-        }
-        None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
+    let Some((path, file)) = read_kubeconfig(kubeconfig)? else {
+        let config = Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?;
+        let url = config.cluster_url.to_string();
+        let unusable = |error: &kube::Error| ConnectError::NoCluster(one_line(error));
+        return answering(client(config).map_err(|error| unusable(&error))?, url, unusable).await;
     };
+    let unusable = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
+    let current = Current::of(&file);
+    current.check().map_err(unusable)?;
+    let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default())
+        .await
+        .map_err(|error| unusable(first_line(&error)))?;
+    let url = config.cluster_url.to_string();
+    let unusable = |error: &kube::Error| match error {
+        kube::Error::Auth(error) => unusable(current.credentials_failed(error)),
+        error => unusable(one_line(error)),
+    };
+    answering(client(config).map_err(|error| unusable(&error))?, url, unusable).await
+}
+
+/// The kubeconfig to use, with its path; `None` for the service account of a Pod.
+fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {
+    let (path, read) = match given {
+        Some(path) => (path.display().to_string(), Kubeconfig::read_from(path)),
+        None if in_cluster() => return Ok(None),
+        None => match std::env::var("KUBECONFIG").ok().filter(|paths| !paths.is_empty()) {
+            Some(paths) => (paths, Kubeconfig::read()),
+            None => match std::env::home_dir().map(|home| home.join(".kube/config")).filter(|path| path.exists()) {
+                Some(path) => (path.display().to_string(), Kubeconfig::read_from(path)),
+                None => return Ok(None),
+            },
+        },
+    };
+    match read {
+        Ok(file) => Ok(Some((path, file))),
+        Err(error) => Err(ConnectError::Kubeconfig { path, why: first_line(&error) }),
+    }
+}
+
+/// The parser's second line shows the file itself, and with it tokens and keys.
+fn first_line(error: &KubeconfigError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn client(mut config: Config) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
-    // Retrying for minutes would outlive every deadline; who asks decides whether to ask again.
+    // Retries of minutes would outlive every deadline. The caller decides whether to ask again.
     config.default_retry = false;
-    let url = config.cluster_url.to_string();
-    let unreachable = |why: String| ConnectError::Unreachable { url: url.clone(), why };
-    let client = ClientBuilder::try_from(config).map_err(|error| unreachable(one_line(&error)))?;
-    let client = client.with_layer(&Metered).build();
-    match client.apiserver_version().await {
-        Ok(_) => Ok(client),
-        Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-            Err(ConnectError::Refused { url, why: status.message.clone() })
+    Ok(ClientBuilder::try_from(config)?.with_layer(&Metered).build())
+}
+
+/// Asks the API server for its version, and says by the kind of failure what has to be mended.
+async fn answering(
+    client: Client,
+    url: String,
+    unusable: impl Fn(&kube::Error) -> ConnectError,
+) -> Result<Client, ConnectError> {
+    let Err(error) = client.apiserver_version().await else { return Ok(client) };
+    Err(match &error {
+        kube::Error::Api(status) => match status.code {
+            401 => ConnectError::Unauthorized { url, why: status.message.clone() },
+            403 => ConnectError::Forbidden { url, why: status.message.clone() },
+            code => {
+                let words = one_line(&error);
+                let why = if words.starts_with("HTTP status") { String::new() } else { format!(": {words}") };
+                ConnectError::Unexpected { url, code, why }
+            }
+        },
+        kube::Error::Auth(_) => unusable(&error),
+        error => match distrust(error) {
+            Some(why) => ConnectError::Untrusted { url, why: why.to_string() },
+            None => ConnectError::Unreachable { url, why: one_line(error) },
+        },
+    })
+}
+
+/// Why the certificate of a server is not trusted, if that is the cause of an error.
+fn distrust(error: &kube::Error) -> Option<&rustls::CertificateError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        kube::Error::Service(cause) => Some(cause.as_ref()),
+        error => Some(error),
+    };
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
         }
-        Err(error) => Err(unreachable(one_line(&error))),
+        // The source of an I/O error is not the error that it wraps, but that one's source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map_or_else(|| error.source(), |wrapped| Some(wrapped));
     }
+    None
 }
 
 /// Checks that the cluster is new enough to be guarded.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod clock;
 pub mod connect;
 pub mod events;
+mod kubeconfig;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;
