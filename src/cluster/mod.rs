@@ -4,6 +4,8 @@ pub mod access;
 pub mod clock;
 pub mod connect;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod fake;
 mod kubeconfig;
 pub mod ledger_store;
 pub mod meter;
