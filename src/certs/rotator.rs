@@ -1,5 +1,6 @@
 //! Keeps what is served alive, and exchanges it without anybody noticing.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,8 +191,12 @@ impl CertificateRotator {
         TrustBundle { bundle, token: token.cloned().unwrap_or_default() }
     }
 
-    /// Keeps it, for as long as it is polled. What goes wrong is one log line, and tried again.
-    pub async fn run(mut self, mut registered: watch::Receiver<RegisteredBundles>, trust: watch::Sender<TrustBundle>) {
+    /// Reconciles for ever. A failure is one log line, and is tried again.
+    pub async fn run(
+        mut self,
+        mut registered: watch::Receiver<RegisteredBundles>,
+        trust: watch::Sender<TrustBundle>,
+    ) -> Infallible {
         let mut trouble: Option<String> = None;
         loop {
             let known = registered.borrow_and_update().clone();

@@ -1,7 +1,8 @@
 //! `flipguard serve`
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::certs::files::Files;
 use crate::certs::rotator::{CertificateRotator, CertificateSource};
 use crate::cluster::access;
 use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
+use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
 use crate::install::NAME;
@@ -31,11 +33,12 @@ use crate::server::{Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Lines;
 
-/// How often the API server is asked whether it is there.
+/// The time between two probes of the API server while it answers.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often, while it is not: once it is back, it finds nobody to ask until the replicas are ready again.
+/// The time between two probes while it does not answer. Until a replica is ready again, the API server has no endpoint
+/// to call.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How often ledgers of namespaces that are gone are looked for.
+/// The time between two searches for ledgers of deleted namespaces.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Guard a cluster.
@@ -92,47 +95,48 @@ impl Serve {
         let in_cluster = self.kubeconfig.is_none() && in_cluster();
         let namespace = self.namespace(in_cluster);
         let address = self.address(in_cluster, &namespace)?;
-        let client = connect(self.kubeconfig.as_deref()).await?;
-        new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
-        access::check(&client, &namespace).await?;
-        let (listen, status_listen) =
-            (to_listen(self.listen, in_cluster, REVIEW_PORT), to_listen(self.status_listen, in_cluster, STATUS_PORT));
+        let client = connect_and_check(self.kubeconfig.as_deref(), &namespace).await?;
+        let listen = listen_address(self.listen, in_cluster, REVIEW_PORT);
+        let status_listen = listen_address(self.status_listen, in_cluster, STATUS_PORT);
         let listeners = Listeners::bind(listen, status_listen)?;
 
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, self.intent_ttl));
+        let (events, event_writer) = Events::new(client.clone());
         let source = self.certificate_source(&address, &namespace)?;
-        let mut identity = CertificateRotator::start(&client, source, metrics.clone()).await?;
-        let (registered, is_registered) = watch::channel(None);
-        let (trust, is_trusted) = watch::channel(identity.trust(&None));
+        let mut rotator = CertificateRotator::start(&client, source, metrics.clone()).await?;
+        let (bundles, registered_bundles) = watch::channel(None);
+        let (trust, trusted) = watch::channel(rotator.trust(&None));
         let config = Config {
             address: address.clone(),
             colours: policy.colours.clone(),
             own_namespace: namespace,
             exempt_users: self.exempt_users.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            replica: replica()?,
+            replica: replica_name()?,
         };
-        let mut registration = WebhookReconciler::new(client.clone(), config, is_trusted, registered, metrics.clone());
+        let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
         let app = listen::App {
-            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into()),
-            credentials: identity.credentials(),
+            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
+            credentials: rotator.credentials(),
             readiness: readiness.clone(),
             metrics,
             drain: self.drain,
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
+        // Only the listeners end. A panic of any of the others ends the process with an error.
         tokio::select! {
             served = listeners.serve(app, stop) => served?,
-            () = registration.run() => {}
-            () = identity.run(is_registered, trust) => {}
-            () = probe(&client, &readiness) => {}
-            () = sweep(&ledgers) => {}
+            never = webhooks.run() => match never {},
+            never = rotator.run(registered_bundles, trust) => match never {},
+            never = event_writer.run() => match never {},
+            never = probe(&client, &readiness) => match never {},
+            never = delete_orphaned_ledgers(&ledgers) => match never {},
         }
-        registration.give_up().await;
+        webhooks.give_up().await;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }
@@ -176,14 +180,22 @@ impl Serve {
     }
 }
 
-/// What no other replica is called.
-fn replica() -> anyhow::Result<String> {
+/// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.
+async fn connect_and_check(kubeconfig: Option<&Path>, namespace: &str) -> anyhow::Result<Client> {
+    let client = connect(kubeconfig).await?;
+    new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
+    access::check(&client, namespace).await?;
+    Ok(client)
+}
+
+/// A name that no other replica has: the name of the Pod or host, and eight random digits.
+fn replica_name() -> anyhow::Result<String> {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| NAME.to_owned());
     Ok(format!("{host}-{}", token()?.chars().take(8).collect::<String>()))
 }
 
-/// In a Pod everybody may call, by IPv6 too where there is any; elsewhere, only who is on the machine.
-fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
+/// The address to listen on: in a Pod all addresses, IPv6 included where the host has it; elsewhere the loopback.
+fn listen_address(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
     let local = if in_cluster { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
     let address = given.unwrap_or_else(|| SocketAddr::new(local, port));
     if address.ip() == Ipv6Addr::UNSPECIFIED && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
@@ -192,20 +204,22 @@ fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAd
     address
 }
 
-/// Forgets the ledgers of namespaces that are gone.
-async fn sweep(ledgers: &LedgerStore) {
+/// Deletes the ledgers of deleted namespaces, for ever.
+async fn delete_orphaned_ledgers(ledgers: &LedgerStore) -> Infallible {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         match ledgers.delete_orphans(Instant::now() + SWEEP_INTERVAL).await {
             Ok(0) => {}
-            Ok(swept) => tracing::info!(swept, "ledgers of namespaces that are gone"),
-            Err(unread) => tracing::warn!(what = unread.what, why = unread.why, "cannot sweep ledgers"),
+            Ok(deleted) => tracing::info!(deleted, "deleted the ledgers of deleted namespaces"),
+            Err(unread) => {
+                tracing::warn!(what = unread.what, why = unread.why, "cannot delete the ledgers of deleted namespaces");
+            }
         }
     }
 }
 
-/// Keeps readiness true to whether the API server answers.
-async fn probe(client: &Client, readiness: &Readiness) {
+/// Sets readiness by whether the API server answers, for ever.
+async fn probe(client: &Client, readiness: &Readiness) -> Infallible {
     let mut known = None;
     loop {
         let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));

@@ -40,10 +40,15 @@ struct Inner {
 }
 
 impl Guard {
-    /// A guard over the cluster that a client talks to. It starts a task, so a runtime must be there.
+    /// A guard over the cluster of a client.
     #[must_use]
-    pub fn new(client: Client, policy: Policy, ledgers: Arc<LedgerStore>, concurrency: Concurrency) -> Self {
-        let events = Events::start(client.clone());
+    pub fn new(
+        client: Client,
+        policy: Policy,
+        ledgers: Arc<LedgerStore>,
+        concurrency: Concurrency,
+        events: Events,
+    ) -> Self {
         Self(Arc::new(Inner { client, policy, ledgers, concurrency, events }))
     }
 }

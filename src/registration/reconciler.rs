@@ -3,6 +3,7 @@
 //! The manifests create it empty, so installing locks nobody out; it is filled in only once flipguard can be called, and
 //! put back when somebody changes it. Of several replicas, the one with the Lease does it.
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,8 +136,8 @@ impl WebhookReconciler {
         Self { client, config, lease, trust, registered, metrics }
     }
 
-    /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.
-    pub async fn run(&mut self) {
+    /// Reconciles for ever. Each change of state is one log line.
+    pub async fn run(&mut self) -> Infallible {
         let mut known: Option<State> = None;
         loop {
             let state = self.reconcile().await;
