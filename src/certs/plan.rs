@@ -98,6 +98,22 @@ pub enum Step {
     Issue,
 }
 
+impl Step {
+    /// The name of the step in log lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Renew => "renew",
+            Self::Publish => "publish",
+            Self::Promote => "promote",
+            Self::Retire => "retire",
+            Self::Restore => "restore",
+            Self::Issue => "issue",
+        }
+    }
+}
+
 impl Life {
     /// Whether it is valid at a time.
     #[must_use]

@@ -4,8 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use kube::Client;
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -16,7 +14,7 @@ use super::authority::token;
 use super::error::CertificateError;
 use super::files::{Files, FilesError};
 use super::inspect::{inspect, is_token};
-use super::pem::{certificates, is_trusted, life_of, pair};
+use super::pem::{certificates, is_trusted, life_of, pair, pem_of};
 use super::plan::{Delays, Observed, Step, plan};
 use super::store::{Found, Store};
 use super::{Identity, ServedCertificate};
@@ -50,6 +48,9 @@ pub enum IdentityError {
     /// The files cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// flipguard's own namespace is missing.
+    #[error("namespace {0} does not exist; create it, or give flipguard's own with --namespace")]
+    NoNamespace(String),
     /// Other replicas kept writing in between.
     #[error("Secret {0}/{NAME} is written by others again and again; is another program using it?")]
     Contended(String),
@@ -273,7 +274,7 @@ impl CertificateRotator {
             // Another replica was quicker; the next look sees what it did.
             return Ok(before);
         }
-        tracing::info!(step = ?step, "certificates: the Secret is written");
+        tracing::info!(step = step.name(), "the Secret is written");
         self.memory = made.clone();
         Ok(made)
     }
@@ -319,7 +320,8 @@ impl CertificateRotator {
         let useless = is_trusted(&self.served.bundle, &self.served.chain, called, now).is_err();
         if useless || since.is_some_and(|since| since.elapsed() >= self.source.propagation) {
             self.credentials.present(key);
-            tracing::info!(until = ?life_of(&candidate.chain).map(|life| life.until), "another certificate is served");
+            let until = life_of(&candidate.chain).map(|life| life.until.to_string());
+            tracing::info!(until, "another certificate is served");
             self.served = candidate;
         } else {
             self.waiting = Some((candidate, since));
@@ -364,19 +366,6 @@ fn to_time_duration(duration: Duration) -> time::Duration {
 fn is_good(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
     let step = plan(&inspect(identity, names, false), &Observed::default(), delays(Duration::from_secs(60)), now);
     !matches!(step, Step::Issue | Step::Renew | Step::Promote)
-}
-
-fn pem_of(certificate: &CertificateDer<'_>) -> String {
-    let text = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = more;
-    }
-    pem + "-----END CERTIFICATE-----\n"
 }
 
 /// Reads the identity, or makes it where there is none that can be served under these names.

@@ -46,6 +46,7 @@ impl Store {
     /// decides.
     pub(super) async fn write(&self, over: Found, identity: &Identity, rotated: bool) -> Result<bool, IdentityError> {
         let params = PostParams::default();
+        let creates = over.secret.is_none();
         let written = if let Some(mut secret) = over.secret {
             if let Some(annotations) = secret.metadata.annotations.as_mut().filter(|_| rotated) {
                 annotations.remove(ROTATE);
@@ -58,7 +59,10 @@ impl Store {
         };
         match written {
             Ok(_) => Ok(true),
-            // 404: it was deleted in between.
+            Err(kube::Error::Api(status)) if creates && status.code == 404 => {
+                Err(IdentityError::NoNamespace(self.namespace.clone()))
+            }
+            // 404: the Secret was deleted in between.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(error) => Err(self.failed("write", &error)),
         }
@@ -110,5 +114,27 @@ pub(crate) fn identity_in(secret: &Secret) -> Identity {
         leaf: text(LEAF),
         leaf_key: text(LEAF_KEY),
         token: text(TOKEN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use crate::certs::rotator::load;
+    use crate::cluster::fake::FakeApi;
+
+    #[tokio::test]
+    async fn a_missing_namespace_is_no_lost_race() {
+        let api = FakeApi::default();
+        let secrets = "/api/v1/namespaces/own/secrets";
+        let names = ["guard.example".to_owned()];
+        api.fail(Method::POST, secrets, 404);
+        let error = load(&api.client(), "own", &names).await.unwrap_err().to_string();
+        assert_eq!(error, "namespace own does not exist; create it, or give flipguard's own with --namespace");
+        // A lost race is run again.
+        api.fail(Method::POST, secrets, 409);
+        assert!(load(&api.client(), "own", &names).await.is_ok());
+        assert!(api.get(&format!("{secrets}/flipguard")).is_some());
     }
 }

@@ -15,10 +15,16 @@ use crate::install::{NAME, NEEDED, Permission};
 pub enum AccessError {
     /// Some are missing.
     #[error(
-        "missing permissions: {}; apply the output of `flipguard manifests`, which grants them to its ServiceAccount",
-        .0.join(", ")
+        "missing permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
+         {namespace}` and the Helm chart grant them",
+        .missing.join(", ")
     )]
-    Missing(Vec<String>),
+    Missing {
+        /// Each missing permission, by verb and resource.
+        missing: Vec<String>,
+        /// flipguard's own namespace, as it was given.
+        namespace: String,
+    },
     /// The API server did not say.
     #[error("cannot check permissions: {0}")]
     Unknown(String),
@@ -47,7 +53,7 @@ pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessErr
             missing.push(describe(&permission, verb, own_namespace));
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing(missing)) }
+    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing { missing, namespace: own_namespace.to_owned() }) }
 }
 
 /// What flipguard's own ServiceAccount may not do, though it is needed; asked by somebody else.

@@ -139,6 +139,9 @@ fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>,
 
 /// The parser's second line shows the file itself, and with it tokens and keys.
 fn first_line(error: &KubeconfigError) -> String {
+    if let KubeconfigError::ReadConfig(why, _) = error {
+        return why.to_string();
+    }
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
@@ -198,8 +201,11 @@ fn distrust(error: &kube::Error) -> Option<&rustls::CertificateError> {
 /// # Errors
 /// When it is too old.
 pub fn new_enough(version: &Info) -> Result<(), ConnectError> {
-    // Some distributions say `30+`.
-    let number = |text: &str| text.trim_end_matches('+').parse::<u32>().unwrap_or(0);
+    // Some distributions say `30+` or `30-gke.1`.
+    let number = |text: &str| {
+        let digits = text.split(|letter: char| !letter.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
+    };
     if (number(&version.major), number(&version.minor)) >= OLDEST {
         Ok(())
     } else {
@@ -267,6 +273,8 @@ mod tests {
             ("1", "29", false),
             ("1", "30", true),
             ("1", "30+", true),
+            ("1", "30-gke.1", true),
+            ("1", "29-gke.1", false),
             ("1", "37", true),
             ("2", "0", true),
             ("", "", false),

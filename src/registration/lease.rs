@@ -62,7 +62,11 @@ impl LeaseCandidate {
         let Some(lease) = self.leases.get_opt(LEASE).await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
-            return self.written(self.leases.create(&PostParams::default(), &lease).await);
+            return match self.leases.create(&PostParams::default(), &lease).await {
+                // There is no such namespace.
+                Err(kube::Error::Api(status)) if status.code == 404 => Err(kube::Error::Api(status)),
+                created => self.written(created),
+            };
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let unchanged = match &self.seen {
@@ -122,7 +126,10 @@ impl LeaseCandidate {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::cluster::fake::FakeApi;
 
     #[test]
     fn a_lease_changes_hands_only_when_it_is_over() {
@@ -145,5 +152,17 @@ mod tests {
         for (what, spec, unchanged, renewed, expected) in rows {
             assert_eq!(next_move(&spec, "a", seconds(unchanged), renewed.map(seconds)), expected, "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_missing_namespace_is_no_other_replica() {
+        let api = FakeApi::default();
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/own/leases";
+        let mut candidate = LeaseCandidate::new(&api.client(), "own", "a".to_owned());
+        api.fail(Method::POST, leases, 404);
+        assert!(candidate.hold().await.is_err());
+        api.fail(Method::POST, leases, 409);
+        assert_eq!(candidate.hold().await.unwrap(), Err("another replica".to_owned()));
+        assert_eq!(candidate.hold().await.unwrap(), Ok(()));
     }
 }

@@ -231,10 +231,14 @@ impl WebhookReconciler {
 
     /// Whether this replica may write; if not, why.
     async fn lease(&mut self, ownership: &[Option<&Ownership>]) -> Result<(), State> {
-        if let Some(newer) = ownership.iter().flatten().find(|ownership| matches!(ownership, Ownership::Newer(_))) {
-            // The newer version is to have it, in whichever replica it runs.
+        let newer = ownership.iter().flatten().find_map(|ownership| match ownership {
+            Ownership::Newer(by) => Some(by),
+            _ => None,
+        });
+        if let Some(by) = newer {
+            // A replica of the newer version is to hold the Lease.
             self.lease.give_up().await;
-            return Err(State::Standby(format!("a newer version keeps it: {newer:?}")));
+            return Err(State::Standby(format!("version {by} keeps it")));
         }
         match self.lease.hold().await {
             Ok(Ok(())) => Ok(()),

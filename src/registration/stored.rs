@@ -102,8 +102,10 @@ pub fn additions(rendered: &LabelSelector, stored: &LabelSelector, own_namespace
     let labels = labels
         .filter(|(key, _)| !rendered.match_labels.as_ref().is_some_and(|ours| ours.contains_key(*key)))
         .map(|(key, value)| format!("{key}={value}"));
-    let expressions = foreign(rendered, stored, own_namespace)
-        .map(|more| format!("{} {} {:?}", more.key, more.operator, more.values.clone().unwrap_or_default()));
+    let expressions = foreign(rendered, stored, own_namespace).map(|more| {
+        let values = more.values.as_ref().map_or_else(String::new, |values| format!(" ({})", values.join(", ")));
+        format!("{} {}{values}", more.key, more.operator)
+    });
     labels.chain(expressions).collect()
 }
 
@@ -229,5 +231,9 @@ mod tests {
         let selector = |webhook: &mut ValidatingWebhook| webhook.namespace_selector().clone().unwrap();
         let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut stored), "fg");
         assert_eq!(said, ["managed=no"]);
+        let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut webhook("a", &[gke, aks])), "fg");
+        let expected =
+            ["kubernetes.io/metadata.name NotIn (gke-managed-system, kube-system)", "control-plane DoesNotExist"];
+        assert_eq!(said, expected);
     }
 }

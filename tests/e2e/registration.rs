@@ -150,7 +150,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             anyhow::Ok(())
         };
         tokio::select! {
-            never = newer.run() => match never {},
+            ended = newer.run() => match ended {},
             done = quiet => done?,
         }
         newer.give_up().await;
