@@ -124,6 +124,7 @@ impl Serve {
             readiness: readiness.clone(),
             metrics,
             drain: self.drain,
+            keep_alive: listen::KEEP_ALIVE,
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
