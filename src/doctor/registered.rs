@@ -14,7 +14,7 @@ use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
 use crate::model::ColourScheme;
-use crate::registration::reconciler::call;
+use crate::registration::self_check::call;
 use crate::registration::stored::{Ownership, SUSPEND, Webhook, additions, ownership, with_additions};
 use crate::registration::webhooks::{self, Address, Endpoint, Webhooks};
 
