@@ -1,4 +1,4 @@
-//! Whether the API server really calls flipguard, and gets an answer.
+//! Checks that the API server calls flipguard, and gets an answer.
 
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -10,8 +10,8 @@ use crate::cluster::connect::one_line;
 
 const CHECK: &str = "called";
 
-/// Asks for the dry run of a write on which flipguard must speak: a coloured Deployment with an override that nobody can
-/// read. Nothing is created, whatever comes of it.
+/// Sends a dry run that flipguard must answer: a coloured Deployment with an override that cannot be parsed. A dry run
+/// creates nothing.
 pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> Check {
     let deployment = json!({
         "apiVersion": "apps/v1",
@@ -39,11 +39,11 @@ pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> 
     });
     match ask(client, namespace, &deployment).await {
         Ok((status, words)) => judge(status, &words, namespace),
-        Err(why) => Check::of(CHECK, Health::Unknown, format!("cannot ask for a dry run: {why}"), "see `api-server`"),
+        Err(why) => Check::of(CHECK, Health::Unknown, format!("cannot send a dry run: {why}"), "see `api-server`"),
     }
 }
 
-/// The HTTP status, and all that was said: the message, and the warnings.
+/// The HTTP status, and the words of the answer: the message and all warnings.
 async fn ask(client: &Client, namespace: &str, object: &Value) -> Result<(u16, String), String> {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All");
     let request = Request::post(path)
@@ -71,12 +71,12 @@ fn judge(status: u16, words: &str, namespace: &str) -> Check {
     }
     match status {
         401 | 403 => {
-            let message = format!("a dry run in namespace {namespace} was refused before flipguard was asked: {first}");
+            let message = format!("a dry run in namespace {namespace} was denied before it reached flipguard: {first}");
             Check::of(
                 CHECK,
                 Health::Unknown,
                 message,
-                "name a namespace where you may create Deployments: --probe-namespace",
+                "give a namespace where you may create Deployments with --probe-namespace",
             )
         }
         200..=299 => {
@@ -85,12 +85,12 @@ fn judge(status: u16, words: &str, namespace: &str) -> Check {
                 CHECK,
                 Health::Broken,
                 message,
-                "see `registration`; or the namespace is exempt: --probe-namespace",
+                "see `registration`; if this namespace is exempt, give another with --probe-namespace",
             )
         }
         _ => {
             let message = format!("a dry run in namespace {namespace} failed for another reason: {first}");
-            Check::of(CHECK, Health::Unknown, message, "name another namespace: --probe-namespace")
+            Check::of(CHECK, Health::Unknown, message, "give another namespace with --probe-namespace")
         }
     }
 }

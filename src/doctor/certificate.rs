@@ -1,4 +1,4 @@
-//! What is in the Secret.
+//! Checks the certificate in the Secret.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -11,14 +11,14 @@ use crate::certs::pem::{life_of, names_of};
 use crate::certs::store::identity_in;
 use crate::install::NAME;
 
-/// What is stored, if it can be read, and how it is.
+/// Reads the Secret, and checks its certificate.
 pub(super) async fn stored(client: &Client, namespace: &str) -> (Option<Identity>, Check) {
     const CHECK: &str = "certificate";
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let identity = match secrets.get_opt(NAME).await {
         Err(error) => return (None, Check::unknown(CHECK, "read flipguard's Secret", &error)),
         Ok(None) => {
-            let message = format!("there is no Secret {namespace}/{NAME}; flipguard makes it when it starts");
+            let message = format!("there is no Secret {namespace}/{NAME}; flipguard creates it when it starts");
             let look = format!("kubectl -n {namespace} logs deployment/{NAME}");
             return (None, Check::of(CHECK, Health::Broken, message, look));
         }
@@ -32,8 +32,8 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
     const CHECK: &str = "certificate";
     let broken = |message: String| {
         let heal = format!(
-            "a running flipguard mends it within seconds; if none does: kubectl -n {namespace} delete secret {NAME}, \
-             and start it"
+            "a running flipguard repairs it within seconds; if not: kubectl -n {namespace} delete secret {NAME}, and start \
+             flipguard"
         );
         Check::of(CHECK, Health::Broken, message, heal)
     };
@@ -42,10 +42,10 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
         return broken(format!("Secret {namespace}/{NAME} has no token"));
     }
     if identity.leaf.is_empty() && identity.authority.is_empty() {
-        return Check::ok(CHECK, "it is brought as files (--certificates); the Secret holds only the token");
+        return Check::ok(CHECK, "flipguard serves the files of --certificates; the Secret holds only the token");
     }
     let (Some(leaf), Some(authority)) = (stored.leaf, stored.current) else {
-        return broken(format!("Secret {namespace}/{NAME} holds no whole certificate"));
+        return broken(format!("Secret {namespace}/{NAME} holds no complete certificate and key"));
     };
     let until = |pem: &str| life_of(pem).map_or_else(String::new, |life| life.until.date().to_string());
     let message = format!(
@@ -55,14 +55,14 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
         until(&identity.authority)
     );
     if !leaf.ours || !leaf.life.holds(now) {
-        return broken(format!("it has ended, or its authority did not sign it: {message}"));
+        return broken(format!("expired, or not signed by its authority: {message}"));
     }
     // A running flipguard renews it days before this.
-    let late = |due: bool| if due { Some("it should have been renewed") } else { None };
+    let late = |due: bool| if due { Some("its renewal is overdue") } else { None };
     match late(leaf.life.is_due(now - time::Duration::days(1)) || authority.life.is_due(now - time::Duration::days(7)))
     {
         Some(late) => {
-            let look = format!("look why not: kubectl -n {namespace} logs deployment/{NAME}");
+            let look = format!("read why: kubectl -n {namespace} logs deployment/{NAME}");
             Check::of(CHECK, Health::Warning, format!("{late}: {message}"), look)
         }
         None => Check::ok(CHECK, message),
@@ -85,12 +85,12 @@ mod tests {
             "{ok:?}"
         );
         assert_eq!(check_of(&whole, 243).health, Health::Ok);
-        assert!(check_of(&whole, 246).message.starts_with("it should have been renewed: valid until"));
-        assert!(check_of(&whole, 366).message.starts_with("it has ended"));
+        assert!(check_of(&whole, 246).message.starts_with("its renewal is overdue: valid until"));
+        assert!(check_of(&whole, 366).message.starts_with("expired"));
         let files = Identity { token: whole.token.clone(), ..Identity::default() };
         assert!(check_of(&files, 0).message.contains("--certificates"));
         let half = Identity { leaf_key: String::new(), ..whole.clone() };
-        assert!(check_of(&half, 0).message.contains("no whole certificate"));
+        assert!(check_of(&half, 0).message.contains("no complete certificate"));
         let nameless = Identity { token: "short".to_owned(), ..whole };
         let check = check_of(&nameless, 0);
         assert!(

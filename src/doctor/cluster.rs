@@ -1,4 +1,4 @@
-//! The API server, the clocks, what flipguard may do, and its replicas.
+//! Checks of the API server, the clocks, the permissions of flipguard, and its replicas.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::cluster::{clock, meter};
 use crate::install::NAME;
 use crate::registration::lease::LEASE;
 
-/// What is issued is valid five minutes back; a little less is no trouble.
+/// The largest skew without harm, in seconds. Certificates are valid from five minutes before they are issued.
 const MAX_SKEW: i64 = 240;
-/// A clock that is kept is better than this.
+/// The skew that is worth a warning, in seconds. A clock that NTP keeps is better.
 const WARN_SKEW: i64 = 10;
-/// A Lease is renewed every five seconds.
+/// The time between two renewals of the Lease, in seconds.
 const RENEW_INTERVAL: i64 = 5;
 
 pub(super) async fn api_server(client: &Client) -> Check {
@@ -31,7 +31,8 @@ pub(super) async fn api_server(client: &Client) -> Check {
     }
 }
 
-/// Certificates and overrides live by the clock: that of whoever asks, and that of the replica that holds the Lease.
+/// Compares the local clock, and the clock of the replica that holds the Lease, with the API server's. Certificates and
+/// overrides depend on all three.
 pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "clock";
     let asked = async { (client.apiserver_version().await.map(drop), clock::now().0) };
@@ -42,13 +43,16 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     let here = time::OffsetDateTime::now_utc().unix_timestamp();
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let renewed = leases.get_opt(LEASE).await.ok().flatten().and_then(|lease| lease.spec?.renew_time);
-    // It is at most so old; a replica that has stopped is somebody else's matter.
+    // A renewal in the future shows a clock that is ahead. One in the past may as well be old.
     let ahead = renewed.map(|at| at.0.as_second() - there).filter(|ahead| *ahead > 0).unwrap_or(0);
-    let (whose, off) =
-        if ahead > (here - there).abs() { ("the keeper's clock", ahead) } else { ("this clock", here - there) };
+    let (whose, off) = if ahead > (here - there).abs() {
+        ("the clock of the replica that holds the Lease", ahead)
+    } else {
+        ("this clock", here - there)
+    };
     let message =
         format!("{whose} is {} s {} the API server's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
-    let mend = "set the clock, and let NTP keep it";
+    let mend = "set this clock, and keep it by NTP";
     match off.abs() {
         0..=WARN_SKEW => Check::ok(CHECK, message),
         off if off <= MAX_SKEW => Check::of(CHECK, Health::Warning, message, mend),
@@ -56,24 +60,24 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     }
 }
 
-/// What flipguard's ServiceAccount must be allowed to do.
+/// Checks every permission that flipguard's ServiceAccount needs.
 pub(super) async fn rights(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "rights";
     match access::missing_for_account(client, namespace).await {
-        Err(error) => Check::unknown(CHECK, "ask what flipguard may do", &error),
+        Err(error) => Check::unknown(CHECK, "check the permissions of flipguard", &error),
         Ok(missing) if missing.is_empty() => {
-            Check::ok(CHECK, format!("ServiceAccount {namespace}/{NAME} may do all that is needed"))
+            Check::ok(CHECK, format!("ServiceAccount {namespace}/{NAME} has all permissions that it needs"))
         }
         Ok(missing) => Check::of(
             CHECK,
             Health::Broken,
-            format!("ServiceAccount {namespace}/{NAME} may not: {}", missing.join(", ")),
-            "apply the output of `flipguard manifests` again",
+            format!("ServiceAccount {namespace}/{NAME} lacks permissions: {}", missing.join(", ")),
+            format!("apply the output of `flipguard manifests --namespace {namespace}` again, or run `helm upgrade`"),
         ),
     }
 }
 
-/// Who runs; and the arguments of the Deployment, where there is one.
+/// Checks the replicas and the Lease. Also returns the arguments of the Deployment, if there is one.
 pub(super) async fn replicas(client: &Client, namespace: &str) -> (Vec<Check>, Vec<String>) {
     const CHECK: &str = "replicas";
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
@@ -94,7 +98,9 @@ fn ready(deployment: &Deployment, namespace: &str) -> Check {
     match (ready, wanted) {
         (0, _) => Check::of(CHECK, Health::Broken, message, look),
         (ready, wanted) if ready < wanted => Check::of(CHECK, Health::Warning, message, look),
-        (1, _) => Check::of(CHECK, Health::Warning, message, "run two, so that one can be replaced"),
+        (1, _) => {
+            Check::of(CHECK, Health::Warning, message, "run two replicas, so that a restart of one blocks no change")
+        }
         _ => Check::ok(CHECK, message),
     }
 }
@@ -111,11 +117,11 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
     let asked = async { (leases.get_opt(LEASE).await, clock::now().0) };
     let ((lease, now), _) = meter::measured(asked).await;
     let spec = match lease {
-        Err(error) => return Check::unknown(CHECK, "get the keeper's Lease", &error),
+        Err(error) => return Check::unknown(CHECK, "get the Lease", &error),
         Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),
     };
-    let nobody = "nobody keeps the registration: no replica runs, or a newer version has rendered it";
-    let look = format!("look at the log of a replica: kubectl -n {namespace} logs deployment/{NAME}");
+    let nobody = "no replica keeps the registration: none runs, or a newer version has rendered it";
+    let look = format!("read the log of a replica: kubectl -n {namespace} logs deployment/{NAME}");
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
         return Check::of(CHECK, Health::Warning, nobody, look);
     };
@@ -128,7 +134,7 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
     Check::ok(CHECK, format!("{holder} keeps the registration"))
 }
 
-/// The values of a flag in some arguments.
+/// The values of a flag in the arguments of a container.
 pub(super) fn values_of(flag: &str, args: &[String]) -> Vec<String> {
     let mut values: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (at, arg) in args.iter().enumerate() {

@@ -4,26 +4,21 @@
 //! called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease writes.
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::ClusterResourceScope;
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
-};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::configuration::Configuration;
 use super::lease::{LEASE, LeaseCandidate};
 use super::self_check::{CallError, call};
-use super::stored::{self, Ownership, RENDERED_BY, SUSPEND, Webhook};
-use super::webhooks::{self, Address, Endpoint, Webhooks};
+use super::stored::{self, Ownership, RENDERED_BY, SUSPEND};
+use super::webhooks::{Address, Endpoint, Webhooks};
 use crate::certs::TrustBundle;
 use crate::certs::rotator::RegisteredBundles;
 use crate::cluster::connect::one_line;
@@ -114,39 +109,6 @@ enum NotCallable {
     Endpoints { namespace: String, why: kube::Error },
     #[error("Service {0}/{NAME} has no ready endpoint yet")]
     NoEndpoint(String),
-}
-
-/// The two kinds of configuration.
-trait Configuration: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned {
-    type Webhook: Webhook + Serialize;
-
-    fn webhooks(&self) -> &[Self::Webhook];
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<Self::Webhook>;
-}
-
-impl Configuration for ValidatingWebhookConfiguration {
-    type Webhook = ValidatingWebhook;
-
-    fn webhooks(&self) -> &[ValidatingWebhook] {
-        self.webhooks.as_deref().unwrap_or_default()
-    }
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
-        webhooks::validating(webhooks)
-    }
-}
-
-impl Configuration for MutatingWebhookConfiguration {
-    type Webhook = MutatingWebhook;
-
-    fn webhooks(&self) -> &[MutatingWebhook] {
-        self.webhooks.as_deref().unwrap_or_default()
-    }
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
-        webhooks::mutating(webhooks)
-    }
 }
 
 impl WebhookReconciler {

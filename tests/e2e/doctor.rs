@@ -43,12 +43,12 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     healthy.succeeds()?;
     for words in [
         "ok       api-server    Kubernetes v1.",
-        "ok       rights        ServiceAccount flipguard-system/flipguard may do all that is needed",
+        "ok       rights        ServiceAccount flipguard-system/flipguard has all permissions that it needs",
         "ok       replicas      flipguard runs outside the cluster",
         "ok       certificate   valid until ",
         "ok       registration ",
         "ok       labels ",
-        " webhooks, as they should be",
+        " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
         "ok       endpoint      https://127.0.0.1:",
         "ok       called        the API server calls flipguard, and gets an answer",
@@ -66,7 +66,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     is(shop, "registration", "broken", "guard.flipguard.dev: failurePolicy")?;
     let all = doctor(shop, &[])?;
     ensure!(!all.ok);
-    all.says("warning  registration  others have added to it, and flipguard keeps it: control-plane DoesNotExist")?;
+    all.says("warning  registration  others have added to its namespaceSelector: control-plane DoesNotExist")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
     shop.until("it is repaired", || Ok(says(shop, "called")?.0 == "ok" && says(shop, "registration")?.0 == "warning"))?;
@@ -77,7 +77,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     // Suspended, and then missing.
     let suspend = |annotation: &str| kubectl(&["annotate", "mutatingwebhookconfiguration", "flipguard", annotation]);
     suspend("flipguard.dev/suspend=labels hurt")?;
-    is(shop, "labels", "broken", "suspended: labels hurt / to resume, take the annotation flipguard.dev/suspend off")?;
+    is(shop, "labels", "broken", "suspended: labels hurt / to resume, remove the annotation flipguard.dev/suspend")?;
     suspend("flipguard.dev/suspend-")?;
 
     // Rights, verb by verb.
@@ -97,6 +97,6 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     let nobody = attempt(command, None)?;
     ensure!(!nobody.ok);
     nobody.says("unknown  registration  cannot get the ValidatingWebhookConfiguration")?;
-    nobody.says("ask as somebody who may, such as a cluster admin")?;
+    nobody.says("run it with credentials that may, such as a cluster admin")?;
     shop.until("all is well again", || Ok(doctor(shop, &[])?.ok))
 }
