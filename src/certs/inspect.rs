@@ -1,14 +1,13 @@
-//! What is true of the stored identity, as the plan needs it.
+//! Inspects the stored identity for the plan.
 
 use super::Identity;
 use super::pem::{is_trusted, life_of, names_of, pair};
 use super::plan::{Authority, Leaf, Stored};
 
-/// The shortest token that is taken for one. A shorter one is the rest of a longer one, or somebody's guess.
+/// The shortest token that is accepted, in characters. A shorter one was truncated or written by hand.
 const MIN_TOKEN_LENGTH: usize = 32;
 
-/// What is stored, as the plan sees it. `names` is what the leaf must hold; `rotate`, whether somebody asked for a new
-/// authority.
+/// The stored identity as the plan sees it. The leaf must hold `names`; `rotate` requests a new authority.
 #[must_use]
 pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     let authority = |certificate: &str, key: &str| {
@@ -16,7 +15,7 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     };
     let leaf = life_of(&identity.leaf).filter(|_| pair(&identity.leaf, &identity.leaf_key).is_ok()).map(|life| Leaf {
         life,
-        // Whether it is valid now is for the plan to say; here only who signed it counts.
+        // Only the signature counts here. The plan compares the validity with the clock.
         ours: names_of(&identity.leaf)
             .first()
             .is_some_and(|name| is_trusted(&identity.authority, &identity.leaf, name, life.from).is_ok()),
@@ -32,7 +31,7 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     }
 }
 
-/// Whether a text can be the last segment of a path that is not guessed.
+/// Whether a text is long enough to be a token, and can be a segment of a path.
 pub(super) fn is_token(text: &str) -> bool {
     text.len() >= MIN_TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,4 +1,4 @@
-//! flipguard's TLS identity: an authority of its own, or somebody else's certificates, and the token in its paths.
+//! flipguard's TLS identity: its own authority or the files of an admin, and the token in its paths.
 
 pub mod authority;
 pub mod error;
@@ -14,14 +14,14 @@ pub use error::CertificateError;
 pub use rotator::{IdentityError, TrustBundle};
 pub use store::ROTATE;
 
-/// What is served, and what to trust for it, in PEM.
+/// A certificate to serve, and the authorities that sign it, in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServedCertificate {
-    /// The authorities to trust.
+    /// All authorities that the API server has to trust.
     pub bundle: String,
-    /// The leaf, and what lies between it and its authority.
+    /// The leaf and its intermediate certificates.
     pub chain: String,
-    /// The leaf's key.
+    /// The key of the leaf.
     pub key: String,
     /// The last segment of the paths.
     pub token: String,

@@ -27,7 +27,7 @@ pub fn life_of(pem: &str) -> Option<Life> {
     Some(Life { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
 }
 
-/// The names that the first certificate of a PEM text is for.
+/// The DNS names and IP addresses of the first certificate of a PEM text.
 #[must_use]
 pub fn names_of(pem: &str) -> Vec<String> {
     let names = || {

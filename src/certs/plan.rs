@@ -1,40 +1,40 @@
-//! What to do about the certificates next. Pure: the clock, and what was seen of the cluster, are passed in.
+//! Decides the next step for the certificates. Pure: the caller passes the clock and its observations.
 //!
 //! A leaf may be served only once every API server trusts the authority that signed it. So an authority moves in three
 //! steps, each of them one write of the Secret:
 //!
 //! ```text
-//! publish   a next authority stands beside the current one; the API server is told to trust both
-//! promote   both were out for a while: the next one signs a leaf and is the current one; the old one is still trusted
-//! retire    every replica has had time to serve the new leaf: the old one goes
+//! publish   a next authority is added beside the current one; the registration trusts both
+//! promote   every API server trusts both: the next one becomes current and signs a leaf; the old one is still trusted
+//! retire    every replica serves the new leaf: the old one is removed
 //! ```
 //!
-//! A new leaf of the same authority needs no such care: it is trusted already.
+//! A new leaf of the same authority is trusted already, and is served at once.
 
 use time::{Duration, OffsetDateTime};
 
-/// From when until when something is valid.
+/// The validity of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
-    /// The first moment.
+    /// `notBefore`.
     pub from: OffsetDateTime,
-    /// The last moment.
+    /// `notAfter`.
     pub until: OffsetDateTime,
 }
 
 /// An authority in the Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority {
-    /// Its validity.
+    /// The validity of its certificate.
     pub life: Life,
-    /// Whether its key is there and fits.
+    /// Whether its key is stored and belongs to the certificate.
     pub signs: bool,
 }
 
-/// The leaf in the Secret, with a key that fits.
+/// The leaf in the Secret, whose key belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its validity.
+    /// The validity of the certificate.
     pub life: Life,
     /// Whether the current authority signed it.
     pub ours: bool,
@@ -42,59 +42,59 @@ pub struct Leaf {
     pub names: bool,
 }
 
-/// What is in the Secret. What cannot be read is not there.
+/// The content of the Secret. A part that cannot be read counts as missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stored {
-    /// Whether there is a token for the paths.
+    /// Whether a usable token is stored.
     pub token: bool,
     /// The authority that signs.
     pub current: Option<Authority>,
-    /// The authority that is to sign next.
+    /// The authority that signs after the current one.
     pub next: Option<Authority>,
-    /// Whether the authority that signed before is still to be trusted.
+    /// Whether the authority before is still trusted.
     pub old: bool,
-    /// What is served.
+    /// The certificate that replicas serve.
     pub leaf: Option<Leaf>,
-    /// Whether somebody asked for a new authority.
+    /// Whether an admin requests a new authority.
     pub rotate: bool,
 }
 
-/// What this process has seen for itself. It never takes another's word, and a restart forgets it: that only delays.
+/// What this process has observed itself. A restart forgets it, which only delays the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Observed {
-    /// Whether it remembers an identity that is good now.
+    /// Whether this process remembers an identity that is usable now.
     pub remembered: bool,
     /// For how long all registered webhooks have trusted the next authority.
     pub next_out: Option<Duration>,
-    /// For how long the stored leaf has been the stored leaf.
+    /// For how long the stored leaf has been unchanged.
     pub leaf_out: Duration,
 }
 
-/// How long to wait for others.
+/// How long to wait for API servers and replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delays {
-    /// Until every API server knows what was registered.
+    /// Until every API server has read a changed registration.
     pub propagation: Duration,
-    /// Until every replica serves what was stored. Longer: they wait for the API servers themselves.
+    /// Until every replica serves the stored leaf. It is longer, since each replica waits for the API servers first.
     pub linger: Duration,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
+    /// Change nothing.
     Keep,
     /// Sign a new leaf with the current authority.
     Renew,
-    /// Put a new authority beside the current one, to be trusted as well.
+    /// Add a new authority beside the current one, and trust both.
     Publish,
-    /// Let the next authority sign the leaf, and trust the old one for a while yet.
+    /// Let the next authority sign the leaf, and still trust the old one.
     Promote,
-    /// Trust the old authority no longer.
+    /// Stop trusting the old authority.
     Retire,
-    /// Write back what this process remembers.
+    /// Write the remembered identity again.
     Restore,
-    /// Make everything new. Calls fail until the API server has heard of it.
+    /// Issue everything anew. Calls fail until the API servers have read the new registration.
     Issue,
 }
 
@@ -115,13 +115,13 @@ impl Step {
 }
 
 impl Life {
-    /// Whether it is valid at a time.
+    /// Whether the certificate is valid at this time.
     #[must_use]
     pub fn holds(&self, now: OffsetDateTime) -> bool {
         self.from <= now && now < self.until
     }
 
-    /// Whether two thirds of it are over.
+    /// Whether two thirds of the validity are over.
     #[must_use]
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
         now >= self.from + (self.until - self.from) * 2 / 3
@@ -144,7 +144,7 @@ pub fn plan(stored: &Stored, observed: &Observed, delays: Delays, now: OffsetDat
     let current = stored.current.filter(|current| current.can_sign(now));
     let next = stored.next.filter(|next| next.can_sign(now));
     let Some(leaf) = stored.leaf.filter(|leaf| leaf.ours && leaf.life.holds(now)) else {
-        // Nobody can trust what is served. The quickest way out is the best one.
+        // No client can trust the served leaf. The fastest remedy is the best one.
         return match (current, next) {
             (Some(_), _) => Step::Renew,
             (None, _) if observed.remembered => Step::Restore,
@@ -156,7 +156,7 @@ pub fn plan(stored: &Stored, observed: &Observed, delays: Delays, now: OffsetDat
         return Step::Renew;
     }
     if stored.old {
-        // One move at a time: a bundle of three authorities helps nobody.
+        // One rotation at a time, so that the bundle holds two authorities at most.
         return if observed.leaf_out >= delays.linger { Step::Retire } else { Step::Keep };
     }
     if next.is_some() {

@@ -1,4 +1,4 @@
-//! Keeps what is served alive, and exchanges it without anybody noticing.
+//! Keeps the served certificate valid, and swaps it without a failed request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,41 +22,43 @@ use crate::install::NAME;
 use crate::server::Credentials;
 use crate::telemetry::Metrics;
 
-/// How often a lost race is run again. Each loss means that another replica has just won.
+/// The number of attempts to write the Secret. Each conflict means that another replica has just written it.
 const MAX_ATTEMPTS: usize = 10;
-/// How often the Secret or the files are looked at.
+/// The time between two reads of the Secret or the files.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// More tokens than this are never accepted at once.
+/// The shortest time between two reads, where `--ca-propagation` is short.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// The number of tokens that are accepted at the same time.
 const MAX_TOKENS: usize = 3;
 
-/// Why there is no identity.
+/// Why there is no certificate to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The Secret cannot be read or written.
     #[error("cannot {verb} Secret {namespace}/{NAME}: {why}")]
     Secret {
-        /// What was tried.
+        /// `get` or `write`.
         verb: &'static str,
-        /// The namespace.
+        /// flipguard's own namespace.
         namespace: String,
-        /// What the API server said.
+        /// The error of the request.
         why: String,
     },
-    /// The certificate could not be issued or used.
+    /// The certificate cannot be issued or used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The files cannot be used.
+    /// The files of `--certificates` cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
     /// flipguard's own namespace is missing.
     #[error("namespace {0} does not exist; create it, or give flipguard's own with --namespace")]
     NoNamespace(String),
-    /// Other replicas kept writing in between.
-    #[error("Secret {0}/{NAME} is written by others again and again; is another program using it?")]
+    /// Another writer changed the Secret between each read and write.
+    #[error("Secret {0}/{NAME} changes between each read and write; check whether another program writes it")]
     Contended(String),
 }
 
-/// What the API server is to trust and to call.
+/// What the API server has to trust, and the path that it has to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     /// The authorities, in PEM.
@@ -65,48 +67,48 @@ pub struct TrustBundle {
     pub token: String,
 }
 
-/// The authorities that each registered webhook trusts, in PEM: one text for each bundle that differs, none where
-/// nothing is registered. `None` where nobody knows.
+/// The CA bundles of all registered webhooks, in PEM: each different bundle once, none where no webhook is registered.
+/// `None` where the registration cannot be read.
 pub type RegisteredBundles = Option<Vec<String>>;
 
-/// What a replica is called by, and where its certificate comes from.
+/// Where the certificate comes from, and the names that it must hold.
 #[derive(Debug, Clone)]
 pub struct CertificateSource {
     /// flipguard's own namespace.
     pub namespace: String,
     /// The name that the API server calls: a DNS name or an IP address.
     pub called: String,
-    /// All names that a certificate of its own must hold.
+    /// All names that an issued certificate must hold.
     pub names: Vec<String>,
-    /// A folder to take the certificate from; without it, flipguard is its own authority.
+    /// The folder of `--certificates`; without it, flipguard issues its own.
     pub files: Option<Files>,
-    /// How long to wait until all API servers know what was registered.
+    /// `--ca-propagation`: how long every API server may take to read a changed registration.
     pub propagation: Duration,
 }
 
-/// Keeps the certificate.
+/// Renews the certificate, rotates its authority, and swaps the served certificate.
 pub struct CertificateRotator {
     store: Store,
     source: CertificateSource,
     credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
-    /// The last identity in the Secret that was good.
+    /// The last usable identity in the Secret; it is restored if the Secret is lost.
     memory: Identity,
     served: ServedCertificate,
-    /// What is to be served once it is trusted, and since when it is.
+    /// The certificate to serve next, and since when every registered webhook trusts it.
     waiting: Option<(ServedCertificate, Option<Instant>)>,
-    /// The tokens that paths may end in, the newest first, and since when it is known.
+    /// The accepted tokens, the newest first, and since when the newest is accepted.
     tokens: (Vec<String>, Instant),
-    /// The leaf in the Secret, and since when it is there.
+    /// The leaf in the Secret, and since when it is stored.
     leaf: (String, Instant),
-    /// The next authority, and since when it is out.
+    /// The next authority, and since when every registered webhook trusts it.
     next: Option<(String, Instant)>,
-    /// Authorities that are registered but no longer wanted, and since when.
+    /// Authorities that are registered but no longer needed by this replica, and since when.
     lingering: Vec<(CertificateDer<'static>, Instant)>,
 }
 
 impl CertificateRotator {
-    /// Loads what is to be served, or makes it.
+    /// Loads the certificate to serve, or issues it.
     ///
     /// # Errors
     /// When the Secret or the files cannot be used.
@@ -147,14 +149,14 @@ impl CertificateRotator {
         Ok(rotator)
     }
 
-    /// What is presented to whoever connects.
+    /// The credentials of the listener, which the rotator swaps.
     #[must_use]
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.clone()
     }
 
-    /// What the API server is to trust and to call. It depends on what is registered: what is trusted now and still
-    /// served somewhere must not go at once.
+    /// The bundle to register, by the registered one: an authority stays in it while another replica may serve a
+    /// certificate of that authority.
     #[must_use]
     pub fn trust(&mut self, registered: &RegisteredBundles) -> TrustBundle {
         let wanted = self.waiting.as_ref().map_or(&self.served, |(waiting, _)| waiting);
@@ -169,7 +171,7 @@ impl CertificateRotator {
         };
         known(&self.served.bundle).into_iter().for_each(&mut add);
         if self.source.files.is_some() {
-            // Files reach replicas at different times, so the others may still serve what this one no longer knows.
+            // Files reach replicas at different times: others may still serve a certificate of an older authority.
             let now = Instant::now();
             let registered = registered.iter().flatten().flat_map(|bundle| known(bundle));
             let mut lingering = Vec::new();
@@ -186,7 +188,7 @@ impl CertificateRotator {
             self.lingering = lingering;
         }
         let (tokens, since) = &self.tokens;
-        // The other replicas have to know a new token before the API server does.
+        // The other replicas have to accept a new token before the API server uses it.
         let token =
             if since.elapsed() < self.source.propagation { tokens.get(1).or(tokens.first()) } else { tokens.first() };
         TrustBundle { bundle, token: token.cloned().unwrap_or_default() }
@@ -204,9 +206,9 @@ impl CertificateRotator {
             let failed = self.reconcile(&known).await.err().map(|error| error.to_string());
             if failed != trouble {
                 if let Some(why) = &failed {
-                    tracing::warn!(why, "cannot look after the certificate; what is served stays");
+                    tracing::warn!(why, "cannot reconcile the certificate; the served one stays");
                 } else {
-                    tracing::info!("the certificate is looked after again");
+                    tracing::info!("the certificate is reconciled again");
                 }
                 trouble = failed;
             }
@@ -217,7 +219,7 @@ impl CertificateRotator {
                 *trust = wanted;
                 differs
             });
-            let interval = INTERVAL.min(self.source.propagation / 2);
+            let interval = INTERVAL.min(self.source.propagation / 2).max(MIN_INTERVAL);
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
                 Ok(()) = registered.changed() => {}
@@ -236,7 +238,7 @@ impl CertificateRotator {
         self.swap_when_trusted(candidate, registered, now)
     }
 
-    /// Reads the Secret, carries out the next step of the plan, and gives what is in the Secret now.
+    /// Reads the Secret, does the next step of the plan, and returns the content of the Secret after that.
     async fn reconcile_secret(
         &mut self,
         registered: &RegisteredBundles,
@@ -271,15 +273,15 @@ impl CertificateRotator {
         };
         let before = found.identity.clone();
         if !self.store.write(found, &made, step == Step::Publish).await? {
-            // Another replica was quicker; the next look sees what it did.
+            // Another replica was faster; the next read shows its step.
             return Ok(before);
         }
-        tracing::info!(step = step.name(), "the Secret is written");
+        tracing::info!(step = step.name(), "wrote the Secret");
         self.memory = made.clone();
         Ok(made)
     }
 
-    /// Since when every registered webhook trusts the next authority.
+    /// Notes since when every registered webhook trusts the next authority.
     fn observe_next_ca(&mut self, next: &str, registered: &RegisteredBundles) {
         let out = !next.is_empty()
             && certificates(next).is_ok_and(|next| {
@@ -295,7 +297,7 @@ impl CertificateRotator {
         };
     }
 
-    /// Serves the candidate as soon as every API server trusts it, or what is served is of no use any more.
+    /// Serves the candidate once every API server trusts it, or at once if the served certificate is not trusted at all.
     fn swap_when_trusted(
         &mut self,
         candidate: ServedCertificate,
@@ -321,7 +323,7 @@ impl CertificateRotator {
         if useless || since.is_some_and(|since| since.elapsed() >= self.source.propagation) {
             self.credentials.present(key);
             let until = life_of(&candidate.chain).map(|life| life.until.to_string());
-            tracing::info!(until, "another certificate is served");
+            tracing::info!(until, "serving another certificate");
             self.served = candidate;
         } else {
             self.waiting = Some((candidate, since));
@@ -362,13 +364,13 @@ fn to_time_duration(duration: Duration) -> time::Duration {
     time::Duration::try_from(duration).unwrap_or(time::Duration::MAX)
 }
 
-/// Whether an identity could be put back as it is.
+/// Whether an identity can be restored as it is.
 fn is_good(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
     let step = plan(&inspect(identity, names, false), &Observed::default(), delays(Duration::from_secs(60)), now);
     !matches!(step, Step::Issue | Step::Renew | Step::Promote)
 }
 
-/// Reads the identity, or makes it where there is none that can be served under these names.
+/// Reads the identity, or issues one where the stored one cannot be served under these names.
 ///
 /// # Errors
 /// When the Secret cannot be read or written, or a certificate cannot be issued.
@@ -381,14 +383,14 @@ pub async fn load(client: &Client, namespace: &str, names: &[String]) -> Result<
             Step::Renew => Some(identity.renewed(names, now)?),
             Step::Promote => Some(identity.promoted(names, now)?),
             Step::Issue => Some(Identity::issue(names, now)?),
-            // What is not urgent is done once it is known what is registered.
+            // These steps need the registered bundles, and `run` does them.
             Step::Keep | Step::Publish | Step::Retire | Step::Restore => None,
         })
     };
     read_or_create(&Store::new(client, namespace), namespace, make).await
 }
 
-/// Reads the token alone, or makes it.
+/// Reads only the token, or creates it.
 async fn load_token(store: &Store, namespace: &str) -> Result<Identity, IdentityError> {
     let make = |found: &Found| {
         let whole = is_token(&found.identity.token);
@@ -397,7 +399,7 @@ async fn load_token(store: &Store, namespace: &str) -> Result<Identity, Identity
     read_or_create(store, namespace, make).await
 }
 
-/// Reads what is there and writes what is made of it, until nothing more is made or the write has won.
+/// Reads the Secret and writes what `missing` returns, until it returns nothing or the write succeeds.
 async fn read_or_create(
     store: &Store,
     namespace: &str,

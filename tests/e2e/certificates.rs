@@ -151,7 +151,7 @@ pub(crate) fn files_are_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
     let last = served()?;
     std::fs::write(folder.join("..version-3").join("tls.key"), &first.leaf_key)?;
     shop.until("it says what is wrong", || {
-        Ok(guard.log()?.contains("cannot look after the certificate") && guard.log()?.contains("(--certificates)"))
+        Ok(guard.log()?.contains("cannot reconcile the certificate") && guard.log()?.contains("(--certificates)"))
     })?;
     ensure!(served()? == last);
     stream.end().map(drop)
