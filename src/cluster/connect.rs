@@ -1,4 +1,4 @@
-//! A client for the API server that never waits long.
+//! Connects to the API server. The client has short timeouts and does not retry.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use kube::{Client, Config};
 use super::kubeconfig::Current;
 use super::meter::Metered;
 
-/// No connection takes longer on a network that is fit for admission.
+/// The longest time that connecting may take. A network that is fit for admission is faster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// No read that flipguard does takes longer; those for a verdict have a shorter deadline of their own.
+/// The longest time that one read may take. Reads for a verdict have shorter deadlines.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The oldest Kubernetes that can be guarded: it has `matchConditions` (general availability: 1.30).
+/// The oldest supported Kubernetes: `matchConditions` are generally available since 1.30.
 pub const OLDEST: (u32, u32) = (1, 30);
 
 /// Why there is no client.
@@ -196,10 +196,10 @@ fn distrust(error: &kube::Error) -> Option<&rustls::CertificateError> {
     None
 }
 
-/// Checks that the cluster is new enough to be guarded.
+/// Checks that the cluster has all features that flipguard needs.
 ///
 /// # Errors
-/// When it is too old.
+/// When the cluster is too old.
 pub fn new_enough(version: &Info) -> Result<(), ConnectError> {
     // Some distributions say `30+` or `30-gke.1`.
     let number = |text: &str| {
@@ -213,14 +213,14 @@ pub fn new_enough(version: &Info) -> Result<(), ConnectError> {
     }
 }
 
-/// Whether this process runs in a Pod, and is to use the Pod's own credentials.
+/// Whether this process runs in a Pod and uses the Pod's ServiceAccount: KUBECONFIG is not set.
 #[must_use]
 pub fn in_cluster() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     set("KUBERNETES_SERVICE_HOST") && !set("KUBECONFIG")
 }
 
-/// The namespace of the Pod that this process runs in.
+/// The namespace of the Pod of this process; `None` outside a Pod.
 #[must_use]
 pub fn own_namespace() -> Option<String> {
     let text = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
@@ -232,11 +232,11 @@ pub fn own_namespace() -> Option<String> {
 pub fn one_line(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
-            // What is no Status, such as a page of a proxy, is not worth its length.
+            // An answer that is no Status, such as the page of a proxy, may be long.
             let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
             if message.is_empty() { format!("HTTP status {}", status.code) } else { message }
         }
-        // What the client calls this tells nobody anything.
+        // `ServiceError: ` adds nothing.
         kube::Error::Service(cause) => causes(cause.as_ref()),
         _ => causes(error),
     }

@@ -1,4 +1,4 @@
-//! Reading a cluster afresh from its API server, and writing the ledger there.
+//! All I/O with the API server: fresh reads of a namespace, the ledger store, Events, and the connection.
 
 pub mod access;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! Whether an owner exists, whatever its kind: what the garbage collector would find.
+//! Looks up owners of any kind, as the garbage collector does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::request::{Answer, RequestError, ask};
 use crate::model::{Owner, Unread};
 
-/// What the API server says of one API version.
+/// An APIResourceList: the resources of one API version.
 #[derive(Deserialize)]
 struct ApiVersion {
     resources: Option<Vec<ApiResource>>,
@@ -37,11 +37,10 @@ struct OwnerMeta {
     deletion_timestamp: Option<String>,
 }
 
-/// Which of these owners of an object in this namespace exist, by uid, up to the first that does: one is enough for the
-/// object to stay.
+/// Looks up owners of an object in this namespace, by uid, until one exists: one owner is enough to keep the object.
 ///
 /// # Errors
-/// When the API server does not say.
+/// When a lookup fails.
 pub(super) async fn among(
     client: &Client,
     namespace: &str,
@@ -65,8 +64,8 @@ pub(super) async fn among(
     Ok(found)
 }
 
-/// Whether a reference can be a part of a URL. The API server takes nearly any text; nobody finds anything by such a
-/// one, the garbage collector included.
+/// Whether an owner reference can be a part of a URL. The API server stores nearly any text there; the garbage collector
+/// cannot find an owner by any other text either.
 fn is_askable(owner: &Owner) -> bool {
     let plain = |text: &str, also: &str| {
         text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter) || also.contains(letter))
@@ -75,8 +74,7 @@ fn is_askable(owner: &Owner) -> bool {
     plain(&owner.api_version, "/") && plain(&owner.name, ":_")
 }
 
-/// Whether an owner exists and is to stay; `None` where flipguard may not see it, or where the API server does not know
-/// its kind.
+/// Whether an owner exists and is not being deleted; `None` where RBAC hides it, or the API server does not know its kind.
 async fn exists(
     client: &Client,
     namespace: &str,

@@ -1,23 +1,23 @@
-//! flipguard as a workload of the cluster that it guards: what runs it, and what keeps it running.
+//! flipguard as a workload of the cluster that it guards.
 
 use serde_json::{Value, json};
 
 use super::{NAME, SERVICE_PORT};
 use crate::model::Enforcement;
 
-/// Where reviews arrive in a Pod. Private clusters of Google let the API server reach 443 and this one only.
+/// The container port for reviews. Private GKE clusters let the API server reach only 443 and this one.
 pub const REVIEW_PORT: u16 = 10_250;
-/// Where probes and metrics are asked for.
+/// The container port for probes and metrics.
 pub const STATUS_PORT: u16 = 8080;
-/// After SIGTERM: 10 s of draining, 30 s for the last review, and some to spare.
+/// `terminationGracePeriodSeconds`: 10 s of draining, 30 s for the last review, and 5 s to spare.
 const GRACE: u32 = 45;
 
-/// How flipguard is to run.
+/// The settings of the workload.
 #[derive(Debug, Clone)]
 pub struct InCluster {
-    /// The image; `None` for the one that is named for this version.
+    /// `image`; `None` for `flipguard` with the tag of this version.
     pub image: Option<String>,
-    /// Refuse, or only warn.
+    /// `--enforcement`: deny, or only warn.
     pub enforcement: Enforcement,
 }
 
@@ -27,12 +27,12 @@ impl InCluster {
     }
 }
 
-/// What selects flipguard's Pods.
+/// The labels that select flipguard's Pods.
 fn selector() -> Value {
     json!({ "app.kubernetes.io/name": NAME })
 }
 
-/// The objects that run flipguard, in the order in which they must be applied.
+/// The objects that run flipguard, in the order in which to apply them.
 #[must_use]
 pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<Value> {
     let metadata = json!({ "name": NAME, "namespace": namespace, "labels": labels });
@@ -48,7 +48,7 @@ pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<V
             "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
             "kind": "FlowSchema",
             "metadata": { "name": NAME, "labels": labels },
-            // A flood of other requests must not make a verdict late.
+            // A flood of other requests must not delay a verdict.
             "spec": {
                 "priorityLevelConfiguration": { "name": "workload-high" },
                 "matchingPrecedence": 1000,
@@ -84,7 +84,7 @@ pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<V
             "spec": {
                 "maxUnavailable": 1,
                 "selector": { "matchLabels": selector() },
-                // One that is not ready guards nobody, and must not keep a node from being drained.
+                // A Pod that is not ready must not block the drain of its node.
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             },
         }),
@@ -107,7 +107,7 @@ fn pod(in_cluster: &InCluster) -> Value {
         json!({
             "maxSkew": 1,
             "topologyKey": key,
-            // Two replicas on one node are better than one.
+            // Two replicas on one node are better than one replica.
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": { "matchLabels": selector() },
             "matchLabelKeys": ["pod-template-hash"],
@@ -124,7 +124,7 @@ fn pod(in_cluster: &InCluster) -> Value {
         "priorityClassName": NAME,
         "terminationGracePeriodSeconds": GRACE,
         "topologySpreadConstraints": [spread("kubernetes.io/hostname"), spread("topology.kubernetes.io/zone")],
-        // No user id: the image says 65532, and OpenShift gives its own.
+        // No user id: the image has 65532, and OpenShift assigns its own.
         "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
             "name": NAME,

@@ -1,4 +1,4 @@
-//! The listeners: reviews over TLS, probes and metrics in the clear. Given a judge, it knows no cluster.
+//! The listeners: reviews over TLS, probes and metrics over plain HTTP. They get a judge, and know no cluster.
 
 pub mod credentials;
 mod deadline;
@@ -19,14 +19,14 @@ use crate::labels::Put;
 use crate::model::Change;
 use crate::rules::Verdict;
 
-/// A verdict, and what it took.
+/// A verdict, and the number of requests that it took.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
-    /// How many reads it asked of the API server.
+    /// Reads from the API server.
     pub reads: u32,
-    /// How many writes of the ledger.
+    /// Writes of the ledger.
     pub writes: u32,
 }
 
@@ -36,11 +36,11 @@ impl From<Verdict> for Judgement {
     }
 }
 
-/// Something that judges changes.
+/// Judges changes.
 pub trait Judge: Send + Sync + 'static {
-    /// Judges one change; whatever it reads, it has read by the deadline.
+    /// Judges one change. All reads end by the deadline.
     fn judge(&self, change: &Change, deadline: Instant) -> impl Future<Output = Judgement> + Send;
 
-    /// What to put into an object that is written, and what to warn of.
+    /// The labels to add to a written object, and the warnings about them.
     fn label(&self, change: &Change, deadline: Instant) -> impl Future<Output = (Verdict, Vec<Put>)> + Send;
 }
