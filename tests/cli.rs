@@ -5,14 +5,20 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
-use std::io::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use flipguard::certs::Identity;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::net::TcpSocket;
 
 /// No command here has to wait for anything.
@@ -35,6 +41,14 @@ fn unknown_words() {
     exempt("system:serviceaccounts:kube-system").is_refused("it is a group");
     exempt("system:serviceaccount:deployer").is_refused("is `system:serviceaccount:NAMESPACE:NAME`");
     exempt("system:serviceaccount:ci:*").is_refused("names are compared as they are, without patterns");
+    let serve = |flag: &str, value: &str| scene.run(&["serve", "--external-url", URL, flag, value]);
+    serve("--drain", "10").is_refused("'10' for '--drain <DURATION>': it must be a number with a unit, such as 10s");
+    serve("--ca-propagation", "soon").is_refused("'soon' for '--ca-propagation <DURATION>': it must be a number with");
+    serve("--intent-ttl", "90").is_refused("'90' for '--intent-ttl <DURATION>': it must be a number with a unit");
+    serve("--intent-ttl", "2h").is_refused("'2h' for '--intent-ttl <DURATION>': it must be from 1s to 1h, such as 90s");
+    serve("--intent-ttl", "0s").is_refused("it must be from 1s to 1h, such as 90s");
+    serve("--concurrency", "loose").is_refused("'loose' for '--concurrency <CONCURRENCY>'");
+    serve("--status-listen", "8080").is_refused("'8080' for '--status-listen <ADDRESS>': it must be an IP address and");
     scene.run(&["serve", "--external-url", URL, "--enforcement", "maybe"]).is_refused("'maybe' for '--enforcement");
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));
@@ -70,6 +84,163 @@ fn kubeconfigs_that_cannot_be_used() {
     serve("empty").fails(1, &["cannot use kubeconfig `empty`", "context", "give another with --kubeconfig"]);
     // Without the flag and outside a cluster, there is nothing to talk to.
     scene.run(&["serve", "--external-url", URL]).fails(1, &["no cluster to talk to", "--kubeconfig"]);
+}
+
+/// An X.509 certificate of version 1, as `openssl x509 -req` made them by default until OpenSSL 3.2.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGTCBvwIUcNF0cVJam0TsdvEW1IGzwqa+8oIwCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDb2xkMCAXDTI2MTEyNjAxNDQxMloYDzIxMjYxMTAyMDE0NDEyWjAOMQww
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAShq1gCq98p7NaA
++NlL86JiXV6giGLssI21yzt6tKnvw3/aPCQm8s+QSln/QUIV87VKqjkrbq3RyPG1
+iakSlnmTMAoGCCqGSM49BAMCA0kAMEYCIQDWC3++z4aogUqAoKSvXY2Pgz4xjxFZ
+4yaDB/u86K9kSAIhAOj0rXaJHX8aTFsOurPbfRymU1qGM48L6sa6Wi5+qHXx
+-----END CERTIFICATE-----
+";
+
+/// A kubeconfig whose user and cluster have these fields.
+fn kubeconfig(server: &str, cluster: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: there\n\
+         clusters: [{{name: east, cluster: {{server: 'https://{server}'{cluster}}}}}]\n\
+         contexts: [{{name: there, context: {{cluster: east, user: alice}}}}]\n\
+         users: [{{name: alice, user: {{{user}}}}}]\n"
+    )
+}
+
+/// None of these is the API server's fault, and each names the file or the field that is to be mended.
+#[test]
+fn credentials_that_cannot_be_used() {
+    let scene = Scene::new("credentials_that_cannot_be_used");
+    let now = OffsetDateTime::now_utc();
+    let [alice, other] = [(); 2].map(|()| Identity::issue(&["alice".to_owned()], now).unwrap());
+    scene.file("alice.crt", &alice.leaf);
+    scene.file("alice.key", &alice.leaf_key);
+    scene.file("other.key", &other.leaf_key);
+    scene.file("old.crt", VERSION_1);
+    scene.file("empty.crt", "");
+    let fails = |cluster: &str, user: &str, words: &[&str]| {
+        scene.file("config", &kubeconfig("127.0.0.1:1", cluster, user));
+        for command in [&["serve", "--external-url", URL][..], &["doctor"]] {
+            let run = scene.run(&[command, &["--kubeconfig", "config"]].concat());
+            let code = if command == ["doctor"] { 2 } else { 1 };
+            run.fails(code, &[&["cannot use kubeconfig `config`: "], words].concat());
+            assert!(!run.err.contains("check the address"), "{}", run.err);
+        }
+    };
+    let files = |certificate: &str, key: &str| format!("client-certificate: {certificate}, client-key: {key}");
+    let certificate = |certificate: &str, words: &[&str]| {
+        let user = files(certificate, "alice.key");
+        fails("", &user, &[&[format!("{certificate}` (client-certificate of user `alice`)").as_str()], words].concat());
+    };
+    certificate("old.crt", &["is an X.509 certificate of version 1", "version 3"]);
+    certificate("missing.crt", &["cannot be read: No such file"]);
+    certificate("empty.crt", &["holds no PEM certificate"]);
+    let key = |key: &str, words: &[&str]| {
+        let user = files("alice.crt", key);
+        fails("", &user, &[&[format!("{key}` (client-key of user `alice`)").as_str()], words].concat());
+    };
+    key("other.key", &["does not belong to the certificate", "alice.crt` (client-certificate of user `alice`)"]);
+    key("missing.key", &["cannot be read: No such file"]);
+    key("alice.crt", &["holds no private key"]);
+    fails("", "client-certificate: alice.crt", &["user `alice` has a client-certificate, but no client-key"]);
+    let inline = "client-certificate-data: '!', client-key: alice.key";
+    fails("", inline, &["client-certificate-data of user `alice` is not base64"]);
+    let inline = "client-certificate: alice.crt, client-key-data: eA==";
+    fails("", inline, &["client-key-data of user `alice` holds no private key"]);
+    let cluster = ", certificate-authority: missing.crt";
+    fails(
+        cluster,
+        "token: t",
+        &["missing.crt` (certificate-authority of cluster `east`) cannot be read: No such file"],
+    );
+    let cluster = ", certificate-authority-data: eA==";
+    fails(cluster, "token: t", &["certificate-authority-data of cluster `east` holds no PEM certificate"]);
+    fails("", "tokenFile: missing", &["missing` (tokenFile of user `alice`) cannot be read: No such file"]);
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, interactiveMode: Never}";
+    fails("", exec, &["the credentials plugin `no-such-plugin` of user `alice` cannot be run: No such file"]);
+    let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, interactiveMode: Never, \
+                args: ['-c', 'echo secret-word; echo log in first >&2; exit 3']}";
+    fails("", exec, &["the credentials plugin `sh` of user `alice` ended with exit status: 3: log in first"]);
+    assert!(!scene.run(&["doctor", "--kubeconfig", "config"]).err.contains("secret-word"));
+    // KUBECONFIG is named as the flag is.
+    fs::rename(scene.folder.join("config"), scene.folder.join("other")).unwrap();
+    fs::create_dir(scene.folder.join(".kube")).unwrap();
+    scene.file(".kube/config", &kubeconfig("127.0.0.1:1", "", "tokenFile: missing"));
+    scene.run(&["doctor"]).fails(2, &["cannot use kubeconfig `", ".kube/config`: ", "(tokenFile of user `alice`)"]);
+}
+
+/// Who answers is no API server, or one of another cluster.
+#[test]
+fn an_api_server_that_is_another() {
+    let scene = Scene::new("an_api_server_that_is_another");
+    let now = OffsetDateTime::now_utc();
+    let [ours, theirs] = [(); 2].map(|()| Identity::issue(&["127.0.0.1".to_owned()], now).unwrap());
+    scene.file("ours.crt", &ours.authority);
+    scene.file("theirs.crt", &theirs.authority);
+    let doctor = |server: SocketAddr, ca: &str| {
+        let cluster = format!(", certificate-authority: {ca}");
+        scene.file("config", &kubeconfig(&server.to_string(), &cluster, "token: secret-word"));
+        let run = scene.run(&["doctor", "--kubeconfig", "config"]);
+        assert!(!run.err.contains("secret-word"), "{}", run.err);
+        run
+    };
+    let page = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\nConnection: close\r\n\r\n<html";
+    let server = answers(&ours, page);
+    doctor(server, "theirs.crt").fails(
+        2,
+        &[
+            &format!("cannot trust the API server at https://{server}"),
+            "UnknownIssuer",
+            "certificate-authority",
+            "clock",
+        ],
+    );
+    let server = answers(&ours, page);
+    doctor(server, "ours.crt")
+        .fails(2, &[&format!("the API server at https://{server}"), "answered with HTTP status 502"]);
+    let status = |code: u16, words: &str| {
+        let body =
+            format!(r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"{words}","code":{code}}}"#);
+        format!(
+            "HTTP/1.1 {code} No\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let unauthorized = answers(&ours, &status(401, "Unauthorized"));
+    doctor(unauthorized, "ours.crt").fails(2, &["does not accept the credentials: Unauthorized", "renew the token"]);
+    let forbidden = answers(&ours, &status(403, "alice cannot get path /version"));
+    let forbidden = doctor(forbidden, "ours.crt");
+    forbidden.fails(2, &["does not permit GET /version: alice cannot get path", "system:public-info-viewer"]);
+    assert!(!forbidden.err.contains("renew"), "{}", forbidden.err);
+}
+
+/// Serves one text to everybody who connects, over TLS.
+fn answers(identity: &Identity, text: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.leaf_key.as_bytes()).unwrap();
+    let chain = flipguard::certs::pem::certificates(&identity.leaf).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let (config, text) = (Arc::new(config), text.to_owned());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = StreamOwned::new(connection, stream.unwrap());
+            // A client that does not trust this hangs up.
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(text.as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    address
 }
 
 /// 1 says that something is broken; that it could not be looked at is something else.

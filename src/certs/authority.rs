@@ -1,4 +1,4 @@
-//! Issuing certificates: what each step of the plan writes.
+//! Issues certificates: the content of the Secret after each step of the plan.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -6,33 +6,34 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::inspect::life_of;
+use super::error::CertificateError;
+use super::pem::life_of;
 
-/// How long an authority lives.
+/// The lifetime of an authority.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
-/// How long a leaf lives.
+/// The lifetime of a leaf.
 const LEAF_LIFE: Duration = Duration::days(365);
-/// Clocks of a cluster differ by this much at most.
+/// The largest difference between two clocks of a cluster: certificates are valid from this long before their issue.
 const CLOCK_SKEW: Duration = Duration::minutes(5);
 
-/// All that is in the Secret, in PEM. What is not there is empty.
+/// The content of the Secret, in PEM. A missing part is empty.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// The current authority's certificate.
+    /// `ca.crt`: the certificate of the current authority.
     pub authority: String,
-    /// Its key.
+    /// `ca.key`: the key of the current authority.
     pub authority_key: String,
-    /// The next authority's certificate, while there is one.
+    /// `next-ca.crt`: the certificate of the next authority, during a rotation.
     pub next: String,
-    /// Its key.
+    /// `next-ca.key`: the key of the next authority.
     pub next_key: String,
-    /// The certificate of the authority before, while it is still to be trusted.
+    /// `old-ca.crt`: the certificate of the authority before, while it has to be trusted.
     pub old: String,
-    /// The certificate to serve.
+    /// `tls.crt`: the certificate to serve.
     pub leaf: String,
-    /// Its key.
+    /// `tls.key`: the key of the certificate to serve.
     pub leaf_key: String,
-    /// 128 random bits in hexadecimal: the last segment of the registered paths.
+    /// `token`: the last segment of the registered paths, 128 random bits in hexadecimal.
     pub token: String,
 }
 
@@ -41,20 +42,6 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("bundle", &self.bundle()).finish_non_exhaustive()
     }
-}
-
-/// Why a certificate could not be issued or used.
-#[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// Issuing failed.
-    #[error("cannot issue a certificate: {0}")]
-    Issue(#[from] rcgen::Error),
-    /// The operating system gave no random bytes.
-    #[error("no random bytes from the operating system")]
-    Random,
-    /// It is no certificate or key, or the two do not fit.
-    #[error("cannot use the certificate: {0}")]
-    Unusable(String),
 }
 
 impl Identity {
@@ -67,7 +54,7 @@ impl Identity {
         Self { authority, authority_key, token: token()?, ..Self::default() }.renewed(names, now)
     }
 
-    /// With a new leaf of the current authority.
+    /// The same, with a new leaf of the current authority.
     ///
     /// # Errors
     /// When the authority cannot be used, or a name is neither a DNS name nor an IP address.
@@ -82,23 +69,23 @@ impl Identity {
         params.use_authority_key_identifier_extension = true;
         lives(&mut params, now, LEAF_LIFE);
         if let Some(authority) = life_of(&self.authority) {
-            // A leaf that outlives its authority only looks valid.
+            // After the end of its authority, a leaf is not trusted.
             params.not_after = params.not_after.min(authority.until);
         }
         let leaf = params.signed_by(&key, &issuer)?;
         Ok(Self { leaf: leaf.pem(), leaf_key: key.serialize_pem(), ..self })
     }
 
-    /// With a new authority beside the current one.
+    /// The same, with a new authority beside the current one.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the authority cannot be issued.
     pub fn published(self, now: OffsetDateTime) -> Result<Self, CertificateError> {
         let (next, next_key) = new_authority(now)?;
         Ok(Self { next, next_key, ..self })
     }
 
-    /// With the next authority as the current one, and a leaf of it.
+    /// The same, with the next authority as the current one, and a leaf of that authority.
     ///
     /// # Errors
     /// When the next authority cannot be used.
@@ -109,13 +96,13 @@ impl Identity {
         promoted.renewed(names, now)
     }
 
-    /// Without the authority before.
+    /// The same, without the authority before.
     #[must_use]
     pub fn retired(self) -> Self {
         Self { old: String::new(), ..self }
     }
 
-    /// The authorities that the API server is to trust, in PEM.
+    /// All authorities that the API server has to trust, in PEM.
     #[must_use]
     pub fn bundle(&self) -> String {
         [&self.authority, &self.next, &self.old].into_iter().map(String::as_str).collect()
@@ -125,8 +112,8 @@ impl Identity {
 fn new_authority(now: OffsetDateTime) -> Result<(String, String), CertificateError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
-    // rcgen gives authority and leaf the same subject by default, and OpenSSL then takes the leaf for self-signed. Two
-    // authorities of one subject could not be told apart either.
+    // By default, rcgen gives authority and leaf the same subject, and OpenSSL then takes the leaf for self-signed. Also,
+    // two authorities must not have the same subject.
     let number: String = token()?.chars().take(8).collect();
     params.distinguished_name = common_name(&format!("flipguard authority {number}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -141,7 +128,7 @@ fn common_name(name: &str) -> DistinguishedName {
     subject
 }
 
-/// rcgen's own default is 1975 to 4096.
+/// Sets the validity. The default of rcgen is 1975 to 4096.
 fn lives(params: &mut CertificateParams, now: OffsetDateTime, life: Duration) {
     params.not_before = now - CLOCK_SKEW;
     params.not_after = now + life;

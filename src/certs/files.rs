@@ -1,41 +1,50 @@
-//! Certificates that somebody else brings, as files: `tls.crt`, `tls.key` and `ca.crt` in one folder.
+//! A certificate that an admin brings, as the files `tls.crt`, `tls.key` and `ca.crt` of one folder.
 //!
-//! They are read again and again, and compared. A Secret volume is exchanged by moving a symbolic link, which a watch
-//! on the files themselves never tells.
+//! The files are read every two seconds and compared. A Secret volume is updated by moving a symbolic link, and a watch on
+//! the files themselves does not report that.
 
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::Material;
-use super::inspect::{is_trusted, pair};
+use super::ServedCertificate;
+use super::error::CertificateError;
+use super::pem::{certificates, is_trusted, pair};
 
-/// A folder of certificates.
+/// The folder of `--certificates`.
 #[derive(Debug, Clone)]
 pub struct Files(PathBuf);
 
-/// Why they cannot be used.
+/// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// One cannot be read.
+    /// A file cannot be read.
     #[error("cannot read `{path}` (--certificates): {why}; the folder must hold tls.crt, tls.key and ca.crt")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// What the operating system said.
-        why: String,
+        /// The error of the operating system.
+        why: std::io::Error,
     },
-    /// They are not what the API server would trust.
+    /// A file holds no certificate or key, or the key does not belong to the certificate.
+    #[error("cannot use `{path}` (--certificates): {why}")]
+    Broken {
+        /// The path of the file.
+        path: String,
+        /// What is wrong with its content.
+        why: CertificateError,
+    },
+    /// An API server that trusts ca.crt would not trust tls.crt.
     #[error(
-        "cannot serve the certificate in `{folder}` (--certificates): {why}; it must be signed by ca.crt, be valid now, \
-         and hold the name `{name}`"
+        "cannot serve `{path}` (--certificates): {why}; it must be signed by ca.crt, be valid now, and hold the name \
+         `{name}`"
     )]
-    Unusable {
-        /// The folder.
-        folder: String,
-        /// What is wrong.
-        why: String,
-        /// What the API server calls.
+    Untrusted {
+        /// The path of tls.crt.
+        path: String,
+        /// Why it is not trusted.
+        why: CertificateError,
+        /// The name that the API server calls.
         name: String,
     },
 }
@@ -47,26 +56,30 @@ impl Files {
         Self(folder.to_owned())
     }
 
-    /// Reads them, and checks that they fit and that whoever trusts `ca.crt` would trust them under a name.
+    /// Reads the files, and checks that an API server that trusts `ca.crt` would trust `tls.crt` under a name.
     ///
     /// # Errors
-    /// When they cannot be read or used.
-    pub fn read(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<Material, FilesError> {
+    /// When a file cannot be read or used.
+    pub fn read(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<ServedCertificate, FilesError> {
         let [chain, key, bundle] = [self.text("tls.crt")?, self.text("tls.key")?, self.text("ca.crt")?];
-        let unusable = |error: super::authority::CertificateError| FilesError::Unusable {
-            folder: self.0.display().to_string(),
-            why: error.to_string(),
+        let broken = |file: &str, why: CertificateError| FilesError::Broken { path: self.path(file), why };
+        certificates(&chain).map_err(|error| broken("tls.crt", error))?;
+        certificates(&bundle).map_err(|error| broken("ca.crt", error))?;
+        pair(&chain, &key).map_err(|error| broken("tls.key", error))?;
+        is_trusted(&bundle, &chain, name, now).map_err(|why| FilesError::Untrusted {
+            path: self.path("tls.crt"),
+            why,
             name: name.to_owned(),
-        };
-        pair(&chain, &key).map_err(unusable)?;
-        is_trusted(&bundle, &chain, name, now).map_err(unusable)?;
-        Ok(Material { bundle, chain, key, token: token.to_owned() })
+        })?;
+        Ok(ServedCertificate { bundle, chain, key, token: token.to_owned() })
     }
 
     fn text(&self, file: &str) -> Result<String, FilesError> {
-        let path = self.0.join(file);
-        std::fs::read_to_string(&path)
-            .map_err(|why| FilesError::Unreadable { path: path.display().to_string(), why: why.to_string() })
+        std::fs::read_to_string(self.0.join(file)).map_err(|why| FilesError::Unreadable { path: self.path(file), why })
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.0.join(file).display().to_string()
     }
 }
 
@@ -91,12 +104,17 @@ mod tests {
         write("ca.crt", &good.authority);
         assert_eq!(read().unwrap().chain, good.leaf);
         write("tls.key", "no key");
-        assert!(read().unwrap_err().contains("its key"));
+        assert!(read().unwrap_err().contains("tls.key` (--certificates): no private key in PEM"));
         write("tls.key", &good.authority_key);
-        assert!(read().unwrap_err().contains("must be signed by ca.crt"));
+        assert!(read().unwrap_err().contains("tls.key` (--certificates): the key does not belong to the certificate"));
         write("tls.key", &good.leaf_key);
+        write("tls.crt", "no certificate");
+        assert!(read().unwrap_err().contains("tls.crt` (--certificates): no certificate in PEM"));
+        write("tls.crt", &good.leaf);
+        write("ca.crt", "");
+        assert!(read().unwrap_err().contains("ca.crt` (--certificates): no certificate in PEM"));
         write("ca.crt", &Identity::issue(&name, now).unwrap().authority);
-        assert!(read().unwrap_err().contains("UnknownIssuer"));
+        assert!(read().unwrap_err().contains("UnknownIssuer; it must be signed by ca.crt"));
         write("ca.crt", &good.authority);
         let later = files.read("guard.example", "token", now + time::Duration::days(400)).map_err(|e| e.to_string());
         assert!(later.unwrap_err().contains("certificate expired"));

@@ -1,28 +1,13 @@
-//! What is true of certificates: read from PEM, for the plan.
-
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
-use time::OffsetDateTime;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
+//! Inspects the stored identity for the plan.
 
 use super::Identity;
-use super::authority::CertificateError;
-use super::plan::{Authority, Leaf, Life, Stored};
+use super::pem::{is_trusted, life_of, names_of, pair};
+use super::plan::{Authority, Leaf, Stored};
 
-/// The shortest token that is taken for one. A shorter one is the rest of a longer one, or somebody's guess.
-const TOKEN: usize = 32;
+/// The shortest token that is accepted, in characters. A shorter one was truncated or written by hand.
+const MIN_TOKEN_LENGTH: usize = 32;
 
-/// What is stored, as the plan sees it. `names` is what the leaf must hold; `rotate`, whether somebody asked for a new
-/// authority.
+/// The stored identity as the plan sees it. The leaf must hold `names`; `rotate` requests a new authority.
 #[must_use]
 pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     let authority = |certificate: &str, key: &str| {
@@ -30,7 +15,7 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     };
     let leaf = life_of(&identity.leaf).filter(|_| pair(&identity.leaf, &identity.leaf_key).is_ok()).map(|life| Leaf {
         life,
-        // Whether it is valid now is for the plan to say; here only who signed it counts.
+        // Only the signature counts here. The plan compares the validity with the clock.
         ours: names_of(&identity.leaf)
             .first()
             .is_some_and(|name| is_trusted(&identity.authority, &identity.leaf, name, life.from).is_ok()),
@@ -46,35 +31,9 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
     }
 }
 
-/// Whether a text can be the last segment of a path that is not guessed.
+/// Whether a text is long enough to be a token, and can be a segment of a path.
 pub(super) fn is_token(text: &str) -> bool {
-    text.len() >= TOKEN && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// The validity of the first certificate of a PEM text.
-#[must_use]
-pub fn life_of(pem: &str) -> Option<Life> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-    let validity = certificate.validity();
-    Some(Life { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
-}
-
-/// The names that the first certificate of a PEM text is for.
-#[must_use]
-pub fn names_of(pem: &str) -> Vec<String> {
-    let names = || {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-        let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-        let alternatives = certificate.subject_alternative_name().ok()??;
-        let name = |name: &GeneralName<'_>| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => ip_address(bytes).map(|ip| ip.to_string()),
-            _ => None,
-        };
-        Some(alternatives.value.general_names.iter().filter_map(name).collect())
-    };
-    names().unwrap_or_default()
+    text.len() >= MIN_TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn holds(leaf: &str, names: &[String]) -> bool {
@@ -82,68 +41,16 @@ fn holds(leaf: &str, names: &[String]) -> bool {
     names.iter().all(|name| held.contains(name))
 }
 
-/// The certificates of a PEM text, one by one.
-///
-/// # Errors
-/// When one of them cannot be read, or there is none.
-pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CertificateError::Unusable(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(CertificateError::Unusable("there is no certificate in it".to_owned()));
-    }
-    Ok(certificates)
-}
-
-/// A chain with its key, to be served.
-///
-/// # Errors
-/// When one of the two cannot be read, or they do not fit.
-pub fn pair(chain: &str, key: &str) -> Result<CertifiedKey, CertificateError> {
-    let unusable = |error: String| CertificateError::Unusable(error);
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(format!("its key: {error}")))?;
-    CertifiedKey::from_der(certificates(chain)?, key, &rustls::crypto::ring::default_provider())
-        .map_err(|error| unusable(error.to_string()))
-}
-
-/// Whether somebody who trusts this bundle would trust this chain, under this name and at this time; if not, why.
-///
-/// # Errors
-/// When it would not.
-pub fn is_trusted(bundle: &str, chain: &str, name: &str, at: OffsetDateTime) -> Result<(), CertificateError> {
-    let unusable = |error: String| CertificateError::Unusable(error);
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(bundle)? {
-        roots.add(authority).map_err(|error| unusable(error.to_string()))?;
-    }
-    let chain = certificates(chain)?;
-    let Some((leaf, rest)) = chain.split_first() else { return Err(unusable("the chain is empty".to_owned())) };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| unusable(error.to_string()))?;
-    let name = ServerName::try_from(name.to_owned()).map_err(|error| unusable(error.to_string()))?;
-    let since = std::time::Duration::from_secs(u64::try_from(at.unix_timestamp()).unwrap_or(0));
-    verifier
-        .verify_server_cert(leaf, rest, &name, &[], UnixTime::since_unix_epoch(since))
-        .map_err(|error| unusable(error.to_string()))?;
-    Ok(())
-}
-
-fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use time::Duration;
+    use time::{Duration, OffsetDateTime};
 
     use super::*;
-    use crate::certs::plan::{Pace, Seen, Step, plan};
+    use crate::certs::plan::{Delays, Observed, Step, plan};
 
-    const PACE: Pace = Pace { settle: Duration::MINUTE, linger: Duration::MINUTE };
-    const SEEN: Seen = Seen { remembered: false, next_out: Some(Duration::MINUTE), leaf_out: Duration::MINUTE };
+    const DELAYS: Delays = Delays { propagation: Duration::MINUTE, linger: Duration::MINUTE };
+    const OBSERVED: Observed =
+        Observed { remembered: false, next_out: Some(Duration::MINUTE), leaf_out: Duration::MINUTE };
 
     fn names() -> Vec<String> {
         vec!["flipguard.flipguard-system.svc".to_owned(), "127.0.0.1".to_owned()]
@@ -154,7 +61,7 @@ mod tests {
     }
 
     fn step(identity: &Identity, rotate: bool, now: OffsetDateTime) -> Step {
-        plan(&inspect(identity, &names(), rotate), &SEEN, PACE, now)
+        plan(&inspect(identity, &names(), rotate), &OBSERVED, DELAYS, now)
     }
 
     #[test]
@@ -163,12 +70,12 @@ mod tests {
         assert_eq!(step(&identity, false, start()), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(243)), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(244)), Step::Renew);
-        assert_eq!(identity.token.len(), TOKEN);
+        assert_eq!(identity.token.len(), MIN_TOKEN_LENGTH);
         assert!(!format!("{identity:?}").contains("PRIVATE"));
         let other = ["guard.example".to_owned()];
-        assert_eq!(plan(&inspect(&identity, &other, false), &SEEN, PACE, start()), Step::Renew);
+        assert_eq!(plan(&inspect(&identity, &other, false), &OBSERVED, DELAYS, start()), Step::Renew);
         let renewed = identity.clone().renewed(&other, start()).unwrap();
-        assert_eq!(plan(&inspect(&renewed, &other, false), &SEEN, PACE, start()), Step::Keep);
+        assert_eq!(plan(&inspect(&renewed, &other, false), &OBSERVED, DELAYS, start()), Step::Keep);
         assert_eq!(renewed.authority, identity.authority);
     }
 

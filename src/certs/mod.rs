@@ -1,30 +1,33 @@
-//! flipguard's TLS identity: an authority of its own, or somebody else's certificates, and the token in its paths.
+//! flipguard's TLS identity: its own authority or the files of an admin, and the token in its paths.
 
 pub mod authority;
+pub mod error;
 pub mod files;
 pub mod inspect;
+pub mod pem;
 pub mod plan;
 pub mod rotator;
 pub(crate) mod store;
 
 pub use authority::Identity;
-pub use rotator::{IdentityError, Trust};
+pub use error::CertificateError;
+pub use rotator::{IdentityError, TrustBundle};
 pub use store::ROTATE;
 
-/// What is served, and what to trust for it, in PEM.
+/// A certificate to serve, and the authorities that sign it, in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Material {
-    /// The authorities to trust.
+pub struct ServedCertificate {
+    /// All authorities that the API server has to trust.
     pub bundle: String,
-    /// The leaf, and what lies between it and its authority.
+    /// The leaf and its intermediate certificates.
     pub chain: String,
-    /// The leaf's key.
+    /// The key of the leaf.
     pub key: String,
     /// The last segment of the paths.
     pub token: String,
 }
 
-impl From<&Identity> for Material {
+impl From<&Identity> for ServedCertificate {
     fn from(identity: &Identity) -> Self {
         Self {
             bundle: identity.bundle(),
@@ -36,8 +39,11 @@ impl From<&Identity> for Material {
 }
 
 /// Keys stay out of logs.
-impl std::fmt::Debug for Material {
+impl std::fmt::Debug for ServedCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Material").field("bundle", &self.bundle).field("chain", &self.chain).finish_non_exhaustive()
+        f.debug_struct("ServedCertificate")
+            .field("bundle", &self.bundle)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
     }
 }

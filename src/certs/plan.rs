@@ -1,40 +1,40 @@
-//! What to do about the certificates next. Pure: the clock, and what was seen of the cluster, are passed in.
+//! Decides the next step for the certificates. Pure: the caller passes the clock and its observations.
 //!
 //! A leaf may be served only once every API server trusts the authority that signed it. So an authority moves in three
 //! steps, each of them one write of the Secret:
 //!
 //! ```text
-//! publish   a next authority stands beside the current one; the API server is told to trust both
-//! promote   both were out for a while: the next one signs a leaf and is the current one; the old one is still trusted
-//! retire    every replica has had time to serve the new leaf: the old one goes
+//! publish   a next authority is added beside the current one; the registration trusts both
+//! promote   every API server trusts both: the next one becomes current and signs a leaf; the old one is still trusted
+//! retire    every replica serves the new leaf: the old one is removed
 //! ```
 //!
-//! A new leaf of the same authority needs no such care: it is trusted already.
+//! A new leaf of the same authority is trusted already, and is served at once.
 
 use time::{Duration, OffsetDateTime};
 
-/// From when until when something is valid.
+/// The validity of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
-    /// The first moment.
+    /// `notBefore`.
     pub from: OffsetDateTime,
-    /// The last moment.
+    /// `notAfter`.
     pub until: OffsetDateTime,
 }
 
 /// An authority in the Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority {
-    /// Its validity.
+    /// The validity of its certificate.
     pub life: Life,
-    /// Whether its key is there and fits.
+    /// Whether its key is stored and belongs to the certificate.
     pub signs: bool,
 }
 
-/// The leaf in the Secret, with a key that fits.
+/// The leaf in the Secret, whose key belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its validity.
+    /// The validity of the certificate.
     pub life: Life,
     /// Whether the current authority signed it.
     pub ours: bool,
@@ -42,70 +42,86 @@ pub struct Leaf {
     pub names: bool,
 }
 
-/// What is in the Secret. What cannot be read is not there.
+/// The content of the Secret. A part that cannot be read counts as missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stored {
-    /// Whether there is a token for the paths.
+    /// Whether a usable token is stored.
     pub token: bool,
     /// The authority that signs.
     pub current: Option<Authority>,
-    /// The authority that is to sign next.
+    /// The authority that signs after the current one.
     pub next: Option<Authority>,
-    /// Whether the authority that signed before is still to be trusted.
+    /// Whether the authority before is still trusted.
     pub old: bool,
-    /// What is served.
+    /// The certificate that replicas serve.
     pub leaf: Option<Leaf>,
-    /// Whether somebody asked for a new authority.
+    /// Whether an admin requests a new authority.
     pub rotate: bool,
 }
 
-/// What this process has seen for itself. It never takes another's word, and a restart forgets it: that only delays.
+/// What this process has observed itself. A restart forgets it, which only delays the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
-    /// Whether it remembers an identity that is good now.
+pub struct Observed {
+    /// Whether this process remembers an identity that is usable now.
     pub remembered: bool,
     /// For how long all registered webhooks have trusted the next authority.
     pub next_out: Option<Duration>,
-    /// For how long the stored leaf has been the stored leaf.
+    /// For how long the stored leaf has been unchanged.
     pub leaf_out: Duration,
 }
 
-/// How long to wait for others.
+/// How long to wait for API servers and replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    /// Until every API server knows what was registered.
-    pub settle: Duration,
-    /// Until every replica serves what was stored. Longer: they wait for the API servers themselves.
+pub struct Delays {
+    /// Until every API server has read a changed registration.
+    pub propagation: Duration,
+    /// Until every replica serves the stored leaf. It is longer, since each replica waits for the API servers first.
     pub linger: Duration,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
+    /// Change nothing.
     Keep,
     /// Sign a new leaf with the current authority.
     Renew,
-    /// Put a new authority beside the current one, to be trusted as well.
+    /// Add a new authority beside the current one, and trust both.
     Publish,
-    /// Let the next authority sign the leaf, and trust the old one for a while yet.
+    /// Let the next authority sign the leaf, and still trust the old one.
     Promote,
-    /// Trust the old authority no longer.
+    /// Stop trusting the old authority.
     Retire,
-    /// Write back what this process remembers.
+    /// Write the remembered identity again.
     Restore,
-    /// Make everything new. Calls fail until the API server has heard of it.
+    /// Issue everything anew. Calls fail until the API servers have read the new registration.
     Issue,
 }
 
+impl Step {
+    /// The name of the step in log lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Renew => "renew",
+            Self::Publish => "publish",
+            Self::Promote => "promote",
+            Self::Retire => "retire",
+            Self::Restore => "restore",
+            Self::Issue => "issue",
+        }
+    }
+}
+
 impl Life {
-    /// Whether it is valid at a time.
+    /// Whether the certificate is valid at this time.
     #[must_use]
     pub fn holds(&self, now: OffsetDateTime) -> bool {
         self.from <= now && now < self.until
     }
 
-    /// Whether two thirds of it are over.
+    /// Whether two thirds of the validity are over.
     #[must_use]
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
         now >= self.from + (self.until - self.from) * 2 / 3
@@ -120,18 +136,18 @@ impl Authority {
 
 /// The next step.
 #[must_use]
-pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> Step {
-    let lost = if seen.remembered { Step::Restore } else { Step::Issue };
+pub fn plan(stored: &Stored, observed: &Observed, delays: Delays, now: OffsetDateTime) -> Step {
+    let lost = if observed.remembered { Step::Restore } else { Step::Issue };
     if !stored.token {
         return lost;
     }
     let current = stored.current.filter(|current| current.can_sign(now));
     let next = stored.next.filter(|next| next.can_sign(now));
     let Some(leaf) = stored.leaf.filter(|leaf| leaf.ours && leaf.life.holds(now)) else {
-        // Nobody can trust what is served. The quickest way out is the best one.
+        // No client can trust the served leaf. The fastest remedy is the best one.
         return match (current, next) {
             (Some(_), _) => Step::Renew,
-            (None, _) if seen.remembered => Step::Restore,
+            (None, _) if observed.remembered => Step::Restore,
             (None, Some(_)) => Step::Promote,
             (None, None) => Step::Issue,
         };
@@ -140,11 +156,11 @@ pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> St
         return Step::Renew;
     }
     if stored.old {
-        // One move at a time: a bundle of three authorities helps nobody.
-        return if seen.leaf_out >= pace.linger { Step::Retire } else { Step::Keep };
+        // One rotation at a time, so that the bundle holds two authorities at most.
+        return if observed.leaf_out >= delays.linger { Step::Retire } else { Step::Keep };
     }
     if next.is_some() {
-        return if seen.next_out.is_some_and(|out| out >= pace.settle) { Step::Promote } else { Step::Keep };
+        return if observed.next_out.is_some_and(|out| out >= delays.propagation) { Step::Promote } else { Step::Keep };
     }
     if stored.rotate || current.is_none_or(|current| current.life.is_due(now)) { Step::Publish } else { Step::Keep }
 }
@@ -153,7 +169,7 @@ pub fn plan(stored: &Stored, seen: &Seen, pace: Pace, now: OffsetDateTime) -> St
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace { settle: Duration::MINUTE, linger: Duration::minutes(3) };
+    const DELAYS: Delays = Delays { propagation: Duration::MINUTE, linger: Duration::minutes(3) };
 
     fn day(day: i64) -> OffsetDateTime {
         OffsetDateTime::UNIX_EPOCH + Duration::days(20_000 + day)
@@ -185,17 +201,18 @@ mod tests {
         Authority { life: life(from, from + 3650), signs }
     }
 
-    const NOTHING: Seen = Seen { remembered: false, next_out: None, leaf_out: Duration::ZERO };
-    const REMEMBERS: Seen = Seen { remembered: true, ..NOTHING };
-    const LONG: Seen = Seen { remembered: true, next_out: Some(Duration::MINUTE), leaf_out: Duration::minutes(3) };
-    const SHORT: Seen =
-        Seen { remembered: true, next_out: Some(Duration::seconds(59)), leaf_out: Duration::seconds(179) };
+    const NOTHING: Observed = Observed { remembered: false, next_out: None, leaf_out: Duration::ZERO };
+    const REMEMBERS: Observed = Observed { remembered: true, ..NOTHING };
+    const LONG: Observed =
+        Observed { remembered: true, next_out: Some(Duration::MINUTE), leaf_out: Duration::minutes(3) };
+    const SHORT: Observed =
+        Observed { remembered: true, next_out: Some(Duration::seconds(59)), leaf_out: Duration::seconds(179) };
 
     #[test]
     fn every_state_and_clock() {
         use Step::{Issue, Keep, Promote, Publish, Renew, Restore, Retire};
         let leaf_only = |leaf: Leaf| with(|s| s.leaf = Some(leaf));
-        let rows: Vec<(&str, Stored, Seen, i64, Step)> = vec![
+        let rows: Vec<(&str, Stored, Observed, i64, Step)> = vec![
             // A whole Secret, by the clock.
             ("it is fresh", fresh(), NOTHING, 1, Keep),
             ("just before two thirds of the leaf", fresh(), LONG, 243, Keep),
@@ -287,7 +304,7 @@ mod tests {
             ),
         ];
         for (what, stored, seen, at, expected) in rows {
-            assert_eq!(plan(&stored, &seen, PACE, day(at)), expected, "{what}");
+            assert_eq!(plan(&stored, &seen, DELAYS, day(at)), expected, "{what}");
         }
     }
 
@@ -306,23 +323,23 @@ mod tests {
         let (mut stored_since, mut out_since) = (0_i64, None);
         let mut authorities = 0;
         // Hours; a replica looks once an hour, and others follow within two.
-        let pace = Pace { settle: Duration::hours(3), linger: Duration::hours(6) };
+        let delays = Delays { propagation: Duration::hours(3), linger: Duration::hours(6) };
         for hour in 0..50 * 365 * 24_i64 {
             let now = OffsetDateTime::UNIX_EPOCH + Duration::hours(hour);
             let lives = |days: i64| Life { from: now, until: now + Duration::days(days) };
-            // Every 97 hours a restart forgets what was seen.
+            // Every 97 hours a restart forgets what was observed.
             if hour % 97 == 0 {
                 (stored_since, out_since) = (hour, None);
             }
             if stored.next.is_some() && trusted.contains(&newest) {
                 out_since.get_or_insert(hour);
             }
-            let seen = Seen {
+            let seen = Observed {
                 remembered: false,
                 next_out: out_since.map(|since| Duration::hours(hour - since)),
                 leaf_out: Duration::hours(hour - stored_since),
             };
-            let step = plan(&stored, &seen, pace, now);
+            let step = plan(&stored, &seen, delays, now);
             match step {
                 Step::Keep => {}
                 Step::Restore => panic!("nobody remembers"),

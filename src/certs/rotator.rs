@@ -1,130 +1,140 @@
-//! Keeps what is served alive, and exchanges it without anybody noticing.
+//! Keeps the served certificate valid, and swaps it without a failed request.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use kube::Client;
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::authority::{CertificateError, token};
+use super::authority::token;
+use super::error::CertificateError;
 use super::files::{Files, FilesError};
-use super::inspect::{certificates, inspect, is_token, is_trusted, life_of, pair};
-use super::plan::{Pace, Seen, Step, plan};
+use super::inspect::{inspect, is_token};
+use super::pem::{certificates, is_trusted, life_of, pair, pem_of};
+use super::plan::{Delays, Observed, Step, plan};
 use super::store::{Found, Store};
-use super::{Identity, Material};
+use super::{Identity, ServedCertificate};
 use crate::install::NAME;
 use crate::server::Credentials;
 use crate::telemetry::Metrics;
 
-/// How often a lost race is run again. Each loss means that another replica has just won.
-const ATTEMPTS: usize = 10;
-/// How often the Secret or the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
-/// More tokens than this are never accepted at once.
-const TOKENS: usize = 3;
+/// The number of attempts to write the Secret. Each conflict means that another replica has just written it.
+const MAX_ATTEMPTS: usize = 10;
+/// The time between two reads of the Secret or the files.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest time between two reads, where `--ca-propagation` is short.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// The number of tokens that are accepted at the same time.
+const MAX_TOKENS: usize = 3;
 
-/// Why there is no identity.
+/// Why there is no certificate to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The Secret cannot be read or written.
     #[error("cannot {verb} Secret {namespace}/{NAME}: {why}")]
     Secret {
-        /// What was tried.
+        /// `get` or `write`.
         verb: &'static str,
-        /// The namespace.
+        /// flipguard's own namespace.
         namespace: String,
-        /// What the API server said.
+        /// The error of the request.
         why: String,
     },
-    /// The certificate could not be issued or used.
+    /// The certificate cannot be issued or used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The files cannot be used.
+    /// The files of `--certificates` cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// Other replicas kept writing in between.
-    #[error("Secret {0}/{NAME} is written by others again and again; is another program using it?")]
+    /// flipguard's own namespace is missing.
+    #[error("namespace {0} does not exist; create it, or give flipguard's own with --namespace")]
+    NoNamespace(String),
+    /// Another writer changed the Secret between each read and write.
+    #[error("Secret {0}/{NAME} changes between each read and write; check whether another program writes it")]
     Contended(String),
 }
 
-/// What the API server is to trust and to call.
+/// What the API server has to trust, and the path that it has to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub struct TrustBundle {
     /// The authorities, in PEM.
     pub bundle: String,
     /// The last segment of the paths.
     pub token: String,
 }
 
-/// The authorities that each registered webhook trusts, in PEM: one text for each bundle that differs, none where
-/// nothing is registered. `None` where nobody knows.
-pub type Registered = Option<Vec<String>>;
+/// The CA bundles of all registered webhooks, in PEM: each different bundle once, none where no webhook is registered.
+/// `None` where the registration cannot be read.
+pub type RegisteredBundles = Option<Vec<String>>;
 
-/// What a replica is called by, and where its certificate comes from.
+/// Where the certificate comes from, and the names that it must hold.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct CertificateSource {
     /// flipguard's own namespace.
     pub namespace: String,
     /// The name that the API server calls: a DNS name or an IP address.
     pub called: String,
-    /// All names that a certificate of its own must hold.
+    /// All names that an issued certificate must hold.
     pub names: Vec<String>,
-    /// A folder to take the certificate from; without it, flipguard is its own authority.
+    /// The folder of `--certificates`; without it, flipguard issues its own.
     pub files: Option<Files>,
-    /// How long to wait until all API servers know what was registered.
-    pub settle: Duration,
+    /// `--ca-propagation`: how long every API server may take to read a changed registration.
+    pub propagation: Duration,
 }
 
-/// Keeps the certificate.
-pub struct Keeper {
+/// Renews the certificate, rotates its authority, and swaps the served certificate.
+pub struct CertificateRotator {
     store: Store,
-    origin: Origin,
+    source: CertificateSource,
     credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
-    /// The last identity in the Secret that was good.
+    /// The last usable identity in the Secret; it is restored if the Secret is lost.
     memory: Identity,
-    served: Material,
-    /// What is to be served once it is trusted, and since when it is.
-    waiting: Option<(Material, Option<Instant>)>,
-    /// The tokens that paths may end in, the newest first, and since when it is known.
+    served: ServedCertificate,
+    /// The certificate to serve next, and since when every registered webhook trusts it.
+    waiting: Option<(ServedCertificate, Option<Instant>)>,
+    /// The accepted tokens, the newest first, and since when the newest is accepted.
     tokens: (Vec<String>, Instant),
-    /// The leaf in the Secret, and since when it is there.
+    /// The leaf in the Secret, and since when it is stored.
     leaf: (String, Instant),
-    /// The next authority, and since when it is out.
+    /// The next authority, and since when every registered webhook trusts it.
     next: Option<(String, Instant)>,
-    /// Authorities that are registered but no longer wanted, and since when.
+    /// Authorities that are registered but no longer needed by this replica, and since when.
     lingering: Vec<(CertificateDer<'static>, Instant)>,
 }
 
-impl Keeper {
-    /// Loads what is to be served, or makes it.
+impl CertificateRotator {
+    /// Loads the certificate to serve, or issues it.
     ///
     /// # Errors
     /// When the Secret or the files cannot be used.
-    pub async fn start(client: &Client, origin: Origin, metrics: Arc<Metrics>) -> Result<Self, IdentityError> {
-        let store = Store::new(client, &origin.namespace);
-        let (memory, served) = match &origin.files {
+    pub async fn start(
+        client: &Client,
+        source: CertificateSource,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, IdentityError> {
+        let store = Store::new(client, &source.namespace);
+        let (memory, served) = match &source.files {
             None => {
-                let identity = load(client, &origin.namespace, &origin.names).await?;
-                let served = Material::from(&identity);
+                let identity = load(client, &source.namespace, &source.names).await?;
+                let served = ServedCertificate::from(&identity);
                 (identity, served)
             }
             Some(files) => {
-                let memory = load_token(&store, &origin.namespace).await?;
-                let served = files.read(&origin.called, &memory.token, OffsetDateTime::now_utc())?;
+                let memory = load_token(&store, &source.namespace).await?;
+                let served = files.read(&source.called, &memory.token, OffsetDateTime::now_utc())?;
                 (memory, served)
             }
         };
         let credentials = Arc::new(Credentials::new(pair(&served.chain, &served.key)?, served.token.clone()));
         let now = Instant::now();
-        let keeper = Self {
+        let rotator = Self {
             store,
-            origin,
+            source,
             credentials,
             metrics,
             tokens: (vec![served.token.clone()], now),
@@ -135,20 +145,20 @@ impl Keeper {
             next: None,
             lingering: Vec::new(),
         };
-        keeper.measure();
-        Ok(keeper)
+        rotator.record_metrics();
+        Ok(rotator)
     }
 
-    /// What is presented to whoever connects.
+    /// The credentials of the listener, which the rotator swaps.
     #[must_use]
     pub fn credentials(&self) -> Arc<Credentials> {
         self.credentials.clone()
     }
 
-    /// What the API server is to trust and to call. It depends on what is registered: what is trusted now and still
-    /// served somewhere must not go at once.
+    /// The bundle to register, by the registered one: an authority stays in it while another replica may serve a
+    /// certificate of that authority.
     #[must_use]
-    pub fn trust(&mut self, registered: &Registered) -> Trust {
+    pub fn trust(&mut self, registered: &RegisteredBundles) -> TrustBundle {
         let wanted = self.waiting.as_ref().map_or(&self.served, |(waiting, _)| waiting);
         let mut bundle = wanted.bundle.trim_end().to_owned() + "\n";
         let known = |bundle: &str| certificates(bundle).unwrap_or_default();
@@ -160,15 +170,15 @@ impl Keeper {
             }
         };
         known(&self.served.bundle).into_iter().for_each(&mut add);
-        if self.origin.files.is_some() {
-            // Files reach replicas at different times, so the others may still serve what this one no longer knows.
+        if self.source.files.is_some() {
+            // Files reach replicas at different times: others may still serve a certificate of an older authority.
             let now = Instant::now();
             let registered = registered.iter().flatten().flat_map(|bundle| known(bundle));
             let mut lingering = Vec::new();
             for authority in registered {
                 let since =
                     self.lingering.iter().find(|(known, _)| *known == authority).map_or(now, |(_, since)| *since);
-                if since.elapsed() < self.origin.settle * 10 {
+                if since.elapsed() < self.source.propagation * 10 {
                     add(authority.clone());
                 }
                 lingering.push((authority, since));
@@ -178,67 +188,76 @@ impl Keeper {
             self.lingering = lingering;
         }
         let (tokens, since) = &self.tokens;
-        // The other replicas have to know a new token before the API server does.
+        // The other replicas have to accept a new token before the API server uses it.
         let token =
-            if since.elapsed() < self.origin.settle { tokens.get(1).or(tokens.first()) } else { tokens.first() };
-        Trust { bundle, token: token.cloned().unwrap_or_default() }
+            if since.elapsed() < self.source.propagation { tokens.get(1).or(tokens.first()) } else { tokens.first() };
+        TrustBundle { bundle, token: token.cloned().unwrap_or_default() }
     }
 
-    /// Keeps it, for as long as it is polled. What goes wrong is one log line, and tried again.
-    pub async fn keep(mut self, mut registered: watch::Receiver<Registered>, trust: watch::Sender<Trust>) {
+    /// Reconciles for ever. A failure is one log line, and is tried again.
+    pub async fn run(
+        mut self,
+        mut registered: watch::Receiver<RegisteredBundles>,
+        trust: watch::Sender<TrustBundle>,
+    ) -> Infallible {
         let mut trouble: Option<String> = None;
         loop {
             let known = registered.borrow_and_update().clone();
-            let failed = self.look(&known).await.err().map(|error| error.to_string());
+            let failed = self.reconcile(&known).await.err().map(|error| error.to_string());
             if failed != trouble {
                 if let Some(why) = &failed {
-                    tracing::warn!(why, "cannot look after the certificate; what is served stays");
+                    tracing::warn!(why, "cannot reconcile the certificate; the served one stays");
                 } else {
-                    tracing::info!("the certificate is looked after again");
+                    tracing::info!("the certificate is reconciled again");
                 }
                 trouble = failed;
             }
-            self.measure();
+            self.record_metrics();
             let wanted = self.trust(&known);
             trust.send_if_modified(|trust| {
                 let differs = *trust != wanted;
                 *trust = wanted;
                 differs
             });
-            let look = LOOK.min(self.origin.settle / 2);
+            let interval = INTERVAL.min(self.source.propagation / 2).max(MIN_INTERVAL);
             tokio::select! {
-                () = tokio::time::sleep(look) => {}
+                () = tokio::time::sleep(interval) => {}
                 Ok(()) = registered.changed() => {}
             }
         }
     }
 
-    async fn look(&mut self, registered: &Registered) -> Result<(), IdentityError> {
+    async fn reconcile(&mut self, registered: &RegisteredBundles) -> Result<(), IdentityError> {
         let now = OffsetDateTime::now_utc();
-        let candidate = if let Some(files) = self.origin.files.clone() {
-            let memory = load_token(&self.store, &self.origin.namespace).await?;
-            files.read(&self.origin.called, &memory.token, now)?
+        let candidate = if let Some(files) = self.source.files.clone() {
+            let memory = load_token(&self.store, &self.source.namespace).await?;
+            files.read(&self.source.called, &memory.token, now)?
         } else {
-            Material::from(&self.take_a_step(registered, now).await?)
+            ServedCertificate::from(&self.reconcile_secret(registered, now).await?)
         };
-        self.hand_over(candidate, registered, now)
+        self.swap_when_trusted(candidate, registered, now)
     }
 
-    /// Reads the Secret, carries out the next step of the plan, and gives what is in the Secret now.
-    async fn take_a_step(&mut self, registered: &Registered, now: OffsetDateTime) -> Result<Identity, IdentityError> {
+    /// Reads the Secret, does the next step of the plan, and returns the content of the Secret after that.
+    async fn reconcile_secret(
+        &mut self,
+        registered: &RegisteredBundles,
+        now: OffsetDateTime,
+    ) -> Result<Identity, IdentityError> {
         let found = self.store.read().await?;
-        let names = self.origin.names.clone();
+        let names = self.source.names.clone();
         let names = names.as_slice();
         if found.identity.leaf != self.leaf.0 {
             self.leaf = (found.identity.leaf.clone(), Instant::now());
         }
-        self.note_next(&found.identity.next, registered);
-        let seen = Seen {
+        self.observe_next_ca(&found.identity.next, registered);
+        let observed = Observed {
             remembered: is_good(&self.memory, names, now),
-            next_out: self.next.as_ref().map(|(_, since)| passed(*since)),
-            leaf_out: passed(self.leaf.1),
+            next_out: self.next.as_ref().map(|(_, since)| elapsed_since(*since)),
+            leaf_out: elapsed_since(self.leaf.1),
         };
-        let step = plan(&inspect(&found.identity, names, found.rotate), &seen, pace(self.origin.settle), now);
+        let step =
+            plan(&inspect(&found.identity, names, found.rotate), &observed, delays(self.source.propagation), now);
         let identity = found.identity.clone();
         let made = match step {
             Step::Keep => {
@@ -254,16 +273,16 @@ impl Keeper {
         };
         let before = found.identity.clone();
         if !self.store.write(found, &made, step == Step::Publish).await? {
-            // Another replica was quicker; the next look sees what it did.
+            // Another replica was faster; the next read shows its step.
             return Ok(before);
         }
-        tracing::info!(step = ?step, "certificates: the Secret is written");
+        tracing::info!(step = step.name(), "wrote the Secret");
         self.memory = made.clone();
         Ok(made)
     }
 
-    /// Since when every registered webhook trusts the next authority.
-    fn note_next(&mut self, next: &str, registered: &Registered) {
+    /// Notes since when every registered webhook trusts the next authority.
+    fn observe_next_ca(&mut self, next: &str, registered: &RegisteredBundles) {
         let out = !next.is_empty()
             && certificates(next).is_ok_and(|next| {
                 let trusts = |bundle: &String| {
@@ -278,11 +297,11 @@ impl Keeper {
         };
     }
 
-    /// Serves the candidate as soon as every API server trusts it, or what is served is of no use any more.
-    fn hand_over(
+    /// Serves the candidate once every API server trusts it, or at once if the served certificate is not trusted at all.
+    fn swap_when_trusted(
         &mut self,
-        candidate: Material,
-        registered: &Registered,
+        candidate: ServedCertificate,
+        registered: &RegisteredBundles,
         now: OffsetDateTime,
     ) -> Result<(), IdentityError> {
         self.accept(&candidate.token);
@@ -292,7 +311,7 @@ impl Keeper {
             return Ok(());
         }
         let key = pair(&candidate.chain, &candidate.key)?;
-        let called = &self.origin.called;
+        let called = &self.source.called;
         let trusts = |bundle: &String| is_trusted(bundle, &candidate.chain, called, now).is_ok();
         let trusted = registered.as_ref().is_some_and(|bundles| bundles.iter().all(trusts));
         let since = match self.waiting.take() {
@@ -301,9 +320,10 @@ impl Keeper {
         };
         let since = trusted.then(|| since.unwrap_or_else(Instant::now));
         let useless = is_trusted(&self.served.bundle, &self.served.chain, called, now).is_err();
-        if useless || since.is_some_and(|since| since.elapsed() >= self.origin.settle) {
+        if useless || since.is_some_and(|since| since.elapsed() >= self.source.propagation) {
             self.credentials.present(key);
-            tracing::info!(until = ?life_of(&candidate.chain).map(|life| life.until), "another certificate is served");
+            let until = life_of(&candidate.chain).map(|life| life.until.to_string());
+            tracing::info!(until, "serving another certificate");
             self.served = candidate;
         } else {
             self.waiting = Some((candidate, since));
@@ -316,13 +336,13 @@ impl Keeper {
         if is_token(token) && tokens.first().is_none_or(|first| first != token) {
             tokens.retain(|known| known != token);
             tokens.insert(0, token.to_owned());
-            tokens.truncate(TOKENS);
+            tokens.truncate(MAX_TOKENS);
             *since = Instant::now();
             self.credentials.accept(tokens.clone());
         }
     }
 
-    fn measure(&self) {
+    fn record_metrics(&self) {
         for (which, pem) in [("leaf", &self.served.chain), ("authority", &self.served.bundle)] {
             if let Some(life) = life_of(pem) {
                 self.metrics.certificate_ends(which, life.until.unix_timestamp());
@@ -331,39 +351,26 @@ impl Keeper {
     }
 }
 
-fn pace(settle: Duration) -> Pace {
-    let settle = plain(settle);
-    Pace { settle, linger: settle * 3 }
+fn delays(propagation: Duration) -> Delays {
+    let propagation = to_time_duration(propagation);
+    Delays { propagation, linger: propagation * 3 }
 }
 
-fn passed(since: Instant) -> time::Duration {
-    plain(since.elapsed())
+fn elapsed_since(since: Instant) -> time::Duration {
+    to_time_duration(since.elapsed())
 }
 
-fn plain(duration: Duration) -> time::Duration {
+fn to_time_duration(duration: Duration) -> time::Duration {
     time::Duration::try_from(duration).unwrap_or(time::Duration::MAX)
 }
 
-/// Whether an identity could be put back as it is.
+/// Whether an identity can be restored as it is.
 fn is_good(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
-    let step = plan(&inspect(identity, names, false), &Seen::default(), pace(Duration::from_secs(60)), now);
+    let step = plan(&inspect(identity, names, false), &Observed::default(), delays(Duration::from_secs(60)), now);
     !matches!(step, Step::Issue | Step::Renew | Step::Promote)
 }
 
-fn pem_of(certificate: &CertificateDer<'_>) -> String {
-    let text = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = more;
-    }
-    pem + "-----END CERTIFICATE-----\n"
-}
-
-/// Reads the identity, or makes it where there is none that can be served under these names.
+/// Reads the identity, or issues one where the stored one cannot be served under these names.
 ///
 /// # Errors
 /// When the Secret cannot be read or written, or a certificate cannot be issued.
@@ -372,33 +379,33 @@ pub async fn load(client: &Client, namespace: &str, names: &[String]) -> Result<
         let now = OffsetDateTime::now_utc();
         let identity = found.identity.clone();
         let stored = inspect(&identity, names, false);
-        Ok(match plan(&stored, &Seen::default(), pace(Duration::from_secs(60)), now) {
+        Ok(match plan(&stored, &Observed::default(), delays(Duration::from_secs(60)), now) {
             Step::Renew => Some(identity.renewed(names, now)?),
             Step::Promote => Some(identity.promoted(names, now)?),
             Step::Issue => Some(Identity::issue(names, now)?),
-            // What is not urgent is done once it is known what is registered.
+            // These steps need the registered bundles, and `run` does them.
             Step::Keep | Step::Publish | Step::Retire | Step::Restore => None,
         })
     };
-    settle_on(&Store::new(client, namespace), namespace, make).await
+    read_or_create(&Store::new(client, namespace), namespace, make).await
 }
 
-/// Reads the token alone, or makes it.
+/// Reads only the token, or creates it.
 async fn load_token(store: &Store, namespace: &str) -> Result<Identity, IdentityError> {
     let make = |found: &Found| {
         let whole = is_token(&found.identity.token);
         if whole { Ok(None) } else { Ok(Some(Identity { token: token()?, ..found.identity.clone() })) }
     };
-    settle_on(store, namespace, make).await
+    read_or_create(store, namespace, make).await
 }
 
-/// Reads what is there and writes what is made of it, until nothing more is made or the write has won.
-async fn settle_on(
+/// Reads the Secret and writes what `missing` returns, until it returns nothing or the write succeeds.
+async fn read_or_create(
     store: &Store,
     namespace: &str,
     missing: impl Fn(&Found) -> Result<Option<Identity>, IdentityError>,
 ) -> Result<Identity, IdentityError> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let found = store.read().await?;
         let Some(made) = missing(&found)? else { return Ok(found.identity) };
         if store.write(found, &made, false).await? {

@@ -1,4 +1,4 @@
-//! The identity's home: one Secret, written by whichever replica wins.
+//! Stores the identity in one Secret. Every replica may write it; the resourceVersion decides between two.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use super::{Identity, IdentityError};
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
 
-/// Asks for a new authority. It is taken away once there is one.
+/// The annotation that requests a new authority. It is removed once there is one.
 pub const ROTATE: &str = "flipguard.dev/rotate";
 
-/// The Secret.
+/// The Secret `flipguard` in flipguard's own namespace.
 pub(super) struct Store {
     secrets: Api<Secret>,
     namespace: String,
 }
 
-/// What was in it.
+/// The Secret as it was read.
 pub(super) struct Found {
-    /// What could be read of it.
+    /// The parts that could be read.
     pub(super) identity: Identity,
-    /// Whether somebody asks for a new authority.
+    /// Whether the annotation requests a new authority.
     pub(super) rotate: bool,
-    /// The Secret; `None` where there is none.
+    /// The whole object; `None` where there is none.
     secret: Option<Secret>,
 }
 
@@ -42,10 +42,10 @@ impl Store {
         Ok(Found { identity, rotate: annotations.is_some_and(|all| all.contains_key(ROTATE)), secret })
     }
 
-    /// Writes over what was found, and says whether it won: its resourceVersion, or that the name is still free,
-    /// decides.
+    /// Writes over the Secret that was read; `false` where another writer was faster.
     pub(super) async fn write(&self, over: Found, identity: &Identity, rotated: bool) -> Result<bool, IdentityError> {
         let params = PostParams::default();
+        let creates = over.secret.is_none();
         let written = if let Some(mut secret) = over.secret {
             if let Some(annotations) = secret.metadata.annotations.as_mut().filter(|_| rotated) {
                 annotations.remove(ROTATE);
@@ -58,7 +58,10 @@ impl Store {
         };
         match written {
             Ok(_) => Ok(true),
-            // 404: it was deleted in between.
+            Err(kube::Error::Api(status)) if creates && status.code == 404 => {
+                Err(IdentityError::NoNamespace(self.namespace.clone()))
+            }
+            // 404: the Secret was deleted in between.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
             Err(error) => Err(self.failed("write", &error)),
         }
@@ -95,7 +98,7 @@ fn data_of(identity: &Identity) -> BTreeMap<String, ByteString> {
     .collect()
 }
 
-/// What can be read of the identity in a Secret.
+/// The parts of the identity that can be read from a Secret.
 pub(crate) fn identity_in(secret: &Secret) -> Identity {
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
@@ -110,5 +113,27 @@ pub(crate) fn identity_in(secret: &Secret) -> Identity {
         leaf: text(LEAF),
         leaf_key: text(LEAF_KEY),
         token: text(TOKEN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use crate::certs::rotator::load;
+    use crate::cluster::fake::FakeApi;
+
+    #[tokio::test]
+    async fn a_missing_namespace_is_no_lost_race() {
+        let api = FakeApi::default();
+        let secrets = "/api/v1/namespaces/own/secrets";
+        let names = ["guard.example".to_owned()];
+        api.fail(Method::POST, secrets, 404);
+        let error = load(&api.client(), "own", &names).await.unwrap_err().to_string();
+        assert_eq!(error, "namespace own does not exist; create it, or give flipguard's own with --namespace");
+        // A lost race is run again.
+        api.fail(Method::POST, secrets, 409);
+        assert!(load(&api.client(), "own", &names).await.is_ok());
+        assert!(api.get(&format!("{secrets}/flipguard")).is_some());
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::Output;
 use crate::cluster::connect::connect;
-use crate::doctor::{self, Check, Health, Patient};
+use crate::doctor::{self, Check, Health, Target};
 
 /// Say what is wrong.
 #[derive(Debug, Args)]
@@ -34,21 +34,21 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-        let patient = Patient {
+        let target = Target {
             namespace: self.namespace,
             probe_namespace: self.probe_namespace,
             exempt_users: self.exempt_users,
         };
         let checks = runtime.block_on(async {
             let client = connect(self.kubeconfig.as_deref()).await?;
-            anyhow::Ok(doctor::examine(&client, &patient).await)
+            anyhow::Ok(doctor::run_checks(&client, &target).await)
         })?;
         super::print_out(&match self.output {
             Output::Text => text(&checks),
             Output::Json => serde_json::to_string_pretty(&checks)? + "\n",
         })?;
         Ok(ExitCode::from(match doctor::worst(&checks) {
-            Health::Fine | Health::Warning => 0,
+            Health::Ok | Health::Warning => 0,
             Health::Broken => 1,
             Health::Unknown => 2,
         }))
@@ -59,13 +59,13 @@ fn text(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let health = match check.health {
-            Health::Fine => "ok",
+            Health::Ok => "ok",
             Health::Warning => "warning",
             Health::Unknown => "unknown",
             Health::Broken => "BROKEN",
         };
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{health:<8} {:<13} {}", check.check, check.says);
+        let _ = writeln!(text, "{health:<8} {:<13} {}", check.check, check.message);
         if !check.next_step.is_empty() {
             let _ = writeln!(text, "{:22} {}", "", check.next_step);
         }

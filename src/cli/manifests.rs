@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::EnforcementFlag;
 use crate::install::manifests;
-use crate::install::workload::Inside;
+use crate::install::workload::InCluster;
 
 /// Print all that the cluster needs.
 #[derive(Debug, Args)]
@@ -31,12 +31,12 @@ pub(super) struct ManifestsCommand {
 
 impl ManifestsCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let inside = Inside { image: self.image, enforcement: self.enforcement.into() };
-        let (place, inside) = match &self.external_url {
+        let in_cluster = InCluster { image: self.image, enforcement: self.enforcement.into() };
+        let (place, in_cluster) = match &self.external_url {
             Some(url) => (format!(" at {url}"), None),
-            None => (String::new(), Some(&inside)),
+            None => (String::new(), Some(&in_cluster)),
         };
-        let mut objects = manifests::objects(&self.namespace, inside);
+        let mut objects = manifests::objects(&self.namespace, in_cluster);
         let mut head = format!("# flipguard{place}; it fills in the registration by itself once it can answer.\n");
         if self.only_rights {
             objects.retain(manifests::is_about_rights);

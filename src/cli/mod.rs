@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::guard::Level;
+use crate::guard::Concurrency;
 use crate::model::Enforcement;
 
 /// Makes blue-green by hand safe: an admission webhook that refuses unsafe flips and protects the live colour.
@@ -67,20 +67,20 @@ impl From<EnforcementFlag> for Enforcement {
     }
 }
 
-/// How sure to be when several changes are on their way.
+/// Whether changes that are made at the same time are judged together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LevelFlag {
-    /// Two changes, each fine by itself, cannot together do what none may: each is written into a ledger first
+enum ConcurrencyFlag {
+    /// Judge each change with and without every other pending change, by a ledger
     Strict,
-    /// Each change is judged by itself, on fresh reads; nothing is written, so there is no hold and no rollback class
+    /// Judge each change alone, on fresh reads; without a ledger there is no hold and no rollback class
     Fresh,
 }
 
-impl From<LevelFlag> for Level {
-    fn from(flag: LevelFlag) -> Self {
+impl From<ConcurrencyFlag> for Concurrency {
+    fn from(flag: ConcurrencyFlag) -> Self {
         match flag {
-            LevelFlag::Strict => Self::Strict,
-            LevelFlag::Fresh => Self::Fresh,
+            ConcurrencyFlag::Strict => Self::Strict,
+            ConcurrencyFlag::Fresh => Self::Fresh,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `flipguard serve`
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +15,31 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use super::{EnforcementFlag, LevelFlag};
+use super::{ConcurrencyFlag, EnforcementFlag};
 use crate::certs::authority::token;
 use crate::certs::files::Files;
-use crate::certs::rotator::{self as certificates, Origin};
+use crate::certs::rotator::{CertificateRotator, CertificateSource};
 use crate::cluster::access;
 use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
-use crate::cluster::ledger_store::Ledgers;
+use crate::cluster::events::Events;
+use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
 use crate::install::NAME;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::model::Policy;
-use crate::registration::reconciler::{Keeper, Wanted};
+use crate::registration::reconciler::{Config, WebhookReconciler};
 use crate::registration::webhooks::Address;
 use crate::server::{Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Lines;
 
-/// How often the API server is asked whether it is there.
-const PROBE: Duration = Duration::from_secs(5);
-/// How often, while it is not: once it is back, it finds nobody to ask until the replicas are ready again.
-const ANXIOUS: Duration = Duration::from_millis(500);
-/// How often ledgers of namespaces that are gone are looked for.
-const SWEEP: Duration = Duration::from_secs(300);
+/// The time between two probes of the API server while it answers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The time between two probes while it does not answer. Until a replica is ready again, the API server has no endpoint
+/// to call.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// The time between two searches for ledgers of deleted namespaces.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -48,10 +51,10 @@ pub(super) struct Serve {
     #[arg(long)]
     namespace: Option<String>,
     /// Where reviews arrive, over TLS; in a Pod [::]:10250, else 127.0.0.1:10250
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Where probes and metrics are asked for; in a Pod [::]:8080, else 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// Where the API server reaches this process, such as https://127.0.0.1:10250; without it, by its own Service
     #[arg(long, value_name = "URL", value_parser = external_url)]
@@ -59,13 +62,12 @@ pub(super) struct Serve {
     /// Refuse, or only warn
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
-    /// Whether two changes at once are kept from doing together what none may (strict), or each is judged by itself (fresh)
+    /// Whether changes that are made at the same time are judged together (strict) or each alone (fresh)
     #[arg(long, value_enum, default_value = "strict")]
-    level: LevelFlag,
-    /// No change is carried out later than this after it was admitted, in seconds; must exceed the API server's
-    /// --request-timeout (60 s)
-    #[arg(long, value_name = "SECONDS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    intent_ttl: u64,
+    concurrency: ConcurrencyFlag,
+    /// How long an admitted change may take to be committed; must exceed the API server's --request-timeout (60s)
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = intent_ttl)]
+    intent_ttl: Duration,
     /// More users whose writes of workloads are never judged, as Kubernetes' own controllers' are not: for distributions
     /// in which those run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
@@ -73,12 +75,12 @@ pub(super) struct Serve {
     /// A folder with tls.crt, tls.key and ca.crt to serve; without it, flipguard makes its own and renews them
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
-    /// How long to wait until all API servers know a new authority
-    #[arg(long, value_name = "MILLISECONDS", default_value = "60000", hide = true)]
-    settle: u32,
-    /// How long to go on serving after SIGTERM, in seconds, so that everybody has heard of it
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
-    drain: u64,
+    /// How long every API server may take to read a changed webhook configuration; until then a new CA is not used
+    #[arg(long, value_name = "DURATION", default_value = "60s", hide = true, value_parser = duration)]
+    ca_propagation: Duration,
+    /// How long to keep serving after SIGTERM, while endpoints are updated
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    drain: Duration,
 }
 
 impl Serve {
@@ -93,48 +95,49 @@ impl Serve {
         let in_cluster = self.kubeconfig.is_none() && in_cluster();
         let namespace = self.namespace(in_cluster);
         let address = self.address(in_cluster, &namespace)?;
-        let client = connect(self.kubeconfig.as_deref()).await?;
-        new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
-        access::check(&client, &namespace).await?;
-        let (listen, status_listen) =
-            (to_listen(self.listen, in_cluster, REVIEW_PORT), to_listen(self.status_listen, in_cluster, STATUS_PORT));
+        let client = connect_and_check(self.kubeconfig.as_deref(), &namespace).await?;
+        let listen = listen_address(self.listen, in_cluster, REVIEW_PORT);
+        let status_listen = listen_address(self.status_listen, in_cluster, STATUS_PORT);
         let listeners = Listeners::bind(listen, status_listen)?;
 
         let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
-        let ttl = Duration::from_secs(self.intent_ttl);
-        let ledgers = Arc::new(Ledgers::new(client.clone(), &namespace, ttl));
-        let origin = self.origin(&address, &namespace)?;
-        let mut identity = certificates::Keeper::start(&client, origin, metrics.clone()).await?;
-        let (registered, is_registered) = watch::channel(None);
-        let (trust, is_trusted) = watch::channel(identity.trust(&None));
-        let wanted = Wanted {
+        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, self.intent_ttl));
+        let (events, event_writer) = Events::new(client.clone());
+        let source = self.certificate_source(&address, &namespace)?;
+        let mut rotator = CertificateRotator::start(&client, source, metrics.clone()).await?;
+        let (bundles, registered_bundles) = watch::channel(None);
+        let (trust, trusted) = watch::channel(rotator.trust(&None));
+        let config = Config {
             address: address.clone(),
             colours: policy.colours.clone(),
             own_namespace: namespace,
             exempt_users: self.exempt_users.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            replica: replica()?,
+            replica: replica_name()?,
         };
-        let mut registration = Keeper::new(client.clone(), wanted, is_trusted, registered, metrics.clone());
-        let service = listen::Service {
-            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.level.into()),
-            credentials: identity.credentials(),
+        let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
+        let app = listen::App {
+            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
+            credentials: rotator.credentials(),
             readiness: readiness.clone(),
             metrics,
-            drain: Duration::from_secs(self.drain),
+            drain: self.drain,
+            keep_alive: listen::KEEP_ALIVE,
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
         let stop = stop_signal()?;
+        // Only the listeners end. A panic of any of the others ends the process with an error.
         tokio::select! {
-            served = listeners.serve(service, stop) => served?,
-            () = registration.keep() => {}
-            () = identity.keep(is_registered, trust) => {}
-            () = probe(&client, &readiness) => {}
-            () = sweep(&ledgers) => {}
+            served = listeners.serve(app, stop) => served?,
+            never = webhooks.run() => match never {},
+            never = rotator.run(registered_bundles, trust) => match never {},
+            never = event_writer.run() => match never {},
+            never = probe(&client, &readiness) => match never {},
+            never = delete_orphaned_ledgers(&ledgers) => match never {},
         }
-        registration.give_up().await;
+        webhooks.give_up().await;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }
@@ -156,7 +159,7 @@ impl Serve {
     }
 
     /// The names that the certificate must hold, and where it comes from.
-    fn origin(&self, address: &Address, namespace: &str) -> anyhow::Result<Origin> {
+    fn certificate_source(&self, address: &Address, namespace: &str) -> anyhow::Result<CertificateSource> {
         let service = format!("{NAME}.{namespace}.svc");
         let mut names = vec![format!("{service}.cluster.local"), service.clone()];
         let called = match address {
@@ -168,24 +171,32 @@ impl Serve {
                 host
             }
         };
-        Ok(Origin {
+        Ok(CertificateSource {
             namespace: namespace.to_owned(),
             called,
             names,
             files: self.certificates.as_deref().map(Files::of),
-            settle: Duration::from_millis(u64::from(self.settle)),
+            propagation: self.ca_propagation,
         })
     }
 }
 
-/// What no other replica is called.
-fn replica() -> anyhow::Result<String> {
+/// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.
+async fn connect_and_check(kubeconfig: Option<&Path>, namespace: &str) -> anyhow::Result<Client> {
+    let client = connect(kubeconfig).await?;
+    new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
+    access::check(&client, namespace).await?;
+    Ok(client)
+}
+
+/// A name that no other replica has: the name of the Pod or host, and eight random digits.
+fn replica_name() -> anyhow::Result<String> {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| NAME.to_owned());
     Ok(format!("{host}-{}", token()?.chars().take(8).collect::<String>()))
 }
 
-/// In a Pod everybody may call, by IPv6 too where there is any; elsewhere, only who is on the machine.
-fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
+/// The address to listen on: in a Pod all addresses, IPv6 included where the host has it; elsewhere the loopback.
+fn listen_address(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
     let local = if in_cluster { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
     let address = given.unwrap_or_else(|| SocketAddr::new(local, port));
     if address.ip() == Ipv6Addr::UNSPECIFIED && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
@@ -194,24 +205,26 @@ fn to_listen(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAd
     address
 }
 
-/// Forgets the ledgers of namespaces that are gone.
-async fn sweep(ledgers: &Ledgers) {
+/// Deletes the ledgers of deleted namespaces, for ever.
+async fn delete_orphaned_ledgers(ledgers: &LedgerStore) -> Infallible {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        match ledgers.sweep(Instant::now() + SWEEP).await {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match ledgers.delete_orphans(Instant::now() + SWEEP_INTERVAL).await {
             Ok(0) => {}
-            Ok(swept) => tracing::info!(swept, "ledgers of namespaces that are gone"),
-            Err(unread) => tracing::warn!(what = unread.what, why = unread.why, "cannot sweep ledgers"),
+            Ok(deleted) => tracing::info!(deleted, "deleted the ledgers of deleted namespaces"),
+            Err(unread) => {
+                tracing::warn!(what = unread.what, why = unread.why, "cannot delete the ledgers of deleted namespaces");
+            }
         }
     }
 }
 
-/// Keeps readiness true to whether the API server answers.
-async fn probe(client: &Client, readiness: &Readiness) {
+/// Sets readiness by whether the API server answers, for ever.
+async fn probe(client: &Client, readiness: &Readiness) -> Infallible {
     let mut known = None;
     loop {
         let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));
-        let pause = if trouble.is_some() { ANXIOUS } else { PROBE };
+        let pause = if trouble.is_some() { RETRY_INTERVAL } else { PROBE_INTERVAL };
         if trouble != known {
             if let Some(trouble) = &trouble {
                 tracing::warn!(trouble, "the API server does not answer");
@@ -242,6 +255,24 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Parses an address to listen on.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:10250 or [::]:10250".to_owned())
+}
+
+/// Parses a duration with its unit. A bare number is an error.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "it must be a number with a unit, such as 10s, 1m30s or 300ms".to_owned())
+}
+
+/// Parses the longest time from admission to commit. A longer one than an hour would deny changes for hours.
+fn intent_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text)?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1s to 1h, such as 90s".to_owned()) }
 }
 
 /// Checks the name of a user that is to be exempt. What is no user would exempt nobody, and nobody would notice.

@@ -1,4 +1,4 @@
-//! Whether flipguard may do in the cluster what it must.
+//! Checks that the API server permits what flipguard needs.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
@@ -10,24 +10,30 @@ use kube::{Api, Client};
 use super::connect::one_line;
 use crate::install::{NAME, NEEDED, Permission};
 
-/// Why the check of permissions failed.
+/// Why the permissions are not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// Some are missing.
+    /// RBAC does not grant some of them.
     #[error(
-        "missing permissions: {}; apply the output of `flipguard manifests`, which grants them to its ServiceAccount",
-        .0.join(", ")
+        "missing permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
+         {namespace}` and the Helm chart grant them",
+        .missing.join(", ")
     )]
-    Missing(Vec<String>),
-    /// The API server did not say.
-    #[error("cannot check permissions: {0}")]
-    Unknown(String),
+    Missing {
+        /// Each missing permission, by verb and resource.
+        missing: Vec<String>,
+        /// flipguard's own namespace, as it was given.
+        namespace: String,
+    },
+    /// The API server does not answer the question.
+    #[error("cannot check permissions: {}", one_line(.0))]
+    Unknown(#[from] kube::Error),
 }
 
-/// Asks the API server whether this client may do all that is needed.
+/// Checks that this client has all permissions that flipguard needs.
 ///
 /// # Errors
-/// When something is missing, named by verb and resource, or when the API server does not say.
+/// When a permission is missing, or the API server does not answer.
 pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
@@ -39,21 +45,18 @@ pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessErr
             },
             ..SelfSubjectAccessReview::default()
         };
-        let answer = reviews
-            .create(&PostParams::default(), &review)
-            .await
-            .map_err(|error| AccessError::Unknown(one_line(&error)))?;
+        let answer = reviews.create(&PostParams::default(), &review).await?;
         if !answer.status.is_some_and(|status| status.allowed) {
             missing.push(describe(&permission, verb, own_namespace));
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing(missing)) }
+    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing { missing, namespace: own_namespace.to_owned() }) }
 }
 
-/// What flipguard's own ServiceAccount may not do, though it is needed; asked by somebody else.
+/// The permissions that flipguard's ServiceAccount needs and lacks, asked with the credentials of an admin.
 ///
 /// # Errors
-/// When the API server does not say.
+/// When the API server does not answer.
 pub async fn missing_for_account(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{own_namespace}"), "system:authenticated"];

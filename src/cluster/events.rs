@@ -1,9 +1,9 @@
-//! Overrides made loud: an Event on the object whenever one lifts something.
+//! Events on objects that an override has let through.
 //!
-//! Events are written behind the verdict's back: it neither waits for them nor changes with them. What is said already
-//! is not said again, by whatever replica: an Event is named by what it says.
+//! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do not
+//! duplicate them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use kube::Client;
@@ -12,24 +12,32 @@ use kube::core::Request;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::Instant;
 
-use super::connect::{causes, one_line};
+use super::request::{RequestError, within};
 use crate::model::{Change, ClusterView, Meta, Timestamp, Workload, WorkloadKind, Write};
+use crate::rules::state::version::fnv1a;
 use crate::rules::{Effect, Verdict};
 
-/// Events that wait at most; more are dropped, and that is logged.
-const QUEUE: usize = 64;
-/// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest message that the API server takes (API doc, `Event`).
-const MESSAGE_LIMIT: usize = 1024;
-/// How much of an object's name the name of its Event begins with: 253 characters in all is the most.
-const NAME_LIMIT: usize = 200;
+/// The number of Events that may wait. More are dropped, with a log line.
+const MAX_QUEUED: usize = 64;
+/// The longest time that writing one Event may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The API server's own limit, in characters (API reference, `Event.note`).
+const MAX_MESSAGE: usize = 1024;
+/// The longest part of an object's name in the name of its Event, in characters. A name has 253 at most.
+const MAX_NAME: usize = 200;
 
-/// Writes Events, one after the other.
+/// The queue of Events to write.
 #[derive(Debug, Clone)]
 pub struct Events {
     queue: Sender<Event>,
+}
+
+/// Writes queued Events, one after the other.
+pub struct EventWriter {
+    client: Client,
+    queue: Receiver<Event>,
 }
 
 /// One Event.
@@ -45,20 +53,33 @@ struct Event {
 }
 
 impl Events {
-    /// Starts a task that writes them, until all clones of this are dropped.
+    /// An empty queue and its writer, which has to be polled.
     #[must_use]
-    pub fn start(client: Client) -> Self {
-        let (queue, events) = channel(QUEUE);
-        tokio::spawn(write_all(client, events));
-        Self { queue }
+    pub fn new(client: Client) -> (Self, EventWriter) {
+        let (sender, receiver) = channel(MAX_QUEUED);
+        (Self { queue: sender }, EventWriter { client, queue: receiver })
     }
 
-    /// Tells of a verdict, if an override made it what it is. Never waits.
+    /// Queues an Event where an override changed the verdict. Never waits.
     pub fn tell(&self, change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) {
         let Some(event) = Event::of(change, view, verdict, at) else { return };
         if let Err(dropped) = self.queue.try_send(event) {
             tracing::warn!(why = %dropped, "an Event is not written");
         }
+    }
+}
+
+impl EventWriter {
+    /// Writes Events for ever. A failure is one log line.
+    pub async fn run(mut self) -> Infallible {
+        while let Some(event) = self.queue.recv().await {
+            if let Err(why) = event.write(&self.client).await {
+                let Event { kind, namespace, name, .. } = &event;
+                tracing::warn!(kind, namespace, name, %why, "an Event is not written");
+            }
+        }
+        // All senders are gone, so the process is about to end.
+        std::future::pending().await
     }
 }
 
@@ -86,25 +107,24 @@ impl Event {
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             uid: meta.uid.clone(),
-            message: message.chars().take(MESSAGE_LIMIT).collect(),
+            message: message.chars().take(MAX_MESSAGE).collect(),
             at,
         })
     }
 
-    /// Its own name: the same for the same words on the same object.
-    fn own_name(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        (self.kind, &self.uid, &self.message).hash(&mut hasher);
-        let name: String = self.name.chars().take(NAME_LIMIT).collect();
-        format!("{}.{:016x}", name.trim_end_matches(['-', '.']), hasher.finish())
+    /// The name of the Event: the same in every replica and every release for the same message on the same object.
+    fn event_name(&self) -> String {
+        let hash = fnv1a(&[self.kind, &self.uid, &self.message].join("\0"));
+        let name: String = self.name.chars().take(MAX_NAME).collect();
+        format!("{}.{hash:08x}", name.trim_end_matches(['-', '.']))
     }
 
-    async fn write(&self, client: &Client) -> Result<(), String> {
+    async fn write(&self, client: &Client) -> Result<(), RequestError> {
         let at = self.at.to_string();
         let event = json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": { "name": self.own_name(), "namespace": self.namespace },
+            "metadata": { "name": self.event_name(), "namespace": self.namespace },
             "involvedObject": {
                 "apiVersion": self.api_version, "kind": self.kind,
                 "namespace": self.namespace, "name": self.name, "uid": self.uid,
@@ -118,19 +138,16 @@ impl Event {
             "count": 1,
         });
         let request = Request::new(format!("/api/v1/namespaces/{}/events", self.namespace))
-            .create(&PostParams::default(), event.to_string().into_bytes())
-            .map_err(|error| causes(&error))?;
-        match tokio::time::timeout(PATIENCE, client.request::<IgnoredAny>(request)).await {
-            Ok(Ok(_)) => Ok(()),
-            // Said already.
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),
-            Ok(Err(error)) => Err(one_line(&error)),
-            Err(_) => Err("no answer in time".to_owned()),
+            .create(&PostParams::default(), event.to_string().into_bytes())?;
+        match within(Instant::now() + WRITE_TIMEOUT, client.request::<IgnoredAny>(request)).await {
+            // 409: this replica or another one has written it before.
+            Err(RequestError::Api(kube::Error::Api(status))) if status.code == 409 => Ok(()),
+            written => written.map(drop),
         }
     }
 }
 
-/// The object that a change is about, as it is stored where it is.
+/// The API version, kind and metadata of the changed object.
 fn object<'a>(change: &'a Change, view: &'a ClusterView) -> Option<(&'static str, &'static str, &'a Meta)> {
     let workload = |workload: &'a Workload| Some(("apps/v1", workload.kind.name(), &workload.meta));
     match &change.write {
@@ -148,11 +165,51 @@ fn stored<'a>(view: &'a ClusterView, kind: WorkloadKind, name: &str) -> Option<&
     view.workloads.iter().find(|workload| workload.kind == kind && workload.meta.name == name)
 }
 
-async fn write_all(client: Client, mut events: Receiver<Event>) {
-    while let Some(event) = events.recv().await {
-        if let Err(why) = event.write(&client).await {
-            let Event { kind, namespace, name, .. } = &event;
-            tracing::warn!(kind, namespace, name, why, "an Event is not written");
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::cluster::fake::FakeApi;
+
+    fn event() -> Event {
+        Event {
+            api_version: "v1",
+            kind: "Service",
+            namespace: "shop".to_owned(),
+            name: "app".to_owned(),
+            uid: "0b5e".to_owned(),
+            message: "flip".to_owned(),
+            at: Timestamp(0),
         }
+    }
+
+    /// Another release, built with another standard library, must not write the same Event again.
+    #[test]
+    fn the_name_of_an_event_is_the_same_in_every_release() {
+        assert_eq!(event().event_name(), "app.ceaf6ceb");
+        assert_ne!(Event { uid: "0b5f".to_owned(), ..event() }.event_name(), event().event_name());
+    }
+
+    #[tokio::test]
+    async fn a_failure_does_not_end_the_writer() {
+        const EVENTS: &str = "/api/v1/namespaces/shop/events";
+        let api = FakeApi::default();
+        api.fail(Method::POST, EVENTS, 503);
+        let (events, writer) = Events::new(api.client());
+        let second = Event { message: "flop".to_owned(), ..event() };
+        for event in [event(), second.clone(), second.clone()] {
+            events.queue.try_send(event).unwrap();
+        }
+        let written = async {
+            while api.get(&format!("{EVENTS}/{}", second.event_name())).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            never = writer.run() => match never {},
+            () = written => {}
+        }
+        assert!(api.get(&format!("{EVENTS}/{}", event().event_name())).is_none(), "it failed");
     }
 }

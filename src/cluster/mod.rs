@@ -1,8 +1,12 @@
-//! Reading a cluster afresh from its API server, and writing the ledger there.
+//! All I/O with the API server: fresh reads of a namespace, the ledger store, Events, and the connection.
 
 pub mod access;
+pub mod clock;
 pub mod connect;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod fake;
+mod kubeconfig;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;

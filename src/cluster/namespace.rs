@@ -181,7 +181,7 @@ async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: 
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
     let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
     let found = ask::<Anything>(client, request, deadline).await.and_then(Answer::found);
-    found.map(|rollout| rollout.is_some()).map_err(unread)
+    found.map(|rollout| rollout.is_some()).map_err(|error| unread(error.to_string()))
 }
 
 async fn workloads(

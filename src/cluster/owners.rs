@@ -1,18 +1,18 @@
-//! Whether an owner exists, whatever its kind: what the garbage collector would find.
+//! Looks up owners of any kind, as the garbage collector does.
 
 use std::collections::BTreeMap;
 
 use kube::Client;
 use kube::core::Request;
 use kube::core::params::GetParams;
+use kube::core::request::Error::BuildRequest;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::connect::causes;
-use super::request::{Answer, ask};
+use super::request::{Answer, RequestError, ask};
 use crate::model::{Owner, ReadFailure};
 
-/// What the API server says of one API version.
+/// An APIResourceList: the resources of one API version.
 #[derive(Deserialize)]
 struct ApiVersion {
     resources: Option<Vec<ApiResource>>,
@@ -26,22 +26,21 @@ struct ApiResource {
 }
 
 #[derive(Deserialize)]
-struct Object {
-    metadata: ObjectMeta,
+struct OwnerObject {
+    metadata: OwnerMeta,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ObjectMeta {
+struct OwnerMeta {
     uid: Option<String>,
     deletion_timestamp: Option<String>,
 }
 
-/// Which of these owners of an object in this namespace exist, by uid, up to the first that does: one is enough for the
-/// object to stay.
+/// Looks up owners of an object in this namespace, by uid, until one exists: one owner is enough to keep the object.
 ///
 /// # Errors
-/// When the API server does not say.
+/// When a lookup fails.
 pub(super) async fn among(
     client: &Client,
     namespace: &str,
@@ -50,7 +49,13 @@ pub(super) async fn among(
 ) -> Result<BTreeMap<String, Option<bool>>, ReadFailure> {
     let mut found = BTreeMap::new();
     for owner in owners {
-        let exists = if is_askable(owner) { exists(client, namespace, owner, deadline).await? } else { None };
+        let exists = if is_askable(owner) {
+            exists(client, namespace, owner, deadline)
+                .await
+                .map_err(|error| ReadFailure::online(format!("{owner} in namespace {namespace}"), error.to_string()))?
+        } else {
+            None
+        };
         found.insert(owner.uid.clone(), exists);
         if exists == Some(true) {
             break;
@@ -59,8 +64,8 @@ pub(super) async fn among(
     Ok(found)
 }
 
-/// Whether a reference can be a part of a URL. The API server takes nearly any text; nobody finds anything by such a
-/// one, the garbage collector included.
+/// Whether an owner reference can be a part of a URL. The API server stores nearly any text there; the garbage collector
+/// cannot find an owner by any other text either.
 fn is_askable(owner: &Owner) -> bool {
     let plain = |text: &str, also: &str| {
         text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter) || also.contains(letter))
@@ -69,30 +74,26 @@ fn is_askable(owner: &Owner) -> bool {
     plain(&owner.api_version, "/") && plain(&owner.name, ":_")
 }
 
-/// Whether an owner exists and is to stay; `None` where flipguard may not see it, or where the API server does not know
-/// its kind.
+/// Whether an owner exists and is not being deleted; `None` where RBAC hides it, or the API server does not know its kind.
 async fn exists(
     client: &Client,
     namespace: &str,
     owner: &Owner,
     deadline: Instant,
-) -> Result<Option<bool>, ReadFailure> {
-    let unread = |why: String| ReadFailure::online(format!("{owner} in namespace {namespace}"), why);
+) -> Result<Option<bool>, RequestError> {
     let Owner { api_version, kind, name, uid } = owner;
     // `v1` is the core group; every other version has its group before it.
     let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
-    let request = http::Request::get(&root).body(Vec::new()).map_err(|error| unread(causes(&error)))?;
-    let Answer::Is(version) = ask::<ApiVersion>(client, request, deadline).await.map_err(unread)? else {
+    let request = http::Request::get(&root).body(Vec::new()).map_err(BuildRequest)?;
+    let Answer::Is(version) = ask::<ApiVersion>(client, request, deadline).await? else {
         return Ok(None);
     };
     let is_it = |resource: &ApiResource| resource.kind == *kind && !resource.name.contains('/');
     let Some(resource) = version.resources.into_iter().flatten().find(is_it) else { return Ok(None) };
     let place = if resource.namespaced { format!("{root}/namespaces/{namespace}") } else { root };
-    let request = Request::new(format!("{place}/{}", resource.name))
-        .get_metadata(name, &GetParams::default())
-        .map_err(|error| unread(causes(&error)))?;
-    Ok(match ask::<Object>(client, request, deadline).await.map_err(unread)? {
-        Answer::Is(Object { metadata }) => {
+    let request = Request::new(format!("{place}/{}", resource.name)).get_metadata(name, &GetParams::default())?;
+    Ok(match ask::<OwnerObject>(client, request, deadline).await? {
+        Answer::Is(OwnerObject { metadata }) => {
             Some(metadata.uid.as_ref() == Some(uid) && metadata.deletion_timestamp.is_none())
         }
         Answer::NotFound => Some(false),

@@ -1,4 +1,4 @@
-//! Whether the API server really calls flipguard, and gets an answer.
+//! Checks that the API server calls flipguard, and gets an answer.
 
 use http::{Request, header};
 use http_body_util::BodyExt;
@@ -10,8 +10,8 @@ use crate::cluster::connect::one_line;
 
 const CHECK: &str = "called";
 
-/// Asks for the dry run of a write on which flipguard must speak: a coloured Deployment with an override that nobody can
-/// read. Nothing is created, whatever comes of it.
+/// Sends a dry run that flipguard must answer: a coloured Deployment with an override that cannot be parsed. A dry run
+/// creates nothing.
 pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> Check {
     let deployment = json!({
         "apiVersion": "apps/v1",
@@ -39,11 +39,11 @@ pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> 
     });
     match ask(client, namespace, &deployment).await {
         Ok((status, words)) => judge(status, &words, namespace),
-        Err(why) => Check::of(CHECK, Health::Unknown, format!("cannot ask for a dry run: {why}"), "see `api-server`"),
+        Err(why) => Check::of(CHECK, Health::Unknown, format!("cannot send a dry run: {why}"), "see `api-server`"),
     }
 }
 
-/// The HTTP status, and all that was said: the message, and the warnings.
+/// The HTTP status, and the words of the answer: the message and all warnings.
 async fn ask(client: &Client, namespace: &str, object: &Value) -> Result<(u16, String), String> {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All");
     let request = Request::post(path)
@@ -67,25 +67,30 @@ fn judge(status: u16, words: &str, namespace: &str) -> Check {
         return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), next);
     }
     if words.contains("override-not-permitted") {
-        return Check::fine(CHECK, "the API server calls flipguard, and gets an answer");
+        return Check::ok(CHECK, "the API server calls flipguard, and gets an answer");
     }
     match status {
         401 | 403 => {
-            let says = format!("a dry run in namespace {namespace} was refused before flipguard was asked: {first}");
+            let message = format!("a dry run in namespace {namespace} was denied before it reached flipguard: {first}");
             Check::of(
                 CHECK,
                 Health::Unknown,
-                says,
-                "name a namespace where you may create Deployments: --probe-namespace",
+                message,
+                "give a namespace where you may create Deployments with --probe-namespace",
             )
         }
         200..=299 => {
-            let says = format!("the API server does not call flipguard for a write in namespace {namespace}");
-            Check::of(CHECK, Health::Broken, says, "see `registration`; or the namespace is exempt: --probe-namespace")
+            let message = format!("the API server does not call flipguard for a write in namespace {namespace}");
+            Check::of(
+                CHECK,
+                Health::Broken,
+                message,
+                "see `registration`; if this namespace is exempt, give another with --probe-namespace",
+            )
         }
         _ => {
-            let says = format!("a dry run in namespace {namespace} failed for another reason: {first}");
-            Check::of(CHECK, Health::Unknown, says, "name another namespace: --probe-namespace")
+            let message = format!("a dry run in namespace {namespace} failed for another reason: {first}");
+            Check::of(CHECK, Health::Unknown, message, "give another namespace with --probe-namespace")
         }
     }
 }
@@ -99,8 +104,8 @@ mod tests {
         let health = |status, words| judge(status, words, "default").health;
         let denied =
             "admission webhook \"guard-overrides.flipguard.dev\" denied the request: override-not-permitted: x";
-        assert_eq!(health(403, denied), Health::Fine);
-        assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Fine);
+        assert_eq!(health(403, denied), Health::Ok);
+        assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Ok);
         let failed = "Internal error occurred: failed calling webhook \"guard-overrides.flipguard.dev\": refused";
         assert_eq!(health(500, failed), Health::Broken);
         assert_eq!(health(201, ""), Health::Broken);

@@ -1,4 +1,4 @@
-//! The API server, the clocks, what flipguard may do, and its replicas.
+//! Checks of the API server, the clocks, the permissions of flipguard, and its replicas.
 
 use std::collections::BTreeMap;
 
@@ -9,32 +9,33 @@ use kube::{Api, Client};
 use super::{Check, Health};
 use crate::cluster::access;
 use crate::cluster::connect::new_enough;
-use crate::cluster::meter;
+use crate::cluster::{clock, meter};
 use crate::install::NAME;
 use crate::registration::lease::LEASE;
 
-/// What is issued is valid five minutes back; a little less is no trouble.
-const MUCH: i64 = 240;
-/// A clock that is kept is better than this.
-const LITTLE: i64 = 10;
-/// A Lease is renewed every five seconds.
-const RENEWED: i64 = 5;
+/// The largest skew without harm, in seconds. Certificates are valid from five minutes before they are issued.
+const MAX_SKEW: i64 = 240;
+/// The skew that is worth a warning, in seconds. A clock that NTP keeps is better.
+const WARN_SKEW: i64 = 10;
+/// The time between two renewals of the Lease, in seconds.
+const RENEW_INTERVAL: i64 = 5;
 
 pub(super) async fn api_server(client: &Client) -> Check {
     const CHECK: &str = "api-server";
     match client.apiserver_version().await {
         Err(error) => Check::unknown(CHECK, "ask the API server for its version", &error),
         Ok(version) => match new_enough(&version) {
-            Ok(()) => Check::fine(CHECK, format!("Kubernetes {} answers", version.git_version)),
+            Ok(()) => Check::ok(CHECK, format!("Kubernetes {} answers", version.git_version)),
             Err(error) => Check::of(CHECK, Health::Broken, error.to_string(), "upgrade the cluster"),
         },
     }
 }
 
-/// Certificates and overrides live by the clock: that of whoever asks, and that of the replica that holds the Lease.
+/// Compares the local clock, and the clock of the replica that holds the Lease, with the API server's. Certificates and
+/// overrides depend on all three.
 pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "clock";
-    let asked = async { (client.apiserver_version().await.map(drop), meter::now().0) };
+    let asked = async { (client.apiserver_version().await.map(drop), clock::now().0) };
     let ((answer, there), _) = meter::measured(asked).await;
     if let Err(error) = answer {
         return Check::unknown(CHECK, "ask the API server for the time", &error);
@@ -42,43 +43,47 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
     let here = time::OffsetDateTime::now_utc().unix_timestamp();
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let renewed = leases.get_opt(LEASE).await.ok().flatten().and_then(|lease| lease.spec?.renew_time);
-    // It is at most so old; a replica that has stopped is somebody else's matter.
+    // A renewal in the future shows a clock that is ahead. One in the past may as well be old.
     let ahead = renewed.map(|at| at.0.as_second() - there).filter(|ahead| *ahead > 0).unwrap_or(0);
-    let (whose, off) =
-        if ahead > (here - there).abs() { ("the keeper's clock", ahead) } else { ("this clock", here - there) };
-    let says = format!("{whose} is {} s {} the API server's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
-    let mend = "set the clock, and let NTP keep it";
+    let (whose, off) = if ahead > (here - there).abs() {
+        ("the clock of the replica that holds the Lease", ahead)
+    } else {
+        ("this clock", here - there)
+    };
+    let message =
+        format!("{whose} is {} s {} the API server's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
+    let mend = "set this clock, and keep it by NTP";
     match off.abs() {
-        0..=LITTLE => Check::fine(CHECK, says),
-        off if off <= MUCH => Check::of(CHECK, Health::Warning, says, mend),
-        _ => Check::of(CHECK, Health::Broken, says, mend),
+        0..=WARN_SKEW => Check::ok(CHECK, message),
+        off if off <= MAX_SKEW => Check::of(CHECK, Health::Warning, message, mend),
+        _ => Check::of(CHECK, Health::Broken, message, mend),
     }
 }
 
-/// What flipguard's ServiceAccount must be allowed to do.
+/// Checks every permission that flipguard's ServiceAccount needs.
 pub(super) async fn rights(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "rights";
     match access::missing_for_account(client, namespace).await {
-        Err(error) => Check::unknown(CHECK, "ask what flipguard may do", &error),
+        Err(error) => Check::unknown(CHECK, "check the permissions of flipguard", &error),
         Ok(missing) if missing.is_empty() => {
-            Check::fine(CHECK, format!("ServiceAccount {namespace}/{NAME} may do all that is needed"))
+            Check::ok(CHECK, format!("ServiceAccount {namespace}/{NAME} has all permissions that it needs"))
         }
         Ok(missing) => Check::of(
             CHECK,
             Health::Broken,
-            format!("ServiceAccount {namespace}/{NAME} may not: {}", missing.join(", ")),
-            "apply the output of `flipguard manifests` again",
+            format!("ServiceAccount {namespace}/{NAME} lacks permissions: {}", missing.join(", ")),
+            format!("apply the output of `flipguard manifests --namespace {namespace}` again, or run `helm upgrade`"),
         ),
     }
 }
 
-/// Who runs; and the arguments of the Deployment, where there is one.
+/// Checks the replicas and the Lease. Also returns the arguments of the Deployment, if there is one.
 pub(super) async fn replicas(client: &Client, namespace: &str) -> (Vec<Check>, Vec<String>) {
     const CHECK: &str = "replicas";
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let (runs, args) = match deployments.get_opt(NAME).await {
         Err(error) => (Check::unknown(CHECK, "get flipguard's Deployment", &error), Vec::new()),
-        Ok(None) => (Check::fine(CHECK, "flipguard runs outside the cluster: it has no Deployment here"), Vec::new()),
+        Ok(None) => (Check::ok(CHECK, "flipguard runs outside the cluster: it has no Deployment here"), Vec::new()),
         Ok(Some(deployment)) => (ready(&deployment, namespace), arguments(&deployment)),
     };
     (vec![runs, keeper(client, namespace).await], args)
@@ -88,13 +93,15 @@ fn ready(deployment: &Deployment, namespace: &str) -> Check {
     const CHECK: &str = "replicas";
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-    let says = format!("{ready} of {wanted} replicas are ready");
+    let message = format!("{ready} of {wanted} replicas are ready");
     let look = format!("kubectl -n {namespace} describe pods -l app.kubernetes.io/name={NAME}");
     match (ready, wanted) {
-        (0, _) => Check::of(CHECK, Health::Broken, says, look),
-        (ready, wanted) if ready < wanted => Check::of(CHECK, Health::Warning, says, look),
-        (1, _) => Check::of(CHECK, Health::Warning, says, "run two, so that one can be replaced"),
-        _ => Check::fine(CHECK, says),
+        (0, _) => Check::of(CHECK, Health::Broken, message, look),
+        (ready, wanted) if ready < wanted => Check::of(CHECK, Health::Warning, message, look),
+        (1, _) => {
+            Check::of(CHECK, Health::Warning, message, "run two replicas, so that a restart of one blocks no change")
+        }
+        _ => Check::ok(CHECK, message),
     }
 }
 
@@ -107,27 +114,27 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
 async fn keeper(client: &Client, namespace: &str) -> Check {
     const CHECK: &str = "keeper";
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    let asked = async { (leases.get_opt(LEASE).await, meter::now().0) };
+    let asked = async { (leases.get_opt(LEASE).await, clock::now().0) };
     let ((lease, now), _) = meter::measured(asked).await;
     let spec = match lease {
-        Err(error) => return Check::unknown(CHECK, "get the keeper's Lease", &error),
+        Err(error) => return Check::unknown(CHECK, "get the Lease", &error),
         Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),
     };
-    let nobody = "nobody keeps the registration: no replica runs, or a newer version has rendered it";
-    let look = format!("look at the log of a replica: kubectl -n {namespace} logs deployment/{NAME}");
+    let nobody = "no replica keeps the registration: none runs, or a newer version has rendered it";
+    let look = format!("read the log of a replica: kubectl -n {namespace} logs deployment/{NAME}");
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
         return Check::of(CHECK, Health::Warning, nobody, look);
     };
     let age = spec.renew_time.map_or(i64::MAX, |at| now - at.0.as_second());
     let length = i64::from(spec.lease_duration_seconds.unwrap_or(15));
-    if age > length + RENEWED {
-        let says = format!("{holder} has not renewed its Lease for {age} s: {nobody}");
-        return Check::of(CHECK, Health::Broken, says, look);
+    if age > length + RENEW_INTERVAL {
+        let message = format!("{holder} has not renewed its Lease for {age} s: {nobody}");
+        return Check::of(CHECK, Health::Broken, message, look);
     }
-    Check::fine(CHECK, format!("{holder} keeps the registration"))
+    Check::ok(CHECK, format!("{holder} keeps the registration"))
 }
 
-/// The values of a flag in some arguments.
+/// The values of a flag in the arguments of a container.
 pub(super) fn values_of(flag: &str, args: &[String]) -> Vec<String> {
     let mut values: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (at, arg) in args.iter().enumerate() {

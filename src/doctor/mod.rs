@@ -1,6 +1,6 @@
-//! What an admin wants to know when something seems wrong: is flipguard called, may it, and is what it serves trusted?
+//! Diagnosis for an admin: whether the API server calls flipguard, trusts it, and permits what it needs.
 //!
-//! Each check looks at one thing and never fails: what could not be looked at is said, too.
+//! Each check looks at one thing and never fails. A check that cannot look reports that.
 
 mod called;
 mod certificate;
@@ -10,75 +10,75 @@ mod registered;
 use kube::Client;
 use serde::Serialize;
 
-/// How something is.
+/// The result of a check, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// As it should be.
-    Fine,
-    /// Worth knowing, and in nobody's way.
+    /// Nothing to do.
+    Ok,
+    /// Worth knowing; flipguard still guards.
     Warning,
-    /// It could not be looked at.
+    /// The check could not look.
     Unknown,
-    /// It has to be mended.
+    /// Something has to be repaired.
     Broken,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is about.
+    /// The name of the check, such as `registration`.
     pub check: &'static str,
-    /// How it is.
+    /// The result.
     pub health: Health,
-    /// What was seen.
-    pub says: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// What the check found, in one line.
+    pub message: String,
+    /// What to do about it; empty for `Ok`.
     #[serde(rename = "nextStep")]
     pub next_step: String,
 }
 
-/// Whom to examine.
+/// The installation to check.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub struct Target {
     /// flipguard's own namespace.
     pub namespace: String,
-    /// Where to ask for the dry run of a write that flipguard must see.
+    /// The namespace for the dry run of a write that flipguard must see.
     pub probe_namespace: String,
-    /// The users that `serve` was told to exempt; `None` to take them from the Deployment.
+    /// `--exempt-users` of `serve`; `None` to read them from the Deployment.
     pub exempt_users: Option<Vec<String>>,
 }
 
 impl Check {
-    fn fine(check: &'static str, says: impl Into<String>) -> Self {
-        Self { check, health: Health::Fine, says: says.into(), next_step: String::new() }
+    fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, health: Health::Ok, message: message.into(), next_step: String::new() }
     }
 
-    fn of(check: &'static str, health: Health, says: impl Into<String>, next_step: impl Into<String>) -> Self {
-        Self { check, health, says: says.into(), next_step: next_step.into() }
+    fn of(check: &'static str, health: Health, message: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { check, health, message: message.into(), next_step: next_step.into() }
     }
 
-    /// Whoever asks may not look, or nobody answers.
+    /// A check whose request failed or is not permitted.
     fn unknown(check: &'static str, what: &str, error: &kube::Error) -> Self {
-        let says = format!("cannot {what}: {}", crate::cluster::connect::one_line(error));
-        Self::of(check, Health::Unknown, says, "ask as somebody who may, such as a cluster admin")
+        let message = format!("cannot {what}: {}", crate::cluster::connect::one_line(error));
+        Self::of(check, Health::Unknown, message, "run it with credentials that may, such as a cluster admin's")
     }
 }
 
-/// Looks at everything.
-pub async fn examine(client: &Client, patient: &Patient) -> Vec<Check> {
-    let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &patient.namespace).await];
-    checks.push(cluster::rights(client, &patient.namespace).await);
-    let (replicas, args) = cluster::replicas(client, &patient.namespace).await;
+/// Runs all checks.
+pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
+    let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
+    checks.push(cluster::rights(client, &target.namespace).await);
+    let (replicas, args) = cluster::replicas(client, &target.namespace).await;
     checks.extend(replicas);
-    let (identity, check) = certificate::stored(client, &patient.namespace).await;
+    let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    checks.extend(registered::both(client, patient, identity.as_ref(), &args).await);
-    checks.push(called::through_the_api_server(client, &patient.probe_namespace).await);
+    checks.extend(registered::registered(client, target, identity.as_ref(), &args).await);
+    checks.push(called::through_the_api_server(client, &target.probe_namespace).await);
     checks
 }
 
-/// The worst of all.
+/// The worst result.
 #[must_use]
 pub fn worst(checks: &[Check]) -> Health {
     checks.iter().map(|check| check.health).max().unwrap_or(Health::Unknown)

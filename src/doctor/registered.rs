@@ -1,4 +1,4 @@
-//! What is registered, against what it should be.
+//! Compares the registered webhooks with the webhooks that this version renders.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
@@ -9,61 +9,39 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::cluster::values_of;
-use super::{Check, Health, Patient};
+use super::{Check, Health, Target};
 use crate::certs::Identity;
-use crate::certs::inspect::{is_trusted, names_of};
+use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
 use crate::model::ColourScheme;
-use crate::registration::reconciler::call;
-use crate::registration::stored::{Hands, SUSPEND, Webhook, additions, hands, with_additions};
-use crate::registration::webhooks::{self, Address, Endpoint, Webhooks};
+use crate::registration::configuration::Configuration;
+use crate::registration::self_check::call;
+use crate::registration::stored::{Ownership, SUSPEND, Webhook, additions, ownership, with_additions};
+use crate::registration::webhooks::{Address, Endpoint, Webhooks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) async fn both(
+/// What both configurations are compared with.
+struct Expected<'a> {
+    client: &'a Client,
+    own_namespace: &'a str,
+    exempt_users: &'a [String],
+    identity: Option<&'a Identity>,
+}
+
+/// Checks both configurations, and the endpoint that they name.
+pub(super) async fn registered(
     client: &Client,
-    patient: &Patient,
+    target: &Target,
     identity: Option<&Identity>,
     args: &[String],
 ) -> Vec<Check> {
-    let exempt = patient.exempt_users.clone().unwrap_or_else(|| values_of("--exempt-users", args));
-    let colours = ColourScheme::default();
-    let mut checks = Vec::new();
+    let exempt_users = target.exempt_users.clone().unwrap_or_else(|| values_of("--exempt-users", args));
+    let expected = Expected { client, own_namespace: &target.namespace, exempt_users: &exempt_users, identity };
     let mut endpoint = None;
-    let validating = Api::<ValidatingWebhookConfiguration>::all(client.clone()).get_opt(NAME).await;
-    checks.extend(match validating {
-        Err(error) => vec![Check::unknown("registration", "get the ValidatingWebhookConfiguration", &error)],
-        Ok(None) => vec![missing("registration", "ValidatingWebhookConfiguration", "nothing is guarded", patient)],
-        Ok(Some(stored)) => {
-            let webhooks = stored.webhooks.unwrap_or_default();
-            let first = webhooks.first().map(|webhook| webhook.client_config.clone());
-            endpoint = first.and_then(|config| endpoint_of(&config, identity));
-            let rendered = endpoint.as_ref().map(|endpoint| {
-                let own_namespace = &patient.namespace;
-                webhooks::validating(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users: &exempt })
-            });
-            compare(
-                "registration",
-                &hands(&stored.metadata, VERSION),
-                &webhooks,
-                rendered.as_deref(),
-                &patient.namespace,
-            )
-        }
-    });
-    let mutating = Api::<MutatingWebhookConfiguration>::all(client.clone()).get_opt(NAME).await;
-    checks.extend(match mutating {
-        Err(error) => vec![Check::unknown("labels", "get the MutatingWebhookConfiguration", &error)],
-        Ok(None) => vec![missing("labels", "MutatingWebhookConfiguration", "no labels are added", patient)],
-        Ok(Some(stored)) => {
-            let webhooks = stored.webhooks.unwrap_or_default();
-            let rendered = endpoint.as_ref().map(|endpoint| {
-                let own_namespace = &patient.namespace;
-                webhooks::mutating(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users: &exempt })
-            });
-            compare("labels", &hands(&stored.metadata, VERSION), &webhooks, rendered.as_deref(), &patient.namespace)
-        }
-    });
+    let mut checks =
+        expected.check::<ValidatingWebhookConfiguration>("registration", "nothing is guarded", &mut endpoint).await;
+    checks.extend(expected.check::<MutatingWebhookConfiguration>("labels", "no labels are added", &mut endpoint).await);
     if let Some(endpoint) = endpoint {
         checks.extend(bundle(&endpoint, identity));
         checks.extend(reached(&endpoint).await);
@@ -71,12 +49,38 @@ pub(super) async fn both(
     checks
 }
 
-fn missing(check: &'static str, kind: &str, so: &str, patient: &Patient) -> Check {
-    let again = format!("to come back, apply the output of `flipguard manifests --namespace {}`", patient.namespace);
-    Check::of(check, Health::Broken, format!("there is no {kind} {NAME}: {so}"), again)
+impl Expected<'_> {
+    /// Checks one configuration. The first one with webhooks sets the endpoint, and the next is compared with the same.
+    async fn check<C: Configuration>(
+        &self,
+        check: &'static str,
+        without: &str,
+        endpoint: &mut Option<Endpoint>,
+    ) -> Vec<Check> {
+        let kind = C::kind(&());
+        let stored = match Api::<C>::all(self.client.clone()).get_opt(NAME).await {
+            Err(error) => return vec![Check::unknown(check, &format!("get the {kind}"), &error)],
+            Ok(None) => {
+                let again = format!("apply the output of `flipguard manifests --namespace {}`", self.own_namespace);
+                return vec![Check::of(check, Health::Broken, format!("there is no {kind} {NAME}: {without}"), again)];
+            }
+            Ok(Some(stored)) => stored,
+        };
+        if endpoint.is_none() {
+            let first = stored.webhooks().first();
+            *endpoint = first.and_then(|webhook| endpoint_of(webhook.client_config(), self.identity));
+        }
+        let colours = ColourScheme::default();
+        let rendered = endpoint.as_ref().filter(|_| !stored.webhooks().is_empty()).map(|endpoint| {
+            let Self { own_namespace, exempt_users, .. } = *self;
+            C::rendered(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users })
+        });
+        let ownership = ownership(stored.meta(), VERSION);
+        compare(check, &ownership, stored.webhooks(), rendered.as_deref(), self.own_namespace)
+    }
 }
 
-/// Where the API server calls now, with the token that it should use.
+/// The endpoint of a registered webhook, with the token of the Secret.
 fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Option<Endpoint> {
     let (address, path) = match (&config.url, &config.service) {
         (Some(url), _) => {
@@ -88,7 +92,7 @@ fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Opt
         }
         (None, None) => return None,
     };
-    // Where the Secret cannot be read, the registered token is taken on trust.
+    // Without the Secret, the registered token cannot be checked.
     let token = identity.map_or_else(|| path.rsplit('/').next().unwrap_or_default().to_owned(), |it| it.token.clone());
     let authority = config.ca_bundle.as_ref().map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned());
     Some(Endpoint { address, authority: authority.unwrap_or_default(), token })
@@ -96,38 +100,44 @@ fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Opt
 
 fn compare<W: Webhook + Serialize>(
     check: &'static str,
-    hands: &Hands,
+    ownership: &Ownership,
     stored: &[W],
     rendered: Option<&[W]>,
     own_namespace: &str,
 ) -> Vec<Check> {
-    let wait = "it is filled in once a replica is ready; the log of the keeper says what it waits for";
-    match (hands, rendered) {
-        (Hands::Suspended(why), _) => {
-            let resume = format!("to resume, take the annotation {SUSPEND} off");
+    let wait =
+        "a replica fills it in once it is ready; the log of the replica that holds the Lease says what it waits for";
+    match (ownership, rendered) {
+        (Ownership::Suspended(why), _) => {
+            let resume = format!("to resume, remove the annotation {SUSPEND}");
             vec![Check::of(check, Health::Broken, format!("suspended: {why}"), resume)]
         }
-        (_, None) => vec![Check::of(check, Health::Broken, "it is empty: the API server calls nobody", wait)],
-        (Hands::Newer(by), Some(_)) => {
-            let says = format!("version {by} has rendered it, and this is {VERSION}");
-            vec![Check::of(check, Health::Warning, says, "ask the doctor of that version")]
+        (_, None) => vec![Check::of(
+            check,
+            Health::Broken,
+            "it has no webhooks, so the API server does not call flipguard",
+            wait,
+        )],
+        (Ownership::Newer(by), Some(_)) => {
+            let message = format!("version {by} rendered it, and this is version {VERSION}");
+            vec![Check::of(check, Health::Warning, message, "run `flipguard doctor` of that version")]
         }
-        (Hands::Free, Some(rendered)) => {
+        (Ownership::Free, Some(rendered)) => {
             let differs = differences(&with_additions(rendered, stored, own_namespace), stored);
             let mut checks = vec![if differs.is_empty() {
-                Check::fine(check, format!("{} webhooks, as they should be", stored.len()))
+                Check::ok(check, format!("{} webhooks, as this version renders them", stored.len()))
             } else {
-                let says = format!("not as it should be: {}", differs.join("; "));
-                Check::of(check, Health::Broken, says, "the keeper repairs it within seconds; if not, see `keeper`")
+                let message = format!("differs from what this version renders: {}", differs.join("; "));
+                Check::of(check, Health::Broken, message, "a replica repairs it within seconds; if not, see `keeper`")
             }];
             let foreign = foreign(rendered, stored, own_namespace);
             if !foreign.is_empty() {
-                let says = format!("others have added to it, and flipguard keeps it: {}", foreign.join("; "));
+                let message = format!("others have added to its namespaceSelector: {}", foreign.join("; "));
                 checks.push(Check::of(
                     check,
                     Health::Warning,
-                    says,
-                    "see that it exempts no namespace that should be guarded",
+                    message,
+                    "check that this exempts no namespace that should be guarded",
                 ));
             }
             checks
@@ -135,7 +145,7 @@ fn compare<W: Webhook + Serialize>(
     }
 }
 
-/// In which fields each webhook differs.
+/// The fields in which each webhook differs.
 fn differences<W: Webhook + Serialize>(wanted: &[W], stored: &[W]) -> Vec<String> {
     let fields = |webhook: &W| match serde_json::to_value(webhook) {
         Ok(Value::Object(fields)) => fields,
@@ -175,29 +185,29 @@ fn foreign<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &str) -> Vec
     all
 }
 
-/// Whether what the API server trusts is what flipguard serves.
+/// Checks that the API server trusts the certificate in the Secret.
 fn bundle(endpoint: &Endpoint, identity: Option<&Identity>) -> Option<Check> {
     const CHECK: &str = "bundle";
     let leaf = &identity?.leaf;
     let name = names_of(leaf).into_iter().next()?;
     Some(match is_trusted(&endpoint.authority, leaf, &name, OffsetDateTime::now_utc()) {
-        Ok(()) => Check::fine(CHECK, "the API server trusts the certificate in the Secret"),
+        Ok(()) => Check::ok(CHECK, "the API server trusts the certificate in the Secret"),
         Err(error) => {
-            let says = format!("the API server does not trust the certificate in the Secret: {error}");
-            Check::of(CHECK, Health::Broken, says, "the keeper repairs it within seconds; if not, see `keeper`")
+            let message = format!("the API server does not trust the certificate in the Secret: {error}");
+            Check::of(CHECK, Health::Broken, message, "a replica repairs it within seconds; if not, see `keeper`")
         }
     })
 }
 
-/// By URL, anybody can try; a Service is reached from inside only.
+/// Calls an endpoint with a URL. A Service can only be called from inside the cluster.
 async fn reached(endpoint: &Endpoint) -> Option<Check> {
     const CHECK: &str = "endpoint";
     let Address::Url(url) = &endpoint.address else { return None };
     Some(match call(url, endpoint).await {
-        Ok(()) => Check::fine(CHECK, format!("{url} answers, with a certificate that is trusted")),
+        Ok(()) => Check::ok(CHECK, format!("{url} answers, with a certificate that is trusted")),
         Err(why) => {
-            let says = format!("{url} does not answer a call from here: {why}");
-            Check::of(CHECK, Health::Warning, says, "see `called`: what counts is whether the API server reaches it")
+            let message = format!("{url} does not answer a call from here: {why}");
+            Check::of(CHECK, Health::Warning, message, "see `called`, since only the API server has to reach it")
         }
     })
 }

@@ -3,7 +3,8 @@
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Inner, namespace_of, now};
+use super::{Inner, namespace_of};
+use crate::cluster::clock::now;
 use crate::cluster::{meter, namespace};
 use crate::model::{Change, ClusterView, ReadFailure};
 use crate::rules::{self, Verdict};

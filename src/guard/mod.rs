@@ -14,18 +14,19 @@ use kube::Client;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::cluster::clock::now;
 use crate::cluster::events::Events;
-use crate::cluster::ledger_store::Ledgers;
+use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::{meter, namespace};
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent};
-use crate::model::{Change, ClusterView, Policy, ReadFailure, Timestamp, Write};
+use crate::model::{Change, ClusterView, Policy, ReadFailure, Write};
 use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 
 /// The guarantee for concurrent changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
+pub enum Concurrency {
     /// Concurrent changes are serialised by the ledger.
     #[default]
     Strict,
@@ -43,17 +44,22 @@ pub struct Guard(Arc<Inner>);
 struct Inner {
     client: Client,
     policy: Policy,
-    ledgers: Arc<Ledgers>,
-    level: Level,
+    ledgers: Arc<LedgerStore>,
+    concurrency: Concurrency,
     events: Events,
 }
 
 impl Guard {
     /// A guard of the cluster that a client talks to. It starts a task for Events, so a runtime must be there.
     #[must_use]
-    pub fn new(client: Client, policy: Policy, ledgers: Arc<Ledgers>, level: Level) -> Self {
-        let events = Events::start(client.clone());
-        Self(Arc::new(Inner { client, policy, ledgers, level, events }))
+    pub fn new(
+        client: Client,
+        policy: Policy,
+        ledgers: Arc<LedgerStore>,
+        concurrency: Concurrency,
+        events: Events,
+    ) -> Self {
+        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events }))
     }
 }
 
@@ -95,9 +101,9 @@ impl Inner {
     /// Judges a change. Returns the intent to withdraw should nobody take an answer that allows the change: without one,
     /// the API server denies it, unless it asked for advice only.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
-        let intent = match self.level {
-            Level::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
-            Level::Fresh => None,
+        let intent = match self.concurrency {
+            Concurrency::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
+            Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
         let (verdict, meter::Cost { reads, writes }) =
@@ -143,9 +149,4 @@ impl Inner {
 /// The namespace of a change; every change that is judged has one.
 fn namespace_of(change: &Change) -> &str {
     change.write.subject().map(|subject| subject.namespace).unwrap_or_default()
-}
-
-/// The time by the API server's clock.
-fn now() -> Timestamp {
-    meter::now()
 }

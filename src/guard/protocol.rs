@@ -8,8 +8,9 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use super::direct::{Reading, join_read};
-use super::{Inner, namespace_of, now};
-use crate::cluster::ledger_store::Read;
+use super::{Inner, namespace_of};
+use crate::cluster::clock::now;
+use crate::cluster::ledger_store::StoredLedger;
 use crate::cluster::namespace;
 use crate::ledger::{Ask, Attempt, End, ObjectRef, scenarios};
 use crate::model::{Change, ClusterView, ReadFailure, ReadRequest};
@@ -27,7 +28,7 @@ pub(super) struct Run<'a> {
     /// The turn of this process to write the namespace's ledger.
     turn: Option<OwnedMutexGuard<()>>,
     /// The ledger as it was read last.
-    stored: Option<Read>,
+    stored: Option<StoredLedger>,
     /// Reads of the cluster that were begun early.
     reading: Option<Reading>,
     /// Whether reads may begin early. After a conflict, they would be in vain.
@@ -85,7 +86,7 @@ impl<'a> Run<'a> {
     async fn read_ledger(&mut self) -> Step {
         // An attempt that does not write takes no turn, and lets its early reads wait for none.
         if self.turn.is_none() && self.attempt.writes() {
-            self.turn = Some(self.guard.ledgers.turn(self.namespace, self.deadline).await?);
+            self.turn = Some(self.guard.ledgers.acquire_turn(self.namespace, self.deadline).await?);
         }
         match self.guard.ledgers.read(self.namespace, self.deadline).await? {
             Some(mut stored) => {
@@ -110,13 +111,13 @@ impl<'a> Run<'a> {
     }
 
     async fn open_ledger(&mut self) -> Step {
-        self.guard.ledgers.open(self.namespace, self.deadline).await?;
+        self.guard.ledgers.create(self.namespace, self.deadline).await?;
         self.attempt.opened();
         Ok(Continue(()))
     }
 
     async fn read_objects(&mut self, objects: BTreeSet<ObjectRef>) -> Step {
-        let found = self.guard.ledgers.look(self.namespace, objects, self.deadline).await?;
+        let found = self.guard.ledgers.read_objects(self.namespace, objects, self.deadline).await?;
         self.attempt.objects(&found, &self.guard.policy, now());
         Ok(Continue(()))
     }

@@ -1,25 +1,25 @@
-//! All that the cluster needs, as YAML.
+//! The manifests of an installation, as YAML.
 
 use serde_json::{Value, json};
 
-use super::workload::{self, Inside};
+use super::workload::{self, InCluster};
 use super::{NAME, NEEDED, Permission};
 
-/// The objects to apply, in the order in which they must be applied: with what runs flipguard inside the cluster, or
-/// without, for one that runs outside.
+/// The objects of an installation, in the order in which to apply them. Without `in_cluster`, flipguard runs outside the
+/// cluster, and has no workload there.
 #[must_use]
-pub fn objects(namespace: &str, inside: Option<&Inside>) -> Vec<Value> {
+pub fn objects(namespace: &str, in_cluster: Option<&InCluster>) -> Vec<Value> {
     let labels = json!({ "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME });
     let mut objects = registration(namespace, &labels);
-    if let Some(inside) = inside {
-        // Before the registration, which stays the end: what it names is there.
+    if let Some(in_cluster) = in_cluster {
+        // Before the webhook configurations, which stay last: the Service that they name exists then.
         let at = objects.len().saturating_sub(2);
-        objects.splice(at..at, workload::objects(inside, namespace, &labels));
+        objects.splice(at..at, workload::objects(in_cluster, namespace, &labels));
     }
     objects
 }
 
-/// What any flipguard needs, wherever it runs.
+/// The objects that flipguard needs inside and outside a cluster.
 fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
     let subject = json!([{ "kind": "ServiceAccount", "name": NAME, "namespace": namespace }]);
     let rbac = "rbac.authorization.k8s.io";
@@ -33,7 +33,7 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": { "name": NAME, "namespace": namespace, "labels": labels },
-            // The one Pod that needs it asks for it.
+            // The Pods of flipguard mount the token by their own field.
             "automountServiceAccountToken": false,
         }),
         json!({
@@ -62,7 +62,7 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
             "roleRef": { "apiGroup": rbac, "kind": "Role", "name": NAME },
             "subjects": subject,
         }),
-        // Without webhooks: flipguard fills them in once it can answer, so installing locks nobody out.
+        // Without webhooks: flipguard fills them in once it can answer, so an installation blocks nobody.
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",
@@ -76,7 +76,7 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
     ]
 }
 
-/// With Pod Security at its strictest: flipguard needs nothing that it forbids.
+/// Adds Pod Security `restricted`, with which flipguard complies.
 fn restricted(labels: &Value) -> Value {
     let mut labels = labels.clone();
     if let Some(labels) = labels.as_object_mut() {
@@ -87,7 +87,7 @@ fn restricted(labels: &Value) -> Value {
     labels
 }
 
-/// Whether an object says who flipguard is and what it may do.
+/// Whether an object is the ServiceAccount or belongs to RBAC.
 #[must_use]
 pub fn is_about_rights(object: &Value) -> bool {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -97,7 +97,7 @@ pub fn is_about_rights(object: &Value) -> bool {
 /// The objects as one YAML stream.
 ///
 /// # Errors
-/// When one cannot be written as YAML.
+/// When an object cannot be written as YAML.
 pub fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
     let documents = objects.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
     Ok(documents.join("---\n"))

@@ -1,4 +1,4 @@
-//! What an installation is: names, permissions, and the manifests that an admin applies.
+//! The installation: names, permissions, and the manifests that an admin applies.
 
 pub mod manifests;
 mod permissions;
@@ -6,8 +6,8 @@ pub mod workload;
 
 pub use permissions::{NEEDED, Permission};
 
-/// The name of flipguard's Secret, ServiceAccount, roles, Service and registration.
+/// `metadata.name` of the Secret, ServiceAccount, roles, Service and webhook configurations.
 pub const NAME: &str = "flipguard";
 
-/// The port of flipguard's Service.
+/// The port of the Service.
 pub const SERVICE_PORT: u16 = 443;

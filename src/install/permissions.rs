@@ -1,23 +1,23 @@
-//! What flipguard must be allowed to do: the manifests grant it, and the start checks it.
+//! The permissions that flipguard needs. The manifests grant them, and `serve` checks them when it starts.
 
 use super::NAME;
 
-/// One thing that flipguard must be allowed to do. The manifests grant exactly these, and the start checks them.
+/// One rule of RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permission {
-    /// The API group; empty for the core group.
+    /// `apiGroups`; empty for the core group.
     pub group: &'static str,
-    /// The resource, in the plural.
+    /// `resources`, such as `deployments`.
     pub resource: &'static str,
-    /// The verbs.
+    /// `verbs`, such as `get`.
     pub verbs: &'static [&'static str],
-    /// The one object that it is limited to, if any.
+    /// `resourceNames`: the only object that it grants, if any.
     pub name: Option<&'static str>,
-    /// Whether it is needed in all namespaces, or in flipguard's own alone.
+    /// Whether it is a rule of the ClusterRole, or of the Role in flipguard's own namespace.
     pub everywhere: bool,
 }
 
-/// All that flipguard must be allowed to do.
+/// All permissions that flipguard needs.
 pub const NEEDED: [Permission; 19] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
@@ -27,7 +27,7 @@ pub const NEEDED: [Permission; 19] = [
     reads("", "pods"),
     reads("", "services"),
     Permission { group: "argoproj.io", resource: "rollouts", verbs: &["get"], name: None, everywhere: true },
-    // Beside the object that they are about.
+    // An Event is in the namespace of its object.
     Permission { group: "", resource: "events", verbs: &["create"], name: None, everywhere: true },
     Permission {
         group: "authorization.k8s.io",
@@ -51,7 +51,7 @@ pub const NEEDED: [Permission; 19] = [
         everywhere: true,
     },
     Permission { group: "", resource: "secrets", verbs: &["get", "update"], name: Some(NAME), everywhere: false },
-    // The ledgers: one ConfigMap for each namespace with traffic Services, and an index.
+    // The ledgers: one ConfigMap for each namespace with traffic Services, and the index.
     Permission {
         group: "",
         resource: "configmaps",
@@ -59,9 +59,9 @@ pub const NEEDED: [Permission; 19] = [
         name: None,
         everywhere: false,
     },
-    // Whether a namespace is gone, and its ledger with it.
+    // To delete the ledgers of deleted namespaces.
     Permission { group: "", resource: "namespaces", verbs: &["get"], name: None, everywhere: true },
-    // RBAC cannot limit `create` to a name: the name is not known when it is checked.
+    // RBAC cannot limit `create` to a name, which is not known when the request is authorised.
     Permission { group: "", resource: "secrets", verbs: &["create"], name: None, everywhere: false },
     Permission {
         group: "coordination.k8s.io",
@@ -71,7 +71,7 @@ pub const NEEDED: [Permission; 19] = [
         everywhere: false,
     },
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["create"], name: None, everywhere: false },
-    // Whether its own Service can be called yet.
+    // To register only once the own Service has a ready endpoint.
     Permission {
         group: "discovery.k8s.io",
         resource: "endpointslices",

@@ -1,40 +1,40 @@
-//! flipguard as a workload of the cluster that it guards: what runs it, and what keeps it running.
+//! flipguard as a workload of the cluster that it guards.
 
 use serde_json::{Value, json};
 
 use super::{NAME, SERVICE_PORT};
 use crate::model::Enforcement;
 
-/// Where reviews arrive in a Pod. Private clusters of Google let the API server reach 443 and this one only.
+/// The container port for reviews. Private GKE clusters let the API server reach only 443 and this one.
 pub const REVIEW_PORT: u16 = 10_250;
-/// Where probes and metrics are asked for.
+/// The container port for probes and metrics.
 pub const STATUS_PORT: u16 = 8080;
-/// After SIGTERM: 10 s of draining, 30 s for the last review, and some to spare.
+/// `terminationGracePeriodSeconds`: 10 s of draining, 30 s for the last review, and 5 s to spare.
 const GRACE: u32 = 45;
 
-/// How flipguard is to run.
+/// The settings of the workload.
 #[derive(Debug, Clone)]
-pub struct Inside {
-    /// The image; `None` for the one that is named for this version.
+pub struct InCluster {
+    /// `image`; `None` for `flipguard` with the tag of this version.
     pub image: Option<String>,
-    /// Refuse, or only warn.
+    /// `--enforcement`: deny, or only warn.
     pub enforcement: Enforcement,
 }
 
-impl Inside {
+impl InCluster {
     fn image(&self) -> String {
         self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
     }
 }
 
-/// What selects flipguard's Pods.
+/// The labels that select flipguard's Pods.
 fn selector() -> Value {
     json!({ "app.kubernetes.io/name": NAME })
 }
 
-/// The objects that run flipguard, in the order in which they must be applied.
+/// The objects that run flipguard, in the order in which to apply them.
 #[must_use]
-pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
+pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<Value> {
     let metadata = json!({ "name": NAME, "namespace": namespace, "labels": labels });
     vec![
         json!({
@@ -48,7 +48,7 @@ pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
             "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
             "kind": "FlowSchema",
             "metadata": { "name": NAME, "labels": labels },
-            // A flood of other requests must not make a verdict late.
+            // A flood of other requests must not delay a verdict.
             "spec": {
                 "priorityLevelConfiguration": { "name": "workload-high" },
                 "matchingPrecedence": 1000,
@@ -84,7 +84,7 @@ pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
             "spec": {
                 "maxUnavailable": 1,
                 "selector": { "matchLabels": selector() },
-                // One that is not ready guards nobody, and must not keep a node from being drained.
+                // A Pod that is not ready must not block the drain of its node.
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             },
         }),
@@ -96,25 +96,25 @@ pub fn objects(inside: &Inside, namespace: &str, labels: &Value) -> Vec<Value> {
                 "replicas": 2,
                 "selector": { "matchLabels": selector() },
                 "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
-                "template": { "metadata": { "labels": labels }, "spec": pod(inside) },
+                "template": { "metadata": { "labels": labels }, "spec": pod(in_cluster) },
             },
         }),
     ]
 }
 
-fn pod(inside: &Inside) -> Value {
+fn pod(in_cluster: &InCluster) -> Value {
     let spread = |key: &str| {
         json!({
             "maxSkew": 1,
             "topologyKey": key,
-            // Two replicas on one node are better than one.
+            // Two replicas on one node are better than one replica.
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": { "matchLabels": selector() },
             "matchLabelKeys": ["pod-template-hash"],
         })
     };
     let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": "status" }, "periodSeconds": seconds, "timeoutSeconds": 3 });
-    let enforcement = match inside.enforcement {
+    let enforcement = match in_cluster.enforcement {
         Enforcement::Deny => "deny",
         Enforcement::Warn => "warn",
     };
@@ -124,11 +124,11 @@ fn pod(inside: &Inside) -> Value {
         "priorityClassName": NAME,
         "terminationGracePeriodSeconds": GRACE,
         "topologySpreadConstraints": [spread("kubernetes.io/hostname"), spread("topology.kubernetes.io/zone")],
-        // No user id: the image says 65532, and OpenShift gives its own.
+        // No user id: the image has 65532, and OpenShift assigns its own.
         "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
             "name": NAME,
-            "image": inside.image(),
+            "image": in_cluster.image(),
             "args": ["serve", format!("--enforcement={enforcement}")],
             "ports": [
                 { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },

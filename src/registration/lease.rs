@@ -1,7 +1,8 @@
-//! The Lease `flipguard-keeper`: of all replicas, one writes the registration.
+//! The Lease `flipguard-keeper`: of all replicas, only its holder writes the registration.
 //!
-//! It keeps two replicas from writing in turns; no safety rests on it. Another's Lease is over when this process has
-//! itself seen it unchanged for its whole length: clocks of two machines are never compared.
+//! The Lease keeps two replicas from undoing each other's writes; no safety rests on it. A Lease of another replica has
+//! expired when this process has observed it unchanged for its whole duration. The clocks of two machines are never
+//! compared.
 
 use std::time::Duration;
 
@@ -15,31 +16,31 @@ use tokio::time::Instant;
 /// The name of the Lease.
 pub const LEASE: &str = "flipguard-keeper";
 
-/// For how long it is held without being renewed.
+/// `leaseDurationSeconds`: how long the Lease is held without a renewal.
 const LENGTH: Duration = Duration::from_secs(15);
-/// How often it is renewed.
+/// The time between two renewals.
 const RENEW: Duration = Duration::from_secs(5);
 
-/// A candidate for the Lease.
-pub(super) struct Candidate {
+/// A replica that takes the Lease when it can.
+pub(super) struct LeaseCandidate {
     leases: Api<Lease>,
     me: String,
-    /// What it looked like, and since when it does.
+    /// The Lease as it was last observed, and since when it is unchanged.
     seen: Option<(LeaseSpec, Instant)>,
-    /// When this process renewed it last.
+    /// The last renewal by this process.
     renewed: Option<Instant>,
 }
 
 /// What to do about a Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
-    /// It is ours, and fresh.
+    /// The Lease is ours, and its renewal is not due.
     Hold,
-    /// It is ours, and is to be renewed.
+    /// The Lease is ours, and its renewal is due.
     Renew,
-    /// It is nobody's any more.
+    /// The Lease has no holder, or has expired.
     Take,
-    /// Somebody else's.
+    /// The Lease is held by another replica.
     Leave,
 }
 
@@ -52,17 +53,21 @@ fn next_move(spec: &LeaseSpec, me: &str, unchanged: Duration, since_renewal: Opt
     if holder.is_empty() || unchanged >= length.unwrap_or(LENGTH) { Move::Take } else { Move::Leave }
 }
 
-impl Candidate {
+impl LeaseCandidate {
     pub(super) fn new(client: &Client, namespace: &str, me: String) -> Self {
         Self { leases: Api::namespaced(client.clone(), namespace), me, seen: None, renewed: None }
     }
 
-    /// Whether this process holds it now, after trying to; `Err` is who holds it.
+    /// Tries to take or renew the Lease. The inner `Err` names the holder.
     pub(super) async fn hold(&mut self) -> kube::Result<Result<(), String>> {
         let Some(lease) = self.leases.get_opt(LEASE).await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
-            return self.written(self.leases.create(&PostParams::default(), &lease).await);
+            return match self.leases.create(&PostParams::default(), &lease).await {
+                // 404: the namespace does not exist.
+                Err(kube::Error::Api(status)) if status.code == 404 => Err(kube::Error::Api(status)),
+                created => self.written(created),
+            };
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let unchanged = match &self.seen {
@@ -77,13 +82,13 @@ impl Candidate {
             Move::Leave => Ok(Err(spec.holder_identity.unwrap_or_default())),
             Move::Renew | Move::Take => {
                 let lease = Lease { metadata: lease.metadata, spec: Some(self.spec(Some(&spec))) };
-                // The resourceVersion decides between two that take it at once.
+                // Of two replicas that take it at once, the resourceVersion lets one succeed.
                 self.written(self.leases.replace(LEASE, &PostParams::default(), &lease).await)
             }
         }
     }
 
-    /// Gives it up, so that another need not wait. What fails here only costs that wait.
+    /// Releases the Lease, so that another replica takes over at once. A failure only costs that replica a wait.
     pub(super) async fn give_up(&mut self) {
         self.renewed = None;
         let Ok(Some(mut lease)) = self.leases.get_opt(LEASE).await else { return };
@@ -122,7 +127,10 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::cluster::fake::FakeApi;
 
     #[test]
     fn a_lease_changes_hands_only_when_it_is_over() {
@@ -145,5 +153,17 @@ mod tests {
         for (what, spec, unchanged, renewed, expected) in rows {
             assert_eq!(next_move(&spec, "a", seconds(unchanged), renewed.map(seconds)), expected, "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_missing_namespace_is_no_other_replica() {
+        let api = FakeApi::default();
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/own/leases";
+        let mut candidate = LeaseCandidate::new(&api.client(), "own", "a".to_owned());
+        api.fail(Method::POST, leases, 404);
+        assert!(candidate.hold().await.is_err());
+        api.fail(Method::POST, leases, 409);
+        assert_eq!(candidate.hold().await.unwrap(), Err("another replica".to_owned()));
+        assert_eq!(candidate.hold().await.unwrap(), Ok(()));
     }
 }

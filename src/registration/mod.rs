@@ -1,6 +1,8 @@
-//! What the API server is told: the webhooks, and who keeps them in place.
+//! The webhook configurations: their content, and the reconciler that keeps them in place.
 
+pub mod configuration;
 pub mod lease;
 pub mod reconciler;
+pub mod self_check;
 pub mod stored;
 pub mod webhooks;

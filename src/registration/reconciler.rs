@@ -1,213 +1,209 @@
-//! Keeps the registration filled in.
+//! Reconciles the two webhook configurations.
 //!
-//! The manifests create it empty, so installing locks nobody out; it is filled in only once flipguard can be called, and
-//! put back when somebody changes it. Of several replicas, the one with the Lease does it.
+//! The manifests create them empty, so an installation blocks nobody. The reconciler fills them in once flipguard can be
+//! called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease writes.
 
-use std::fmt::Debug;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::ClusterResourceScope;
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
-};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, Config, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::lease::{Candidate, LEASE};
-use super::stored::{self, Hands, RENDERED_BY, SUSPEND, Webhook};
-use super::webhooks::{self, Address, Endpoint, Webhooks};
-use crate::certs::Trust;
-use crate::certs::inspect::certificates;
-use crate::certs::rotator::Registered;
+use super::configuration::Configuration;
+use super::lease::{LEASE, LeaseCandidate};
+use super::self_check::{CallError, call};
+use super::stored::{self, Ownership, RENDERED_BY, SUSPEND};
+use super::webhooks::{Address, Endpoint, Webhooks};
+use crate::certs::TrustBundle;
+use crate::certs::rotator::RegisteredBundles;
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
 use crate::model::ColourScheme;
 use crate::telemetry::Metrics;
 
-/// How soon drift is seen.
+/// The time between two reconciliations.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How soon it is tried again while it does not guard yet.
-const IMPATIENT: Duration = Duration::from_millis(300);
+/// The time between two reconciliations while flipguard is not registered.
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Who the server says it is in `managedFields`.
+/// The field manager of the reconciler's writes.
 const FIELD_MANAGER: &str = "flipguard";
 
-/// What is to be registered, and by whom.
-pub struct Wanted {
-    /// Where the API server finds flipguard.
+/// The content of the registration.
+pub struct Config {
+    /// The address that the API server calls.
     pub address: Address,
-    /// The colours that matter.
+    /// The colours of the filter in the API server.
     pub colours: ColourScheme,
     /// flipguard's own namespace.
     pub own_namespace: String,
     /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes.
     pub exempt_users: Vec<String>,
-    /// The version of this flipguard.
+    /// The version of this flipguard, such as `0.1.0`.
     pub version: String,
-    /// What no other replica is called.
+    /// A name that no other replica has.
     pub replica: String,
 }
 
-/// Keeps the registration.
-pub struct Keeper {
+/// Keeps the webhook configurations as its `Config` wants them.
+pub struct WebhookReconciler {
     client: Client,
-    wanted: Wanted,
-    lease: Candidate,
-    trust: watch::Receiver<Trust>,
-    registered: watch::Sender<Registered>,
+    config: Config,
+    lease: LeaseCandidate,
+    trust: watch::Receiver<TrustBundle>,
+    registered: watch::Sender<RegisteredBundles>,
     metrics: Arc<Metrics>,
 }
 
-/// Where the registration, or one of its two configurations, stands.
+/// The state of the registration, or of one of its two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    /// As wanted.
+    /// The configuration is as this version renders it.
     InPlace,
-    /// A newer version keeps it.
+    /// A newer version, which is named, has rendered the configuration.
     Newer(String),
-    /// It is not, for this reason.
+    /// The configuration is not in place, for this reason.
     Waiting(String),
-    /// It is not as this replica would have it, and another one keeps it.
+    /// The configuration is not as this version renders it, and another replica holds the Lease.
     Standby(String),
-    /// An admin has switched it off.
+    /// An admin has suspended the configuration, for this reason.
     Suspended(String),
-    /// Nobody knows, for this reason: what was registered still is.
+    /// The configuration cannot be read, for this reason.
     Unknown(String),
 }
 
-/// A configuration as it is stored, with what was made of it.
-struct Read<C> {
+/// A configuration as it is stored.
+struct StoredConfig<C> {
     stored: C,
-    hands: Hands,
+    ownership: Ownership,
 }
 
-/// The two kinds of configuration.
-trait Configuration: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned {
-    type Webhook: Webhook + Serialize;
+/// A configuration, `None` where there is none, or the state of one that cannot be read.
+type ReadConfig<C> = Result<Option<StoredConfig<C>>, State>;
 
-    fn webhooks(&self) -> &[Self::Webhook];
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<Self::Webhook>;
+/// What to do about one configuration.
+enum Action<W> {
+    /// Leaves it alone; it is in this state.
+    Leave(State),
+    /// Replaces its webhooks; it is in this state afterwards.
+    Replace(Vec<W>, State),
 }
 
-impl Configuration for ValidatingWebhookConfiguration {
-    type Webhook = ValidatingWebhook;
-
-    fn webhooks(&self) -> &[ValidatingWebhook] {
-        self.webhooks.as_deref().unwrap_or_default()
-    }
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
-        webhooks::validating(webhooks)
-    }
+/// The result for one configuration.
+struct Outcome {
+    state: State,
+    written: bool,
 }
 
-impl Configuration for MutatingWebhookConfiguration {
-    type Webhook = MutatingWebhook;
-
-    fn webhooks(&self) -> &[MutatingWebhook] {
-        self.webhooks.as_deref().unwrap_or_default()
-    }
-
-    fn rendered(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
-        webhooks::mutating(webhooks)
-    }
+/// Why the API server cannot call flipguard yet.
+#[derive(Debug, thiserror::Error)]
+enum NotCallable {
+    #[error("a call to {url} does not pass: {why}")]
+    Url { url: String, why: CallError },
+    #[error("cannot list the endpoints of Service {namespace}/{NAME}: {}", one_line(.why))]
+    Endpoints { namespace: String, why: kube::Error },
+    #[error("Service {0}/{NAME} has no ready endpoint yet")]
+    NoEndpoint(String),
 }
 
-impl Keeper {
-    /// A keeper of the registration. What the API server is to trust comes in by `trust`; what it was told goes out by
-    /// `registered`.
+impl WebhookReconciler {
+    /// A reconciler that has not read anything yet. It registers the bundle that arrives by `trust`, and reports all
+    /// registered bundles by `registered`.
     #[must_use]
     pub fn new(
         client: Client,
-        wanted: Wanted,
-        trust: watch::Receiver<Trust>,
-        registered: watch::Sender<Registered>,
+        config: Config,
+        trust: watch::Receiver<TrustBundle>,
+        registered: watch::Sender<RegisteredBundles>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lease = Candidate::new(&client, &wanted.own_namespace, wanted.replica.clone());
-        Self { client, wanted, lease, trust, registered, metrics }
+        let lease = LeaseCandidate::new(&client, &config.own_namespace, config.replica.clone());
+        Self { client, config, lease, trust, registered, metrics }
     }
 
-    /// Fills in and repairs, for as long as it is polled. Each change of state is one log line.
-    pub async fn keep(&mut self) {
+    /// Reconciles for ever. Each change of state is one log line.
+    pub async fn run(&mut self) -> Infallible {
         let mut known: Option<State> = None;
         loop {
-            let state = self.look().await;
+            let state = self.reconcile().await;
             if !matches!(state, State::Unknown(_)) {
                 self.metrics.registered(matches!(state, State::InPlace | State::Newer(_)));
             }
             if known.as_ref() != Some(&state) {
-                let address = &self.wanted.address;
-                match &state {
-                    State::InPlace => tracing::info!(%address, "registered: flipguard guards"),
-                    State::Newer(by) => tracing::info!(
-                        by,
-                        "registered by a newer flipguard, which is left as it is; to go back to this version, take the \
-                         annotation {RENDERED_BY} off both configurations"
-                    ),
-                    State::Waiting(why) => tracing::warn!(why, "not registered: flipguard does not guard yet"),
-                    State::Standby(why) => tracing::info!(why, "another replica keeps the registration"),
-                    State::Suspended(why) => tracing::warn!(why, "suspended: flipguard does not guard"),
-                    State::Unknown(why) => tracing::warn!(why, "cannot see the registration"),
-                }
+                self.log(&state);
             }
-            let patient = !matches!(state, State::Waiting(_));
+            let interval = if matches!(state, State::Waiting(_)) { RETRY_INTERVAL } else { INTERVAL };
             known = Some(state);
             tokio::select! {
-                () = tokio::time::sleep(if patient { INTERVAL } else { IMPATIENT }) => {}
+                () = tokio::time::sleep(interval) => {}
                 Ok(()) = self.trust.changed() => {}
             }
         }
     }
 
-    /// Lets another replica take over at once.
+    /// Releases the Lease, so that another replica takes over at once.
     pub async fn give_up(&mut self) {
         self.lease.give_up().await;
     }
 
-    async fn look(&mut self) -> State {
-        let trust = self.trust.borrow_and_update().clone();
-        let endpoint = Endpoint { address: self.wanted.address.clone(), authority: trust.bundle, token: trust.token };
-        let validating = self.read::<ValidatingWebhookConfiguration>().await;
-        let mutating = self.read::<MutatingWebhookConfiguration>().await;
-        self.tell(&validating, &mutating);
-        let lease = self.lease(&[of(&validating), of(&mutating)]).await;
-        // Labels are a convenience; what guards must not wait for them.
-        let validating = self.keep_one(validating, &endpoint, &lease).await;
-        let mutating = self.keep_one(mutating, &endpoint, &lease).await;
-        // Whoever waits for an authority to be out need not wait for the next look.
-        let written = [&validating, &mutating].into_iter().any(|(_, written)| *written);
-        let (validating, mutating) = (validating.0, mutating.0);
-        if written {
-            let read = (
-                self.read::<ValidatingWebhookConfiguration>().await,
-                self.read::<MutatingWebhookConfiguration>().await,
-            );
-            self.tell(&read.0, &read.1);
+    fn log(&self, state: &State) {
+        let address = &self.config.address;
+        match state {
+            State::InPlace => tracing::info!(%address, "registered: flipguard guards"),
+            State::Newer(by) => tracing::info!(
+                by,
+                "registered by a newer flipguard, which is left as it is; to go back to this version, remove the \
+                 annotation {RENDERED_BY} from both configurations"
+            ),
+            State::Waiting(why) => tracing::warn!(why, "not registered: flipguard does not guard yet"),
+            State::Standby(why) => tracing::info!(why, "another replica keeps the registration"),
+            State::Suspended(why) => tracing::warn!(why, "suspended: flipguard does not guard"),
+            State::Unknown(why) => tracing::warn!(why, "cannot read the registration"),
         }
-        if matches!(validating, State::InPlace) { mutating } else { validating }
     }
 
-    async fn read<C: Configuration>(&self) -> Result<Option<Read<C>>, State> {
-        let stored = Api::<C>::all(self.client.clone())
-            .get_opt(NAME)
-            .await
-            .map_err(|error| State::Unknown(format!("cannot get {} {NAME}: {}", C::kind(&()), one_line(&error))))?;
-        Ok(stored.map(|stored| Read { hands: stored::hands(stored.meta(), &self.wanted.version), stored }))
+    async fn reconcile(&mut self) -> State {
+        let trust = self.trust.borrow_and_update().clone();
+        let endpoint = Endpoint { address: self.config.address.clone(), authority: trust.bundle, token: trust.token };
+        let (validating, mutating) = self.read_and_publish().await;
+        let lease = self.hold_lease(&[ownership(&validating), ownership(&mutating)]).await;
+        // Labels are a convenience: the validating configuration does not wait for the mutating one.
+        let validating = self.reconcile_one(validating, &endpoint, &lease).await;
+        let mutating = self.reconcile_one(mutating, &endpoint, &lease).await;
+        if validating.written || mutating.written {
+            // The rotator waits for a bundle to be registered, and need not wait for the next reconciliation.
+            let _ = self.read_and_publish().await;
+        }
+        if validating.state == State::InPlace { mutating.state } else { validating.state }
     }
 
-    /// Tells whom it concerns which authorities are out.
-    fn tell(
+    /// Reads both configurations, and publishes their CA bundles to the certificate rotator.
+    async fn read_and_publish(
         &self,
-        validating: &Result<Option<Read<ValidatingWebhookConfiguration>>, State>,
-        mutating: &Result<Option<Read<MutatingWebhookConfiguration>>, State>,
+    ) -> (ReadConfig<ValidatingWebhookConfiguration>, ReadConfig<MutatingWebhookConfiguration>) {
+        let (validating, mutating) = (self.read().await, self.read().await);
+        self.publish_bundles(&validating, &mutating);
+        (validating, mutating)
+    }
+
+    async fn read<C: Configuration>(&self) -> ReadConfig<C> {
+        let stored = Api::<C>::all(self.client.clone()).get_opt(NAME).await;
+        let stored = stored
+            .map_err(|error| State::Unknown(format!("cannot get {} {NAME}: {}", C::kind(&()), one_line(&error))))?;
+        Ok(stored
+            .map(|stored| StoredConfig { ownership: stored::ownership(stored.meta(), &self.config.version), stored }))
+    }
+
+    /// Publishes the registered CA bundles to the certificate rotator; `None` where a configuration cannot be read.
+    fn publish_bundles(
+        &self,
+        validating: &ReadConfig<ValidatingWebhookConfiguration>,
+        mutating: &ReadConfig<MutatingWebhookConfiguration>,
     ) {
         let (Ok(validating), Ok(mutating)) = (validating, mutating) else {
             self.registered.send_replace(None);
@@ -227,12 +223,16 @@ impl Keeper {
         });
     }
 
-    /// Whether this replica may write; if not, why.
-    async fn lease(&mut self, hands: &[Option<&Hands>]) -> Result<(), State> {
-        if let Some(newer) = hands.iter().flatten().find(|hands| matches!(hands, Hands::Newer(_))) {
-            // The newer version is to have it, in whichever replica it runs.
+    /// Takes or renews the Lease. Without it, `Err` is the state of a configuration that differs.
+    async fn hold_lease(&mut self, ownership: &[Option<&Ownership>]) -> Result<(), State> {
+        let newer = ownership.iter().flatten().find_map(|ownership| match ownership {
+            Ownership::Newer(by) => Some(by),
+            _ => None,
+        });
+        if let Some(by) = newer {
+            // A replica of the newer version is to hold the Lease.
             self.lease.give_up().await;
-            return Err(State::Standby(format!("a newer version keeps it: {newer:?}")));
+            return Err(State::Standby(format!("version {by} keeps it")));
         }
         match self.lease.hold().await {
             Ok(Ok(())) => Ok(()),
@@ -241,143 +241,123 @@ impl Keeper {
         }
     }
 
-    async fn keep_one<C: Configuration>(
+    async fn reconcile_one<C: Configuration>(
         &self,
-        read: Result<Option<Read<C>>, State>,
+        read: ReadConfig<C>,
         endpoint: &Endpoint,
         lease: &Result<(), State>,
-    ) -> (State, bool) {
-        let kind = C::kind(&());
+    ) -> Outcome {
+        let unwritten = |state| Outcome { state, written: false };
         let read = match read {
             Ok(Some(read)) => read,
             Ok(None) => {
+                let kind = C::kind(&());
                 let missing = format!("there is no {kind} {NAME}; apply the output of `flipguard manifests`");
-                return (State::Waiting(missing), false);
+                return unwritten(State::Waiting(missing));
             }
-            Err(state) => return (state, false),
+            Err(state) => return unwritten(state),
         };
-        let stored = &read.stored;
-        let (state, webhooks) = match read.hands {
-            Hands::Newer(by) if stored.webhooks().is_empty() => {
-                return (State::Waiting(format!("{kind} {NAME} is empty, and version {by} is to fill it in")), false);
-            }
-            Hands::Newer(by) => return (State::Newer(by), false),
-            Hands::Suspended(why) => {
-                let state = State::Suspended(format!("{SUSPEND} on {kind} {NAME}: {why}"));
-                if stored.webhooks().is_empty() {
-                    return (state, false);
+        match self.action(&read, endpoint) {
+            Action::Leave(state) => unwritten(state),
+            Action::Replace(webhooks, state) => {
+                match self.replace(&read.stored, &webhooks, &state, endpoint, lease).await {
+                    Ok(()) => Outcome { state, written: true },
+                    Err(state) => unwritten(state),
                 }
-                (state, Vec::new())
             }
-            Hands::Free => {
-                let rendered = C::rendered(&Webhooks {
-                    endpoint,
-                    colours: &self.wanted.colours,
-                    own_namespace: &self.wanted.own_namespace,
-                    exempt_users: &self.wanted.exempt_users,
-                });
-                let wanted = stored::with_additions(&rendered, stored.webhooks(), &self.wanted.own_namespace);
-                if stored.webhooks() == wanted && stored::is_rendered_by(stored.meta(), &self.wanted.version) {
-                    return (State::InPlace, false);
-                }
-                (State::InPlace, wanted)
-            }
-        };
-        if let Err(lease) = lease {
-            let differs = format!("{kind} {NAME} is not as this replica would have it");
-            let state = match (state, lease) {
-                (State::InPlace, State::Standby(why)) => State::Standby(format!("{differs}, and {why}")),
-                (State::InPlace, State::Waiting(why)) => State::Waiting(format!("{differs}, and {why}")),
-                (state, _) => state,
-            };
-            return (state, false);
-        }
-        if state == State::InPlace
-            && let Err(why) = self.can_be_called(endpoint).await
-        {
-            return (State::Waiting(why), false);
-        }
-        match self.write(stored, &webhooks).await {
-            Ok(()) => (state, true),
-            Err(why) => (State::Waiting(why), false),
         }
     }
 
-    async fn write<C: Configuration>(&self, stored: &C, webhooks: &[C::Webhook]) -> Result<(), String> {
-        // The resourceVersion keeps two writers from undoing each other unseen.
+    /// What has to be done about a configuration. Pure.
+    fn action<C: Configuration>(&self, read: &StoredConfig<C>, endpoint: &Endpoint) -> Action<C::Webhook> {
+        let StoredConfig { stored, ownership } = read;
+        let kind = C::kind(&());
+        match ownership {
+            Ownership::Newer(by) if stored.webhooks().is_empty() => {
+                Action::Leave(State::Waiting(format!("{kind} {NAME} is empty, and version {by} is to fill it in")))
+            }
+            Ownership::Newer(by) => Action::Leave(State::Newer(by.clone())),
+            Ownership::Suspended(why) => {
+                let state = State::Suspended(format!("{SUSPEND} on {kind} {NAME}: {why}"));
+                if stored.webhooks().is_empty() { Action::Leave(state) } else { Action::Replace(Vec::new(), state) }
+            }
+            Ownership::Free => {
+                let Config { colours, own_namespace, exempt_users, version, .. } = &self.config;
+                let rendered = C::rendered(&Webhooks { endpoint, colours, own_namespace, exempt_users });
+                let wanted = stored::with_additions(&rendered, stored.webhooks(), own_namespace);
+                if stored.webhooks() == wanted && stored::is_rendered_by(stored.meta(), version) {
+                    Action::Leave(State::InPlace)
+                } else {
+                    Action::Replace(wanted, State::InPlace)
+                }
+            }
+        }
+    }
+
+    /// Writes a configuration, if this replica holds the Lease and the API server can call flipguard.
+    async fn replace<C: Configuration>(
+        &self,
+        stored: &C,
+        webhooks: &[C::Webhook],
+        state: &State,
+        endpoint: &Endpoint,
+        lease: &Result<(), State>,
+    ) -> Result<(), State> {
+        let kind = C::kind(&());
+        let differs = |why: &str| format!("{kind} {NAME} is not as this replica would have it, and {why}");
+        match (lease, state) {
+            (Ok(()), State::InPlace) => {
+                self.can_be_called(endpoint).await.map_err(|why| State::Waiting(why.to_string()))?;
+            }
+            (Ok(()), _) => {}
+            (Err(State::Standby(why)), State::InPlace) => return Err(State::Standby(differs(why))),
+            (Err(State::Waiting(why)), State::InPlace) => return Err(State::Waiting(differs(why))),
+            (Err(_), state) => return Err(state.clone()),
+        }
+        self.write(stored, webhooks)
+            .await
+            .map_err(|error| State::Waiting(format!("cannot patch {kind} {NAME}: {}", one_line(&error))))
+    }
+
+    async fn write<C: Configuration>(&self, stored: &C, webhooks: &[C::Webhook]) -> kube::Result<()> {
+        // With the resourceVersion, the patch fails where another writer was faster.
         let patch = json!({
             "metadata": {
                 "resourceVersion": stored.meta().resource_version,
-                "annotations": { RENDERED_BY: self.wanted.version },
+                "annotations": { RENDERED_BY: self.config.version },
             },
             "webhooks": webhooks,
         });
-        Api::<C>::all(self.client.clone())
-            .patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch))
-            .await
-            .map(drop)
-            .map_err(|error| format!("cannot patch {} {NAME}: {}", C::kind(&()), one_line(&error)))
+        let configurations = Api::<C>::all(self.client.clone());
+        configurations.patch(NAME, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch)).await.map(drop)
     }
 
-    /// Whether the API server can be told to call; if not, why.
-    async fn can_be_called(&self, endpoint: &Endpoint) -> Result<(), String> {
-        match &self.wanted.address {
-            Address::Url(url) => {
-                call(url, endpoint).await.map_err(|why| format!("a call to {url} does not pass: {why}"))
-            }
+    /// Checks that the API server would reach flipguard: by a call to its URL, or by a ready endpoint of its Service.
+    async fn can_be_called(&self, endpoint: &Endpoint) -> Result<(), NotCallable> {
+        match &self.config.address {
+            Address::Url(url) => call(url, endpoint).await.map_err(|why| NotCallable::Url { url: url.clone(), why }),
             Address::Service { namespace } => self.has_a_ready_endpoint(namespace).await,
         }
     }
 
-    async fn has_a_ready_endpoint(&self, namespace: &str) -> Result<(), String> {
+    async fn has_a_ready_endpoint(&self, namespace: &str) -> Result<(), NotCallable> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        let slices =
-            slices.list(&ListParams::default().labels(&format!("kubernetes.io/service-name={NAME}"))).await.map_err(
-                |error| format!("cannot list the endpoints of Service {namespace}/{NAME}: {}", one_line(&error)),
-            )?;
+        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={NAME}"));
+        let slices = slices
+            .list(&of_service)
+            .await
+            .map_err(|why| NotCallable::Endpoints { namespace: namespace.to_owned(), why })?;
         let ready = |endpoint: &k8s_openapi::api::discovery::v1::Endpoint| {
             endpoint.conditions.as_ref().is_none_or(|conditions| conditions.ready != Some(false))
         };
         if slices.items.iter().any(|slice| slice.endpoints.iter().any(ready)) {
             Ok(())
         } else {
-            Err(format!("Service {namespace}/{NAME} has no ready endpoint yet"))
+            Err(NotCallable::NoEndpoint(namespace.to_owned()))
         }
     }
 }
 
-fn of<C>(read: &Result<Option<Read<C>>, State>) -> Option<&Hands> {
-    read.as_ref().ok().and_then(Option::as_ref).map(|read| &read.hands)
-}
-
-/// Sends a review to the address that the API server will use, trusting what it will trust.
-///
-/// # Errors
-/// When no answer comes, or not flipguard's.
-pub async fn call(url: &str, endpoint: &Endpoint) -> Result<(), String> {
-    let address: http::Uri = url.parse().map_err(|error| format!("{error}"))?;
-    let mut config = Config::new(address);
-    let authorities = certificates(&endpoint.authority).map_err(|error| error.to_string())?;
-    config.root_cert = Some(authorities.iter().map(|authority| authority.to_vec()).collect());
-    config.connect_timeout = Some(INTERVAL);
-    config.read_timeout = Some(INTERVAL);
-    config.default_retry = false;
-    let client = Client::try_from(config).map_err(|error| one_line(&error))?;
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "self-check",
-            "kind": { "group": "flipguard.dev", "version": "v1", "kind": "SelfCheck" },
-            "resource": { "group": "flipguard.dev", "version": "v1", "resource": "selfchecks" },
-            "operation": "CREATE",
-        },
-    });
-    let request = http::Request::post(endpoint.validate_path())
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(review.to_string().into_bytes())
-        .map_err(|error| error.to_string())?;
-    let answer: serde_json::Value = client.request(request).await.map_err(|error| one_line(&error))?;
-    let uid = answer.pointer("/response/uid").and_then(serde_json::Value::as_str);
-    if uid == Some("self-check") { Ok(()) } else { Err("something else answers there".to_owned()) }
+fn ownership<C>(read: &ReadConfig<C>) -> Option<&Ownership> {
+    read.as_ref().ok().and_then(Option::as_ref).map(|read| &read.ownership)
 }

@@ -1,22 +1,22 @@
-//! What is registered now, and what is to be written over it: a rendering that respects what others have added. Pure.
+//! The stored webhook configurations, and how a new rendering keeps the additions of others. Pure.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, ValidatingWebhook, WebhookClientConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use semver::Version;
 
-/// Says why nothing is to be registered. Whoever sets it on a configuration switches that one off.
+/// The annotation that empties a configuration for as long as it is there. Its value is the reason.
 pub const SUSPEND: &str = "flipguard.dev/suspend";
-/// The version that rendered what is registered.
+/// The annotation with the version that rendered the configuration.
 pub const RENDERED_BY: &str = "flipguard.dev/rendered-by";
 
-/// A webhook of either kind.
+/// A webhook of a validating or a mutating configuration.
 pub trait Webhook: Clone + PartialEq {
-    /// Its name, which no other webhook of its configuration has.
+    /// `name`, which is unique in the configuration.
     fn name(&self) -> &str;
-    /// Where it is called.
+    /// `clientConfig`: the address and the CA bundle.
     fn client_config(&self) -> &WebhookClientConfig;
-    /// The namespaces that it is asked for.
+    /// `namespaceSelector`: the namespaces of the writes that it receives.
     fn namespace_selector(&mut self) -> &mut Option<LabelSelector>;
 }
 
@@ -44,41 +44,41 @@ impl Webhook for MutatingWebhook {
     }
 }
 
-/// Why a configuration is left alone, or emptied.
+/// Whether this version may fill in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hands {
-    /// It is ours to fill in.
+pub enum Ownership {
+    /// This version may fill it in.
     Free,
-    /// An admin has suspended it, for this reason.
+    /// An admin has suspended it, for this reason: it is emptied.
     Suspended(String),
-    /// A newer flipguard has rendered it.
+    /// A newer version, which is named, has rendered it: it is left alone.
     Newer(String),
 }
 
-/// Whether a configuration may be filled in by this version.
+/// Whether this version may fill in a configuration, by its annotations.
 #[must_use]
-pub fn hands(metadata: &ObjectMeta, version: &str) -> Hands {
+pub fn ownership(metadata: &ObjectMeta, version: &str) -> Ownership {
     let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
     if let Some(reason) = annotation(SUSPEND).filter(|reason| reason.as_str() != "false") {
-        // In an emergency, the annotation counts, and not how much was typed behind it.
+        // In an emergency, an annotation without a value counts too.
         let reason = if reason.is_empty() { "no reason given" } else { reason };
-        return Hands::Suspended(reason.to_owned());
+        return Ownership::Suspended(reason.to_owned());
     }
     let by = annotation(RENDERED_BY).and_then(|by| Version::parse(by).ok());
     match (by, Version::parse(version)) {
-        (Some(by), Ok(own)) if by > own => Hands::Newer(by.to_string()),
-        _ => Hands::Free,
+        (Some(by), Ok(own)) if by > own => Ownership::Newer(by.to_string()),
+        _ => Ownership::Free,
     }
 }
 
-/// Whether a configuration says that this version has rendered it.
+/// Whether the annotation names this version.
 #[must_use]
 pub fn is_rendered_by(metadata: &ObjectMeta, version: &str) -> bool {
     metadata.annotations.as_ref().and_then(|all| all.get(RENDERED_BY)).is_some_and(|by| by == version)
 }
 
-/// The rendering, with what others have added to the `namespaceSelector` of a webhook of the same name: managed clusters
-/// exempt their own namespaces in this way, and put it back when it is taken out.
+/// The rendering, with the entries that others have added to the `namespaceSelector` of a stored webhook of the same
+/// name. Managed clusters exempt their own namespaces in this way, and repeat it when the entry is removed.
 #[must_use]
 pub fn with_additions<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &str) -> Vec<W> {
     let merged = |rendered: &W| {
@@ -95,15 +95,17 @@ pub fn with_additions<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &
     rendered.iter().map(merged).collect()
 }
 
-/// What others have added to a selector, beyond what is rendered; in words.
+/// The entries of a stored selector that are not rendered, in words.
 #[must_use]
 pub fn additions(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) -> Vec<String> {
     let labels = stored.match_labels.iter().flatten();
     let labels = labels
         .filter(|(key, _)| !rendered.match_labels.as_ref().is_some_and(|ours| ours.contains_key(*key)))
         .map(|(key, value)| format!("{key}={value}"));
-    let expressions = foreign(rendered, stored, own_namespace)
-        .map(|more| format!("{} {} {:?}", more.key, more.operator, more.values.clone().unwrap_or_default()));
+    let expressions = foreign(rendered, stored, own_namespace).map(|more| {
+        let values = more.values.as_ref().map_or_else(String::new, |values| format!(" ({})", values.join(", ")));
+        format!("{} {}{values}", more.key, more.operator)
+    });
     labels.chain(expressions).collect()
 }
 
@@ -112,7 +114,7 @@ fn added(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) 
     labels.extend(rendered.match_labels.clone().unwrap_or_default());
     let foreign: Vec<_> = foreign(rendered, stored, own_namespace).cloned().collect();
     let ours = rendered.match_expressions.clone().unwrap_or_default();
-    // Theirs may stand before or after ours: as it is stored, it is left, or both sides would reorder it for ever.
+    // The stored order stays. Otherwise both sides would reorder the entries for ever.
     let mut expressions = Vec::new();
     for expression in stored.match_expressions.iter().flatten() {
         if ours.contains(expression) || foreign.contains(expression) {
@@ -136,7 +138,7 @@ fn foreign<'a>(
     own_namespace: &'a str,
 ) -> impl Iterator<Item = &'a LabelSelectorRequirement> {
     let ours = rendered.match_expressions.as_deref().unwrap_or_default();
-    // Only flipguard itself exempts its own namespace by name: an older rendering's entry is no addition.
+    // Only flipguard itself exempts its own namespace by name: an entry of an older rendering is no addition.
     let older = move |entry: &LabelSelectorRequirement| {
         entry.key == "kubernetes.io/metadata.name"
             && entry.operator == "NotIn"
@@ -145,7 +147,7 @@ fn foreign<'a>(
     stored.match_expressions.iter().flatten().filter(move |entry| !ours.contains(entry) && !older(entry))
 }
 
-/// The authorities that these webhooks trust, in PEM, each bundle once.
+/// Collects the CA bundles of webhooks, in PEM, each different bundle once.
 pub(super) fn bundles<W: Webhook>(webhooks: &[W], into: &mut Vec<String>) {
     for webhook in webhooks {
         let bundle = webhook.client_config().ca_bundle.as_ref();
@@ -169,16 +171,16 @@ mod tests {
 
     #[test]
     fn whose_it_is() {
-        let own = |annotations: &[(&str, &str)]| hands(&metadata(annotations), "1.2.0");
-        assert_eq!(own(&[]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.2.0-rc.1")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "someone")]), Hands::Free);
-        assert_eq!(own(&[(RENDERED_BY, "1.10.0")]), Hands::Newer("1.10.0".to_owned()));
-        assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Hands::Suspended("fire".to_owned()));
-        assert_eq!(own(&[(SUSPEND, "")]), Hands::Suspended("no reason given".to_owned()));
-        assert_eq!(own(&[(SUSPEND, "false")]), Hands::Free);
+        let own = |annotations: &[(&str, &str)]| ownership(&metadata(annotations), "1.2.0");
+        assert_eq!(own(&[]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.2.0-rc.1")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "someone")]), Ownership::Free);
+        assert_eq!(own(&[(RENDERED_BY, "1.10.0")]), Ownership::Newer("1.10.0".to_owned()));
+        assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Ownership::Suspended("fire".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "")]), Ownership::Suspended("no reason given".to_owned()));
+        assert_eq!(own(&[(SUSPEND, "false")]), Ownership::Free);
     }
 
     fn not_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {
@@ -229,5 +231,9 @@ mod tests {
         let selector = |webhook: &mut ValidatingWebhook| webhook.namespace_selector().clone().unwrap();
         let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut stored), "fg");
         assert_eq!(said, ["managed=no"]);
+        let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut webhook("a", &[gke, aks])), "fg");
+        let expected =
+            ["kubernetes.io/metadata.name NotIn (gke-managed-system, kube-system)", "control-plane DoesNotExist"];
+        assert_eq!(said, expected);
     }
 }

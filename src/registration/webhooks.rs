@@ -1,4 +1,4 @@
-//! The webhooks, rendered.
+//! Renders the webhooks.
 
 use std::fmt;
 
@@ -12,20 +12,20 @@ use crate::install::{NAME, SERVICE_PORT};
 use crate::model::ColourScheme;
 use crate::rules::filter::{self, Condition};
 
-/// How long the API server waits for what can be denied, in seconds.
+/// `timeoutSeconds` of the webhooks that can deny.
 const GUARD_TIMEOUT: i32 = 5;
 
-/// How long it waits for advice, in seconds; without an answer it goes on.
+/// `timeoutSeconds` of the webhooks that only warn. Without an answer, the write is admitted.
 const ADVICE_TIMEOUT: i32 = 2;
-/// How long the API server waits for labels, in seconds; without an answer it goes on.
+/// `timeoutSeconds` of the webhook that adds labels. Without an answer, the write is admitted.
 const LABEL_TIMEOUT: i32 = 2;
 
-/// Where the API server finds flipguard.
+/// The address that the API server calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// At an address without a path: `https://127.0.0.1:10250`.
+    /// A URL without a path: `https://127.0.0.1:10250`.
     Url(String),
-    /// Behind its own Service in this namespace.
+    /// flipguard's own Service.
     Service {
         /// flipguard's own namespace.
         namespace: String,
@@ -41,14 +41,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where the API server finds flipguard, and how it knows it.
+/// The address that the API server calls, and the means to recognise flipguard there.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Where it is.
+    /// The address.
     pub address: Address,
-    /// The authorities to trust, in PEM.
+    /// `caBundle`: the authorities to trust, in PEM.
     pub authority: String,
-    /// The last segment of the path.
+    /// The last segment of the paths.
     pub token: String,
 }
 
@@ -77,8 +77,8 @@ impl Endpoint {
     }
 }
 
-/// The controllers of Kubernetes whose writes are never judged: they carry out what was judged when somebody asked for
-/// it (Kubernetes, `cmd/kube-controller-manager/app`, with service account credentials).
+/// The controllers of Kubernetes whose writes are never judged: they only carry out changes that were judged before
+/// (Kubernetes, `cmd/kube-controller-manager/app`, with service account credentials).
 const CONTROLLERS: [&str; 6] = [
     "system:kube-controller-manager",
     "system:serviceaccount:kube-system:daemon-set-controller",
@@ -87,15 +87,16 @@ const CONTROLLERS: [&str; 6] = [
     "system:serviceaccount:kube-system:replicaset-controller",
     "system:serviceaccount:kube-system:statefulset-controller",
 ];
-/// Deletes what has lost its owner. Of ReplicaSets that is never judged; of all others it is, and it tries again.
+/// The garbage collector deletes objects without an owner. Its deletions of ReplicaSets are never judged. All others are,
+/// and it repeats the denied ones.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
-/// What is to be registered.
+/// The values that the rendering depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Webhooks<'a> {
-    /// Where flipguard is.
+    /// The endpoint that the API server calls.
     pub endpoint: &'a Endpoint,
-    /// How colours are marked.
+    /// The labels and values that mark a colour.
     pub colours: &'a ColourScheme,
     /// flipguard's own namespace.
     pub own_namespace: &'a str,
@@ -103,20 +104,20 @@ pub struct Webhooks<'a> {
     pub exempt_users: &'a [String],
 }
 
-/// What a webhook is asked for, and what happens without an answer.
-struct Asked {
+/// The writes that a webhook receives, and whether they wait for its answer.
+struct WebhookSpec {
     name: &'static str,
     group: &'static str,
     resources: &'static [&'static str],
     operations: &'static [&'static str],
     conditions: Vec<Condition>,
-    /// Whether a write must wait for an answer.
+    /// `failurePolicy`: `Fail` if true, else `Ignore`.
     fails_closed: bool,
 }
 
-/// The validating webhooks: `guard` for what can be dangerous, which waits for an answer; `advise` for the rest, which
-/// does not. Every field that the API server would default is set, so that what is stored can be compared with what is
-/// wanted.
+/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer. An
+/// `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be compared
+/// with these.
 #[must_use]
 pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
     let Webhooks { endpoint, colours, own_namespace, exempt_users } = *webhooks;
@@ -124,17 +125,17 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
     let exempt: Vec<String> = controllers.chain(exempt_users.iter().cloned()).collect();
     let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
     let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
-    let asked = [
-        Asked {
+    let specs = [
+        WebhookSpec {
             name: "guard.flipguard.dev",
             group: "",
-            // By its status, too, annotations can be changed.
+            // A write of the status can change annotations, too.
             resources: &["services", "services/status"],
             operations: &["CREATE", "UPDATE"],
             conditions: filter::service_update_conditions(colours),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-workloads.flipguard.dev",
             group: "apps",
             resources: &[
@@ -149,7 +150,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_conditions(colours, &exempt),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-replicasets.flipguard.dev",
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
@@ -157,7 +158,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_conditions(colours, &with_collector),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-scale.flipguard.dev",
             group: "apps",
             resources: scalable,
@@ -165,7 +166,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::scale_conditions(true, &exempt),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-services.flipguard.dev",
             group: "",
             resources: &["services"],
@@ -173,7 +174,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::service_delete_conditions(colours, &exempt),
             fails_closed: false,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-workloads.flipguard.dev",
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -181,7 +182,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_create_conditions(colours, &exempt, false),
             fails_closed: false,
         },
-        Asked {
+        WebhookSpec {
             name: "guard-overrides.flipguard.dev",
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -189,7 +190,7 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             conditions: filter::workload_create_conditions(colours, &exempt, true),
             fails_closed: true,
         },
-        Asked {
+        WebhookSpec {
             name: "advise-scale.flipguard.dev",
             group: "apps",
             resources: scalable,
@@ -198,10 +199,10 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             fails_closed: false,
         },
     ];
-    asked.into_iter().map(|asked| asked.webhook(endpoint, own_namespace)).collect()
+    specs.into_iter().map(|spec| spec.webhook(endpoint, own_namespace)).collect()
 }
 
-impl Asked {
+impl WebhookSpec {
     fn webhook(self, endpoint: &Endpoint, own_namespace: &str) -> ValidatingWebhook {
         let (policy, timeout) = if self.fails_closed { ("Fail", GUARD_TIMEOUT) } else { ("Ignore", ADVICE_TIMEOUT) };
         ValidatingWebhook {
@@ -213,7 +214,7 @@ impl Asked {
             object_selector: Some(LabelSelector::default()),
             failure_policy: Some(policy.to_owned()),
             match_policy: Some("Equivalent".to_owned()),
-            // What a write would do is written into the ledger, and Events tell of overrides; not in a dry run.
+            // A judged write changes the ledger, and an overridden one creates an Event; a dry run does neither.
             side_effects: "NoneOnDryRun".to_owned(),
             timeout_seconds: Some(timeout),
             admission_review_versions: vec!["v1".to_owned()],
@@ -221,7 +222,7 @@ impl Asked {
     }
 }
 
-/// The mutating webhooks, likewise.
+/// The mutating webhooks, with every field set as well.
 #[must_use]
 pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
     let Webhooks { endpoint, colours, own_namespace, .. } = *webhooks;
@@ -260,7 +261,7 @@ fn match_conditions(conditions: Vec<Condition>) -> Vec<MatchCondition> {
         .collect()
 }
 
-/// All namespaces but those that the cluster and flipguard itself need to come up.
+/// All namespaces, except those that the cluster and flipguard itself need to start.
 fn guarded_namespaces(own_namespace: &str) -> LabelSelector {
     let mut exempt = vec!["kube-node-lease".to_owned(), "kube-system".to_owned(), own_namespace.to_owned()];
     exempt.sort();

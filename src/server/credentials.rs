@@ -1,12 +1,13 @@
-//! What the listener for reviews presents and asks for. Both can be exchanged while it serves.
+//! The certificate and the tokens of the listener for reviews. Both can be swapped while it serves.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use subtle::{Choice, ConstantTimeEq};
 
-/// A certificate with its key, and the tokens that a path may end in.
+/// A certificate with its key, and the tokens that may end the path of a request.
 #[derive(Debug)]
 pub struct Credentials {
     certificate: ArcSwap<CertifiedKey>,
@@ -14,13 +15,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Both, to begin with.
+    /// The first certificate and token.
     #[must_use]
     pub fn new(certificate: CertifiedKey, token: String) -> Self {
         Self { certificate: ArcSwap::from_pointee(certificate), tokens: ArcSwap::from_pointee(vec![token]) }
     }
 
-    /// Presents another certificate from the next connection on. Those that are open go on.
+    /// Presents another certificate from the next connection on. Open connections keep the one before.
     pub fn present(&self, certificate: CertifiedKey) {
         self.certificate.store(Arc::new(certificate));
     }
@@ -30,9 +31,11 @@ impl Credentials {
         self.tokens.store(Arc::new(tokens));
     }
 
-    /// Whether a path may end in this. All are compared, without telling by the time where the difference is.
+    /// Whether a token may end a path. The time does not depend on which token matches, or where one differs.
     pub(super) fn accepts(&self, token: &str) -> bool {
-        self.tokens.load().iter().fold(false, |found, accepted| same(token.as_bytes(), accepted.as_bytes()) | found)
+        let tokens = self.tokens.load();
+        let matches = tokens.iter().map(|accepted| token.as_bytes().ct_eq(accepted.as_bytes()));
+        matches.fold(Choice::from(0), |found, this| found | this).into()
     }
 }
 
@@ -42,6 +45,19 @@ impl ResolvesServerCert for Credentials {
     }
 }
 
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::Identity;
+    use crate::certs::pem::pair;
+
+    #[test]
+    fn each_accepted_token_and_no_other_is_accepted() {
+        let identity = Identity::issue(&["guard.example".to_owned()], time::OffsetDateTime::now_utc()).unwrap();
+        let credentials = Credentials::new(pair(&identity.leaf, &identity.leaf_key).unwrap(), "one".to_owned());
+        assert!(credentials.accepts("one") && !credentials.accepts("two"));
+        credentials.accept(vec!["two".to_owned(), "three".to_owned()]);
+        assert!(credentials.accepts("two") && credentials.accepts("three"));
+        assert!(["one", "", "tw", "twoo", "Two"].into_iter().all(|token| !credentials.accepts(token)));
+    }
 }

@@ -1,27 +1,27 @@
-//! How long a review may take: the API server says so in the query, `?timeout=5s`.
+//! The deadline of a review. The API server sends it in the query: `?timeout=5s`.
 
 use std::time::Duration;
 
-/// Where the query says nothing.
-const DEFAULT: Duration = Duration::from_secs(5);
-/// The longest that the API server ever waits (API doc, `ValidatingWebhook.timeoutSeconds`).
-const LONGEST: Duration = Duration::from_secs(30);
-/// Kept back for the answer's way, so that it arrives in time.
+/// The timeout where the query has none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest timeout of a webhook (API reference, `ValidatingWebhook.timeoutSeconds`).
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+/// The part of the timeout that is kept for sending the answer.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// How long the reads for a review may take.
+/// The longest time that the reads for a review may take.
 pub(super) fn time_for_reads(query: Option<&str>) -> Duration {
     let given = query
         .unwrap_or("")
         .split('&')
         .find_map(|pair| pair.strip_prefix("timeout="))
         .and_then(parse)
-        .unwrap_or(DEFAULT)
-        .min(LONGEST);
+        .unwrap_or(DEFAULT_TIMEOUT)
+        .min(MAX_TIMEOUT);
     given.saturating_sub(MARGIN.min(given / 4))
 }
 
-/// A duration as Go prints it, in one unit: `5s`, `1.5s`, `500ms`.
+/// Parses a duration of one unit, as Go prints it: `5s`, `1.5s`, `500ms`.
 fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 0.001),

@@ -16,36 +16,35 @@ use super::review::{self, Shared};
 use super::{Credentials, Judge, Readiness, status};
 use crate::telemetry::Metrics;
 
-/// A handshake takes a few milliseconds.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A connection must bring its first request within this time.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// Longer than the API server keeps an idle connection (90 s), so that it is always the one to hang up: a review sent
-/// on a connection that is just being closed is lost.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-/// Reviews in flight get this long to end once the listener is closed; the longest timeout that they can have.
+/// The longest time that a TLS handshake may take; it takes a few milliseconds.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time from a connection to the head of its first request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time that a connection may be idle. It exceeds the 90 s after which the API server closes idle
+/// connections: a review that is sent while this side closes is lost.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// The longest time that reviews in flight may take once the listener is closed: the longest timeout of a webhook.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Less than any time limit of a review.
+/// The interval of a timer that is shorter than any deadline of a review.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is not to be had.
+    /// The address is taken, or is not one of this machine.
     #[error("cannot listen on {address} ({flag}): {why}; choose another address with {flag}")]
     Bind {
-        /// The address.
+        /// The address to listen on.
         address: SocketAddr,
-        /// The flag that set it.
+        /// The flag of that address.
         flag: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         why: io::Error,
     },
-    /// The certificate and its key do not fit.
+    /// rustls does not accept the certificate.
     #[error("cannot serve the certificate: {0}")]
     Tls(#[from] rustls::Error),
-    /// A listener ended.
+    /// A listener ended by itself.
     #[error("a listener ended: {0}")]
     Ended(#[from] io::Error),
 }
@@ -56,18 +55,20 @@ pub struct Listeners {
     status: TcpListener,
 }
 
-/// What is served, and how it stops.
-pub struct Service<J> {
-    /// Who judges.
+/// Everything that the listeners serve.
+pub struct App<J> {
+    /// Judges the reviews.
     pub judge: J,
-    /// The certificate, and the last segment of the registered path.
+    /// The certificate, and the tokens of the registered paths.
     pub credentials: Arc<Credentials>,
-    /// What `/readyz` says.
+    /// The state behind `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// What `/metrics` says.
+    /// The numbers behind `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// How long to go on serving once told to stop, so that everybody has heard of it.
+    /// How long to keep serving after the signal to stop, while endpoints are updated.
     pub drain: Duration,
+    /// The longest time that a connection may be idle; [`KEEP_ALIVE`] except in tests.
+    pub keep_alive: Duration,
 }
 
 impl Listeners {
@@ -79,50 +80,50 @@ impl Listeners {
         Ok(Self { reviews: bind(listen, "--listen")?, status: bind(status_listen, "--status-listen")? })
     }
 
-    /// Where reviews arrive; of use where the port was left to the operating system.
+    /// The address of the review listener, with the port that the operating system chose for port 0.
     ///
     /// # Errors
-    /// When the operating system does not say.
+    /// When the operating system does not report it.
     pub fn review_address(&self) -> io::Result<SocketAddr> {
         self.reviews.local_addr()
     }
 
-    /// Serves until `stop` ends, then drains: not ready at first, while endpoints are still being removed, and every
-    /// answer closes its connection; then no new connections; then the end of the last review.
+    /// Serves until `stop` ends, then drains in three steps. For the time of `drain`, `/readyz` reports not ready, and
+    /// every answer closes its connection. Then no new connections are accepted. Then the last review is answered.
     ///
     /// # Errors
     /// When the certificate cannot be used or a listener fails.
-    pub async fn serve<J: Judge>(self, service: Service<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Service { judge, credentials, readiness, metrics, drain } = service;
+    pub async fn serve<J: Judge>(self, app: App<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let App { judge, credentials, readiness, metrics, drain, keep_alive } = app;
         let tls = RustlsConfig::from_config(Arc::new(tls_config(credentials.clone())?));
         let handle = Handle::new();
         let shared = Arc::new(Shared { judge, credentials, metrics: metrics.clone(), readiness: readiness.clone() });
 
-        // An answer is one small write, which must not wait for the one before to be acknowledged.
-        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE).acceptor(NoDelayAcceptor::new());
+        // No Nagle: an answer is one small write, and must not wait for the acknowledgement of the one before.
+        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE_TIMEOUT).acceptor(NoDelayAcceptor::new());
         let mut reviews = axum_server::from_tcp(self.reviews)?
             .acceptor(acceptor)
             .handle(handle.clone())
-            .first_request_timeout(FIRST_REQUEST);
-        reviews.http_builder().http1().header_read_timeout(KEEP_ALIVE);
+            .first_request_timeout(FIRST_REQUEST_TIMEOUT);
+        reviews.http_builder().http1().header_read_timeout(keep_alive);
         let reviews = reviews.serve(review::router(shared).into_make_service());
 
-        let mut probes = axum_server::from_tcp(self.status)?.first_request_timeout(FIRST_REQUEST);
-        probes.http_builder().http1().header_read_timeout(KEEP_ALIVE);
+        let mut probes = axum_server::from_tcp(self.status)?.first_request_timeout(FIRST_REQUEST_TIMEOUT);
+        probes.http_builder().http1().header_read_timeout(keep_alive);
         let probes = probes.serve(status::router(readiness.clone(), metrics).into_make_service());
 
         tokio::pin!(reviews, probes);
-        // It ends with this.
+        // The set aborts its task when it is dropped.
         let mut ticking = JoinSet::new();
         ticking.spawn(tick());
-        // A listener that ends before it is told to ends the process.
+        // A listener that ends before `stop` ends the process.
         tokio::select! {
             ended = &mut reviews => return Ok(ended?),
             ended = &mut probes => return Ok(ended?),
             () = stop => {}
         }
         readiness.drain();
-        tracing::info!(seconds = drain.as_secs(), "draining");
+        tracing::info!(after = %humantime::format_duration(drain), "draining");
         let closing = async {
             tokio::time::sleep(drain).await;
             handle.graceful_shutdown(Some(GRACE));
@@ -134,8 +135,9 @@ impl Listeners {
     }
 }
 
-/// A timer that is due before all others wakes the runtime up when it is set, and each body has such a one: that took a
-/// quarter of the time of a small review. While this ticks, another is due sooner.
+/// Works around a cost of tokio. A timer that is due before all others wakes the I/O driver when it is set, and each
+/// body of a review sets such a timer: that took a quarter of the time of a small review (docs/performance.md). While
+/// this ticks, an earlier timer is always armed.
 async fn tick() {
     let mut interval = interval(TICK);
     loop {

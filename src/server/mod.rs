@@ -1,4 +1,4 @@
-//! The listeners: reviews over TLS, probes and metrics in the clear. Given a judge, it knows no cluster.
+//! The listeners: reviews over TLS, probes and metrics over plain HTTP. They get a judge, and know no cluster.
 
 pub mod credentials;
 mod deadline;

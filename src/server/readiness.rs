@@ -1,11 +1,11 @@
-//! Whether this replica can judge, and what it lacks.
+//! Whether this replica can judge, and if not, why.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-/// What readiness depends on. The registration is no part of it: filling it in needs ready endpoints first.
+/// The conditions of readiness. The registration is none of them, since it is filled in only with ready endpoints.
 #[derive(Debug, Default)]
 pub struct Readiness {
     api_server: ArcSwap<Option<String>>,
@@ -13,23 +13,23 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Says that the API server answers, or why it does not.
+    /// Records that the API server answers (`None`), or why not.
     pub fn api_server(&self, trouble: Option<String>) {
         self.api_server.store(Arc::new(trouble));
     }
 
-    /// Says that this replica is about to stop.
+    /// Records that this replica is stopping.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this replica is about to stop.
+    /// Whether this replica is stopping.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// What is missing, one line each; empty when ready.
+    /// The conditions that fail, one line each; empty when ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();

@@ -1,4 +1,4 @@
-//! The review endpoint: a body in, a verdict out, one log line.
+//! The review endpoints. Each decision is one log line.
 
 use std::sync::Arc;
 
@@ -16,33 +16,32 @@ use crate::model::User;
 use crate::review::{self, Unreadable, answer, wire};
 use crate::telemetry::Metrics;
 
-/// The largest review that is read. The API server's own limit for one object is 3 MiB (etcd: 1.5 MiB), and a review
-/// holds two.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// The largest body of a review, in bytes. An object has at most 3 MiB (etcd: 1.5 MiB), and a review holds two.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// What every review needs.
+/// The state that all reviews share.
 pub struct Shared<J> {
-    /// Who judges.
+    /// Judges the changes.
     pub judge: J,
-    /// The token of the registered path.
+    /// The accepted tokens.
     pub credentials: Arc<Credentials>,
-    /// What `/metrics` says.
+    /// The numbers behind `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// What `/readyz` says.
+    /// The state behind `/readyz`.
     pub readiness: Arc<Readiness>,
 }
 
-/// Which of the two endpoints was called.
+/// One of the two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// May this be?
+    /// `/validate`: denies, warns or allows.
     Validate,
-    /// Which labels are missing?
+    /// `/mutate`: adds labels.
     Mutate,
 }
 
-/// `/validate/<token>` and `/mutate/<token>`; anything else is not found, before any body is read: a review has side
-/// effects, so not everyone who can connect may send one.
+/// `/validate/<token>` and `/mutate/<token>`. Any other path is answered with 404 before its body is read: a review has
+/// side effects, so only the API server may send one.
 pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
     let endpoint = |endpoint: Endpoint| {
         post(move |State(shared): State<Arc<Shared<J>>>, Path(token): Path<String>, request: Request| async move {
@@ -62,10 +61,10 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     }
     let deadline = arrived + time_for_reads(request.uri().query());
     let mut response = if is_json(&request) {
-        match timeout_at(deadline, to_bytes(request.into_body(), BODY_LIMIT)).await {
+        match timeout_at(deadline, to_bytes(request.into_body(), MAX_BODY)).await {
             Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
             Ok(Err(error)) if is_too_large(&error) => {
-                plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {BODY_LIMIT} bytes"))
+                plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {MAX_BODY} bytes"))
             }
             Ok(Err(error)) => plain(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")),
             Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()),
@@ -74,14 +73,13 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
         plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type must be application/json".to_owned())
     };
     if shared.readiness.is_draining() {
-        // The API server's pool must not write on a connection that is about to go: a POST is not replayed.
+        // The API server must not reuse a connection that is about to be closed: it does not repeat a POST.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// From the bytes of a review to those of its answer: all that a decision costs, but for the connection and what the
-/// judge reads.
+/// Answers the body of a review. The benchmark of a decision calls this, without a connection.
 pub async fn answer_to<J: Judge>(
     shared: &Shared<J>,
     endpoint: Endpoint,
@@ -104,7 +102,7 @@ pub async fn answer_to<J: Judge>(
             (Judgement::from(verdict), puts)
         }
     };
-    // flipguard's own call to itself is no decision.
+    // The self-check of flipguard is no decision.
     if request.kind.group != "flipguard.dev" {
         let asked = (judgement.reads, judgement.writes);
         shared.metrics.decided(&request.kind.kind, &judgement.verdict, asked, arrived.elapsed());
@@ -116,7 +114,7 @@ pub async fn answer_to<J: Judge>(
     })
 }
 
-/// One line a decision; never an object. What says nothing is left out.
+/// Logs one decision, without any object. Fields without a value are left out.
 fn log(
     request: &wire::Request<'_>,
     user: &User,
@@ -156,7 +154,7 @@ fn said(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// A review that cannot be understood is denied under its uid; what has none is no review.
+/// Denies a review that cannot be parsed, under its uid. A body without a uid is answered with 400.
 fn refuse<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, unreadable: &Unreadable) -> Response {
     shared.metrics.unreadable();
     tracing::warn!(uid = unreadable.uid.as_deref().unwrap_or(""), why = unreadable.why, "unreadable review");

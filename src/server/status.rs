@@ -1,4 +1,4 @@
-//! Probes and metrics, in the clear.
+//! Probes and metrics, over plain HTTP.
 
 use std::sync::Arc;
 

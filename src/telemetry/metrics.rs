@@ -1,4 +1,4 @@
-//! What Prometheus sees.
+//! The metrics of `/metrics`.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Metrics {
     would_deny: Family<RuleLabels, Counter>,
     unreadable: Counter,
     seconds: Family<OutcomeLabels, Histogram>,
-    /// That of nearly all, which need not be looked up.
+    /// The histogram of `seconds` for allowed changes, which are nearly all.
     seconds_allowed: Histogram,
     asked: Family<OutcomeLabels, Histogram>,
     written: Family<OutcomeLabels, Histogram>,
@@ -45,7 +45,7 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
-/// Upper bounds of requests to the API server.
+/// The upper bounds of the histograms of requests to the API server.
 const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,7 +53,7 @@ struct CertificateLabels {
     certificate: &'static str,
 }
 
-/// Upper bounds in seconds: from what a request without reads takes to the longest timeout.
+/// The upper bounds of the histogram of seconds: from a decision without reads to the longest timeout of a webhook.
 const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
 impl Default for Metrics {
@@ -62,13 +62,13 @@ impl Default for Metrics {
         let decisions = Family::<DecisionLabels, Counter>::default();
         registry.register(
             "decisions",
-            "What each rule did, by kind of object, rule and action; rule `none` counts changes without a finding",
+            "Findings by kind of object, rule and action; rule `none` counts changes without a finding",
             decisions.clone(),
         );
         let would_deny = Family::<RuleLabels, Counter>::default();
         registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
         let unreadable = Counter::default();
-        registry.register("unreadable_reviews", "Reviews that could not be understood", unreadable.clone());
+        registry.register("unreadable_reviews", "Reviews that could not be parsed", unreadable.clone());
         let seconds =
             Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
         registry.register_with_unit(
@@ -80,23 +80,27 @@ impl Default for Metrics {
         let seconds_allowed = seconds.get_or_create_owned(&OutcomeLabels { outcome: Outcome::Allowed.name() });
         let requests = || Histogram::new(REQUESTS.iter().copied());
         let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register("decision_reads", "ReadRequest that a judged change asked of the API server", asked.clone());
+        registry.register(
+            "decision_reads",
+            "Requests that a judged change sent to the API server to read",
+            asked.clone(),
+        );
         let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
         registry.register(
             "decision_writes",
-            "Writes of the ledger that a judged change took, conflicts with other replicas included",
+            "Writes of the ledger for a judged change, including conflicts with other replicas",
             written.clone(),
         );
         let registered = Gauge::default();
         registry.register(
             "registered",
-            "1 when the API server's registration is as this replica wants it, else 0",
+            "1 while the webhooks are registered as this replica renders them, else 0",
             registered.clone(),
         );
         let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
         registry.register_with_unit(
             "certificate_not_after",
-            "When the served `leaf` ends, and the `authority` that signed it, in seconds since 1970",
+            "Expiry of the served `leaf` and of the `authority` that signed it, in Unix seconds",
             Unit::Seconds,
             certificate_not_after.clone(),
         );
@@ -116,7 +120,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a verdict and the time it took. The kind is limited to what flipguard registers for.
+    /// Counts a verdict, its requests and its time.
     pub(crate) fn decided(&self, kind: &str, verdict: &Verdict, (reads, writes): (u32, u32), took: Duration) {
         let outcome = OutcomeLabels { outcome: verdict.outcome().name() };
         if verdict.outcome() == Outcome::Allowed {
@@ -146,17 +150,17 @@ impl Metrics {
         self.unreadable.inc();
     }
 
-    /// Says whether the registration is in place.
+    /// Sets whether the webhooks are registered.
     pub fn registered(&self, is: bool) {
         self.registered.set(i64::from(is));
     }
 
-    /// Says when a certificate ends, in seconds since 1970.
+    /// Sets the expiry of a certificate, in Unix seconds.
     pub fn certificate_ends(&self, certificate: &'static str, at: i64) {
         self.certificate_not_after.get_or_create(&CertificateLabels { certificate }).set(at);
     }
 
-    /// All of them, in the OpenMetrics text format.
+    /// All metrics, in the OpenMetrics text format.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.

@@ -1,4 +1,4 @@
-//! What flipguard tells of itself: log lines and metrics.
+//! Log lines and metrics.
 
 pub mod log;
 pub mod metrics;

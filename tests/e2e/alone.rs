@@ -22,7 +22,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
     ("alone::what_is_given_up_grows_too_old", what_is_given_up_grows_too_old),
     ("alone::what_grew_too_old_unseen_is_remembered", what_grew_too_old_unseen_is_remembered),
-    ("alone::level_fresh_writes_nothing", level_fresh_writes_nothing),
+    ("alone::concurrency_fresh_writes_nothing", concurrency_fresh_writes_nothing),
     ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     ("install::with_kustomize", super::install::with_kustomize),
@@ -120,7 +120,7 @@ fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
 
 /// Whatever it held may still be carried out, for as long as any change can.
 fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3"])?;
+    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.succeeds()?;
@@ -134,7 +134,7 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()?;
     ensure!(started.elapsed() > Duration::from_secs(2), "nobody waited");
     let log = std::fs::read_to_string(guard.process().log_path())?;
-    ensure!(log.contains("was deleted; until no change that it held can be carried out any more"), "{log}");
+    ensure!(log.contains("changes that it held may still be committed, so dangerous changes are denied"), "{log}");
     ensure!(log.contains("the ledger was lost, and begins anew"), "{log}");
     // Without its name in the index it would be taken for a new one: that is for an admin who knows.
     delete()?;
@@ -146,7 +146,7 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
 
 /// Nobody waits for ever: not for what was watched for longer than any change can take.
 fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3"])?;
+    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
@@ -159,7 +159,7 @@ fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
 
 /// A flip that nobody has looked at since is a flip all the same.
 fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
-    let _guard = another_guard(shop, &["--intent-ttl", "2"])?;
+    let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.passes_silently()?;
@@ -171,8 +171,8 @@ fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
     shop.kubectl(&scale)?.passes_with_warning(&["held-scaled-down: "])
 }
 
-fn level_fresh_writes_nothing(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--level", "fresh"])?;
+fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
+    let guard = another_guard(shop, &["--concurrency", "fresh"])?;
     green_starts(shop)?;
     shop.route("app", GREEN)?.is_refused("target-not-ready", &[])?;
     // Nothing is read but what it is judged on: four kinds of workloads, and Pods.

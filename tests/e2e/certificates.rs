@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use controlplane::Guard;
 use flipguard::certs::Identity;
-use flipguard::certs::inspect::{life_of, names_of};
+use flipguard::certs::pem::{life_of, names_of};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -151,7 +151,7 @@ pub(crate) fn files_are_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
     let last = served()?;
     std::fs::write(folder.join("..version-3").join("tls.key"), &first.leaf_key)?;
     shop.until("it says what is wrong", || {
-        Ok(guard.log()?.contains("cannot look after the certificate") && guard.log()?.contains("(--certificates)"))
+        Ok(guard.log()?.contains("cannot reconcile the certificate") && guard.log()?.contains("(--certificates)"))
     })?;
     ensure!(served()? == last);
     stream.end().map(drop)
@@ -203,7 +203,7 @@ fn served(shop: &Shop) -> Result<Vec<u8>> {
 
 /// The first certificate of a PEM text, whatever its lines.
 fn der(pem: &str) -> Vec<u8> {
-    flipguard::certs::inspect::certificates(pem)
+    flipguard::certs::pem::certificates(pem)
         .ok()
         .and_then(|all| all.into_iter().next())
         .map(|certificate| certificate.to_vec())

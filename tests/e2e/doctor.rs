@@ -25,9 +25,9 @@ fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     let text = |check: &Value, key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     // Where there are several, the worst is what counts.
     let mut found: Vec<_> = checks.iter().filter(|one| text(one, "check") == check).collect();
-    found.sort_by_key(|one| text(one, "health") == "fine");
+    found.sort_by_key(|one| text(one, "health") == "ok");
     let found = found.first().with_context(|| format!("no {check} in {}", json.out))?;
-    Ok((text(found, "health"), format!("{} / {}", text(found, "says"), text(found, "nextStep"))))
+    Ok((text(found, "health"), format!("{} / {}", text(found, "message"), text(found, "nextStep"))))
 }
 
 fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
@@ -43,12 +43,12 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     healthy.succeeds()?;
     for words in [
         "ok       api-server    Kubernetes v1.",
-        "ok       rights        ServiceAccount flipguard-system/flipguard may do all that is needed",
+        "ok       rights        ServiceAccount flipguard-system/flipguard has all permissions that it needs",
         "ok       replicas      flipguard runs outside the cluster",
         "ok       certificate   valid until ",
         "ok       registration ",
         "ok       labels ",
-        " webhooks, as they should be",
+        " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
         "ok       endpoint      https://127.0.0.1:",
         "ok       called        the API server calls flipguard, and gets an answer",
@@ -66,12 +66,10 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     is(shop, "registration", "broken", "guard.flipguard.dev: failurePolicy")?;
     let all = doctor(shop, &[])?;
     ensure!(!all.ok);
-    all.says("warning  registration  others have added to it, and flipguard keeps it: control-plane DoesNotExist")?;
+    all.says("warning  registration  others have added to its namespaceSelector: control-plane DoesNotExist")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
-    shop.until("it is repaired", || {
-        Ok(says(shop, "called")?.0 == "fine" && says(shop, "registration")?.0 == "warning")
-    })?;
+    shop.until("it is repaired", || Ok(says(shop, "called")?.0 == "ok" && says(shop, "registration")?.0 == "warning"))?;
     doctor(shop, &[])?.succeeds()?;
     let patch = r#"[{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]"#;
     kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
@@ -79,7 +77,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     // Suspended, and then missing.
     let suspend = |annotation: &str| kubectl(&["annotate", "mutatingwebhookconfiguration", "flipguard", annotation]);
     suspend("flipguard.dev/suspend=labels hurt")?;
-    is(shop, "labels", "broken", "suspended: labels hurt / to resume, take the annotation flipguard.dev/suspend off")?;
+    is(shop, "labels", "broken", "suspended: labels hurt / to resume, remove the annotation flipguard.dev/suspend")?;
     suspend("flipguard.dev/suspend-")?;
 
     // Rights, verb by verb.
@@ -99,6 +97,6 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     let nobody = attempt(command, None)?;
     ensure!(!nobody.ok);
     nobody.says("unknown  registration  cannot get the ValidatingWebhookConfiguration")?;
-    nobody.says("ask as somebody who may, such as a cluster admin")?;
+    nobody.says("run it with credentials that may, such as a cluster admin")?;
     shop.until("all is well again", || Ok(doctor(shop, &[])?.ok))
 }

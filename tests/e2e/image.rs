@@ -126,7 +126,7 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     let mut run = store.buildah(&["run", "--isolation", "chroot", "--volume", &volume]);
     run.args(["--env", "KUBERNETES_SERVICE_HOST=127.0.0.1", "--env", &format!("KUBERNETES_SERVICE_PORT={api_port}")]);
     run.args([container, "--", "/flipguard", "serve", &format!("--listen=[::]:{port}")]);
-    run.args([&format!("--status-listen=127.0.0.1:{status}"), "--settle=300", "--drain=0"]);
+    run.args([&format!("--status-listen=127.0.0.1:{status}"), "--ca-propagation=300ms", "--drain=0s"]);
     let process = shop.control_plane.spawn("flipguard-image", run)?;
     let log = || std::fs::read_to_string(process.log_path()).unwrap_or_default();
     let waits = "Service flipguard-system/flipguard has no ready endpoint yet";

@@ -43,7 +43,7 @@ const PARALLEL: usize = 6;
 /// What the guard of all tests is told: as in a distribution whose controllers run under another name; and a new
 /// authority is served after a third of a second, and not after a minute.
 const FLAGS: &[&str] =
-    &["--exempt-users", "system:serviceaccount:controllers:deployments,the-controllers", "--settle", "300"];
+    &["--exempt-users", "system:serviceaccount:controllers:deployments,the-controllers", "--ca-propagation", "300ms"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

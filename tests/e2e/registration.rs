@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use controlplane::Guard;
-use flipguard::certs::Trust;
+use flipguard::certs::TrustBundle;
 use flipguard::model::ColourScheme;
-use flipguard::registration::reconciler::{Keeper, Wanted};
+use flipguard::registration::reconciler::{Config, WebhookReconciler};
 use flipguard::registration::webhooks::Address;
 use flipguard::telemetry::Metrics;
 use tokio::sync::watch;
@@ -124,9 +124,9 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
         let template = "-o=go-template={{index .data \"ca.crt\" | base64decode}}|{{.data.token | base64decode}}";
         let trust = shop.plain_kubectl(&["-n", "flipguard-system", "get", "secret", "flipguard", template])?.out;
         let (bundle, token) = trust.split_once('|').context("no identity")?;
-        let (_trust, trusted) = watch::channel(Trust { bundle: bundle.to_owned(), token: token.to_owned() });
+        let (_trust, trusted) = watch::channel(TrustBundle { bundle: bundle.to_owned(), token: token.to_owned() });
         let (registered, _registered) = watch::channel(None);
-        let wanted = Wanted {
+        let wanted = Config {
             address: Address::Url(format!("https://{}", shop.guard.listen())),
             colours: ColourScheme::default(),
             own_namespace: "flipguard-system".to_owned(),
@@ -134,7 +134,8 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             version: "99.1.0".to_owned(),
             replica: "newer".to_owned(),
         };
-        let mut newer = Keeper::new(client(shop).await?, wanted, trusted, registered, Arc::new(Metrics::default()));
+        let mut newer =
+            WebhookReconciler::new(client(shop).await?, wanted, trusted, registered, Arc::new(Metrics::default()));
         let quiet = async {
             let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
             while read(shop, VALIDATING, by)? != "99.1.0" || read(shop, MUTATING, by)? != "99.1.0" {
@@ -149,7 +150,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             anyhow::Ok(())
         };
         tokio::select! {
-            () = newer.keep() => anyhow::bail!("a keeper never ends"),
+            ended = newer.run() => match ended {},
             done = quiet => done?,
         }
         newer.give_up().await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
 use anyhow::{Context, Result, bail, ensure};
-use flipguard::certs::inspect::is_trusted;
+use flipguard::certs::pem::is_trusted;
 use kube::core::Request;
 use kube::core::params::{Patch, PatchParams};
 use serde_json::{Value, json};

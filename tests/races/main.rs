@@ -2,7 +2,7 @@
 //! with a Service that routes to nothing.
 //!
 //! First against one replica, then against three behind HAProxy, of which one is killed or frozen every few seconds.
-//! `ROUNDS` says how many rounds in all (240), `make soak` asks for more. `LEVEL=fresh` shows what happens without the
+//! `ROUNDS` says how many rounds in all (240), `make soak` asks for more. `CONCURRENCY=fresh` shows what happens without the
 //! ledger: then it fails.
 
 mod lane;
@@ -49,8 +49,8 @@ fn races() -> Result<()> {
     let client = runtime.block_on(client(control_plane.kubeconfig()))?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
 
-    let level = std::env::var("LEVEL").unwrap_or_else(|_| "strict".to_owned());
-    let flags = ["--level", level.as_str()];
+    let concurrency = std::env::var("CONCURRENCY").unwrap_or_else(|_| "strict".to_owned());
+    let flags = ["--concurrency", concurrency.as_str()];
     let alone = rounds / 4;
     println!("races: {alone} rounds against one replica");
     let one = Replicas::start(&control_plane, binary, 1, &flags)?;

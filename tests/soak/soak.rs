@@ -50,7 +50,7 @@ fn soak() -> Result<()> {
         Err(_) => 3,
     };
     let mut control_plane = ControlPlane::start(&Binaries::ensure()?)?;
-    let replicas = Replicas::behind_a_service(&control_plane, Path::new(&binary), 3, &["--drain", "2"])?;
+    let replicas = Replicas::behind_a_service(&control_plane, Path::new(&binary), 3, &["--drain", "2s"])?;
     let writers = Writers::start(&control_plane)?;
     let mut report = Vec::new();
 

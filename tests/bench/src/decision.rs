@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flipguard::certs::Identity;
-use flipguard::certs::inspect::pair;
+use flipguard::certs::pem::pair;
 use flipguard::labels::{self, Put};
 use flipguard::model::{Change, ClusterView, Policy, Timestamp};
 use flipguard::offline::files::Manifests;

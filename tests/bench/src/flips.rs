@@ -70,7 +70,7 @@ pub async fn measure(
     heading("2. the same through webhooks without flipguard, which answer yes");
     let floors = without_flipguard::measure(control_plane, cluster).await?;
     for (level, bar, handler) in [("strict", 2.0, Handler::WithLedger), ("fresh", 1.4, Handler::Lists)] {
-        let guard = Guard::start(control_plane, flipguard, &["--level", level])?;
+        let guard = Guard::start(control_plane, flipguard, &["--concurrency", level])?;
         for size in SIZES {
             heading(&format!("2. flips, level {level}, {size} Deployments in the namespace, {ROUNDS} rounds"));
             let (ratio, p50) = slices(cluster, size, &[Doing::Bare, Doing::Asked, Doing::Lists, Doing::List]).await?;

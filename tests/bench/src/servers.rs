@@ -17,7 +17,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use bytes::Bytes;
 use clap::ValueEnum;
 use flipguard::certs::Identity;
-use flipguard::certs::inspect::pair;
+use flipguard::certs::pem::pair;
 use flipguard::server::Credentials;
 use kube::Client;
 use kube::core::DynamicObject;

@@ -30,7 +30,7 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path, image: Option<&Pa
         let status = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let mut command = Command::new(flipguard);
         let url = format!("https://{}", guard.listen());
-        command.args(["serve", "--drain", "0", "--external-url", &url, "--kubeconfig"]).arg(guard.kubeconfig());
+        command.args(["serve", "--drain", "0s", "--external-url", &url, "--kubeconfig"]).arg(guard.kubeconfig());
         command.args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()]);
         let started = Instant::now();
         let process = control_plane.spawn(&format!("flipguard-start-{number}"), command)?;

@@ -83,7 +83,7 @@ impl Webhook {
         let status = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let mut command = process::on_first_processor(flipguard);
         command
-            .args(["serve", "--drain", "0", "--external-url", &registered.url, "--kubeconfig"])
+            .args(["serve", "--drain", "0s", "--external-url", &registered.url, "--kubeconfig"])
             .arg(guard.kubeconfig())
             .args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()])
             .env("RUST_LOG", "off");

@@ -110,7 +110,7 @@ impl Guard {
             .args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()])
             .args(flags);
         if !flags.contains(&"--drain") {
-            serve.args(["--drain", "0"]);
+            serve.args(["--drain", "0s"]);
         }
         let process = control_plane.spawn(&format!("flipguard-{}", listen.port()), serve)?;
         Ok(Self { process, listen, status, kubeconfig: kubeconfig.to_owned() })

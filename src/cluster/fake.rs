@@ -1,0 +1,113 @@
+//! A namespace of an API server in memory, for tests of what is stored there and of what fails on the way.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// The objects by path, and the answers that are prepared.
+#[derive(Clone, Default)]
+pub(crate) struct FakeApi(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    failures: Vec<(Method, String, u16)>,
+    /// The last uid or resourceVersion that was given.
+    last: u64,
+}
+
+impl FakeApi {
+    /// A client of this API.
+    pub(crate) fn client(&self) -> Client {
+        let state = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let state = state.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
+                let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+                Ok::<_, Infallible>(response.unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Puts an object there, whatever was there before.
+    pub(crate) fn put(&self, path: &str, object: Value) {
+        self.0.lock().unwrap().store(path, object);
+    }
+
+    /// What is there.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.0.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// Answers the next request of this kind with an error.
+    pub(crate) fn fail(&self, method: Method, path: &str, code: u16) {
+        self.0.lock().unwrap().failures.push((method, path.to_owned(), code));
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        let mut state = self.0.lock().unwrap();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let prepared = state.failures.iter().position(|(of, at, _)| of == method && at == path);
+        if let Some(prepared) = prepared {
+            return error(state.failures.remove(prepared).2);
+        }
+        match *method {
+            Method::GET => state.objects.get(path).map_or_else(|| error(404), |object| (200, object.clone())),
+            Method::POST => {
+                let path = format!("{path}/{}", text(&body, "/metadata/name"));
+                if state.objects.contains_key(&path) { error(409) } else { (201, state.store(&path, body)) }
+            }
+            Method::PUT if state.matches(path, &body, "/metadata") => (200, state.store(path, body)),
+            Method::DELETE if state.matches(path, &body, "/preconditions") => {
+                (200, state.objects.remove(path).unwrap())
+            }
+            _ if state.objects.contains_key(path) => error(409),
+            _ => error(404),
+        }
+    }
+}
+
+impl State {
+    fn store(&mut self, path: &str, mut object: Value) -> Value {
+        self.last += 2;
+        let uid = self.objects.get(path).map_or_else(|| format!("uid-{}", self.last), |old| text(old, "/metadata/uid"));
+        object["metadata"]["uid"] = json!(uid);
+        object["metadata"]["resourceVersion"] = json!((self.last + 1).to_string());
+        self.objects.insert(path.to_owned(), object.clone());
+        object
+    }
+
+    /// Whether the object is there, with the uid and the resourceVersion that a request names.
+    fn matches(&self, path: &str, request: &Value, at: &str) -> bool {
+        self.objects.get(path).is_some_and(|object| {
+            ["uid", "resourceVersion"].into_iter().all(|field| {
+                let wanted = text(request, &format!("{at}/{field}"));
+                wanted.is_empty() || wanted == text(object, &format!("/metadata/{field}"))
+            })
+        })
+    }
+}
+
+fn text(value: &Value, at: &str) -> String {
+    value.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn error(code: u16) -> (u16, Value) {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
+    let message = format!("code {code}");
+    (code, json!({ "kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": code }))
+}
