@@ -11,6 +11,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Rooms that are not pure, and the rooms of this crate that each may name. The listeners are given a judge and know no
+/// cluster; reviews know the protocol and no connection; the offline room has no network.
+const WALLED: [(&str, &[&str]); 5] = [
+    ("review", &["json", "labels", "model", "review", "rules"]),
+    ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
+    ("telemetry", &["rules", "telemetry"]),
+    ("install", &["install", "model"]),
+    ("offline", &["json", "labels", "model", "offline", "review", "rules"]),
+];
+
 /// The pure rooms, and which rooms of this crate each may name.
 const PURE: [(&str, &[&str]); 5] = [
     ("json", &["json"]),
@@ -41,6 +51,76 @@ fn the_pure_rooms_name_nothing_impure() {
             );
         }
     }
+}
+
+#[test]
+fn the_other_walls_stand() {
+    for (room, may_use) in WALLED {
+        for file in rust_files(&root().join("src").join(room)) {
+            // A room's own tests may use the cases.
+            let code = read(&file);
+            let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+            let found: Vec<String> =
+                trespasses(code, may_use).into_iter().filter(|name| name.starts_with("crate::")).collect();
+            assert!(found.is_empty(), "{} names {} (CONTRIBUTING.md)", file.display(), found.join(", "));
+        }
+    }
+}
+
+/// A file may be read before the files that use it: no two files of `rules/` use each other, however far apart.
+#[test]
+fn no_circle_between_files_of_rules() {
+    let folder = root().join("src/rules");
+    let files = rust_files(&folder);
+    let module = |file: &Path| {
+        let path = file.strip_prefix(root().join("src")).unwrap().with_extension("");
+        path.to_string_lossy().trim_end_matches("/mod").replace('/', "::")
+    };
+    let modules: Vec<String> = files.iter().map(|file| module(file)).collect();
+    let uses: Vec<(String, Vec<String>)> =
+        files.iter().map(|file| (module(file), imports(&read(file), &module(file), &modules))).collect();
+    assert!(uses.iter().map(|(_, used)| used.len()).sum::<usize>() > 40, "imports are not read any more: {uses:?}");
+    for (start, _) in &uses {
+        let mut reached: Vec<&String> = vec![];
+        let mut open = vec![start];
+        while let Some(module) = open.pop() {
+            for used in uses.iter().filter(|(name, _)| name == module).flat_map(|(_, used)| used) {
+                assert!(used != start, "{start} uses itself, by way of {module}");
+                if !reached.contains(&used) {
+                    reached.push(used);
+                    open.push(used);
+                }
+            }
+        }
+    }
+}
+
+/// The modules of `rules/` that a file names, but those that only hold it. `mod.rs` may name what it is made of.
+fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
+    let code = without_prose(code.split("#[cfg(test)]").next().unwrap_or_default());
+    let parent = own.rsplit_once("::").map_or(own, |(parent, _)| parent);
+    let mut found = Vec::new();
+    for statement in code.split(';').map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")) {
+        let Some(path) = statement.split("use ").nth(1) else { continue };
+        let path = path.replace("crate::", "").replace("super::", &format!("{parent}::"));
+        let names = match path.split_once('{') {
+            Some((stem, list)) => {
+                list.trim_end_matches('}').split(',').map(|name| format!("{stem}{}", name.trim())).collect()
+            }
+            None => vec![path],
+        };
+        for name in names {
+            // The longest module that begins the path.
+            let used = modules.iter().filter(|module| name == **module || name.starts_with(&format!("{module}::")));
+            // A name that a `mod.rs` passes on is that of its file, and the types of a verdict are everybody's.
+            found.extend(
+                used.max_by_key(|module| module.len())
+                    .filter(|used| *used != own && !own.starts_with(used.as_str()))
+                    .cloned(),
+            );
+        }
+    }
+    found
 }
 
 #[test]
