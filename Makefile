@@ -68,5 +68,5 @@ up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 # Cargo tells fresh from stale by the times of files: what another clone has built last is not taken for ours.
 own:
 	@if [ -d $(CARGO_TARGET_DIR) ] && [ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" != "$(CURDIR)" ]; then \
-		cargo clean --quiet --locked -p flipguard -p controlplane -p model -p bench; fi
+		cargo clean --quiet --locked -p flipguard -p json-skip -p controlplane -p model -p bench; fi
 	@mkdir -p $(CARGO_TARGET_DIR) && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/clone

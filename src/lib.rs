@@ -44,7 +44,6 @@ pub mod cluster;
 pub mod doctor;
 pub mod guard;
 pub mod install;
-pub mod json;
 pub mod labels;
 pub mod ledger;
 pub mod model;

@@ -14,17 +14,16 @@ use std::process::{Command, Output};
 /// Rooms that are not pure, and the rooms of this crate that each may name. The listeners are given a judge and know no
 /// cluster; reviews know the protocol and no connection; the offline room has no network.
 const WALLED: [(&str, &[&str]); 5] = [
-    ("review", &["json", "labels", "model", "review", "rules"]),
+    ("review", &["labels", "model", "review", "rules"]),
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
     ("telemetry", &["rules", "telemetry"]),
     ("install", &["install", "model"]),
-    ("offline", &["json", "labels", "model", "offline", "review", "rules"]),
+    ("offline", &["labels", "model", "offline", "review", "rules"]),
 ];
 
 /// The pure rooms, and which rooms of this crate each may name.
-const PURE: [(&str, &[&str]); 5] = [
-    ("json", &["json"]),
-    ("model", &["model", "json"]),
+const PURE: [(&str, &[&str]); 4] = [
+    ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
