@@ -312,7 +312,9 @@ fn files_that_check_cannot_use() {
 #[test]
 fn check_never_guesses() {
     let scene = Scene::with_cluster("check_never_guesses");
-    scene.run(&["check", "-f", "flip"]).fails(2, &["give the cluster as it is with --cluster"]);
+    scene
+        .run(&["check", "-f", "flip"])
+        .fails(2, &["a change cannot be judged without the cluster; give --cluster FILE"]);
     scene.file("nothing", "");
     scene
         .run(&["check", "-f", "flip", "-c", "nothing"])
@@ -320,7 +322,7 @@ fn check_never_guesses() {
     scene.file("elsewhere", "kind: Service\nmetadata: {name: app}\nspec: {selector: {version: '2.0'}}\n");
     scene
         .run(&["check", "-f", "elsewhere", "-c", "ready"])
-        .fails(2, &["hold Service app in namespace shop, not in default; say --namespace shop"]);
+        .fails(2, &["hold Service app in namespace shop, not in default; give --namespace shop"]);
     scene.file("services-only", &service("1.0"));
     let only = scene.run(&["check", "-f", "flip", "-c", "services-only"]);
     assert_eq!(only.code, Some(2), "{}", only.out);
@@ -332,7 +334,7 @@ fn check_never_guesses() {
         .fails(2, &["nameless, object 1", "`metadata.name` is missing"]);
     scene.file("knative", &service("2.0").replace("apiVersion: v1", "apiVersion: serving.knative.dev/v1"));
     let knative = scene.run(&["check", "-f", "knative", "-c", "starting"]);
-    assert!(knative.out.contains("no rule speaks on this change"), "{}", knative.out);
+    assert!(knative.out.contains("no rule applies to this change"), "{}", knative.out);
 }
 
 /// The parser shows the lines around an error; those of a kubeconfig are secret.
@@ -390,7 +392,7 @@ fn exit_codes_of_check() {
     let both = scene.run(&["check", "-f", "stay", "-f", "flip", "-c", "starting"]);
     assert_eq!(
         (both.code, both.out.lines().next()),
-        (Some(1), Some("allowed: Service shop/app: no rule speaks on this change"))
+        (Some(1), Some("allowed: Service shop/app: no rule applies to this change"))
     );
 
     for flag in [&["--dry-run"] as &[&str], &["--enforcement", "warn"]] {
@@ -469,8 +471,12 @@ fn cases_by_hand() {
     scene.file("wrong", &case("allowed"));
     let wrong = scene.run(&["check", "--case", "right", "wrong"]);
     assert_eq!(wrong.code, Some(2));
-    assert!(wrong.err.starts_with("wrong: not as the case expects: it is Denied, not Allowed"), "{}", wrong.err);
-    assert!(wrong.err.ends_with("flipguard: 1 of 2 cases are not as expected\n"), "{}", wrong.err);
+    assert!(
+        wrong.err.starts_with("wrong: differs from the expected verdict: it is Denied, not Allowed"),
+        "{}",
+        wrong.err
+    );
+    assert!(wrong.err.ends_with("flipguard: 1 of 2 cases differ from their expected verdict\n"), "{}", wrong.err);
     scene.run(&["check", "--case", "right", "-f", "x"]).is_refused("cannot be used with");
 }
 
