@@ -59,7 +59,8 @@ impl Check {
         }
         if self.cluster.is_empty() {
             bail!(
-                "a change cannot be judged without the cluster; give --cluster FILE, such as an export of kubectl get -o yaml"
+                "a change cannot be judged without the cluster; give --cluster FILE, such as an export of kubectl \
+                 get -o yaml"
             );
         }
         let cluster = Manifests::read(&self.cluster)?;

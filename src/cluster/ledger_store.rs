@@ -190,8 +190,8 @@ impl LedgerStore {
         failure.map_or(Ok(deleted), Err)
     }
 
-    /// Deletes the ledger of a namespace that is gone: first the ledger, then its entry in the index. So the entry stays
-    /// until the ledger is gone, however often the deletion fails.
+    /// Deletes the ledger of a namespace that is gone: first the ledger, then its entry in the index. So the entry
+    /// stays until the ledger is gone, however often the deletion fails.
     async fn delete_orphan(&self, namespace: &str, uid: &str, deadline: Instant) -> Result<bool, Unread> {
         let name = ledger_name(namespace);
         // Read before the namespace is: a new namespace of this name writes to the ledger only after that, and its

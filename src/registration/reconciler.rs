@@ -1,7 +1,8 @@
 //! Reconciles the two webhook configurations.
 //!
-//! The manifests create them empty, so an installation blocks nobody. The reconciler fills them in once flipguard can be
-//! called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease writes.
+//! The manifests create them empty, so an installation blocks nobody. The reconciler fills them in once flipguard can
+//! be called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease
+//! writes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
