@@ -66,6 +66,7 @@ fn rights_have_nothing_to_spare() -> Result<()> {
 #[test]
 fn the_scripts_certificates_can_be_served() -> Result<()> {
     if !Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "openssl is not installed");
         eprintln!("skipped: openssl is not installed");
         return Ok(());
     }

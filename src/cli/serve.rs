@@ -87,6 +87,8 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("flipguard=info"));
         tracing_subscriber::fmt().event_format(Lines).with_env_filter(filter).with_writer(std::io::stderr).init();
+        // A panic is a line of the log, like all else.
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
         runtime.block_on(self.serve())
     }
@@ -109,14 +111,7 @@ impl Serve {
         let mut rotator = CertificateRotator::start(&client, source, metrics.clone()).await?;
         let (bundles, registered_bundles) = watch::channel(None);
         let (trust, trusted) = watch::channel(rotator.trust(&None));
-        let config = Config {
-            address: address.clone(),
-            colours: policy.colours.clone(),
-            own_namespace: namespace,
-            exempt_users: self.exempt_users.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            replica: replica_name()?,
-        };
+        let config = self.registration(&address, &namespace, &policy)?;
         let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
         let app = listen::App {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
@@ -156,6 +151,18 @@ impl Serve {
                  https://127.0.0.1:10250"
             ),
         }
+    }
+
+    /// The content of the webhook configurations.
+    fn registration(&self, address: &Address, namespace: &str, policy: &Policy) -> anyhow::Result<Config> {
+        Ok(Config {
+            address: address.clone(),
+            colours: policy.colours.clone(),
+            own_namespace: namespace.to_owned(),
+            exempt_users: self.exempt_users.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replica: replica_name()?,
+        })
     }
 
     /// The names that the certificate must hold, and where it comes from.

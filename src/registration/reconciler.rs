@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::configuration::Configuration;
-use super::lease::{LEASE, LeaseCandidate};
+use super::lease::{Holder, LEASE, LeaseCandidate};
 use super::self_check::{CallError, call};
 use super::stored::{self, Ownership, RENDERED_BY, SUSPEND};
 use super::webhooks::{Address, Endpoint, Webhooks};
@@ -236,8 +236,8 @@ impl WebhookReconciler {
             return Err(State::Standby(format!("version {by} keeps it")));
         }
         match self.lease.hold().await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(holder)) => Err(State::Standby(format!("replica `{holder}` keeps it (Lease {LEASE})"))),
+            Ok(Holder::Me) => Ok(()),
+            Ok(Holder::Other(holder)) => Err(State::Standby(format!("replica `{holder}` keeps it (Lease {LEASE})"))),
             Err(error) => Err(State::Waiting(format!("Lease {LEASE} cannot be held: {}", one_line(&error)))),
         }
     }
