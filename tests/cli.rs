@@ -254,7 +254,7 @@ fn the_doctor_without_a_cluster() {
 #[test]
 fn an_api_server_that_refuses_the_connection() {
     let scene = Scene::new("an_api_server_that_refuses_the_connection");
-    // Held, so that nobody else gets the port, and not listened on.
+    // Bound, so that no other process gets the port, but without a listener.
     let held = TcpSocket::new_v4().unwrap();
     held.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let closed = held.local_addr().unwrap();
@@ -271,6 +271,18 @@ fn an_api_server_that_refuses_the_connection() {
     serve.fails(1, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
     assert!(!serve.err.contains("secret-word"), "{}", serve.err);
     assert!(!serve.err.contains("ServiceError"), "{}", serve.err);
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_used() {
+    let serve = Command::new(env!("CARGO_BIN_EXE_flipguard"))
+        .args(["serve", "--external-url", URL, "--kubeconfig", "missing"])
+        .env("RUST_LOG", "flipguard=loud")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(serve.stderr).unwrap();
+    assert_eq!(serve.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("flipguard: cannot use RUST_LOG `flipguard=loud`: "), "{error}");
 }
 
 #[test]
@@ -557,7 +569,7 @@ impl Scene {
 }
 
 impl Run {
-    /// It says in one line what is wrong.
+    /// The command fails with an error of one line.
     fn fails(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.out, "", "nothing belongs on standard output");

@@ -85,8 +85,11 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("flipguard=info"));
-        tracing_subscriber::fmt().event_format(Lines).with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .event_format(Lines)
+            .with_env_filter(log_filter()?)
+            .with_writer(std::io::stderr)
+            .init();
         // A panic is a line of the log, like all else.
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
@@ -186,6 +189,15 @@ impl Serve {
             propagation: self.ca_propagation,
         })
     }
+}
+
+/// The filter of RUST_LOG; without it, everything from `info` on.
+fn log_filter() -> anyhow::Result<EnvFilter> {
+    let text = std::env::var("RUST_LOG").unwrap_or_default();
+    let text = if text.is_empty() { "flipguard=info" } else { &text };
+    EnvFilter::try_new(text).map_err(|error| {
+        anyhow::anyhow!("cannot use RUST_LOG `{text}`: {error}; set it to, for example, flipguard=debug")
+    })
 }
 
 /// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.

@@ -261,7 +261,8 @@ impl ControlPlane {
     /// Ends everything in order and removes the folder. Processes of [`spawn`](Self::spawn) are their owner's.
     ///
     /// # Errors
-    /// When something could not be ended or removed; what is left, the watchdog removes at our end.
+    /// When a process cannot be ended or a file cannot be removed. The watchdog removes the rest at the end of this
+    /// process.
     pub fn stop(self) -> Result<()> {
         for process in &self.controllers {
             process.terminate()?;
