@@ -196,8 +196,8 @@ impl ControlPlane {
         &self.api_server
     }
 
-    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster admin
-    /// for it: the same cluster, as it would be without any.
+    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster
+    /// admin for it: the same cluster, as it would be without any.
     ///
     /// # Errors
     /// When it cannot be started, or is not ready in time.
@@ -236,8 +236,8 @@ impl ControlPlane {
         self.processes().try_for_each(Process::ensure_running)
     }
 
-    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and waits
-    /// until it is ready.
+    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and
+    /// waits until it is ready.
     ///
     /// # Errors
     /// When it does not end or start.
@@ -274,8 +274,9 @@ impl ControlPlane {
         folder.close().with_context(|| format!("cannot remove {}", dir.display()))
     }
 
-    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or `controlplane down DIR`,
-    /// or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which [`spawn`](Self::spawn) gave.
+    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or
+    /// `controlplane down DIR`, or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which
+    /// [`spawn`](Self::spawn) gave.
     ///
     /// # Errors
     /// When the watchdog cannot be told.
