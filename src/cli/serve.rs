@@ -50,10 +50,10 @@ pub(super) struct Serve {
     /// The namespace in which flipguard runs; without it, that of the Pod, else flipguard-system
     #[arg(long)]
     namespace: Option<String>,
-    /// The address for reviews, over TLS; in a Pod [::]:10250, else 127.0.0.1:10250
+    /// The address for reviews, over TLS; in a Pod `[::]:10250`, else 127.0.0.1:10250
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// The address for probes and metrics, over HTTP; in a Pod [::]:8080, else 127.0.0.1:8080
+    /// The address for probes and metrics, over HTTP; in a Pod `[::]:8080`, else 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
     /// The URL that the API server calls, such as https://127.0.0.1:10250; without it, flipguard's own Service
