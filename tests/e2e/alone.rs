@@ -28,7 +28,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),
-    // The last one: nobody guards any more.
+    // The last test: no flipguard runs afterwards.
     ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
 ];
 
@@ -118,7 +118,7 @@ fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
     Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &flags)
 }
 
-/// Whatever it held may still be carried out, for as long as any change can.
+/// The changes that a lost ledger held may still be committed until their ttl is over.
 fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
     let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
@@ -144,7 +144,7 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_silently()
 }
 
-/// Nobody waits for ever: not for what was watched for longer than any change can take.
+/// A pending change that is older than its ttl is not waited for.
 fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
     let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
@@ -157,7 +157,7 @@ fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// A flip that nobody has looked at since is a flip all the same.
+/// A flip counts also where no request has read its Service since.
 fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
     let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
     shop.blue_serves()?;
@@ -189,7 +189,7 @@ fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// What is not dangerous must not wait for anybody.
+/// A change without danger waits for no other change.
 fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
     // Whatever ran before: one has guarded, and none is left.
     shop.without_the_guard()?;
@@ -205,7 +205,7 @@ fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
-    // To nothing as well, by a manifest. A Scale shows no labels, so by that one nobody knows whether it is coloured.
+    // To 0 by a manifest is denied as well. A Scale has no labels, so the filter cannot see whether it is coloured.
     shop.kubectl(&["patch", "deployment", "plain", "-p", r#"{"spec":{"replicas":0}}"#])?.succeeds()?;
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     let to_nothing = shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?;

@@ -24,7 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("certificates::a_secret_that_is_lost_comes_back", a_secret_that_is_lost_comes_back),
 ];
 
-/// The first one goes, the next ones are rotated with their authority; nobody notices.
+/// The certificate is rotated ten times with its authority, and no request fails.
 fn ten_rotations_under_a_stream(shop: &Shop) -> Result<()> {
     let stream = Stream::start(shop)?;
     let first = secret(shop)?;

@@ -23,7 +23,7 @@ fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     let json = doctor(shop, &["--output", "json"])?;
     let checks: Vec<Value> = serde_json::from_str(&json.out).with_context(|| json.err.clone())?;
     let text = |check: &Value, key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    // Where there are several, the worst is what counts.
+    // Of several checks of one name, the worst counts.
     let mut found: Vec<_> = checks.iter().filter(|one| text(one, "check") == check).collect();
     found.sort_by_key(|one| text(one, "health") == "ok");
     let found = found.first().with_context(|| format!("no {check} in {}", json.out))?;
@@ -57,7 +57,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     }
     ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace is no proof");
 
-    // Changed by somebody, and by a managed cluster. The keeper is held, or it would be quicker than the doctor.
+    // An admin and a managed cluster change the registration. flipguard is suspended, or it would repair it first.
     shop.guard.process().suspend()?;
     let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},
         {"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0",
@@ -90,7 +90,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     kubectl(&["create", "-f", &file.to_string_lossy()])?;
     missing?;
 
-    // Somebody who may look at nothing is told so, and so is a script.
+    // A user without permissions gets `unknown`, and an exit code that is not 0.
     let nobody = shop.control_plane.client_kubeconfig("nobody", &[])?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     command.args(["doctor", "--kubeconfig"]).arg(nobody);

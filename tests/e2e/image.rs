@@ -44,7 +44,7 @@ impl Drop for Store {
     }
 }
 
-/// flipguard without a C library to find; built beside all else, so that only what is new costs time.
+/// Builds flipguard without a C library, in the same target folder, so that only changes cost time.
 fn static_binary() -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_flipguard")).parent().and_then(Path::parent).context("no target")?;
     let folder = target.join("static");
@@ -99,7 +99,7 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     let base = format!("{ROOT}/deploy/base");
     shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()?;
     shop.plain_kubectl(&["apply", "-k", &base])?.passes_silently()?;
-    // kwok's Pods would be endpoints, too, at which nobody listens.
+    // The Pods of kwok would be endpoints without a listener.
     shop.plain_kubectl(&["-n", OWN, "scale", "deployment/flipguard", "--replicas=0"])?.succeeds()?;
     shop.until("kwok's Pods are gone", || {
         Ok(shop.plain_kubectl(&["-n", OWN, "get", "pods", "--no-headers"])?.out.is_empty())

@@ -153,7 +153,7 @@ fn runs(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// What is not registered yet refuses nothing, and does not wait.
+/// Before the registration, no write is denied and none waits.
 fn nothing_is_refused(shop: &Shop) -> Result<()> {
     let registered = shop.plain_kubectl(&REGISTERED)?;
     registered.succeeds()?;

@@ -36,13 +36,13 @@ fn patch(shop: &Shop, kind: &str, patch: &str) -> Result<()> {
     shop.plain_kubectl(&["patch", kind, "flipguard", "--type=json", "-p", patch])?.succeeds()
 }
 
-/// The versions of both, to see that nobody writes them.
+/// The resourceVersions of both configurations, to see that none is written.
 fn versions(shop: &Shop) -> Result<(String, String)> {
     let version = "{.metadata.resourceVersion}";
     Ok((read(shop, VALIDATING, version)?, read(shop, MUTATING, version)?))
 }
 
-/// A keeper looks every three seconds: this is long enough for two looks.
+/// Long enough for two reconciliations, one every three seconds.
 const LOOKS: Duration = Duration::from_secs(7);
 
 /// Managed clusters exempt their own namespaces by an entry in the selector, and put it back when it is gone.
@@ -105,7 +105,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
     let by = "{.metadata.annotations.flipguard\\.dev/rendered-by}";
     ensure!(read(shop, VALIDATING, by)? == env!("CARGO_PKG_VERSION"));
     let bundle = read(shop, VALIDATING, "{.webhooks[0].clientConfig.caBundle}")?;
-    // Somebody else's hand, with another opinion and a newer version.
+    // Another writer, with other webhooks and a newer version.
     let newer = r#"[{"op":"add","path":"/metadata/annotations/flipguard.dev~1rendered-by","value":"99.0.0"},
         {"op":"replace","path":"/webhooks/0/timeoutSeconds","value":7}]"#;
     patch(shop, VALIDATING, newer)?;

@@ -111,7 +111,7 @@ fn note(counts: &Mutex<Counts>, colour: &str, answer: kube::Result<Value>) {
     }
 }
 
-/// Connects anew each time, trusting what is registered just then: an API server that has no connection open.
+/// Makes a new connection each time, trusting the bundle that is registered: an API server without open connections.
 async fn connect_again_and_again(
     kubeconfig: &std::path::Path,
     ended: &AtomicBool,

@@ -1,4 +1,4 @@
-//! What somebody serves.
+//! TLS handshakes, to read the served certificate.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// A new connection to an address, whoever answers there.
+/// Makes a new connection to an address, without verifying the server.
 pub(crate) async fn connect(address: &str) -> Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
@@ -31,7 +31,7 @@ pub(crate) async fn served(address: &str) -> Result<String> {
     Ok(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(leaf)))
 }
 
-/// Takes any certificate: what is served is looked at afterwards.
+/// Accepts any certificate; the test reads it afterwards.
 #[derive(Debug)]
 struct Anything(Arc<rustls::crypto::CryptoProvider>);
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is lost may be lost?
+/// Whether a request may get no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
     /// Not one.
@@ -87,7 +87,7 @@ fn soak() -> Result<()> {
     }
     report.push(("etcd restarted", Loss::Away, times, writers.lap()));
 
-    // All is as before, as soon as nobody waits for what was never carried out: the ledger forgets it after 90 s.
+    // The ledger forgets uncommitted changes after 90 s. Then all is as before.
     writers.until_calm(PATIENCE)?;
     sleep(BREATH);
     report.push(("calm again", Loss::None, 1, writers.lap()));

@@ -26,7 +26,7 @@ pub(crate) struct Tally {
     pub(crate) refused: usize,
     /// The API server asked, and got no verdict; the client is told so, and may ask again.
     pub(crate) lost: Vec<String>,
-    /// Told to wait: the verdict depends on another change, of which nobody knows yet whether it came to be.
+    /// Answered with 429: the verdict depends on another change that is still pending.
     pub(crate) waits: Vec<String>,
     /// The API server itself did not answer, or had no store.
     pub(crate) away: Vec<String>,
@@ -72,7 +72,7 @@ impl Writers {
         std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until nothing is lost for two seconds; what is lost meanwhile is part of no lap but a wrong verdict.
+    /// Waits until no request was lost for two seconds. Of the requests meanwhile, only wrong verdicts count.
     pub(crate) fn until_calm(&self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
@@ -117,7 +117,7 @@ async fn write(kubeconfig: &Path, namespace: &str, ended: &AtomicBool, tally: &M
             if serves {
                 note(tally, "scaling away what serves", Some("live-scaled-down"), patch(&client, scale(live)).await);
             } else {
-                // As clients do that are told to wait, or find nobody.
+                // As clients do after a 429, or without an answer.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -145,7 +145,7 @@ fn note(tally: &Mutex<Tally>, what: &str, refusal: Option<&str>, answer: kube::R
         (_, 403) => tally.wrong.push(said),
         (_, 500) if message.contains("failed calling webhook") => tally.lost.push(said),
         (_, 429) if message.contains("concurrent-change") => tally.waits.push(said),
-        // What could not be read is judged by nobody; clients try again by themselves.
+        // A change that cannot be judged because a read failed; clients try again by themselves.
         (_, 503) if message.contains("flipguard") => tally.lost.push(said),
         _ => tally.away.push(said),
     }

@@ -96,7 +96,7 @@ impl Components {
             .arg("--bind-address=127.0.0.1")
             .arg(format!("--secure-port={port}"))
             .arg("--advertise-address=127.0.0.1")
-            // Endpoints may not be loopback addresses; nobody uses the Service `kubernetes` here.
+            // Endpoints may not be loopback addresses. The Service `kubernetes` is not used here.
             .arg("--endpoint-reconciler-type=none")
             .arg(format!("--service-cluster-ip-range={SERVICE_IPS}"))
             // Nothing routes the Services' own addresses here: webhooks behind a Service are called at its endpoints.

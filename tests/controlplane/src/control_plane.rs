@@ -196,8 +196,8 @@ impl ControlPlane {
         &self.api_server
     }
 
-    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster admin
-    /// for it: the same cluster, as it would be without any.
+    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster
+    /// admin for it: the same cluster, as it would be without any.
     ///
     /// # Errors
     /// When it cannot be started, or is not ready in time.
@@ -236,8 +236,8 @@ impl ControlPlane {
         self.processes().try_for_each(Process::ensure_running)
     }
 
-    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and waits
-    /// until it is ready.
+    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and
+    /// waits until it is ready.
     ///
     /// # Errors
     /// When it does not end or start.
@@ -261,7 +261,8 @@ impl ControlPlane {
     /// Ends everything in order and removes the folder. Processes of [`spawn`](Self::spawn) are their owner's.
     ///
     /// # Errors
-    /// When something could not be ended or removed; what is left, the watchdog removes at our end.
+    /// When a process cannot be ended or a file cannot be removed. The watchdog removes the rest at the end of this
+    /// process.
     pub fn stop(self) -> Result<()> {
         for process in &self.controllers {
             process.terminate()?;
@@ -273,8 +274,9 @@ impl ControlPlane {
         folder.close().with_context(|| format!("cannot remove {}", dir.display()))
     }
 
-    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or `controlplane down DIR`,
-    /// or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which [`spawn`](Self::spawn) gave.
+    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or
+    /// `controlplane down DIR`, or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which
+    /// [`spawn`](Self::spawn) gave.
     ///
     /// # Errors
     /// When the watchdog cannot be told.

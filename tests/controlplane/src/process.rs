@@ -30,7 +30,7 @@ pub struct Process {
 #[derive(Debug)]
 struct State {
     child: Child,
-    /// Set once reaped: from then on the id may belong to somebody else, and gets no signal.
+    /// Whether it was reaped. From then on the id may belong to another process, and gets no signal.
     ended: Option<ExitStatus>,
     released: bool,
 }
@@ -172,7 +172,7 @@ impl Process {
     }
 
     fn signal(&self, signal: &str) -> Result<()> {
-        // The lock is held: nobody can reap it, and so free its id, between the look and the signal.
+        // While the lock is held, no other thread can reap the process, so its id is not reused before the signal.
         let mut state = self.lock();
         if self.reap(&mut state).is_some() {
             return Ok(());

@@ -60,7 +60,7 @@ impl Replicas {
     /// Does something with the replica of this number, counted from 0.
     ///
     /// # Errors
-    /// When there is none, or what is done fails.
+    /// When there is no such replica, or the action fails.
     pub fn with<T>(&self, number: usize, what: impl FnOnce(&Guard) -> Result<T>) -> Result<T> {
         let guards = self.guards.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         what(guards.get(number).context("no such replica")?)

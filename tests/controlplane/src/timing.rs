@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The stages of a start, one a line, with their total: see [`ControlPlane::stage_table`](crate::ControlPlane::stage_table).
+/// The stages of a start, one a line, with their total: see
+/// [`ControlPlane::stage_table`](crate::ControlPlane::stage_table).
 #[derive(Debug)]
 pub struct StageTable<'a>(pub(crate) &'a [(String, Duration)]);
 

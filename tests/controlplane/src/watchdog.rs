@@ -32,7 +32,7 @@ impl Watchdog {
             .args(["-c", SCRIPT, "controlplane-watchdog"])
             .current_dir("/")
             .stdin(Stdio::piped())
-            // It outlives us: it must not hold open a pipe that somebody reads our output from.
+            // It outlives this process, and must not keep the pipe of its output open.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)

@@ -1,5 +1,5 @@
-//! The control plane itself, from start to end. The first time, its binaries take minutes to build; `controlplane build`
-//! shows their progress, which a test runner would hide.
+//! The control plane itself, from start to end. The first time, its binaries take minutes to build; `controlplane
+//! build` shows their progress, which a test runner would hide.
 
 use std::{
     process::Command,
