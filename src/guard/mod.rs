@@ -1,7 +1,7 @@
 //! The guard: one request on its way through fresh reads, the ledger and the pure rules.
 //!
 //! - here: the task of a request, and the withdrawal of its intent where nobody takes the answer
-//! - `protocol`: drives an [`Attempt`](crate::ledger::Attempt) through its steps
+//! - `protocol`: drives an [`Attempt`] through its steps
 //! - `direct`: judges by fresh reads alone
 
 mod direct;
