@@ -102,6 +102,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                     paused: false,
                     template: template.clone(),
                     strategy: flipguard::model::Strategy::OnDelete,
+                    partition: 0,
                     first_ordinal: 0,
                     selector_keys: Vec::new(),
                     observed_generation: 2,
@@ -130,6 +131,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                         paused,
                         template: template.clone(),
                         strategy,
+                        partition: 0,
                         first_ordinal: 0,
                         selector_keys: Vec::new(),
                         observed_generation: if unobserved { 1 } else { 2 },
@@ -196,6 +198,7 @@ fn direct_owner(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)
                         ..Template::default()
                     }),
                     strategy,
+                    partition: 0,
                     first_ordinal: 0,
                     selector_keys: Vec::new(),
                     observed_generation: if unobserved { 1 } else { 2 },
@@ -233,7 +236,7 @@ fn flip_to_green(dry_run: bool) -> Change {
         write: Write::ServiceUpdate { old: Box::new(service("blue")), new: Box::new(service("green")) },
         dry_run,
         user: User::default(),
-        tool: None,
+        manager: String::new(),
     }
 }
 
@@ -382,7 +385,7 @@ proptest! {
             return Ok(());
         };
         let write = Write::ServiceUpdate { old: Box::new(old), new: Box::new(new) };
-        let change = Change { write, dry_run, user: User::default(), tool: None };
+        let change = Change { write, dry_run, user: User::default(), manager: String::new() };
         let view = ClusterView { may_override: [("app".to_owned(), may_override)].into(), ..view };
         let verdict = decide(&change, &view, &Policy::default(), NOW);
         prop_assert!(!answer::judged("uid", &verdict).is_empty());
@@ -444,7 +447,7 @@ proptest! {
             let (Ok(old), Ok(new)) = (parse(old), parse(new)) else { return Ok(()) };
             Write::WorkloadUpdate { old, new }
         };
-        let change = Change { write, dry_run: false, user: User::default(), tool: None };
+        let change = Change { write, dry_run: false, user: User::default(), manager: String::new() };
         prop_assert!(needs(&change, &ClusterView::default(), &Policy::default(), NOW).is_none());
         let (verdict, puts) = label(&change, &ClusterView::default(), &Policy::default());
         prop_assert!(verdict.findings.is_empty() && puts.is_empty(), "{puts:?}");
@@ -463,7 +466,7 @@ proptest! {
                 Some(old) => Write::WorkloadUpdate { old, new },
                 None => Write::WorkloadCreate { new },
             };
-            Ok(Change { write, dry_run: false, user: User::default(), tool: None })
+            Ok(Change { write, dry_run: false, user: User::default(), manager: String::new() })
         };
         let policy = Policy::default();
         let mut patched = new.clone();

@@ -94,7 +94,7 @@ impl Check {
             Write::Other
         };
         let now = Timestamp(OffsetDateTime::now_utc().unix_timestamp());
-        let change = Change { write, dry_run: self.dry_run, user: User::default(), tool: None };
+        let change = Change { write, dry_run: self.dry_run, user: User::default(), manager: String::new() };
         let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy, now);
         Ok(Report::of(subject, &verdict))
     }

@@ -102,13 +102,15 @@ impl Inner {
     /// the API server denies it, unless it asked for advice only.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
         let intent = match self.concurrency {
-            Concurrency::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
-            Concurrency::Fresh => None,
+            Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
+                Intent::of(change, format!("{:032x}", fastrand::u128(..)))
+            }
+            Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
         let (verdict, meter::Cost { reads, writes }) =
             meter::measured(Box::pin(self.verdict(change, intent, deadline))).await;
-        let is_kept = verdict.outcome() == Outcome::Allowed && !filter::is_advisory(change);
+        let is_kept = verdict.outcome() == Outcome::Allowed && !filter::is_advisory(change, &self.policy.colours);
         (Judgement { verdict, reads, writes }, written.filter(|_| is_kept))
     }
 

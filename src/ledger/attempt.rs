@@ -277,7 +277,16 @@ mod tests {
         let object = ObjectRef::service("app");
         let (uid, base, user) = ("uid".to_owned(), "1".to_owned(), String::new());
         let effect = IntendedChange::Gone { selector: Some(Selector::nothing()) };
-        Intent { ids: vec!["own".to_owned()], object, uid, base, effect, user, at: Timestamp(0) }
+        Intent {
+            ids: vec!["own".to_owned()],
+            object,
+            uid,
+            base,
+            effect,
+            user,
+            manager: String::new(),
+            at: Timestamp(0),
+        }
     }
 
     #[test]

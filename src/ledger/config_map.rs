@@ -153,6 +153,7 @@ mod tests {
             base: "1".to_owned(),
             effect: IntendedChange::Gone { selector: Some(Selector::nothing()) },
             user: "somebody".to_owned(),
+            manager: String::new(),
             at: Timestamp(1_893_456_000),
         }
     }
@@ -172,8 +173,9 @@ mod tests {
             from: Selector::nothing(),
             to: Selector::nothing(),
             at: Timestamp(1),
-            back: true,
+            undoes: Some(Timestamp(1)),
             user: String::new(),
+            manager: String::new(),
         });
         ledger.remember_deleted(Tombstone {
             service: "other".to_owned(),
@@ -224,8 +226,9 @@ mod tests {
                 from: Selector::new([("app".to_owned(), "x".repeat(40_000))].into()),
                 to: Selector::nothing(),
                 at: Timestamp(at),
-                back: false,
+                undoes: None,
                 user: String::new(),
+                manager: String::new(),
             });
         }
         assert!(ledger.fits());

@@ -33,6 +33,9 @@ pub struct Intent {
     pub effect: IntendedChange,
     /// Who asked first.
     pub user: String,
+    /// The field manager that asked first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub manager: String,
     /// When, by the API server's clock; 0 until it has answered.
     pub at: Timestamp,
 }
@@ -148,7 +151,8 @@ impl Intent {
             Write::WorkloadCreate { .. } | Write::Other => return None,
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
-        Some(Self { ids: vec![id], object, uid, base, effect, user, at: Timestamp(0) })
+        let manager = change.manager.clone();
+        Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0) })
     }
 
     /// Whether two intents are about the same state of the same object, so that at most one of them happens.

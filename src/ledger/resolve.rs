@@ -107,15 +107,18 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
         IntendedChange::Service(after) if colours.pins(&after.from) != colours.pins(&after.to) => {
             let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
             // Going back once more is going forward again.
-            let back = last.is_some_and(|last| !last.back && last.to == after.from && last.from == after.to);
+            let undoes = last
+                .filter(|last| last.undoes.is_none() && last.to == after.from && last.from == after.to)
+                .map(|last| last.at);
             let flip = Flip {
                 service,
                 uid: intent.uid,
                 from: after.from,
                 to: after.to,
                 at: intent.at,
-                back,
+                undoes,
                 user: intent.user,
+                manager: intent.manager,
             };
             ledger.remember_flip(flip);
         }
@@ -138,7 +141,16 @@ mod tests {
 
     fn intent(uid: &str, base: &str, effect: IntendedChange) -> Intent {
         let (ids, object, user) = (vec!["id".to_owned()], ObjectRef::service("app"), String::new());
-        Intent { ids, object, uid: uid.to_owned(), base: base.to_owned(), effect, user, at: Timestamp(100) }
+        Intent {
+            ids,
+            object,
+            uid: uid.to_owned(),
+            base: base.to_owned(),
+            effect,
+            user,
+            manager: String::new(),
+            at: Timestamp(100),
+        }
     }
 
     fn flip() -> IntendedChange {
@@ -201,7 +213,7 @@ mod tests {
             let found = [(ObjectRef::service("app"), there("u", "2", to))].into();
             resolve(&mut ledger, &found, &BTreeSet::new(), &colours, Timestamp(100));
             assert!(ledger.intents.is_empty());
-            ledger.records.flips.first().map(|flip| flip.back)
+            ledger.records.flips.first().map(|flip| flip.undoes.is_some())
         };
         assert_eq!(committed("blue", "green"), Some(false));
         assert_eq!(committed("green", "blue"), Some(true));

@@ -90,7 +90,7 @@ pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
     let of_nothing = rules::decide(change, &ClusterView::default(), policy, now);
     let mut verdict = Verdict { findings: Vec::new(), summary: String::new(), ..of_nothing };
     let message = format!("more than {MAX_INTENTS} changes are pending in this namespace");
-    verdict.add(conflict(message, change), change, policy);
+    verdict.add(conflict(message, change, policy), change, policy);
     verdict
 }
 
@@ -107,7 +107,7 @@ fn wait(as_read: Verdict, awaited: &[&Intent], would_be: Option<Finding>, change
     let noun = if awaited.len() == 1 { "a change in progress" } else { "changes in progress" };
     let message = format!("conflicts with {noun}: {}{who}", names.join(" and "));
     let details = would_be.map(|finding| format!("Together: {} ({}).", finding.message, finding.reason));
-    let finding = conflict(message, change).with_details(details.into_iter().collect());
+    let finding = conflict(message, change, policy).with_details(details.into_iter().collect());
     let is_warning = |(finding, effect): &&(Finding, Effect)| {
         matches!(effect, Effect::Warns | Effect::Logs) && finding.allowed_because.is_none()
     };
@@ -118,9 +118,9 @@ fn wait(as_read: Verdict, awaited: &[&Intent], would_be: Option<Finding>, change
 }
 
 /// The finding about a conflict. An advisory change goes on.
-fn conflict(message: String, change: &Change) -> Finding {
+fn conflict(message: String, change: &Change, policy: &Policy) -> Finding {
     let finding = Finding::of_concurrency(message);
-    if rules::filter::is_advisory(change) { finding.at_most_warn() } else { finding }
+    if rules::filter::is_advisory(change, &policy.colours) { finding.at_most_warn() } else { finding }
 }
 
 /// Applies an intent. Returns whether that changes the view: an object with a newer version stays as it is.
@@ -265,6 +265,7 @@ mod tests {
                 annotations: [].into(),
             }),
             user: String::new(),
+            manager: String::new(),
             at: Timestamp(0),
         }
     }

@@ -15,8 +15,8 @@ pub struct Change {
     pub dry_run: bool,
     /// Who asks.
     pub user: User,
-    /// The deployment tool that asks, where its field manager is known.
-    pub tool: Option<Tool>,
+    /// The field manager that asks (`fieldManager` of the options); empty where none is told.
+    pub manager: String,
 }
 
 /// Who asks, as authentication said (`authentication/v1` UserInfo).
@@ -50,6 +50,14 @@ pub enum Tool {
     Flux,
     /// Helm.
     Helm,
+}
+
+impl Change {
+    /// The deployment tool that asks, where its field manager is known.
+    #[must_use]
+    pub fn tool(&self) -> Option<Tool> {
+        Tool::of_field_manager(&self.manager)
+    }
 }
 
 impl Tool {

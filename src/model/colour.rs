@@ -2,14 +2,15 @@
 
 use super::{Labels, Selector};
 
-/// How a cluster marks its colours.
+/// How a cluster marks its colours. Keys and names count in upper and lower case alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColourScheme {
-    /// Label keys whose value is a colour, whatever the value.
+    /// Label keys whose value is a colour, whatever the value; also as the last part of a longer key (`harness.io/color`).
     pub keys: Vec<String>,
-    /// The label key of a version. Its value may be a colour or none: meshes and charts use it too.
+    /// The label key of a version. Its value may be a colour or none: meshes and charts use it too. It counts as a whole
+    /// key only, since charts put `app.kubernetes.io/version` everywhere.
     pub version_key: String,
-    /// Values that are a colour under any key, alone or after a dash (`green`, `shop-green`).
+    /// Values that are a colour under any key: alone, or at either end next to a dash (`green`, `shop-green`, `green-shop`).
     pub names: Vec<String>,
 }
 
@@ -20,8 +21,25 @@ pub struct Pin<'a> {
     pub key: &'a str,
     /// The whole value that the selector asks for.
     pub value: &'a str,
-    /// The colour in it: the value itself, or the name that ends it (`green` of `shop-green`).
+    /// The colour in it: the value itself, the name in it (`green` of `shop-green`), or its number (`v2` of `shop-v2`).
     pub colour: &'a str,
+    /// The value without its colour (`shop` of `shop-green`); empty where the value is the colour.
+    pub stem: &'a str,
+    /// Why the pair picks a colour.
+    pub kind: PinKind,
+}
+
+/// Why a pair picks a colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinKind {
+    /// Its key is a colour key.
+    Key,
+    /// Its key is the version key.
+    Version,
+    /// Its value has the name of a colour.
+    Name,
+    /// Its value ends in a number (`-v2`, `-r2`). That alone is no colour: another number must exist beside it.
+    Number,
 }
 
 impl Default for ColourScheme {
@@ -36,49 +54,73 @@ impl Default for ColourScheme {
 }
 
 impl ColourScheme {
-    /// Whether any value of this key pins a colour: a colour key, or the version key.
-    #[must_use]
-    pub fn is_key(&self, key: &str) -> bool {
-        self.is_colour_key(key) || key == self.version_key
-    }
-
     /// Whether this key means a colour and nothing else.
     #[must_use]
     pub fn is_colour_key(&self, key: &str) -> bool {
-        self.keys.iter().any(|known| known == key)
+        let last = key.rsplit('/').next().unwrap_or(key);
+        self.keys.iter().any(|known| known.eq_ignore_ascii_case(last))
     }
 
-    /// All keys of which any value pins a colour.
-    pub fn all_keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().chain([&self.version_key]).map(String::as_str)
+    /// Whether this key is that of a version.
+    #[must_use]
+    pub fn is_version_key(&self, key: &str) -> bool {
+        self.version_key.eq_ignore_ascii_case(key)
     }
 
-    /// The pairs of a selector that pin a colour; none for a plain Service.
+    /// The pin of one pair, if it picks a colour.
+    #[must_use]
+    pub fn pin<'a>(&self, key: &'a str, value: &'a str) -> Option<Pin<'a>> {
+        let whole = |kind| Some(Pin { key, value, colour: value, stem: "", kind });
+        if self.is_colour_key(key) {
+            return whole(PinKind::Key);
+        }
+        if self.is_version_key(key) {
+            return whole(PinKind::Version);
+        }
+        let part = |(stem, colour), kind| Pin { key, value, colour, stem, kind };
+        let named = self.names.iter().find_map(|name| around_a_dash(value, name));
+        named.map(|parts| part(parts, PinKind::Name)).or_else(|| Some(part(numbered(value)?, PinKind::Number)))
+    }
+
+    /// The pairs of a selector that pick a colour; none for a plain Service.
     #[must_use]
     pub fn pins<'a>(&self, selector: &'a Selector) -> Vec<Pin<'a>> {
-        selector
-            .pairs()
-            .filter_map(|(key, value)| {
-                let colour = if self.is_key(key) { value } else { self.name_in(value)? };
-                Some(Pin { key, value, colour })
-            })
-            .collect()
+        selector.pairs().filter_map(|(key, value)| self.pin(key, value)).collect()
     }
 
     /// Whether the labels of a Pod template mark a colour: only then can a selector that pins one match it.
     #[must_use]
     pub fn is_marked(&self, labels: &Labels) -> bool {
-        labels.iter().any(|(key, value)| self.is_key(key) || self.name_in(value).is_some())
+        labels.iter().any(|(key, value)| self.pin(key, value).is_some())
     }
+}
 
-    /// The colour name that a value is, or ends in after a dash.
-    fn name_in<'a>(&self, value: &'a str) -> Option<&'a str> {
-        self.names.iter().find_map(|name| {
-            let before = value.strip_suffix(name.as_str())?;
-            let whole = before.is_empty() || before.ends_with('-');
-            whole.then(|| value.get(before.len()..)).flatten()
-        })
+/// The rest of a value and the colour name at one of its ends, in whatever case.
+fn around_a_dash<'a>(value: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+    if value.eq_ignore_ascii_case(name) {
+        return Some(("", value));
     }
+    let is_name = |part: &str| part.eq_ignore_ascii_case(name);
+    if let Some((stem, end)) = split_at_end(value, name.len()).filter(|(_, end)| is_name(end)) {
+        return Some((stem, end));
+    }
+    let (start, stem) = value.split_at_checked(name.len())?;
+    let stem = stem.strip_prefix('-').filter(|_| is_name(start))?;
+    Some((stem, start))
+}
+
+/// A value split before its last so many bytes, which a dash precedes.
+fn split_at_end(value: &str, length: usize) -> Option<(&str, &str)> {
+    let (stem, end) = value.split_at_checked(value.len().checked_sub(length)?)?;
+    Some((stem.strip_suffix('-')?, end))
+}
+
+/// The rest of a value and the number at its end: `shop`, `v2`.
+fn numbered(value: &str) -> Option<(&str, &str)> {
+    let (stem, number) = value.rsplit_once('-')?;
+    let digits = number.strip_prefix(['v', 'V', 'r', 'R'])?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !stem.is_empty()).then_some((stem, number))
 }
 
 #[cfg(test)]
@@ -98,7 +140,16 @@ mod tests {
         assert_eq!(pinned("app", "blue").as_deref(), Some("blue"));
         assert_eq!(pinned("app", "shop-green").as_deref(), Some("green"));
         assert_eq!(pinned("app", "evergreen"), None);
-        assert_eq!(pinned("app", "green-shop"), None);
+        assert_eq!(pinned("app", "green-shop").as_deref(), Some("green"));
+        assert_eq!(pinned("app", "Shop-Green").as_deref(), Some("Green"));
+        assert_eq!(pinned("app", "greenshop"), None);
+        assert_eq!(pinned("Version", "2").as_deref(), Some("2"));
+        assert_eq!(pinned("harness.io/color", "a").as_deref(), Some("a"));
+        assert_eq!(pinned("app.kubernetes.io/version", "2"), None);
+        assert_eq!(pinned("app", "orchard-v12").as_deref(), Some("v12"));
+        assert_eq!(pinned("app", "orchard-r3").as_deref(), Some("r3"));
+        assert_eq!(pinned("app", "orchard-x3"), None);
+        assert_eq!(pinned("app", "v3"), None);
         assert_eq!(pinned("app", "shop"), None);
     }
 }

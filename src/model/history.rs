@@ -29,11 +29,15 @@ pub struct Flip {
     pub to: Selector,
     /// When it was asked for.
     pub at: Timestamp,
-    /// Whether it went back to what had served before: then nobody wants to go back once more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub back: bool,
+    /// The time of the flip that this one takes back by its selectors. Whether it was a rollback also depends on the
+    /// templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<Timestamp>,
     /// Who asked for it.
     pub user: String,
+    /// The field manager that asked for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub manager: String,
 }
 
 /// A Service that was deleted.

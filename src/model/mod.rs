@@ -22,7 +22,7 @@ mod workload;
 mod write;
 
 pub use change::{Change, Tool, User};
-pub use colour::{ColourScheme, Pin};
+pub use colour::{ColourScheme, Pin, PinKind};
 pub use container::{Container, ContainerPort, Containers, Protocol};
 pub use history::{Flip, Records, Tombstone};
 pub use kind::Kind;

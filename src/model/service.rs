@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ColourScheme, Meta, Protocol, Selector, annotation};
+use super::{ColourScheme, Meta, Pin, PinKind, Protocol, Selector, annotation};
 
 /// A Service, trimmed to what routing depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Service {
     pub selector: Selector,
     /// Whether it is a DNS alias (`type: ExternalName`) and routes to no Pod.
     pub is_external_name: bool,
+    /// The target of a DNS alias (`spec.externalName`).
+    pub external_name: Option<String>,
     /// Whether it routes to Pods that are not ready (`publishNotReadyAddresses`).
     pub publishes_not_ready: bool,
     /// Its ports.
@@ -129,12 +131,12 @@ impl Service {
         let pins = scheme.pins(&self.selector);
         // A colour by its own key says more than a version or a name: `checkout-v2` that pins `version: v2` and
         // `color: blue` is no preview of v2.
-        let own_key = |key: &str| scheme.is_colour_key(key);
-        let telling = pins.iter().any(|pin| own_key(pin.key));
-        let mut named = pins.iter().filter(|pin| !telling || own_key(pin.key));
+        let is_key = |pin: &&Pin<'_>| pin.kind == PinKind::Key;
+        let has_key = pins.iter().any(|pin| is_key(&pin));
+        let mut telling = pins.iter().filter(|pin| !has_key || is_key(pin));
         if pins.is_empty() {
             Role::Plain
-        } else if has_word(&self.meta.name, "preview") || named.any(|pin| has_word(&self.meta.name, pin.colour)) {
+        } else if has_word(&self.meta.name, "preview") || telling.any(|pin| has_word(&self.meta.name, pin.colour)) {
             Role::Preview
         } else {
             Role::Traffic
@@ -164,6 +166,7 @@ pub struct ServiceSpec {
     #[serde(rename = "type")]
     kind: Option<String>,
     publish_not_ready_addresses: Option<bool>,
+    external_name: Option<String>,
     ports: Option<Vec<Port>>,
 }
 
@@ -198,6 +201,7 @@ impl Service {
             meta,
             selector: spec.selector.unwrap_or_default(),
             is_external_name: spec.kind.as_deref() == Some("ExternalName"),
+            external_name: spec.external_name,
             publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
             ports: spec
                 .ports

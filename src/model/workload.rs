@@ -24,6 +24,8 @@ pub struct Workload {
     pub template: Arc<Template>,
     /// How a new template reaches its Pods.
     pub strategy: Strategy,
+    /// `updateStrategy.rollingUpdate.partition` of a StatefulSet: Pods with a lower ordinal keep their template.
+    pub partition: u32,
     /// The ordinal of a StatefulSet's first Pod.
     pub first_ordinal: u32,
     /// The label keys that its own selector asks for.
@@ -334,6 +336,7 @@ struct StrategyManifest {
 struct RollingUpdate {
     max_unavailable: Option<ShareManifest>,
     max_surge: Option<ShareManifest>,
+    partition: Option<u32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -353,6 +356,10 @@ impl ShareManifest {
 }
 
 impl StrategyManifest {
+    fn partition(&self) -> u32 {
+        self.rolling_update.as_ref().and_then(|update| update.partition).unwrap_or_default()
+    }
+
     /// With the defaults of each kind (API doc, `RollingUpdateDeployment`, `RollingUpdateStatefulSetStrategy`,
     /// `RollingUpdateDaemonSet`).
     fn strategy(&self, kind: WorkloadKind) -> Strategy {
@@ -445,6 +452,7 @@ impl Workload {
             desired,
             paused: spec.paused == Some(true),
             template: spec.template.unwrap_or_default().0,
+            partition: spec.update_strategy.as_ref().map(StrategyManifest::partition).unwrap_or_default(),
             strategy: spec.strategy.or(spec.update_strategy).unwrap_or_default().strategy(kind),
             first_ordinal: spec.ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default(),
             selector_keys: spec.selector.map(LabelSelector::keys).unwrap_or_default(),

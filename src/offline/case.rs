@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::model::{
     Change, ClusterView, Enforcement, Flip, Labels, Policy, ReadFailure, Records, Selector, Service, Timestamp,
-    Tombstone, Tool, User, Workload, WorkloadKind, Write,
+    Tombstone, User, Workload, WorkloadKind, Write,
 };
 use crate::offline::files::Manifests;
 use crate::offline::fixture::Fixture;
@@ -110,8 +110,11 @@ struct FlipFixture {
     to: Labels,
     /// How long ago.
     seconds_ago: i64,
+    /// How long ago the flip was that this one takes back.
+    undoes_seconds_ago: Option<i64>,
+    /// The field manager that flipped.
     #[serde(default)]
-    back: bool,
+    manager: String,
 }
 
 /// A Service that was deleted.
@@ -218,9 +221,8 @@ impl Case {
             },
             Some(change) => self.other(change)?,
         };
-        let tool = self.manager.as_deref().and_then(Tool::of_field_manager);
         let user = User { name: self.user.clone(), ..User::default() };
-        Ok(Change { write, dry_run: self.dry_run, user, tool })
+        Ok(Change { write, dry_run: self.dry_run, user, manager: self.manager.clone().unwrap_or_default() })
     }
 
     fn service(&self, selector: &Labels, more: &Value) -> anyhow::Result<Box<Service>> {
@@ -324,8 +326,9 @@ impl Case {
             from: Selector::new(flip.from.clone()),
             to: Selector::new(flip.to.clone()),
             at: ago(flip.seconds_ago),
-            back: flip.back,
+            undoes: flip.undoes_seconds_ago.map(ago),
             user: "somebody".to_owned(),
+            manager: flip.manager.clone(),
         };
         let tombstone = |(service, tombstone): (&String, &TombstoneFixture)| Tombstone {
             service: service.clone(),

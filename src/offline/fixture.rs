@@ -181,7 +181,7 @@ impl WorkloadSketch {
         let available = status.available.unwrap_or(ready_counter);
         let mut metadata = json!({
             "name": name, "uid": uid, "generation": 2,
-            "annotations": { "deployment.kubernetes.io/revision": "2" },
+            "annotations": { "deployment.kubernetes.io/revision": "2" }, "creationTimestamp": self.template_since,
         });
         if self.deleting {
             put(&mut metadata, "deletionTimestamp", json!("2026-01-01T00:00:00Z"));

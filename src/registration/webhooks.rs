@@ -175,6 +175,14 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             fails_closed: false,
         },
         WebhookSpec {
+            name: "advise-selectors.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["UPDATE"],
+            conditions: filter::plain_service_conditions(colours),
+            fails_closed: false,
+        },
+        WebhookSpec {
             name: "advise-workloads.flipguard.dev",
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::wire::{Object, Operation, Request, Unreadable};
-use crate::model::{Change, Meta, MetaManifest, Service, Tool, User, Workload, WorkloadKind, Write};
+use crate::model::{Change, Meta, MetaManifest, Service, User, Workload, WorkloadKind, Write};
 use json_skip::Raw;
 
 /// The change that a request asks for; its objects and its user go into that. Of what no rule speaks on, nothing more is
@@ -31,7 +31,8 @@ pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
     };
     let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
     let user = user(request, &write)?;
-    Ok(Change { write, dry_run: request.dry_run == Some(true), user, tool: manager.and_then(Tool::of_field_manager) })
+    let manager = manager.unwrap_or_default().to_owned();
+    Ok(Change { write, dry_run: request.dry_run == Some(true), user, manager })
 }
 
 /// The two states of what is written.

@@ -116,14 +116,36 @@ fn any_of<T>(rows: &[Row<T>]) -> String {
 /// Service.
 #[must_use]
 pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
-    any_applies(&SERVICE, old, new) && [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
+    any_applies(&SERVICE, old, new) && may_be_traffic(old, new, colours)
+}
+
+/// Whether a Service is, or was, a traffic Service by its own marks.
+fn may_be_traffic(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
+    [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
+}
+
+/// Whether an update moves a Service that pins no colour: then only a loss of all endpoints is warned of.
+fn moves_plain_service(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
+    let is_plain = |service: &Service| service.own_role(colours) == Role::Plain;
+    old.selector != new.selector && is_plain(old) && is_plain(new)
+}
+
+/// Whether a change is to be written into the ledger: not where only a warning can come of it, and nothing depends on it.
+#[must_use]
+pub fn needs_ledger(change: &Change, colours: &ColourScheme) -> bool {
+    match &change.write {
+        Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours),
+        _ => true,
+    }
 }
 
 /// Whether any rule can apply to a write.
 #[must_use]
 pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
     match write {
-        Write::ServiceUpdate { old, new } => service_update(old, new, colours),
+        Write::ServiceUpdate { old, new } => {
+            service_update(old, new, colours) || moves_plain_service(old, new, colours)
+        }
         Write::ServiceCreate { new } => {
             !colours.pins(new.routed()).is_empty() || new.meta.annotation(annotation::ROLE) == Some("traffic")
         }
@@ -141,8 +163,9 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
 
 /// Whether the API server asks for advice only. The change goes on where it cannot be judged.
 #[must_use]
-pub fn is_advisory(change: &Change) -> bool {
+pub fn is_advisory(change: &Change, colours: &ColourScheme) -> bool {
     match change.write {
+        Write::ServiceUpdate { ref old, ref new } => !may_be_traffic(old, new, colours),
         Write::ServiceDelete { .. } => true,
         Write::WorkloadCreate { ref new } => new.meta.annotation(annotation::OVERRIDE).is_none(),
         Write::Scale { to, .. } => to > 0,
@@ -209,13 +232,21 @@ fn marked(colours: &ColourScheme) -> String {
     )
 }
 
-/// Whether the pair of key `k` in map `s` pins a colour.
+/// Whether the pair of key `k` in map `s` pins a colour; the same as [`ColourScheme::pin`].
 fn pinned(colours: &ColourScheme) -> String {
-    let mut pinned = vec![format!("k in {}", list(&colours.all_keys().map(str::to_owned).collect::<Vec<_>>()))];
-    if !colours.names.is_empty() {
-        pinned.push(format!("s[k] in {}", list(&colours.names)));
-        pinned.extend(colours.names.iter().map(|name| format!("s[k].endsWith({})", quote(&format!("-{name}")))));
+    let lower = |words: &[String]| words.iter().map(|word| word.to_ascii_lowercase()).collect::<Vec<_>>();
+    let keys = lower(&[colours.keys.clone(), vec![colours.version_key.clone()]].concat());
+    let mut pinned = vec![format!("k.lowerAscii() in {}", list(&keys))];
+    let ends =
+        lower(&colours.keys).into_iter().map(|key| format!("k.lowerAscii().endsWith({})", quote(&format!("/{key}"))));
+    pinned.extend(ends);
+    for name in lower(&colours.names) {
+        let [whole, end, start] = [name.clone(), format!("-{name}"), format!("{name}-")].map(|text| quote(&text));
+        pinned.push(format!("s[k].lowerAscii() == {whole}"));
+        pinned.push(format!("s[k].lowerAscii().endsWith({end})"));
+        pinned.push(format!("s[k].lowerAscii().startsWith({start})"));
     }
+    pinned.push("s[k].matches('.-[vVrR][0-9]+$')".to_owned());
     pinned.join(" || ")
 }
 
@@ -241,6 +272,20 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
                 both(ROLE),
             ),
         },
+    ]
+}
+
+/// The conditions under which the API server calls for the new selector of a Service that pins no colour.
+#[must_use]
+pub fn plain_service_conditions(colours: &ColourScheme) -> Vec<Condition> {
+    let selector = SELECTOR.replace("OBJECT", "object");
+    let stored = of("oldObject", SELECTOR);
+    let no_pin = format!("![{selector}, {stored}].exists(s, s.exists(k, {}))", pinned(colours));
+    let role = of("object", ROLE);
+    vec![
+        Condition { name: "selector-changes", expression: format!("{selector} != {stored}") },
+        Condition { name: "no-colour-pinned", expression: no_pin },
+        Condition { name: "no-traffic-by-role", expression: format!("{role} != 'traffic'") },
     ]
 }
 

@@ -120,7 +120,7 @@ fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     let policy = Policy::default();
     let mut verdict = Verdict::about(change).unwrap_or_default();
     let (_, findings) = match &change.write {
-        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, &policy),
+        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, &policy, Timestamp(0)),
         _ => live::judge(change, view, &policy, Timestamp(0)),
     };
     for finding in findings {
@@ -134,7 +134,7 @@ static SWALLOWED: AtomicUsize = AtomicUsize::new(0);
 
 /// No rule denies a change that the filter swallows.
 fn holds(write: Write, view: &ClusterView) -> Result<(), TestCaseError> {
-    let change = Change { write, dry_run: false, user: User::default(), tool: None };
+    let change = Change { write, dry_run: false, user: User::default(), manager: String::new() };
     if !filter::is_relevant(&change.write, &ColourScheme::default()) {
         SWALLOWED.fetch_add(1, Ordering::Relaxed);
         let verdict = unfiltered(&change, view);

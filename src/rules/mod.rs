@@ -40,7 +40,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         if !overrides::is_set(change, colours) {
             verdict.active_override = overrides::active(change, view, colours, now);
         }
-        let finding = if filter::is_advisory(change) { finding.at_most_warn() } else { finding };
+        let finding = if filter::is_advisory(change, colours) { finding.at_most_warn() } else { finding };
         verdict.add(finding, change, policy);
         return verdict;
     }
@@ -49,7 +49,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         None => verdict.active_override = overrides::active(change, view, colours, now),
     }
     let (summary, findings) = match &change.write {
-        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, policy),
+        Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, policy, now),
         Write::ServiceCreate { new } => {
             let mut findings = flips::settings(None, new);
             findings.extend(flips::recreated(new, view, policy, now));

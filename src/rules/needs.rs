@@ -1,5 +1,6 @@
 //! What is still to be read to judge a change. One function, called until it asks for nothing.
 
+use super::state::roles::is_named_idle;
 use super::{filter, flips, overrides};
 use crate::model::{
     Change, ClusterView, Meta, Owner, Policy, ReadRequest, Selector, Service, Timestamp, Workload, WorkloadKind, Write,
@@ -50,7 +51,9 @@ fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy)
     // A rollback is told by the age of the templates. Those of Deployments are ReplicaSets, which are read already.
     let revisions =
         flips::may_be_rollback(old, new, &view.records, colours) && view.workloads.iter().any(has_revisions);
-    ReadRequest { pods: Some(pods), rollout, revisions, ..ReadRequest::default() }
+    // The other Services of the app matter where the name or an annotation may make this one a preview.
+    let services = opts_out || is_named_idle(old);
+    ReadRequest { pods: Some(pods), services, rollout, revisions, ..ReadRequest::default() }
 }
 
 /// The Services for which the user needs the verb `override`, by name.

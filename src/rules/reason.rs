@@ -80,10 +80,48 @@ reasons! {
         code: "selector-unpinned",
         action: Deny,
         retryable: false,
-        says: "The old selector pinned a colour. The new one pins none, or matches workloads of two colours that both \
-               want Pods. Where blue-green is not in use, this is a warning.",
+        says: "The old selector pinned a colour. The new one matches, or with the deployed workloads would match, two \
+               colours of this app. Where blue-green is not in use, this is a warning.",
         why: "Both versions would serve at once.",
         remedy: "Keep one colour in the selector. A move from one colour key to another passes.",
+    }
+    /// The new selector reaches another app.
+    SelectorTooWide {
+        code: "selector-too-wide",
+        action: Deny,
+        retryable: false,
+        says: "The new selector lacks a pair that was no colour, and matches workloads of another app.",
+        why: "`kubectl set selector service app version=green` replaces the whole selector. Then another app answers for \
+              this one.",
+        remedy: "Keep all pairs of the selector, and change the colour alone.",
+    }
+    /// The new selector reaches no ready Pod.
+    EndpointsLost {
+        code: "endpoints-lost",
+        action: Warn,
+        retryable: false,
+        says: "The selector of any Service changes, ready Pods served until now, and none would.",
+        why: "The Service would have no endpoints, and every request would fail.",
+        remedy: "Compare the selector with the labels of the Pods.",
+    }
+    /// Another writer takes back a recent flip.
+    FlipUndone {
+        code: "flip-undone",
+        action: Warn,
+        retryable: false,
+        says: "Another field manager takes back a flip within an hour. An Event `FlipUndone` on the Service says so too.",
+        why: "Self-heal of Argo CD, or a second pipeline, writes the old selector back.",
+        remedy: "Change the selector in Git or in the pipeline too.",
+    }
+    /// A second try of a version that a rollback left.
+    ReturnsToAbandoned {
+        code: "returns-to-abandoned",
+        action: Warn,
+        retryable: false,
+        says: "A flip goes to the template that a rollback left within the last hour. It is no rollback: all Pods must be \
+               ready.",
+        why: "The version was rolled back for a reason.",
+        remedy: "Deploy a mended version first.",
     }
     /// A named port is not declared by the Pods.
     PortUnresolved {
@@ -103,7 +141,7 @@ reasons! {
         retryable: false,
         says: "A traffic Service with ready endpoints becomes a DNS alias (`type: ExternalName`).",
         why: "Clients move as their DNS caches expire, and nothing can check the target.",
-        remedy: "Create a separate Service for the alias.",
+        remedy: "Create a separate Service for the alias. An alias of a Service in this cluster (`x.y.svc`) is a warning.",
     }
     /// The Service is told to route to Pods that are not ready.
     PublishesNotReady {
@@ -240,11 +278,21 @@ reasons! {
         code: "live-redeployed",
         action: Deny,
         retryable: false,
-        says: "The Pod template of the live colour changes (image, environment ...) while another colour exists. Without \
+        says: "An image of the live colour changes, or a container comes or goes, while another colour exists. Without \
                another colour, or while the live one has fewer ready Pods than it needs, this is a warning. While no Pod \
                is ready, nothing is said. `rollout undo`, `rollout restart` and changes of metadata pass.",
         why: "The new version would get traffic untested, and the old one would be gone.",
         remedy: "Deploy the new version to the idle colour, and flip.",
+    }
+    /// The live colour gets other settings in place.
+    LiveReconfigured {
+        code: "live-reconfigured",
+        action: Warn,
+        retryable: false,
+        says: "The Pod template of the live colour changes, and no image does: an environment variable, resources, a checksum \
+               annotation.",
+        why: "The change gets traffic untested. A flag that moves with the flip, or a reload of configuration, is ordinary.",
+        remedy: "Deploy a new version to the idle colour, and flip.",
     }
     /// All Pods of the live colour stop before new ones start.
     LiveRecreate {
@@ -298,11 +346,11 @@ reasons! {
     /// A deleted Service is created again for a colour that is not ready.
     ServiceRecreated {
         code: "service-recreated",
-        action: Deny,
+        action: Warn,
         retryable: true,
         says: "A traffic Service that was deleted less than 10 min ago is created again for another colour. That colour \
                is not ready, and the previous one still runs.",
-        why: "Deleting a Service and creating it again is a flip too.",
+        why: "Deleting a Service and creating it again is a flip too. It is not denied: without its Service, nobody answers.",
         remedy: "Wait until the new colour is ready, or create the Service with its previous selector, which always \
                  passes.",
     }

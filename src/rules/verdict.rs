@@ -184,7 +184,7 @@ impl Verdict {
             subject: format!("{kind} {}/{}", subject.namespace, subject.name),
             object: format!("{kind}/{}", subject.name),
             namespace: subject.namespace.to_owned(),
-            tool: change.tool,
+            tool: change.tool(),
             ..Self::default()
         })
     }

@@ -151,7 +151,7 @@ impl<'a> Story<'a> {
             &["scale", "deployment/app-blue", "--replicas=0"],
             Expect::Refused {
                 reason: "live-scaled-down",
-                saying: &["would keep 0 of 3 ready pods; it needs 1", "Switch it to Deployment app-green first"],
+                saying: &["would keep 0 of 3 ready pods; it needs 1", "Switch to Deployment app-green first"],
             },
         )?;
         self.step(

@@ -87,9 +87,9 @@ fn behind_two_services_needs_both_to_let_go(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &["Service api", "Service app"])?;
     shop.route("app", GREEN)?.passes_silently()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
-        .is_refused("live-scaled-down", &["Service api gets its traffic from here and would keep 0 of 3"])?;
+        .is_refused("live-scaled-down", &["Service api gets traffic from here and would keep 0 of 3"])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?
-        .is_refused("live-scaled-down", &["Service app gets its traffic from here and would keep 0 of 3"])?;
+        .is_refused("live-scaled-down", &["Service app gets traffic from here and would keep 0 of 3"])?;
     shop.route("api", GREEN)?.passes_silently()?;
     // Nobody needs it any more, but for the way back.
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])
@@ -274,7 +274,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     let begins = format!("Warning {uid} scale 3 -> 0 by admin is allowed by the override until ");
     ensure!(event.starts_with(&begins) && event.contains("the shop is on fire"), "{event}");
     ensure!(
-        event.contains("against live-scaled-down: Service app gets its traffic from here and would keep 0 of 3"),
+        event.contains("against live-scaled-down: Service app gets traffic from here and would keep 0 of 3"),
         "{event}"
     );
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;

@@ -60,7 +60,7 @@ fn the_colour_stays_in_the_selector(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     let patch = r#"[{"op":"remove","path":"/spec/selector/color"}]"#;
     shop.kubectl(&["patch", "service", "app", "--type=json", "-p", patch])?
-        .is_refused("selector-unpinned", &["selector app=shop no longer picks one colour (was color=blue)"])?;
+        .is_refused("selector-unpinned", &["selector app=shop no longer picks one color"])?;
     // By a version that both colours have, both would serve.
     let version = |colour: &'static str| [("app", "two"), ("color", colour), ("version", "1")];
     shop.deploy_ready("two-blue", &version("blue"), 1)?;

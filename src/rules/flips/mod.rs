@@ -23,16 +23,30 @@ pub(super) use settings::settings;
 
 use update::Update;
 
-use crate::model::{ClusterView, Policy, Service};
-use crate::rules::Finding;
+use crate::model::{Change, ClusterView, PinKind, Policy, Role, Service, Timestamp};
+use crate::rules::state::app::App;
 use crate::rules::state::blue_green;
+use crate::rules::state::roles::{is_traffic, role};
+use crate::rules::wording::Remedy;
+use crate::rules::{Finding, Reason};
 
-/// The findings about an update of a Service that is, or was, a traffic Service; and what it does, where it flips.
-pub(super) fn judge(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> (String, Vec<Finding>) {
+/// The findings about an update of a Service; and what it does, where it flips.
+pub(super) fn judge(
+    old: &Service,
+    new: &Service,
+    view: &ClusterView,
+    change: &Change,
+    policy: &Policy,
+    now: Timestamp,
+) -> (String, Vec<Finding>) {
     let colours = &policy.colours;
     let goes_back = rollback::is_rollback(old, new, view, colours);
     let percent = if goes_back { policy.rollback_percent } else { 100 };
     let update = Update::new(old, new, view, colours, percent);
+    if !is_judged(&update) {
+        let is_plain = [old, new].iter().any(|service| role(service, view, colours) == Role::Plain);
+        return (String::new(), routing::endpoints_lost(&update).filter(|_| is_plain).into_iter().collect());
+    }
     let mut findings = settings(Some(old), new);
     if opts_out(old, new, view, colours) {
         findings.extend(opt_out::opt_out(&update));
@@ -46,23 +60,66 @@ pub(super) fn judge(old: &Service, new: &Service, view: &ClusterView, policy: &P
         findings.extend(routing::emptied(&update));
         return (String::new(), findings);
     }
-    findings.extend(always(&update));
-    if target::is_flip(&update) {
-        findings.extend(on_a_flip(&update, goes_back));
-        let flip = target::describe(old, new);
-        return (if goes_back { format!("rollback, {flip}") } else { flip }, findings);
-    }
-    findings.extend(ports::on_other_changes(&update));
-    (String::new(), findings)
+    let (summary, of_routing) = routed(&update, change, goes_back, now);
+    let not_in_use = !uses_blue_green(&update);
+    findings.extend(of_routing.into_iter().map(|finding| if not_in_use { cured(finding, &update) } else { finding }));
+    (summary, findings)
 }
 
-/// Rules that apply whether the Service flips or not. Where blue-green is not in use, they warn at most.
-fn always(update: &Update<'_>) -> Vec<Finding> {
-    let Update { old, view, colours, .. } = update;
-    let siblings = blue_green::siblings(old, view, colours);
-    let uses_blue_green = blue_green::uses_blue_green(old, &siblings, view, colours);
-    let findings = routing::unpinned(update).into_iter().chain(routing::publishes_not_ready(update));
-    findings.map(|finding| if uses_blue_green { finding } else { finding.at_most_warn() }).collect()
+/// Whether the rules apply: the Service is, or was, a traffic Service; or the change itself moves a number (`shop-v1`).
+fn is_judged(update: &Update<'_>) -> bool {
+    let Update { old, new, view, colours, .. } = update;
+    let app = App::of(old.routed(), colours);
+    let moves_number = app.pins().iter().any(|pin| pin.kind == PinKind::Number)
+        && old.routed() != new.routed()
+        && app.has_service(new.routed());
+    moves_number || opts_out(old, new, view, colours) || [old, new].iter().any(|one| is_traffic(one, view, colours))
+}
+
+fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp) -> (String, Vec<Finding>) {
+    let Update { old, new, view, colours, .. } = update;
+    let too_wide = routing::too_wide(update);
+    let mut findings: Vec<Finding> = match too_wide {
+        Some(finding) => vec![finding],
+        None => routing::unpinned(update).into_iter().collect(),
+    };
+    findings.extend(routing::publishes_not_ready(update));
+    if !target::is_flip(update) {
+        findings.extend(ports::on_other_changes(update));
+        return (String::new(), findings);
+    }
+    findings.extend(on_a_flip(update, goes_back));
+    findings.extend(rollback::returns_to_abandoned(old, new, view, colours, now));
+    findings.extend(rollback::flip_undone(old, new, view, change, colours, now));
+    let flip = target::describe(old, new);
+    (if goes_back { format!("rollback, {flip}") } else { flip }, findings)
+}
+
+/// Whether blue-green is in use: behind the old selector, or, where that pins nothing, behind the new one. Seen from the
+/// new selector, the current workload would always be another colour.
+fn uses_blue_green(update: &Update<'_>) -> bool {
+    let Update { old, new, view, colours, .. } = update;
+    let uses = |service: &Service| {
+        let siblings = App::of(service.routed(), colours).siblings(view);
+        blue_green::uses_blue_green(service, &siblings, view, colours)
+    };
+    let pins_by_key = colours.pins(new.routed()).iter().any(|pin| pin.kind == PinKind::Key);
+    uses(old) || pins_by_key || (colours.pins(old.routed()).is_empty() && uses(new))
+}
+
+/// The same as a warning, where blue-green is not in use; with the cure of a Service that is stamped with a version.
+fn cured(finding: Finding, update: &Update<'_>) -> Finding {
+    let mut finding = finding.at_most_warn();
+    let app = App::of(update.old.routed(), update.colours);
+    let version = app.pins().iter().find(|pin| pin.kind == PinKind::Version);
+    let is_about_target = matches!(finding.reason, Reason::TargetMissing | Reason::TargetNotReady);
+    if let Some(pin) = version.filter(|_| is_about_target) {
+        let patch = format!("[{{\"op\":\"remove\",\"path\":\"/spec/selector/{}\"}}]", pin.key.replace('/', "~1"));
+        let command = format!("patch service {} --type=json -p '{patch}'", update.new.meta.name);
+        let words = format!("Only one version is deployed at a time: take {} out of the selector", pin.key);
+        finding.remedies.insert(0, Remedy::kubectl(words, update.namespace(), &command));
+    }
+    finding
 }
 
 /// Rules about the target of a flip. Going back is never harder than going forward.
@@ -75,8 +132,8 @@ fn on_a_flip(update: &Update<'_>, goes_back: bool) -> Vec<Finding> {
     for finding in &mut findings {
         finding.allowed_because.clone_from(&allowed_because);
     }
+    findings.extend(parity::capacity(update).filter(|_| is_ready));
     if !goes_back {
-        findings.extend(parity::capacity(update).filter(|_| is_ready));
         findings.extend(parity::templates(update));
     }
     findings.extend(version_label::findings(update));

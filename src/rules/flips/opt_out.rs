@@ -2,7 +2,8 @@
 
 use super::update::Update;
 use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
-use crate::rules::state::roles::{is_traffic, role};
+use crate::rules::state::app::App;
+use crate::rules::state::roles::{is_traffic, other_traffic_services, role};
 use crate::rules::wording::{Remedy, serves};
 use crate::rules::{Finding, Reason, overrides};
 
@@ -15,7 +16,7 @@ pub(crate) fn opts_out(old: &Service, new: &Service, view: &ClusterView, colours
 }
 
 pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
-    let Update { old, new, view, current, .. } = update;
+    let Update { old, new, view, colours, current, .. } = update;
     let meta = &new.meta;
     let sets = |key: &str, value: &str| meta.annotation(key) == Some(value) && old.meta.annotation(key) != Some(value);
     let (cause, undo) = if sets(annotation::GUARD, "false") {
@@ -30,6 +31,12 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     } else {
         (format!("{} names no Rollout, and", annotation::ARGO_ROLLOUTS), "Leave it out")
     };
+    // Another traffic Service of the app stays, so this one may become a preview.
+    let becomes_preview = meta.annotation(annotation::ROLE) == Some("preview");
+    let app = App::of(old.routed(), colours);
+    if becomes_preview && other_traffic_services(old, &app, view, colours).next().is_some() {
+        return None;
+    }
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);
     (current.ready() > 0 && !is_permitted).then(|| {
         let message = format!("{cause} would leave the Service unguarded while {}", serves(current.ready()));

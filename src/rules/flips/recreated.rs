@@ -35,9 +35,9 @@ pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
         format!("{previous}, deleted {} s ago", now.since(tombstone.at).as_secs())
     };
     let message = format!("a flip from {served}: {}", flip.message);
-    let back = Remedy::words(format!("Or create it with {previous}, which passes at once"));
+    let back = Remedy::words(format!("To serve at once, select {previous}"));
     let mut finding = Finding::new(Reason::ServiceRecreated, message, back).with_details(flip.details);
-    finding.remedies.splice(0..0, flip.remedies);
+    finding.remedies.extend(flip.remedies);
     Some(finding)
 }
 

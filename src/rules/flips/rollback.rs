@@ -1,38 +1,81 @@
-//! Rollback: a flip to the previous colour, with an unchanged template. It has served before, so less is asked of it.
+//! Flips that go back: to the previous colour, to a colour that a rollback left, or against another writer's flip.
 
-use crate::model::{ClusterView, ColourScheme, Records, Service, Timestamp, Workload, WorkloadKind};
-use crate::rules::state::backends::Backends;
+use std::time::Duration;
+
+use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp};
+use crate::rules::state::past::{run_since, was_rollback};
+use crate::rules::wording::Remedy;
+use crate::rules::{Finding, Reason};
+
+/// How long the version that a rollback left counts as abandoned, and a flip as recent.
+const RECENT: Duration = Duration::from_secs(3600);
+
+/// The last flip, where a change goes back to the colour before it.
+fn taken_back<'a>(old: &Service, new: &Service, records: &'a Records, colours: &ColourScheme) -> Option<&'a Flip> {
+    let pins = colours.pins(new.routed());
+    records.last_flip(old).filter(|flip| !pins.is_empty() && colours.pins(&flip.from) == pins)
+}
 
 /// Whether a change goes back to the previous colour, whatever runs there now.
 pub(crate) fn may_be(old: &Service, new: &Service, records: &Records, colours: &ColourScheme) -> bool {
-    let pins = colours.pins(new.routed());
-    !pins.is_empty() && records.last_flip(old).is_some_and(|flip| colours.pins(&flip.from) == pins)
+    taken_back(old, new, records, colours).is_some()
 }
 
-/// Whether a change is a rollback.
+/// Whether a change is a rollback: to the colour that served before the last flip forward, with an unchanged template. It
+/// has served before, so less is asked of it.
 pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
-    let Some(flip) = view.records.last_flip(old) else { return false };
-    let target = Backends::of(new.routed(), view);
-    may_be(old, new, &view.records, colours)
-        && !target.workloads.is_empty()
-        && target.workloads.iter().all(|workload| has_served_as_it_is(workload, view, flip.at))
+    taken_back(old, new, &view.records, colours)
+        .is_some_and(|flip| !was_rollback(flip, view) && run_since(new.routed(), flip.at, view))
 }
 
-/// Whether the template of a workload is older than the flip away from it.
-fn has_served_as_it_is(workload: &Workload, view: &ClusterView, flipped: Timestamp) -> bool {
-    match workload.kind {
-        WorkloadKind::Deployment => view
-            .current_replica_set(workload)
-            .and_then(|replica_set| replica_set.meta.created)
-            .is_some_and(|created| created < flipped),
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => view
-            .revisions
-            .iter()
-            .filter(|revision| {
-                revision.meta.is_controlled_by(&workload.meta.uid) && revision.matches_template(workload)
-            })
-            .any(|revision| revision.meta.created.is_some_and(|created| created < flipped)),
-        // Nothing shows the age of its template.
-        WorkloadKind::ReplicaSet => false,
-    }
+/// A second try of the version that a rollback left a moment ago.
+pub(crate) fn returns_to_abandoned(
+    old: &Service,
+    new: &Service,
+    view: &ClusterView,
+    colours: &ColourScheme,
+    now: Timestamp,
+) -> Option<Finding> {
+    let flip = taken_back(old, new, &view.records, colours)?;
+    let ago = now.since(flip.at);
+    (was_rollback(flip, view) && ago < RECENT && run_since(new.routed(), flip.at, view)).then(|| {
+        let message = format!("a rollback left this version {} ago, and it has not changed since", in_words(ago));
+        Finding::new(Reason::ReturnsToAbandoned, message, Remedy::words("Deploy a mended version first"))
+    })
+}
+
+/// A recent flip that another field manager takes back: self-heal of Argo CD, or a second pipeline.
+pub(crate) fn flip_undone(
+    old: &Service,
+    new: &Service,
+    view: &ClusterView,
+    change: &Change,
+    colours: &ColourScheme,
+    now: Timestamp,
+) -> Option<Finding> {
+    let flip = taken_back(old, new, &view.records, colours)?;
+    let ago = now.since(flip.at);
+    let is_other = writer(&flip.manager) != writer(&change.manager);
+    (ago < RECENT && !flip.manager.is_empty() && !change.manager.is_empty() && is_other).then(|| {
+        let message = format!(
+            "{} takes back the flip to {} that {} made with {} {} ago",
+            change.manager,
+            flip.to.without(&flip.from),
+            flip.user,
+            flip.manager,
+            in_words(ago)
+        );
+        let remedy = Remedy::words("If Git or a pipeline still has the old selector, change it there");
+        Finding::new(Reason::FlipUndone, message, remedy)
+    })
+}
+
+/// All of kubectl's commands are one writer: each has a manager of its own (`kubectl-edit`, `kubectl-patch`).
+fn writer(manager: &str) -> &str {
+    if manager.starts_with("kubectl") { "kubectl" } else { manager }
+}
+
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }

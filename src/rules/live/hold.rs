@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{ClusterView, Flip, Policy, Timestamp, Workload};
+use crate::rules::state::past::was_rollback;
 use crate::rules::state::remaining::After;
 use crate::rules::state::roles::is_traffic;
 use crate::rules::state::traffic::TrafficService;
@@ -49,7 +50,7 @@ fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold
             let lasts = asked.unwrap_or_default().max(policy.hold);
             let previous = TrafficService::behind(&flip.from, service, view, colours);
             let hold = Hold { flip, previous, lasts, is_asked_for: asked.is_some() };
-            (!flip.back && now.since(flip.at) < lasts).then_some(hold)
+            (!was_rollback(flip, view) && now.since(flip.at) < lasts).then_some(hold)
         })
         .collect()
 }

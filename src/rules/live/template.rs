@@ -19,6 +19,7 @@ pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Wor
         return None;
     }
     let name = service.name();
+    let reason = if same_images(old, new) { Reason::LiveReconfigured } else { Reason::LiveRedeployed };
     let what = match (old.template.main_image(), new.template.main_image()) {
         (Some(old), Some(new)) if old != new => format!("image {old} -> {new}"),
         _ => "its pod template changes".to_owned(),
@@ -26,11 +27,22 @@ pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Wor
     let message = format!("{what} on the {} that Service {name} uses", pods(service.ready(), "ready"));
     let Some(other) = service.other_colour() else {
         let remedy = Remedy::words("To keep a way back, deploy the new version beside it and flip");
-        return Some(Finding::new(Reason::LiveRedeployed, message, remedy).at_most_warn());
+        return Some(Finding::new(reason, message, remedy).at_most_warn());
     };
     let remedy = Remedy::words(format!("Deploy it to {other} and switch to that"));
-    let finding = service.finding(Reason::LiveRedeployed, message, remedy);
+    let finding = service.finding(reason, message, remedy);
     Some(if service.is_healthy() { finding } else { finding.at_most_warn() })
+}
+
+/// Whether no container comes or goes, and each runs the image that it ran.
+fn same_images(old: &Workload, new: &Workload) -> bool {
+    let images = |workload: &Workload| {
+        let containers = workload.template.containers.all().iter();
+        let mut images: Vec<_> = containers.map(|one| (one.name.clone(), one.image.clone())).collect();
+        images.sort();
+        images
+    };
+    images(old) == images(new)
 }
 
 /// Whether the template is one that the workload has or had before: one of its ReplicaSets runs it, apart from the label

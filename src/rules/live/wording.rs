@@ -25,11 +25,11 @@ impl TrafficService<'_> {
         format!("Service {} would keep {remaining} of {} ready pods", self.name(), self.ready())
     }
 
-    /// `Service app gets its traffic from here and would keep 0 of 3 ready pods; it needs 1`.
+    /// `Service app gets traffic from here and would keep 0 of 3 ready pods; it needs 1`.
     pub(super) fn loses(&self, remaining: usize) -> String {
         let why = if self.floor > 1 { format!(" ({})", annotation::MIN_REPLICAS) } else { String::new() };
         format!(
-            "Service {} gets its traffic from here and would keep {remaining} of {} ready pods; it needs {}{why}",
+            "Service {} gets traffic from here and would keep {remaining} of {} ready pods; it needs {}{why}",
             self.name(),
             self.ready(),
             self.floor
@@ -43,7 +43,7 @@ impl TrafficService<'_> {
         };
         let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
         let command = format!("patch service {} -p '{patch}'", self.name());
-        Remedy::kubectl(format!("Switch it to {idle} first"), &self.service.meta.namespace, &command)
+        Remedy::kubectl(format!("Switch to {idle} first"), &self.service.meta.namespace, &command)
     }
 
     /// The pairs of its selector that another colour has differently.

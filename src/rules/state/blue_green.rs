@@ -1,41 +1,60 @@
-//! Whether an app uses blue-green at all. A constant `version` label (common with service meshes) or a product name that
-//! ends in a colour also pins a value, but is not blue-green.
+//! Whether an app uses blue-green at all. A constant `version` label (common with service meshes), a chart that stamps its
+//! version into its only Service, or a product name that ends in a colour also pin a value, but are not blue-green.
 
-use crate::model::{ClusterView, ColourScheme, Service, Workload, annotation};
+use super::app::App;
+use crate::model::{ClusterView, ColourScheme, Flip, PinKind, Service, Workload, WorkloadKind, annotation, has_word};
 
-/// Whether blue-green is in use behind a Service: it pins a colour key, or its annotation says so, or another colour
-/// exists beside the pinned one, or a flip of it is on record.
+/// Whether blue-green is in use behind a Service.
+///
+/// It is where the selector pins a colour key, where `flipguard.dev/role: traffic` says so, or where another colour exists
+/// beside the pinned one. It is where a `version` is pinned and the live workload is named for its colour. And it is where
+/// a flip on record went between two workloads that existed at the same time.
 pub(crate) fn uses_blue_green(
     service: &Service,
     siblings: &[&Workload],
     view: &ClusterView,
     colours: &ColourScheme,
 ) -> bool {
+    let app = App::of(service.routed(), colours);
     service.meta.annotation(annotation::ROLE) == Some("traffic")
-        || colours.pins(service.routed()).iter().any(|pin| colours.is_colour_key(pin.key))
+        || app.pins().iter().any(|pin| pin.kind == PinKind::Key)
         || !siblings.is_empty()
-        || view.records.last_flip(service).is_some()
+        || is_named_for_its_colour(service, &app, view, colours)
+        || view.records.last_flip(service).is_some_and(|flip| went_between_two_workloads(flip, view))
 }
 
-/// The other colours: workloads that the selector would match with other pinned values.
-pub(crate) fn siblings<'a>(service: &Service, view: &'a ClusterView, colours: &ColourScheme) -> Vec<&'a Workload> {
-    let selector = service.routed();
-    let pins = colours.pins(selector);
-    let is_sibling = |workload: &&Workload| {
-        let labels = &workload.template.labels;
-        let like = selector.pairs().all(|(key, value)| {
-            let Some(own) = labels.get(key) else { return false };
-            match pins.iter().find(|pin| pin.key == key) {
-                None => own == value,
-                // A colour key may say anything; elsewhere only the colour's name may differ.
-                Some(_) if colours.is_key(key) => true,
-                Some(pin) => {
-                    let stem = value.strip_suffix(pin.colour).unwrap_or(value);
-                    colours.names.iter().any(|name| own.strip_prefix(stem) == Some(name))
-                }
-            }
-        });
-        workload.stands_alone() && like && !selector.matches(labels) && !pins.is_empty()
+/// Whether a `version` is pinned and a live workload is named for its colour: by a colour name that is not in the stem, or
+/// by the pinned value with dots as dashes, with or without `v` (`app-blue`, `app-1-0`, `app-v2`).
+fn is_named_for_its_colour(service: &Service, app: &App<'_>, view: &ClusterView, colours: &ColourScheme) -> bool {
+    let versions: Vec<String> = app
+        .pins()
+        .iter()
+        .filter(|pin| pin.kind == PinKind::Version)
+        .map(|pin| pin.value.replace(['.', '_'], "-").trim_start_matches(['v', 'V']).to_owned())
+        .collect();
+    let stem = app.stem();
+    let in_stem = |name: &str| stem.iter().any(|(_, value)| has_word(value, name));
+    let says_colour = |workload: &Workload| {
+        let name = &workload.meta.name;
+        colours.names.iter().any(|colour| has_word(name, colour) && !in_stem(colour))
+            || versions.iter().any(|version| has_word(name, version) || has_word(name, &format!("v{version}")))
     };
-    view.workloads.iter().filter(is_sibling).collect()
+    let live = view
+        .workloads
+        .iter()
+        .filter(|workload| workload.stands_alone() && service.routed().matches(&workload.template.labels));
+    !versions.is_empty() && live.into_iter().any(says_colour)
+}
+
+/// Whether a flip went between two workloads that existed at the same time: a Deployment behind the new selector is older
+/// than the flip, and none of its ReplicaSets was ever behind the old one. A chart that moves `version` in its one Service
+/// and its one Deployment leaves records too, but its Deployment has such ReplicaSets.
+fn went_between_two_workloads(flip: &Flip, view: &ClusterView) -> bool {
+    let was_beside = |workload: &&Workload| {
+        workload.kind == WorkloadKind::Deployment
+            && flip.to.matches(&workload.template.labels)
+            && workload.meta.created.is_some_and(|created| created < flip.at)
+            && !view.replica_sets_of(workload).any(|replica_set| flip.from.matches(&replica_set.template.labels))
+    };
+    view.workloads.iter().any(|workload| was_beside(&workload))
 }

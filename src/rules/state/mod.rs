@@ -1,16 +1,20 @@
 //! What is true of a namespace, without any change: its Services and their roles, its colours, what serves, and whether
 //! it is ready.
 //!
+//! - [`app`]: the app of a selector, and its colours
 //! - [`roles`]: which Services carry traffic
 //! - [`backends`]: what one selector matches
 //! - `blue_green`: whether an app uses blue-green at all
 //! - `traffic`: a traffic Service, with all that is asked about it
 //! - [`readiness`]: what "fully ready" means
 //! - `remaining`: the ready Pods that a change is sure to leave
+//! - `past`: what the records tell
 //! - [`version`]: the version that an image names
 
+pub mod app;
 pub mod backends;
 pub(crate) mod blue_green;
+pub(crate) mod past;
 pub mod readiness;
 pub(crate) mod remaining;
 pub mod roles;

@@ -33,7 +33,7 @@ pub(crate) fn ready_after(
                     After::Gone => 0,
                     // Its Pods count with those of its new owner.
                     After::Becomes(new) if !new.stands_alone() => 0,
-                    After::Becomes(new) if !selector.matches(&new.template.labels) => 0,
+                    After::Becomes(new) if !selector.matches(&new.template.labels) => keeping_their_labels(new, &ready),
                     After::Becomes(new) => sure(workload, new, &ready),
                 };
             }
@@ -55,6 +55,15 @@ fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
         _ => None,
     };
     owner.is_some_and(|owner| owner.uid == workload.meta.uid)
+}
+
+/// The ready Pods that keep their old labels although the template gets others.
+fn keeping_their_labels(new: &Workload, ready: &[&Pod]) -> usize {
+    if new.strategy == Strategy::OnDelete {
+        return ready.len();
+    }
+    let is_below = |pod: &&&Pod| ordinal(&pod.meta.name).is_some_and(|ordinal| ordinal < new.partition);
+    if new.kind == WorkloadKind::StatefulSet { ready.iter().filter(is_below).count() } else { 0 }
 }
 
 /// How many Pods are sure to serve of a workload that becomes another.

@@ -1,11 +1,71 @@
-//! The role of each Service, asked in one place.
+//! The role of each Service among the Services of its namespace, asked in one place.
 
-use crate::model::{ClusterView, ColourScheme, Role, Service};
+use super::app::App;
+use crate::model::{ClusterView, ColourScheme, PinKind, Role, Service, annotation, has_word};
+
+/// Words in the name of a Service that shows a colour without traffic, where the app has another Service without them.
+const IDLE_WORDS: [&str; 14] = [
+    "stage",
+    "staging",
+    "idle",
+    "inactive",
+    "standby",
+    "next",
+    "candidate",
+    "canary",
+    "test",
+    "testing",
+    "debug",
+    "shadow",
+    "dark",
+    "preview",
+];
+
+/// Whether the name of a Service has such a word. Only then do its role and its rules depend on other Services.
+#[must_use]
+pub fn is_named_idle(service: &Service) -> bool {
+    IDLE_WORDS.iter().any(|word| has_word(&service.meta.name, word))
+}
 
 /// The role of a Service among the Services of its namespace.
+///
+/// `flipguard.dev/role` decides first. A name with the pinned colour, or with `preview`, makes a preview. So does a name
+/// with another such word, if the app has a traffic Service without one: `shop-stage` alone is the main Service of a
+/// cluster for staging. A number (`app: shop-v2`) is a colour only where another number exists beside it.
 #[must_use]
-pub fn role(service: &Service, _view: &ClusterView, colours: &ColourScheme) -> Role {
-    service.own_role(colours)
+pub fn role(service: &Service, view: &ClusterView, colours: &ColourScheme) -> Role {
+    let own = service.own_role(colours);
+    if own != Role::Traffic || service.meta.annotation(annotation::ROLE) == Some("traffic") {
+        return own;
+    }
+    let app = App::of(service.routed(), colours);
+    if app.pins().iter().all(|pin| pin.kind == PinKind::Number) && app.siblings(view).is_empty() {
+        return Role::Plain;
+    }
+    if is_named_idle(service) && has_main_service(service, &app, view, colours) {
+        return Role::Preview;
+    }
+    own
+}
+
+/// Whether the app has another traffic Service, whose name says nothing of an idle colour.
+fn has_main_service(service: &Service, app: &App<'_>, view: &ClusterView, colours: &ColourScheme) -> bool {
+    other_traffic_services(service, app, view, colours).any(|other| !is_named_idle(other))
+}
+
+/// The other Services of the app that carry traffic by their own marks.
+pub(crate) fn other_traffic_services<'a>(
+    service: &'a Service,
+    app: &'a App<'_>,
+    view: &'a ClusterView,
+    colours: &'a ColourScheme,
+) -> impl Iterator<Item = &'a Service> {
+    view.services.iter().filter(move |other| {
+        other.meta.name != service.meta.name
+            && !other.meta.deleting
+            && other.own_role(colours) == Role::Traffic
+            && app.has_service(other.routed())
+    })
 }
 
 /// Whether a Service carries traffic.

@@ -1,5 +1,6 @@
 //! A traffic Service, and what each rule about its Pods asks of it.
 
+use super::app::App;
 use super::backends::Backends;
 use super::blue_green;
 use super::remaining::{After, ready_after};
@@ -34,7 +35,7 @@ impl<'a> TrafficService<'a> {
         view: &'a ClusterView,
         colours: &ColourScheme,
     ) -> Self {
-        let siblings = blue_green::siblings(service, view, colours);
+        let siblings = App::of(service.routed(), colours).siblings(view);
         let is_live = |workload: &Workload| {
             traffic_services(view, colours).any(|other| other.routed().matches(&workload.template.labels))
         };

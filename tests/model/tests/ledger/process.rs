@@ -319,7 +319,7 @@ impl Request {
             }
             (request, base) => panic!("{request:?} has no base {base:?}"),
         };
-        Change { write, dry_run: false, user: User::default(), tool: None }
+        Change { write, dry_run: false, user: User::default(), manager: String::new() }
     }
 
     /// What the API server makes of it: a compare-and-swap.

@@ -1,0 +1,41 @@
+//! What the records tell, together with the age of the templates that run now.
+
+use super::backends::Backends;
+use crate::model::{ClusterView, Flip, Selector, Timestamp, Workload, WorkloadKind};
+
+/// Whether all workloads behind a selector run a template that is older than a moment.
+pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
+    let workloads = Backends::of(selector, view).workloads;
+    !workloads.is_empty() && workloads.iter().all(|workload| runs_since(workload, before, view))
+}
+
+/// Whether a flip on record was a rollback: it took back the flip before it, and its target had kept its template since
+/// before that one. A new version in the previous colour makes it a flip forward.
+pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
+    let Some(taken_back) = flip.undoes else { return false };
+    let has_revisions = |workload: &&Workload| {
+        matches!(workload.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet)
+            && flip.to.matches(&workload.template.labels)
+    };
+    // Where the revisions were not read, the selectors decide.
+    let is_unknown = !view.done.revisions && view.workloads.iter().any(|workload| has_revisions(&workload));
+    is_unknown || run_since(&flip.to, taken_back, view)
+}
+
+fn runs_since(workload: &Workload, before: Timestamp, view: &ClusterView) -> bool {
+    match workload.kind {
+        WorkloadKind::Deployment => view
+            .current_replica_set(workload)
+            .and_then(|replica_set| replica_set.meta.created)
+            .is_some_and(|created| created < before),
+        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => view
+            .revisions
+            .iter()
+            .filter(|revision| {
+                revision.meta.is_controlled_by(&workload.meta.uid) && revision.matches_template(workload)
+            })
+            .any(|revision| revision.meta.created.is_some_and(|created| created < before)),
+        // Nothing shows the age of its template.
+        WorkloadKind::ReplicaSet => false,
+    }
+}
