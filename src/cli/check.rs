@@ -14,6 +14,7 @@ use crate::model::{Change, Policy, Timestamp, User, WorkloadKind, Write};
 use crate::offline::case::Case;
 use crate::offline::files::{Manifest, Manifests};
 use crate::review::message;
+use crate::rules::state::explain::{Colour, Explanation, explain};
 use crate::rules::{self, Finding, Outcome, Remedy, Verdict};
 
 /// Judge a change offline.
@@ -22,7 +23,7 @@ use crate::rules::{self, Finding, Outcome, Remedy, Verdict};
     Export a namespace with: kubectl -n NAMESPACE get svc,deploy,sts,ds,rs,pods -o yaml > cluster.yaml")]
 pub(super) struct Check {
     /// The changed objects, as YAML or JSON; `-` is standard input
-    #[arg(long, short = 'f', value_name = "FILE", required_unless_present = "case")]
+    #[arg(long, short = 'f', value_name = "FILE", required_unless_present_any = ["case", "explain"])]
     change: Vec<PathBuf>,
     /// The cluster before the change, as `kubectl get -o yaml` prints it
     #[arg(long, short, value_name = "FILE")]
@@ -39,6 +40,9 @@ pub(super) struct Check {
     /// Whether unsafe changes are denied, or admitted with a warning
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
+    /// Show how the Services of the namespace are understood: role and why, app, colours
+    #[arg(long)]
+    explain: bool,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -46,6 +50,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.explain {
+            return self.run_explain();
+        }
         if !self.case.is_empty() {
             return self.run_cases();
         }
@@ -97,6 +104,30 @@ impl Check {
         let change = Change { write, dry_run: self.dry_run, user: User::default(), manager: String::new() };
         let verdict = rules::decide(&change, &cluster.view(namespace)?, &policy, now);
         Ok(Report::of(subject, &verdict))
+    }
+
+    /// Explains the namespace of the cluster files, or of each case.
+    fn run_explain(&self) -> anyhow::Result<ExitCode> {
+        let policy = Policy::default();
+        let mut all = Vec::new();
+        for file in &self.case {
+            all.extend(Case::load(file)?.explain()?);
+        }
+        if !self.cluster.is_empty() {
+            let view = Manifests::read(&self.cluster)?.view(&self.namespace)?;
+            if view.services.is_empty() {
+                bail!("the cluster files hold no Service in namespace {}; say --namespace", self.namespace);
+            }
+            all.extend(explain(&view, &policy, Timestamp(OffsetDateTime::now_utc().unix_timestamp())));
+        }
+        if all.is_empty() {
+            bail!("nothing to explain; give --cluster FILE, such as an export of kubectl get -o yaml, or --case FILE");
+        }
+        print_out(&match self.output {
+            Output::Json => format!("{}\n", serde_json::to_string_pretty(&all)?),
+            Output::Text => all.iter().map(in_words).collect(),
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn run_cases(&self) -> anyhow::Result<ExitCode> {
@@ -189,6 +220,21 @@ fn print(reports: &[Report], output: Output) -> anyhow::Result<()> {
         };
     }
     print_out(&text)
+}
+
+/// How one Service is understood, for people.
+fn in_words(explanation: &Explanation) -> String {
+    let Explanation { service, role, because, app, uses_blue_green, colours } = explanation;
+    let mut text = format!("Service {service}: {role}, since {because}\n");
+    if !app.is_empty() {
+        let word =
+            if *uses_blue_green { "blue-green is in use" } else { "blue-green is not in use, so rules only warn" };
+        let _ = writeln!(text, "  app {app}: {word}");
+    }
+    for Colour { workload, state, ready, desired } in colours {
+        let _ = writeln!(text, "  {state}: {workload}, {ready} of {desired} pods ready");
+    }
+    text
 }
 
 fn exit_code(reports: &[Report]) -> ExitCode {

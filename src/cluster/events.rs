@@ -1,4 +1,4 @@
-//! Events on objects that an override has let through.
+//! Events on objects: a change that only an override allowed, and a flip that another writer takes back.
 //!
 //! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do
 //! not duplicate them.
@@ -15,9 +15,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
 use super::request::{RequestError, within};
-use crate::model::{Change, ClusterView, Meta, Timestamp, Workload, WorkloadKind, Write};
+use crate::model::{Change, ClusterView, Kind, Timestamp};
 use crate::rules::state::version::fnv1a;
-use crate::rules::{Effect, Verdict};
+use crate::rules::{Effect, Outcome, Reason, Verdict};
 
 /// The number of Events that may wait. More are dropped, with a log line.
 const MAX_QUEUED: usize = 64;
@@ -43,8 +43,9 @@ pub struct EventWriter {
 /// One Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Event {
-    api_version: &'static str,
-    kind: &'static str,
+    /// The `reason` of the Event.
+    reason: &'static str,
+    kind: Kind,
     namespace: String,
     name: String,
     uid: String,
@@ -60,11 +61,13 @@ impl Events {
         (Self { queue: sender }, EventWriter { client, queue: receiver })
     }
 
-    /// Queues an Event where an override changed the verdict. Never waits.
+    /// Queues an Event where an override changed the verdict, and where a flip is taken back. Never waits.
     pub fn tell(&self, change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) {
-        let Some(event) = Event::of(change, view, verdict, at) else { return };
-        if let Err(dropped) = self.queue.try_send(event) {
-            tracing::warn!(why = %dropped, "an Event is not written");
+        let events = [Event::overridden(change, view, verdict, at), Event::flip_undone(change, view, verdict, at)];
+        for event in events.into_iter().flatten() {
+            if let Err(dropped) = self.queue.try_send(event) {
+                tracing::warn!(why = %dropped, "an Event is not written");
+            }
         }
     }
 }
@@ -75,7 +78,7 @@ impl EventWriter {
         while let Some(event) = self.queue.recv().await {
             if let Err(why) = event.write(&self.client).await {
                 let Event { kind, namespace, name, .. } = &event;
-                tracing::warn!(kind, namespace, name, %why, "an Event is not written");
+                tracing::warn!(kind = kind.name(), namespace, name, %why, "an Event is not written");
             }
         }
         // All senders are gone, so the process is about to end.
@@ -84,25 +87,37 @@ impl EventWriter {
 }
 
 impl Event {
-    fn of(change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) -> Option<Self> {
-        if change.dry_run || !verdict.is_overridden() {
-            return None;
-        }
+    /// A change that only an override allows.
+    fn overridden(change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) -> Option<Self> {
+        let active = verdict.active_override.as_ref().filter(|_| verdict.is_overridden())?;
         let lifted = verdict.findings.iter().filter(|(_, effect)| *effect == Effect::WarnsOverridden);
         let lifted: Vec<String> =
             lifted.map(|(finding, _)| format!("{}: {}", finding.reason, finding.message)).collect();
-        let overriding = verdict.active_override.as_ref()?;
-        let (api_version, kind, meta) = object(change, view)?;
-        let act = if verdict.summary.is_empty() { "change" } else { &verdict.summary };
+        let summary = if verdict.summary.is_empty() { "change" } else { &verdict.summary };
         let message = format!(
-            "{act} by {} is allowed by the override until {} ({}), against {}",
+            "{summary} by {} is allowed by the override until {} ({}), against {}",
             change.user.name,
-            overriding.until,
-            overriding.reason,
+            active.until,
+            active.reason,
             lifted.join("; ")
         );
+        Self::about("Overridden", &message, change, view, at)
+    }
+
+    /// A flip that another field manager takes back, and that is allowed.
+    fn flip_undone(change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) -> Option<Self> {
+        let undone = verdict.findings.iter().find(|(finding, _)| finding.reason == Reason::FlipUndone);
+        let (finding, _) = undone.filter(|_| verdict.outcome() == Outcome::Allowed)?;
+        Self::about("FlipUndone", &finding.message, change, view, at)
+    }
+
+    fn about(reason: &'static str, message: &str, change: &Change, view: &ClusterView, at: Timestamp) -> Option<Self> {
+        if change.dry_run {
+            return None;
+        }
+        let (kind, meta) = (change.write.kind()?, change.write.meta(view)?);
         Some(Self {
-            api_version,
+            reason,
             kind,
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
@@ -114,7 +129,7 @@ impl Event {
 
     /// The name of the Event: the same in every replica and every release for the same message on the same object.
     fn event_name(&self) -> String {
-        let hash = fnv1a(&[self.kind, &self.uid, &self.message].join("\0"));
+        let hash = fnv1a(&[self.kind.name(), &self.uid, &self.message].join("\0"));
         let name: String = self.name.chars().take(MAX_NAME).collect();
         format!("{}.{hash:08x}", name.trim_end_matches(['-', '.']))
     }
@@ -126,11 +141,11 @@ impl Event {
             "kind": "Event",
             "metadata": { "name": self.event_name(), "namespace": self.namespace },
             "involvedObject": {
-                "apiVersion": self.api_version, "kind": self.kind,
+                "apiVersion": self.kind.api_version(), "kind": self.kind.name(),
                 "namespace": self.namespace, "name": self.name, "uid": self.uid,
             },
             "type": "Warning",
-            "reason": "Overridden",
+            "reason": self.reason,
             "message": self.message,
             "source": { "component": "flipguard" },
             "firstTimestamp": at,
@@ -147,24 +162,6 @@ impl Event {
     }
 }
 
-/// The API version, kind and metadata of the changed object.
-fn object<'a>(change: &'a Change, view: &'a ClusterView) -> Option<(&'static str, &'static str, &'a Meta)> {
-    let workload = |workload: &'a Workload| Some(("apps/v1", workload.kind.name(), &workload.meta));
-    match &change.write {
-        Write::ServiceUpdate { new: service, .. }
-        | Write::ServiceCreate { new: service }
-        | Write::ServiceDelete { old: service } => Some(("v1", "Service", &service.meta)),
-        Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => workload(new),
-        Write::WorkloadDelete { old } => workload(old),
-        Write::Scale { kind, name, .. } => stored(view, *kind, name).and_then(workload),
-        Write::Other => None,
-    }
-}
-
-fn stored<'a>(view: &'a ClusterView, kind: WorkloadKind, name: &str) -> Option<&'a Workload> {
-    view.workloads.iter().find(|workload| workload.kind == kind && workload.meta.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -174,8 +171,8 @@ mod tests {
 
     fn event() -> Event {
         Event {
-            api_version: "v1",
-            kind: "Service",
+            reason: "Overridden",
+            kind: Kind::Service,
             namespace: "shop".to_owned(),
             name: "app".to_owned(),
             uid: "0b5e".to_owned(),

@@ -69,6 +69,60 @@ pub enum Unguarded {
     OptedOut,
 }
 
+/// Why a Service has its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// `flipguard.dev/role` says so.
+    RoleAnnotation,
+    /// It routes to no Pod, or something else routes it.
+    Unguarded(Unguarded),
+    /// Its selector has no pair that picks a colour.
+    PinsNothing,
+    /// Its selector picks a colour.
+    Pins,
+    /// Its name has the word `preview`.
+    NameSaysPreview,
+    /// Its name has the colour that its selector picks.
+    NameHasColour,
+    /// Its name has a word such as `stage`, and the app has another Service without one.
+    NameSaysIdle,
+    /// Its selector has a number (`shop-v2`), and no other number exists.
+    NumberAlone,
+}
+
+impl Role {
+    /// The word for people and programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traffic => "traffic",
+            Self::Preview => "preview",
+            Self::Plain => "plain",
+            Self::Unguarded(_) => "unguarded",
+        }
+    }
+}
+
+impl Because {
+    /// The reason, as the rest of a sentence that begins with `since`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::RoleAnnotation => "annotation flipguard.dev/role says so",
+            Self::Unguarded(Unguarded::NoSelector) => "it has no selector",
+            Self::Unguarded(Unguarded::ExternalName) => "it is a DNS alias (ExternalName)",
+            Self::Unguarded(Unguarded::ArgoRollouts) => "Argo Rollouts routes it",
+            Self::Unguarded(Unguarded::OptedOut) => "annotation flipguard.dev/guard says so",
+            Self::PinsNothing => "its selector picks no colour",
+            Self::Pins => "its selector picks a colour",
+            Self::NameSaysPreview => "its name says preview",
+            Self::NameHasColour => "its name has the colour that it selects",
+            Self::NameSaysIdle => "its name says so, and the app has a main Service",
+            Self::NumberAlone => "no other number exists beside the one that it selects",
+        }
+    }
+}
+
 impl Service {
     /// The selector by which traffic is routed: none for a DNS alias, whatever it says.
     #[must_use]
@@ -111,21 +165,18 @@ impl Service {
     /// to no Pod is no traffic Service, whatever it says. Rules ask `rules::state::roles`, which knows the others too.
     #[must_use]
     pub fn own_role(&self, scheme: &ColourScheme) -> Role {
-        if self.is_external_name {
-            return Role::Unguarded(Unguarded::ExternalName);
-        }
-        if self.selector.is_empty() {
-            return Role::Unguarded(Unguarded::NoSelector);
-        }
-        if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
-            return Role::Unguarded(Unguarded::ArgoRollouts);
-        }
-        if self.meta.annotation(annotation::GUARD) == Some("false") {
-            return Role::Unguarded(Unguarded::OptedOut);
+        self.own_role_because(scheme).0
+    }
+
+    /// The same, with the reason.
+    #[must_use]
+    pub fn own_role_because(&self, scheme: &ColourScheme) -> (Role, Because) {
+        if let Some(unguarded) = self.unguarded() {
+            return (Role::Unguarded(unguarded), Because::Unguarded(unguarded));
         }
         match self.meta.annotation(annotation::ROLE) {
-            Some("traffic") => return Role::Traffic,
-            Some("preview") => return Role::Preview,
+            Some("traffic") => return (Role::Traffic, Because::RoleAnnotation),
+            Some("preview") => return (Role::Preview, Because::RoleAnnotation),
             _ => {}
         }
         let pins = scheme.pins(&self.selector);
@@ -135,11 +186,27 @@ impl Service {
         let has_key = pins.iter().any(|pin| is_key(&pin));
         let mut telling = pins.iter().filter(|pin| !has_key || is_key(pin));
         if pins.is_empty() {
-            Role::Plain
-        } else if has_word(&self.meta.name, "preview") || telling.any(|pin| has_word(&self.meta.name, pin.colour)) {
-            Role::Preview
+            (Role::Plain, Because::PinsNothing)
+        } else if has_word(&self.meta.name, "preview") {
+            (Role::Preview, Because::NameSaysPreview)
+        } else if telling.any(|pin| has_word(&self.meta.name, pin.colour)) {
+            (Role::Preview, Because::NameHasColour)
         } else {
-            Role::Traffic
+            (Role::Traffic, Because::Pins)
+        }
+    }
+
+    fn unguarded(&self) -> Option<Unguarded> {
+        if self.is_external_name {
+            Some(Unguarded::ExternalName)
+        } else if self.selector.is_empty() {
+            Some(Unguarded::NoSelector)
+        } else if self.meta.annotation(annotation::ARGO_ROLLOUTS).is_some() {
+            Some(Unguarded::ArgoRollouts)
+        } else if self.meta.annotation(annotation::GUARD) == Some("false") {
+            Some(Unguarded::OptedOut)
+        } else {
+            None
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{
 use crate::offline::files::Manifests;
 use crate::offline::fixture::Fixture;
 use crate::review::message;
+use crate::rules::state::explain::{Explanation, explain};
 use crate::rules::{self, Outcome, Verdict};
 
 const NAMESPACE: &str = "shop";
@@ -178,6 +179,14 @@ impl Case {
         let policy =
             Policy { enforcement: if self.trial { Enforcement::Warn } else { Enforcement::Deny }, ..Policy::default() };
         Ok(rules::decide(&self.change()?, &self.view()?, &policy, NOW))
+    }
+
+    /// How the Services of the case are understood.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn explain(&self) -> anyhow::Result<Vec<Explanation>> {
+        Ok(explain(&self.view()?, &Policy::default(), NOW))
     }
 
     /// Whether a verdict is the expected one, and where not, how it differs.

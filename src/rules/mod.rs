@@ -52,6 +52,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, policy, now),
         Write::ServiceCreate { new } => {
             let mut findings = flips::settings(None, new);
+            findings.extend(flips::key_unknown(None, new, colours));
             findings.extend(flips::recreated(new, view, policy, now));
             ("create".to_owned(), findings)
         }

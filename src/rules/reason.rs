@@ -185,6 +185,17 @@ reasons! {
         why: "The Service would be less protected than its owner believes.",
         remedy: "Correct the value: a duration such as `10m`, or a whole number such as `2`.",
     }
+    /// A traffic Service by annotation, whose selector picks no known colour.
+    KeyUnknown {
+        code: "key-unknown",
+        action: Warn,
+        retryable: false,
+        says: "`flipguard.dev/role: traffic` is set on a Service whose selector has no key and no value that flipguard knows as \
+               a colour.",
+        why: "Its flips and `kubectl scale` of its workloads are guarded. Deletions and changes of its workloads are not: their \
+              labels mark no colour.",
+        remedy: "Add a label such as `color` to the Pod template and to the selector.",
+    }
     /// The target has fewer ready Pods than the current colour.
     CapacityBelowLive {
         code: "capacity-below-live",

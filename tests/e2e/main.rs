@@ -20,6 +20,7 @@ mod live;
 mod never_judged;
 mod owners;
 mod readiness;
+mod recognition;
 mod registration;
 mod rollouts;
 mod services;
@@ -71,6 +72,7 @@ fn tests() -> Vec<Test> {
         flips::TESTS,
         filter::TESTS,
         readiness::TESTS,
+        recognition::TESTS,
         services::TESTS,
         live::TESTS,
         owners::TESTS,

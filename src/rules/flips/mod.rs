@@ -19,7 +19,7 @@ mod version_label;
 pub(super) use opt_out::opts_out;
 pub(super) use recreated::{finding as recreated, opts_out as recreation_opts_out};
 pub(super) use rollback::may_be as may_be_rollback;
-pub(super) use settings::settings;
+pub(super) use settings::{key_unknown, settings};
 
 use update::Update;
 
@@ -48,6 +48,7 @@ pub(super) fn judge(
         return (String::new(), routing::endpoints_lost(&update).filter(|_| is_plain).into_iter().collect());
     }
     let mut findings = settings(Some(old), new);
+    findings.extend(key_unknown(Some(old), new, colours));
     if opts_out(old, new, view, colours) {
         findings.extend(opt_out::opt_out(&update));
         return (String::new(), findings);

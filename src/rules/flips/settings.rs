@@ -1,6 +1,6 @@
 //! The settings on a Service: a value that cannot be read is denied at the write that sets it.
 
-use crate::model::{Service, annotation};
+use crate::model::{ColourScheme, Service, annotation};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
@@ -20,4 +20,18 @@ fn finding(old: Option<&Service>, new: &Service, key: &str, why: &str, example: 
         &format!("annotate service {} --overwrite {key}={example}", new.meta.name),
     );
     is_set.then(|| Finding::new(Reason::AnnotationInvalid, format!("annotation {key} is `{value}`; {why}"), remedy))
+}
+
+/// `role: traffic` is set where the selector picks no known colour: not all promises hold then.
+pub(crate) fn key_unknown(old: Option<&Service>, new: &Service, colours: &ColourScheme) -> Option<Finding> {
+    let is_set = |service: &Service| service.meta.annotation(annotation::ROLE) == Some("traffic");
+    let begins = is_set(new) && !old.is_some_and(is_set);
+    (begins && colours.pins(new.routed()).is_empty()).then(|| {
+        let message = format!(
+            "selector {} has no known colour, so only flips and kubectl scale are guarded, not deletions and updates",
+            new.routed()
+        );
+        let remedy = Remedy::words("Add a label such as color to the pod template and to the selector");
+        Finding::new(Reason::KeyUnknown, message, remedy)
+    })
 }

@@ -8,12 +8,13 @@
 //! - `traffic`: a traffic Service, with all that is asked about it
 //! - [`readiness`]: what "fully ready" means
 //! - `remaining`: the ready Pods that a change is sure to leave
-//! - `past`: what the records tell
+//! - `past`: what the records tell; [`explain`](mod@explain): how a namespace is understood
 //! - [`version`]: the version that an image names
 
 pub mod app;
 pub mod backends;
 pub(crate) mod blue_green;
+pub mod explain;
 pub(crate) mod past;
 pub mod readiness;
 pub(crate) mod remaining;

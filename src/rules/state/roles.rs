@@ -1,10 +1,10 @@
 //! The role of each Service among the Services of its namespace, asked in one place.
 
 use super::app::App;
-use crate::model::{ClusterView, ColourScheme, PinKind, Role, Service, annotation, has_word};
+use crate::model::{Because, ClusterView, ColourScheme, PinKind, Role, Service, has_word};
 
 /// Words in the name of a Service that shows a colour without traffic, where the app has another Service without them.
-const IDLE_WORDS: [&str; 14] = [
+const IDLE_WORDS: [&str; 13] = [
     "stage",
     "staging",
     "idle",
@@ -18,7 +18,6 @@ const IDLE_WORDS: [&str; 14] = [
     "debug",
     "shadow",
     "dark",
-    "preview",
 ];
 
 /// Whether the name of a Service has such a word. Only then do its role and its rules depend on other Services.
@@ -34,16 +33,22 @@ pub fn is_named_idle(service: &Service) -> bool {
 /// cluster for staging. A number (`app: shop-v2`) is a colour only where another number exists beside it.
 #[must_use]
 pub fn role(service: &Service, view: &ClusterView, colours: &ColourScheme) -> Role {
-    let own = service.own_role(colours);
-    if own != Role::Traffic || service.meta.annotation(annotation::ROLE) == Some("traffic") {
+    role_because(service, view, colours).0
+}
+
+/// The same, with the reason.
+#[must_use]
+pub fn role_because(service: &Service, view: &ClusterView, colours: &ColourScheme) -> (Role, Because) {
+    let own = service.own_role_because(colours);
+    if own != (Role::Traffic, Because::Pins) {
         return own;
     }
     let app = App::of(service.routed(), colours);
     if app.pins().iter().all(|pin| pin.kind == PinKind::Number) && app.siblings(view).is_empty() {
-        return Role::Plain;
+        return (Role::Plain, Because::NumberAlone);
     }
     if is_named_idle(service) && has_main_service(service, &app, view, colours) {
-        return Role::Preview;
+        return (Role::Preview, Because::NameSaysIdle);
     }
     own
 }
