@@ -1,26 +1,26 @@
-//! Colours: which labels mark one, and which selectors pin one.
+//! Colours: the labels that mark one, and the selectors that pin one.
 
 use super::{Labels, Selector};
 
-/// How a cluster marks its colours.
+/// The labels by which a cluster marks its colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColourScheme {
-    /// Label keys whose value is a colour, whatever the value.
+    /// Label keys whose value is always a colour.
     pub keys: Vec<String>,
-    /// The label key of a version. Its value may be a colour or none: meshes and charts use it too.
+    /// The label key of a version. Its value may be a colour or not: meshes and charts use the key too.
     pub version_key: String,
-    /// Values that are a colour under any key, alone or after a dash (`green`, `shop-green`).
+    /// Values that are a colour under any key, either alone (`green`) or after a dash (`shop-green`).
     pub names: Vec<String>,
 }
 
-/// One pair of a selector that picks a colour.
+/// One pair of a selector that pins a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin<'a> {
-    /// The label key.
+    /// The label key, such as `color`.
     pub key: &'a str,
-    /// The whole value that the selector asks for.
+    /// The whole value in the selector, such as `shop-green`.
     pub value: &'a str,
-    /// The colour in it: the value itself, or the name that ends it (`green` of `shop-green`).
+    /// The colour in the value: the whole value, or the colour name at its end (`green` of `shop-green`).
     pub colour: &'a str,
 }
 
@@ -36,19 +36,19 @@ impl Default for ColourScheme {
 }
 
 impl ColourScheme {
-    /// Whether any value of this key pins a colour: a colour key, or the version key.
+    /// Whether every value of this key pins a colour: true of colour keys and of the version key.
     #[must_use]
     pub fn is_key(&self, key: &str) -> bool {
         self.is_colour_key(key) || key == self.version_key
     }
 
-    /// Whether this key means a colour and nothing else.
+    /// Whether this key is used for colours only.
     #[must_use]
     pub fn is_colour_key(&self, key: &str) -> bool {
         self.keys.iter().any(|known| known == key)
     }
 
-    /// All keys of which any value pins a colour.
+    /// All keys of which every value pins a colour.
     pub fn all_keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().chain([&self.version_key]).map(String::as_str)
     }
@@ -65,13 +65,13 @@ impl ColourScheme {
             .collect()
     }
 
-    /// Whether the labels of a Pod template mark a colour: only then can a selector that pins one match it.
+    /// Whether the labels of a Pod template mark a colour. A selector that pins a colour matches only such labels.
     #[must_use]
     pub fn is_marked(&self, labels: &Labels) -> bool {
         labels.iter().any(|(key, value)| self.is_key(key) || self.name_in(value).is_some())
     }
 
-    /// The colour name that a value is, or ends in after a dash.
+    /// The colour name that equals the value, or ends it after a dash.
     fn name_in<'a>(&self, value: &'a str) -> Option<&'a str> {
         self.names.iter().find_map(|name| {
             let before = value.strip_suffix(name.as_str())?;
