@@ -1,15 +1,16 @@
-//! Rollback: a flip to the previous colour, with an unchanged template. It has served before, so less is asked of it.
+//! Rollback: a flip to the previous colour with an unchanged template. The colour has served before, so fewer Pods must
+//! be ready.
 
 use crate::model::{ClusterView, ColourScheme, Records, Service, Timestamp, Workload, WorkloadKind};
 use crate::rules::state::backends::Backends;
 
-/// Whether a change goes back to the previous colour, whatever runs there now.
+/// Whether a change returns to the previous colour, whatever its template is now.
 pub(crate) fn may_be(old: &Service, new: &Service, records: &Records, colours: &ColourScheme) -> bool {
     let pins = colours.pins(new.routed());
     !pins.is_empty() && records.last_flip(old).is_some_and(|flip| colours.pins(&flip.from) == pins)
 }
 
-/// Whether a change is a rollback.
+/// Whether a change is a rollback: it returns to the previous colour, and the template is unchanged since.
 pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
     let Some(flip) = view.records.last_flip(old) else { return false };
     let target = Backends::of(new.routed(), view);
@@ -32,7 +33,7 @@ fn has_served_as_it_is(workload: &Workload, view: &ClusterView, flipped: Timesta
                 revision.meta.is_controlled_by(&workload.meta.uid) && revision.matches_template(workload)
             })
             .any(|revision| revision.meta.created.is_some_and(|created| created < flipped)),
-        // Nothing shows the age of its template.
+        // Nothing shows the age of a standalone ReplicaSet's template.
         WorkloadKind::ReplicaSet => false,
     }
 }

@@ -1,10 +1,10 @@
-//! Whether an app uses blue-green at all. A constant `version` label (common with service meshes) or a product name that
-//! ends in a colour also pins a value, but is not blue-green.
+//! Whether an app uses blue-green at all. A constant `version` label (common with service meshes) or a product name
+//! that ends in a colour also pins a value, but is not blue-green.
 
 use crate::model::{ClusterView, ColourScheme, Service, Workload, annotation};
 
-/// Whether blue-green is in use behind a Service: it pins a colour key, or its annotation says so, or another colour
-/// exists beside the pinned one, or a flip of it is on record.
+/// Whether blue-green is in use behind a Service. Any of these shows it: a pinned colour key, the annotation, another
+/// colour beside the pinned one, or a flip on record.
 pub(crate) fn uses_blue_green(
     service: &Service,
     siblings: &[&Workload],
@@ -27,7 +27,7 @@ pub(crate) fn siblings<'a>(service: &Service, view: &'a ClusterView, colours: &C
             let Some(own) = labels.get(key) else { return false };
             match pins.iter().find(|pin| pin.key == key) {
                 None => own == value,
-                // A colour key may say anything; elsewhere only the colour's name may differ.
+                // A colour key may have any value; under other keys, only the colour name may differ.
                 Some(_) if colours.is_key(key) => true,
                 Some(pin) => {
                     let stem = value.strip_suffix(pin.colour).unwrap_or(value);

@@ -1,12 +1,11 @@
-//! What is true of a namespace, without any change: its Services and their roles, its colours, what serves, and whether
-//! it is ready.
+//! Facts about a namespace, independent of any change: roles of Services, colours, serving Pods and readiness.
 //!
 //! - [`roles`]: which Services carry traffic
-//! - [`backends`]: what one selector matches
+//! - [`backends`]: the workloads and Pods that one selector matches
 //! - `blue_green`: whether an app uses blue-green at all
-//! - `traffic`: a traffic Service, with all that is asked about it
-//! - [`readiness`]: what "fully ready" means
-//! - `remaining`: the ready Pods that a change is sure to leave
+//! - `traffic`: a traffic Service, with the facts that rules need about it
+//! - [`readiness`]: the definition of "fully ready"
+//! - `remaining`: the ready Pods that are sure to remain after a change
 //! - [`version`]: the version that an image names
 
 pub mod backends;
