@@ -1,4 +1,4 @@
-//! Every file of `tests/cases/` is judged, and its verdict compared.
+//! Every file of `tests/cases/` is judged, and its verdict is compared with the expected one.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ fn every_case_is_as_expected() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All that users read, in one file: what every case is told, word by word. `UPDATE=1` writes it anew.
+/// The messages of all cases, compared word for word with one file. `UPDATE=1` rewrites the file.
 #[test]
 fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -50,7 +50,7 @@ fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `docs/rules.md` is generated.
+/// `docs/rules.md` is generated from the table of rules.
 #[test]
 fn the_documentation_of_the_rules_is_fresh() -> Result<(), Box<dyn Error>> {
     let rules = Command::new(env!("CARGO_BIN_EXE_flipguard")).args(["rules", "--output", "markdown"]).output()?;

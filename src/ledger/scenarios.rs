@@ -57,8 +57,8 @@ pub fn scenarios<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<Sc
     Some(scenarios)
 }
 
-/// Judges a change in every scenario. If all verdicts agree, that is the verdict. If they differ, the change must wait for
-/// the intents that make the difference.
+/// Judges a change in every scenario. If all verdicts agree, that verdict is final. If they differ, the change must
+/// wait for the intents that make the difference.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, pending: &[Intent], policy: &Policy, now: Timestamp) -> Verdict {
     let Some(scenarios) = scenarios(view, pending) else {

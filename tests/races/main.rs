@@ -1,9 +1,9 @@
-//! Races on a real control plane: two real requests at once, each fine by itself, round after round. No round may end
-//! with a Service that routes to nothing.
+//! Races on a real control plane. In each round, two real requests that are each harmless alone are sent at once. No
+//! round may end with a Service that routes to no Pod.
 //!
-//! First against one replica, then against three behind HAProxy, of which one is killed or frozen every few seconds.
-//! `ROUNDS` says how many rounds in all (240), `make soak` asks for more. `CONCURRENCY=fresh` shows what happens without the
-//! ledger: then it fails.
+//! The rounds run against one replica first. Then they run against three replicas behind HAProxy, one of which is
+//! killed or frozen every few seconds. `ROUNDS` sets the total number of rounds (240 by default; `make soak` sets
+//! more). With `CONCURRENCY=fresh`, the test fails, which shows the need for the ledger.
 
 mod lane;
 
@@ -20,7 +20,7 @@ use kube::{Client, Config};
 
 use lane::{Answer, Lane, Race, Round};
 
-/// How many rounds in all, unless `ROUNDS` says more.
+/// The total number of rounds, unless `ROUNDS` is set.
 const ROUNDS: usize = 240;
 
 fn main() -> ExitCode {
@@ -85,13 +85,13 @@ fn races() -> Result<()> {
 async fn client(kubeconfig: &Path) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    // The client would try again for minutes by itself; the races do it as client-go does.
+    // The client's own retries would last for minutes. The races retry as client-go does.
     config.default_retry = false;
     config.read_timeout = Some(Duration::from_secs(70));
     Ok(Client::try_from(config)?)
 }
 
-/// All kinds of races at once, each in a namespace of its own.
+/// Runs all kinds of races at once, each in a namespace of its own.
 async fn all_lanes(client: &Client, rounds: usize) -> Result<Tally> {
     let each = rounds / Race::ALL.len();
     let run = |race: Race| async move {
@@ -114,7 +114,7 @@ async fn all_lanes(client: &Client, rounds: usize) -> Result<Tally> {
     Ok(Tally([one, two, three, four].concat()))
 }
 
-/// What came of all rounds.
+/// The results of all rounds.
 struct Tally(Vec<(Race, Round)>);
 
 impl Tally {
@@ -160,13 +160,13 @@ impl Round {
     }
 }
 
-/// What was done to the replicas.
+/// The number of killed and frozen replicas.
 struct Troubles {
     killed: usize,
     frozen: usize,
 }
 
-/// Kills or freezes a replica now and then, one at a time, until all rounds are over.
+/// Kills or freezes one replica at a time, at intervals, until all rounds are over.
 fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool) -> Result<Troubles> {
     let mut troubles = Troubles { killed: 0, frozen: 0 };
     let is_over = |pause: u64| {

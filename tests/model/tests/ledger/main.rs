@@ -1,9 +1,11 @@
-//! The exhaustive model of the intent ledger: flipguard's own protocol and its own rules, run through every interleaving
-//! of a few concurrent requests, with controllers, label edits, crashes, requests that are given up, and replicas' views of
-//! the cluster that are pieced together from reads at different instants.
+//! The exhaustive model of the intent ledger. It runs flipguard's own protocol and rules through every interleaving of
+//! a few concurrent requests. The steps in between include controllers, label edits, crashes and abandoned requests.
+//! Replicas see the cluster by reads at different instants.
 //!
-//! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen, or
-//! forget what did. And the model can fail: twelve deliberate mistakes are each found, with the story that leads there.
+//! Two invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
+//! event that did not happen, and never loses one that did.
+//!
+//! The model can fail: twelve deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -28,7 +30,7 @@ fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     Scenario { name, start, requests: requests.to_vec(), tries: 1, crashes: true, expiry: true, at_once: false }
 }
 
-/// Said also where the tests' own output is captured: how much was searched is what makes the result worth something.
+/// Prints even where the test harness captures output. The number of searched states shows the strength of the result.
 macro_rules! say {
     ($($words:tt)*) => {
         drop(writeln!(std::io::stdout(), $($words)*))
@@ -51,7 +53,7 @@ fn holds(scenario: &Scenario) {
     }
 }
 
-/// Every pair, tried twice, with a status write or label edit in between.
+/// Every pair of requests, with two attempts each and a status write or label edit in between.
 #[test]
 fn every_two_requests() {
     let all = [
@@ -88,7 +90,7 @@ fn three_requests() {
     }
 }
 
-/// The first dangerous requests of a namespace: the ledger is created by them.
+/// The first dangerous requests of a namespace create the ledger.
 #[test]
 fn without_a_ledger_yet() {
     let start = Cluster { has_ledger: false, ..Cluster::new(true, 0) };
@@ -111,7 +113,8 @@ fn without_a_ledger_yet() {
     holds(&Scenario { start, at_once: true, ..scenario("three requests, no ledger", &triple) });
 }
 
-/// What is read together is read at one instant here, and attempts are given up rather than crash: the same to the others.
+/// All lists are read at one instant here, and attempts are abandoned instead of crashing. Other requests cannot tell
+/// the difference.
 #[test]
 fn four_requests() {
     let quadruples = [
@@ -123,9 +126,9 @@ fn four_requests() {
     }
 }
 
-/// A mistake is found, and this is how it comes to harm.
+/// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
-    // One mistake can be made only where there is no ledger yet.
+    // This mistake is possible only where there is no ledger yet.
     let has_ledger = mistake != Mistake::LooksOnce;
     let start = Cluster { has_ledger, ..Cluster::new(true, 1) };
     let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
