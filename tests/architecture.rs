@@ -27,10 +27,10 @@ const PURE_FILES: [&str; 2] = ["certs/plan.rs", "registration/stored.rs"];
 const FORBIDDEN: [&str; 8] = ["kube", "k8s_openapi", "tokio", "axum", "tracing", "SystemTime", "Instant", "now_utc"];
 
 #[test]
-fn the_pure_rooms_name_nothing_impure() {
+fn pure_modules_name_nothing_impure() {
     for (room, may_use) in PURE {
         let files = rust_files(&root().join("src").join(room));
-        assert!(!files.is_empty(), "src/{room} has no files; did it move?");
+        assert!(!files.is_empty(), "src/{room} has no files; was it moved?");
         for file in files {
             let found = trespasses(&read(&file), may_use);
             assert!(
@@ -44,17 +44,17 @@ fn the_pure_rooms_name_nothing_impure() {
 }
 
 #[test]
-fn the_pure_files_read_no_clock_and_ask_nobody() {
+fn pure_files_name_nothing_impure() {
     for file in PURE_FILES {
         let found = trespasses(&read(&root().join("src").join(file)), &[]);
         // Kubernetes' own types are plain data for code that only compares them.
         let found: Vec<String> = found.into_iter().filter(|name| name != "k8s_openapi").collect();
-        assert!(found.is_empty(), "src/{file} names {}: it is pure; bring it in as data", found.join(", "));
+        assert!(found.is_empty(), "src/{file} names {}, but it is pure; pass it as data", found.join(", "));
     }
 }
 
 #[test]
-fn a_trespass_is_seen_and_prose_is_none() {
+fn violations_are_found_and_comments_ignored() {
     let found = |code: &str| trespasses(code, &["model", "rules"]);
     assert_eq!(found("use kube::Client;"), ["kube"]);
     assert_eq!(found("fn f(at: std::time::Instant) {}"), ["Instant"]);
@@ -90,13 +90,13 @@ fn main_is_small() {
 fn ring_is_the_one_crypto_provider() {
     let users_of = |krate: &str| cargo(&["tree", "--locked", "--workspace", "--edges=all", "-i", krate]);
     let ring = users_of("ring");
-    assert!(ring.status.success(), "ring is gone: {}", text(&ring.stderr));
+    assert!(ring.status.success(), "ring is no dependency any more: {}", text(&ring.stderr));
     let lock = read(&root().join("Cargo.lock"));
     for other in ["aws-lc-rs", "aws-lc-sys", "openssl-sys"] {
         let tree = users_of(other);
         let users = format!("{}{}", text(&tree.stdout), text(&tree.stderr));
         assert!(!tree.status.success() && users.contains("did not match any packages"), "{other} is back:\n{users}");
-        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is back in Cargo.lock");
+        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is in Cargo.lock again");
     }
 }
 

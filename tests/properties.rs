@@ -332,7 +332,7 @@ proptest! {
 
     /// If the decoder skips an update because nothing relevant changes, no rule has a finding and no label is set.
     #[test]
-    fn what_is_not_noticed_matters_to_no_rule(
+    fn skipped_updates_have_no_findings(
         old in any_deployment(), other in any_deployment(), metadata in any::<bool>(), service in any::<bool>(),
         services in (any_service(), any_service()),
     ) {

@@ -208,7 +208,7 @@ impl Lane {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await? {
             if Instant::now() > deadline {
-                bail!("waited in vain until {what}");
+                bail!("timed out waiting until {what}");
             }
             sleep(Duration::from_millis(50)).await;
         }

@@ -57,9 +57,12 @@ fn races() -> Result<()> {
     let calm = runtime.block_on(all_lanes(&client, alone))?;
     calm.report();
     drop(one);
-    ensure!(calm.count(|round| round.broken) == 0, "a Service routes to nothing");
-    ensure!(calm.count(Round::is_lost) == 0, "a request was lost, and nobody was killed");
-    ensure!(calm.count(Round::is_needlessly_refused) == 0, "both were refused, and either would have been fine");
+    ensure!(calm.count(|round| round.broken) == 0, "a Service routes to no Pod");
+    ensure!(calm.count(Round::is_lost) == 0, "a request was lost although no replica was killed");
+    ensure!(
+        calm.count(Round::is_needlessly_refused) == 0,
+        "both requests were denied, although one could have been allowed"
+    );
 
     println!("races: {} rounds against three replicas, of which one is killed or frozen now and then", rounds - alone);
     let three = Replicas::start(&control_plane, binary, 3, &flags)?;
@@ -76,8 +79,8 @@ fn races() -> Result<()> {
     println!("races: {} replicas killed, {} frozen", troubles.killed, troubles.frozen);
     drop(three);
     control_plane.stop()?;
-    ensure!(rough.count(|round| round.broken) == 0, "a Service routes to nothing");
-    ensure!(troubles.killed > 0, "nobody was killed");
+    ensure!(rough.count(|round| round.broken) == 0, "a Service routes to no Pod");
+    ensure!(troubles.killed > 0, "no replica was killed");
     println!("test result: ok. {rounds} rounds, 0 broken");
     Ok(())
 }

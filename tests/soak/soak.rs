@@ -101,14 +101,15 @@ fn soak() -> Result<()> {
 /// A rolling update: one replica ends, and a new one replaces it.
 fn roll(control_plane: &ControlPlane, replicas: &Replicas, number: usize) -> Result<()> {
     replicas.with(number, |guard| guard.process().terminate())?;
-    let status = replicas.with(number, |guard| guard.process().wait(PATIENCE).context("it does not end on SIGTERM"))?;
-    ensure!(status.success(), "it ended with {status}");
+    let status =
+        replicas.with(number, |guard| guard.process().wait(PATIENCE).context("the replica does not end on SIGTERM"))?;
+    ensure!(status.success(), "replica {number} ended with {status}");
     comes_back(control_plane, replicas, number)
 }
 
 fn kill(control_plane: &ControlPlane, replicas: &Replicas, number: usize) -> Result<()> {
     replicas.with(number, |guard| guard.process().kill())?;
-    replicas.with(number, |guard| guard.process().wait(PATIENCE).context("it does not end on SIGKILL"))?;
+    replicas.with(number, |guard| guard.process().wait(PATIENCE).context("the replica does not end on SIGKILL"))?;
     comes_back(control_plane, replicas, number)
 }
 
@@ -118,7 +119,7 @@ fn comes_back(control_plane: &ControlPlane, replicas: &Replicas, number: usize) 
     let ready = || replicas.with(number, |guard| guard.ask("/readyz")).is_ok_and(|(status, _)| status.contains("200"));
     while !ready() {
         replicas.with(number, |guard| guard.process().ensure_running())?;
-        ensure!(Instant::now() < deadline, "replica {number} does not get ready");
+        ensure!(Instant::now() < deadline, "replica {number} does not become ready");
         sleep(Duration::from_millis(50));
     }
     // A Service notices the new replica with a delay, and so does the balancer.

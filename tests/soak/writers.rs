@@ -53,7 +53,7 @@ impl Writers {
                 let deployment = format!("deployment/app-{colour}");
                 let mut rollout = control_plane.kubectl();
                 rollout.args(["-n", &namespace(number), "rollout", "status", &deployment, "--timeout=90s"]);
-                ensure!(rollout.output()?.status.success(), "{deployment} does not get ready");
+                ensure!(rollout.output()?.status.success(), "{deployment} does not become ready");
             }
         }
         let threads = (0..WRITERS).map(|number| {
@@ -88,7 +88,7 @@ impl Writers {
             {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "it does not become calm: {seen:?}");
+            ensure!(Instant::now() < deadline, "requests are still lost: {seen:?}");
             sleep(Duration::from_secs(2));
         }
     }

@@ -160,12 +160,12 @@ fn reading_before_the_ledger_breaks() {
 }
 
 #[test]
-fn reading_before_looking_at_others_breaks() {
+fn reading_before_the_objects_of_others_breaks() {
     is_found("reads before looking", Mistake::ReadsBeforeLooking, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]
-fn keeping_what_was_read_over_a_conflict_breaks() {
+fn keeping_reads_after_a_conflict_breaks() {
     is_found("keeps what was read", Mistake::KeepsWhatWasRead, &[Flip(Green), ScaleToZero(Green)]);
 }
 
@@ -175,12 +175,12 @@ fn an_early_expiry_breaks() {
 }
 
 #[test]
-fn dropping_what_nobody_has_looked_at_breaks() {
+fn expiring_without_a_read_breaks() {
     is_found("dropped unseen", Mistake::DropsUnseen, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]
-fn trying_only_nothing_and_everything_breaks() {
+fn trying_only_none_and_all_breaks() {
     is_found("only none and all", Mistake::OnlyNoneAndAll, &[Flip(Green), DeleteService, ScaleToZero(Green)]);
 }
 
@@ -190,11 +190,11 @@ fn withdrawing_by_object_breaks() {
 }
 
 #[test]
-fn looking_for_a_ledger_only_once_breaks() {
+fn reading_a_missing_ledger_once_breaks() {
     is_found("looks once", Mistake::LooksOnce, &[ScaleToZero(Green), DeleteService, CreateService(Green)]);
 }
 
 #[test]
-fn taking_a_moved_version_for_a_commit_breaks() {
+fn taking_a_changed_version_for_a_commit_breaks() {
     is_found("moved is committed", Mistake::MovedIsCommitted, &[Flip(Green), ScaleToZero(Blue)]);
 }
