@@ -12,7 +12,7 @@ use super::tls::connect;
 pub(crate) const TESTS: &[Test] = &[
     ("ledger::the_previous_colour_is_held", the_previous_colour_is_held),
     ("ledger::a_hold_on_the_service_denies", a_hold_on_the_service_denies),
-    ("ledger::going_back_ends_the_hold", a_rollback_ends_the_hold),
+    ("ledger::going_back_ends_the_hold", going_back_ends_the_hold),
     ("ledger::deleting_the_service_ends_the_hold", deleting_the_service_ends_the_hold),
     ("ledger::a_rollback_is_never_harder", a_rollback_is_never_harder),
     ("ledger::a_changed_template_is_no_rollback", a_changed_template_is_no_rollback),

@@ -5,9 +5,8 @@
 //! |---|---|
 //! | `decision.rs` | one decision, from bytes to bytes, over a recorded namespace; both tests measure it |
 //! | `baseline.rs` | compares figures with the committed ones |
-//! | `recorded.rs` | the recorded reviews; `record.rs` records them anew |
-//! | `servers.rs` | the webhooks that flipguard is compared with; `reads.rs`: the reads of a flip, which some of them
-//! make |
+//! | `recorded.rs` | the recorded reviews; `record.rs` records them again |
+//! | `servers.rs` | the webhooks that flipguard is compared with; `reads.rs`: the reads that some of them make |
 //! | `load.rs` | a client that sends reviews as the API server does |
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
