@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_rendered_ledger_parses_to_the_same() {
         let mut ledger = full_of(3);
         ledger.remember_flip(Flip {
             service: "app".to_owned(),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_named() {
+    fn unknown_keys_are_named() {
         let parse = |pairs: &[(&str, &str)]| {
             let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             Ledger::parse(&data).unwrap_err()
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_would_do_the_same_share_an_intent_and_go_one_by_one() {
+    fn equal_attempts_share_an_intent_and_are_removed_one_by_one() {
         let mut ledger = Ledger::default();
         ledger.add(&intent("a", "app"));
         ledger.add(&intent("b", "app"));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn a_ledger_is_bounded() {
         assert!(full_of(MAX_INTENTS).fits());
         assert!(!full_of(MAX_INTENTS + 1).fits());
         // The oldest records make room for intents.

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_is_remembered_as_such_and_once() {
+    fn a_rollback_is_recorded_as_such_and_once() {
         let mut ledger = Ledger::default();
         let colours = ColourScheme::default();
         let mut committed = |from: &str, to: &str| {

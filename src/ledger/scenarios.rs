@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_object_nothing_or_one_thing_happens() {
+    fn at_most_one_intent_of_each_object_commits() {
         let view = view(&["a", "b"]);
         let pending = [routes("a", "blue"), routes("a", "green"), routes("b", "blue")];
         let scenarios = scenarios(&view, &pending).unwrap();
@@ -282,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_moved_on_is_what_it_is() {
+    fn objects_with_a_newer_version_stay_as_they_are() {
         let mut view = view(&["a"]);
         view.services.iter_mut().for_each(|service| service.meta.resource_version = "2".to_owned());
         assert_eq!(scenarios(&view, &[routes("a", "blue")]).unwrap().len(), 1);
     }
 
     #[test]
-    fn there_are_256_worlds_at_most() {
+    fn there_are_256_scenarios_at_most() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let pending: Vec<Intent> = names.iter().map(|name| routes(name, "blue")).collect();
         assert_eq!(

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn it_lasts_for_an_hour_at_most() {
+    fn an_override_lasts_for_an_hour_at_most() {
         let until = |seconds| Override { until: Timestamp(seconds), reason: String::new() };
         assert!(until(100).lasts(Timestamp(99)));
         assert!(!until(100).lasts(Timestamp(100)));

@@ -29,8 +29,8 @@ impl Pod {
         self.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job")
     }
 
-    /// Whether a Service that selects the Pod sends traffic to it: the Pod is Ready, has an IP, and is neither ended
-    /// nor being deleted (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
+    /// Whether a Service that selects the Pod sends traffic to it. The Pod must be Ready, have an IP, and be neither
+    /// ended nor being deleted (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
     #[must_use]
     pub fn serves(&self) -> bool {
         self.ready && self.has_ip && !self.terminal && !self.meta.deleting
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_trouble_in_kubernetes_own_word() {
+    fn gives_the_reason_in_kubernetes_own_word() {
         let says = |status: &str| not_ready_reason(status).unwrap();
         let waiting = r#"{"containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}"#;
         assert_eq!(says(waiting), "ImagePullBackOff");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_pod_has_no_trouble() {
+    fn a_ready_pod_has_no_reason() {
         assert_eq!(not_ready_reason(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#), None);
     }
 }

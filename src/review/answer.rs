@@ -179,7 +179,7 @@ mod tests {
     use crate::offline::case::Case;
 
     #[test]
-    fn an_override_that_lifts_something_is_in_the_audit_log() {
+    fn an_applied_override_is_in_the_audit_log() {
         let told = |case: &str| {
             let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/override").join(case);
             let review: Value =

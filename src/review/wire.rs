@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_review_of_another_version_is_refused_by_name_and_keeps_its_uid() {
+    fn a_review_of_another_version_is_rejected_by_name_with_its_uid() {
         let body = br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u1",
             "kind":{"version":"v1","kind":"Service"},"resource":{"version":"v1","resource":"services"},
             "operation":"UPDATE"}}"#;

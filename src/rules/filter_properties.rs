@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
-    fn no_change_of_a_workload_slips_past(
+    fn no_change_of_a_workload_is_missed(
         kind in kinds(), old in workload("app-blue", "blue"), other in workload("app-blue", "blue"), more in workload("more", "green"),
         parts in prop::collection::vec(prop::bool::weighted(0.2), 7), selector in a_service(),
     ) {
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_service_slips_past(
+    fn no_change_of_a_service_is_missed(
         old in a_service(), new in a_service(), blue in workload("app-blue", "blue"), green in workload("app-green", "green"),
     ) {
         let (old, new): (Service, Service) = (serde_json::from_value(old).unwrap(), serde_json::from_value(new).unwrap());

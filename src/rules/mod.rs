@@ -36,7 +36,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     };
     let colours = &policy.colours;
     if let Some(finding) = Finding::unreadable(view) {
-        // Only a stored override applies. The change that sets one cannot use it, because it is not yet permitted.
+        // Permission for an override set by this change cannot be checked, so only a stored override applies.
         if !overrides::is_set(change, colours) {
             verdict.active_override = overrides::active(change, view, colours, now);
         }

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_no_plural() {
+    fn one_is_singular() {
         assert_eq!(pods(1, "ready"), "1 ready pod");
         assert_eq!(pods(0, ""), "0 pods");
         assert_eq!(serves(2), "it serves 2 pods");

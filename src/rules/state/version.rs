@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn long_tags_stay_apart() {
+    fn long_tags_stay_distinct() {
         let long = |end: &str| label(&format!("app:{}{end}", "x".repeat(80)));
         assert_eq!(long("a").len(), 63);
         assert_ne!(long("a"), long("b"));
