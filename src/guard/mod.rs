@@ -99,8 +99,8 @@ impl Mutate for Guard {
 }
 
 impl Inner {
-    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Without an answer, the API server
-    /// denies the change, except for an advisory request.
+    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Without an answer, the API
+    /// server denies the change, except for an advisory request.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
         let intent = match self.concurrency {
             Concurrency::Strict => Intent::of(change, format!("{:032x}", fastrand::u128(..))),
