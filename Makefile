@@ -3,7 +3,7 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
-.PHONY: help demo test soak bench baseline reviews binaries lint docs static fuzz deny up own
+.PHONY: help demo check rustdoc tools test soak bench baseline reviews binaries lint docs static fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,8 +25,22 @@ baseline: own ## Write the baselines of the exact gates: allocations and instruc
 reviews: own ## Record the reviews that the bench and the gates use anew
 	cargo run --locked -p bench --bin bench -- record
 
-test: lint binaries ## Run all tests: format, lints, unit, cases, end-to-end
+# The tests that need no control plane.
+QUICK = --lib --test cases --test properties --test architecture --test cli --test deploy --test fuzz_finds
+
+check: lint rustdoc ## Check all that needs no control plane: format, lints, docs, unit, cases, properties, walls, command line
+	cargo test --locked -p json-skip -p flipguard $(QUICK)
+	cargo test --locked -p flipguard --features serde-json --lib --test cases --test properties
+
+test: lint rustdoc tools binaries ## Run all tests: format, lints, docs, unit, cases, end-to-end
 	cargo test --locked --workspace
+	cargo test --locked -p json-skip -p flipguard --features serde-json --lib --test cases --test properties --test wire
+
+rustdoc: own ## Build the documentation of the code, with warnings denied
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
+
+tools: ## Install the programs that some tests need (haproxy, openssl, valgrind, buildah), where possible
+	@tests/tools
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
 	cargo build --quiet --locked --bin flipguard --example soak
@@ -68,5 +82,5 @@ up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 # Cargo tells fresh from stale by the times of files: what another clone has built last is not taken for ours.
 own:
 	@if [ -d $(CARGO_TARGET_DIR) ] && [ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" != "$(CURDIR)" ]; then \
-		cargo clean --quiet --locked -p flipguard -p controlplane -p model -p bench; fi
+		cargo clean --quiet --locked -p flipguard -p json-skip -p controlplane -p model -p bench; fi
 	@mkdir -p $(CARGO_TARGET_DIR) && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/clone

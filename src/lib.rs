@@ -8,12 +8,35 @@
 //!
 //! The middle is pure: [`rules::decide`] takes a [`model::Change`] and a [`model::ClusterView`] and does no I/O.
 //!
-//! - On the path of a request: [`server`] (listeners), [`review`] (the admission protocol, read with [`json`]),
-//!   [`guard`] (drives one request through the ledger, the reads and the rules), [`rules`], [`labels`], [`model`].
-//! - Concurrency: [`ledger`] is the pure protocol; [`cluster`] reads a namespace and stores the ledger.
-//! - Without a network: [`offline`] (manifests in files, fixtures, cases).
-//! - Around them: [`install`] (names, permissions, manifests), [`registration`] (webhooks), [`certs`] (TLS identity),
-//!   [`telemetry`] (log, metrics), [`doctor`] (diagnosis), [`cli`] (one file per command).
+//! | room | holds |
+//! |---|---|
+//! | [`server`], [`review`] | the listeners, and the admission protocol |
+//! | [`guard`] | one request on its way: the ledger, the reads, the rules |
+//! | [`model`], [`rules`], [`labels`] | plain data, the rules about it, and the labels that are added: all pure |
+//! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
+//! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
+//! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
+//! | [`telemetry`], [`doctor`], [`cli`] | log and metrics, diagnosis, one file per command |
+//!
+//! # Words
+//!
+//! | word | meaning | elsewhere |
+//! |---|---|---|
+//! | colour | one of the versions behind a Service, by a label such as `color: blue` | Argo Rollouts: a ReplicaSet with a pod-template-hash |
+//! | pin | a pair of a selector that picks a colour | |
+//! | traffic Service | a Service whose selector picks the live colour | Argo Rollouts: active Service |
+//! | preview Service | a Service that shows another colour | the same |
+//! | flip | a change of a traffic Service that drops a Pod which receives traffic | promote |
+//! | rollback | a flip to the previous colour, unchanged | abort, undo |
+//! | live, held, idle | the colour with traffic; the one before the last flip; any other | stable; canary |
+//! | hold | the time that the previous colour is kept | `scaleDownDelaySeconds` |
+//! | floor | the number of ready Pods that a traffic Service needs | PodDisruptionBudget: `minAvailable` |
+//! | backends | the workloads and Pods that a selector matches | Kubernetes: endpoints |
+//! | override | an annotation that allows denied changes for up to an hour | break glass |
+//! | finding, verdict | the result of one rule; the judgement of a change | Kubernetes: admission response |
+//! | intent, ledger | the change that a request would make; all of a namespace, in a ConfigMap | write-ahead log |
+//! | record, tombstone | the last flip of a Service; a Service that was deleted a moment ago | |
+//! | attempt, scenario | one run of a request through admission; one combination of pending intents | |
 
 pub mod certs;
 pub mod cli;
@@ -21,7 +44,6 @@ pub mod cluster;
 pub mod doctor;
 pub mod guard;
 pub mod install;
-pub mod json;
 pub mod labels;
 pub mod ledger;
 pub mod model;

@@ -1,4 +1,4 @@
-//! The flipguard binary: reads the command line, runs the command, says in one line what went wrong.
+//! The flipguard binary: parses the command line, runs the command, and prints an error in one line.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::Parser;
 use flipguard::cli::Cli;
 
 fn main() -> ExitCode {
-    // One provider for all of TLS, named here, so that nothing is left to be guessed at the first connection.
+    // rustls panics at the first connection where it cannot tell which provider to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let failure = cli.failure();

@@ -11,10 +11,19 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Modules that are not pure, with the modules of this crate that each may use. The listeners get a judge and do not
+/// use the cluster. Reviews use the protocol but no connection. The offline module has no network.
+const WALLED: [(&str, &[&str]); 5] = [
+    ("review", &["labels", "model", "review", "rules"]),
+    ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
+    ("telemetry", &["rules", "telemetry"]),
+    ("install", &["install", "model"]),
+    ("offline", &["labels", "model", "offline", "review", "rules"]),
+];
+
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 5] = [
-    ("json", &["json"]),
-    ("model", &["model", "json"]),
+const PURE: [(&str, &[&str]); 4] = [
+    ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
@@ -41,6 +50,76 @@ fn pure_modules_name_nothing_impure() {
             );
         }
     }
+}
+
+#[test]
+fn other_modules_stay_within_their_walls() {
+    for (room, may_use) in WALLED {
+        for file in rust_files(&root().join("src").join(room)) {
+            // The unit tests of a module may use the cases.
+            let code = read(&file);
+            let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+            let found: Vec<String> =
+                trespasses(code, may_use).into_iter().filter(|name| name.starts_with("crate::")).collect();
+            assert!(found.is_empty(), "{} names {} (CONTRIBUTING.md)", file.display(), found.join(", "));
+        }
+    }
+}
+
+/// No two files of `rules/` use each other, directly or indirectly. So each file can be read before its users.
+#[test]
+fn no_circle_between_files_of_rules() {
+    let folder = root().join("src/rules");
+    let files = rust_files(&folder);
+    let module = |file: &Path| {
+        let path = file.strip_prefix(root().join("src")).unwrap().with_extension("");
+        path.to_string_lossy().trim_end_matches("/mod").replace('/', "::")
+    };
+    let modules: Vec<String> = files.iter().map(|file| module(file)).collect();
+    let uses: Vec<(String, Vec<String>)> =
+        files.iter().map(|file| (module(file), imports(&read(file), &module(file), &modules))).collect();
+    assert!(uses.iter().map(|(_, used)| used.len()).sum::<usize>() > 40, "imports are not read any more: {uses:?}");
+    for (start, _) in &uses {
+        let mut reached: Vec<&String> = vec![];
+        let mut open = vec![start];
+        while let Some(module) = open.pop() {
+            for used in uses.iter().filter(|(name, _)| name == module).flat_map(|(_, used)| used) {
+                assert!(used != start, "{start} uses itself, by way of {module}");
+                if !reached.contains(&used) {
+                    reached.push(used);
+                    open.push(used);
+                }
+            }
+        }
+    }
+}
+
+/// The modules of `rules/` that a file imports, without its parents. A `mod.rs` may import its own parts.
+fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
+    let code = without_prose(code.split("#[cfg(test)]").next().unwrap_or_default());
+    let parent = own.rsplit_once("::").map_or(own, |(parent, _)| parent);
+    let mut found = Vec::new();
+    for statement in code.split(';').map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")) {
+        let Some(path) = statement.split("use ").nth(1) else { continue };
+        let path = path.replace("crate::", "").replace("super::", &format!("{parent}::"));
+        let names = match path.split_once('{') {
+            Some((stem, list)) => {
+                list.trim_end_matches('}').split(',').map(|name| format!("{stem}{}", name.trim())).collect()
+            }
+            None => vec![path],
+        };
+        for name in names {
+            // The module with the longest matching path.
+            let used = modules.iter().filter(|module| name == **module || name.starts_with(&format!("{module}::")));
+            // A name that a `mod.rs` re-exports belongs to its file. Every file may use the types of a verdict.
+            found.extend(
+                used.max_by_key(|module| module.len())
+                    .filter(|used| *used != own && !own.starts_with(used.as_str()))
+                    .cloned(),
+            );
+        }
+    }
+    found
 }
 
 #[test]

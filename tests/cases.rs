@@ -14,7 +14,7 @@ fn every_case_is_as_expected() -> Result<(), Box<dyn Error>> {
     let wrong: Vec<String> = files.iter().filter_map(|file| run(file).err()).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n\n{}", wrong.len(), files.len(), wrong.join("\n\n"));
     println!("{} cases", files.len());
-    assert!(files.len() >= 120, "found only {} cases", files.len());
+    assert!(files.len() >= 300, "found only {} cases", files.len());
     Ok(())
 }
 

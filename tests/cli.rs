@@ -254,7 +254,7 @@ fn the_doctor_without_a_cluster() {
 #[test]
 fn an_api_server_that_refuses_the_connection() {
     let scene = Scene::new("an_api_server_that_refuses_the_connection");
-    // Held, so that nobody else gets the port, and not listened on.
+    // Bound, so that no other process gets the port, but without a listener.
     let held = TcpSocket::new_v4().unwrap();
     held.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let closed = held.local_addr().unwrap();
@@ -271,6 +271,18 @@ fn an_api_server_that_refuses_the_connection() {
     serve.fails(1, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
     assert!(!serve.err.contains("secret-word"), "{}", serve.err);
     assert!(!serve.err.contains("ServiceError"), "{}", serve.err);
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_used() {
+    let serve = Command::new(env!("CARGO_BIN_EXE_flipguard"))
+        .args(["serve", "--external-url", URL, "--kubeconfig", "missing"])
+        .env("RUST_LOG", "flipguard=loud")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(serve.stderr).unwrap();
+    assert_eq!(serve.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("flipguard: cannot use RUST_LOG `flipguard=loud`: "), "{error}");
 }
 
 #[test]
@@ -312,7 +324,9 @@ fn files_that_check_cannot_use() {
 #[test]
 fn check_never_guesses() {
     let scene = Scene::with_cluster("check_never_guesses");
-    scene.run(&["check", "-f", "flip"]).fails(2, &["give the cluster as it is with --cluster"]);
+    scene
+        .run(&["check", "-f", "flip"])
+        .fails(2, &["a change cannot be judged without the cluster; give --cluster FILE"]);
     scene.file("nothing", "");
     scene
         .run(&["check", "-f", "flip", "-c", "nothing"])
@@ -320,7 +334,7 @@ fn check_never_guesses() {
     scene.file("elsewhere", "kind: Service\nmetadata: {name: app}\nspec: {selector: {version: '2.0'}}\n");
     scene
         .run(&["check", "-f", "elsewhere", "-c", "ready"])
-        .fails(2, &["hold Service app in namespace shop, not in default; say --namespace shop"]);
+        .fails(2, &["hold Service app in namespace shop, not in default; give --namespace shop"]);
     scene.file("services-only", &service("1.0"));
     let only = scene.run(&["check", "-f", "flip", "-c", "services-only"]);
     assert_eq!(only.code, Some(2), "{}", only.out);
@@ -471,8 +485,12 @@ fn cases_by_hand() {
     scene.file("wrong", &case("allowed"));
     let wrong = scene.run(&["check", "--case", "right", "wrong"]);
     assert_eq!(wrong.code, Some(2));
-    assert!(wrong.err.starts_with("wrong: not as the case expects: it is Denied, not Allowed"), "{}", wrong.err);
-    assert!(wrong.err.ends_with("flipguard: 1 of 2 cases are not as expected\n"), "{}", wrong.err);
+    assert!(
+        wrong.err.starts_with("wrong: differs from the expected verdict: it is Denied, not Allowed"),
+        "{}",
+        wrong.err
+    );
+    assert!(wrong.err.ends_with("flipguard: 1 of 2 cases differ from their expected verdict\n"), "{}", wrong.err);
     scene.run(&["check", "--case", "right", "-f", "x"]).is_refused("cannot be used with");
 }
 
@@ -553,7 +571,7 @@ impl Scene {
 }
 
 impl Run {
-    /// It says in one line what is wrong.
+    /// The command fails with an error of one line.
     fn fails(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert_eq!(self.out, "", "nothing belongs on standard output");

@@ -1,4 +1,4 @@
-//! What is in `deploy/` says the same as the binary.
+//! The manifests in `deploy/` are the same as those of the binary.
 
 use std::error::Error;
 use std::path::Path;
@@ -62,10 +62,11 @@ fn rights_have_nothing_to_spare() -> Result<()> {
     Ok(())
 }
 
-/// What the script makes is what `serve --certificates` takes.
+/// `serve --certificates` accepts the files of the script.
 #[test]
 fn the_scripts_certificates_can_be_served() -> Result<()> {
     if !Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "openssl is not installed");
         eprintln!("skipped: openssl is not installed");
         return Ok(());
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flipguard::json::{self, Raw};
 use flipguard::labels::label;
 use flipguard::model::{
     Change, ClusterView, Containers, Counts, Enforcement, Labels, Meta, Owner, Pod, Policy, Selector, Service,
@@ -12,6 +11,7 @@ use flipguard::model::{
 use flipguard::review::{Request, answer, change_of};
 use flipguard::rules::verdict::Bound;
 use flipguard::rules::{Effect, Outcome, decide, needs};
+use json_skip::Raw;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use serde::de::IgnoredAny;
@@ -38,7 +38,11 @@ fn containers() -> Containers {
     serde_json::from_str(spec).unwrap_or_default()
 }
 
-fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value = Pod> {
+fn pod(name: String, colour: &str, replica_set: Option<String>) -> impl Strategy<Value = Pod> {
+    owned_pod(name, colour, replica_set.map(|uid| (WorkloadKind::ReplicaSet, uid)))
+}
+
+fn owned_pod(name: String, colour: &str, owner: Option<(WorkloadKind, String)>) -> impl Strategy<Value = Pod> {
     let labels = labels_of(colour);
     (prop::bool::weighted(0.8), prop::bool::weighted(0.95), prop::bool::weighted(0.05), prop::bool::weighted(0.05))
         .prop_map(move |(ready, has_ip, terminal, deleting)| Pod {
@@ -47,7 +51,7 @@ fn pod(name: String, colour: &str, owner: Option<String>) -> impl Strategy<Value
                 namespace: "shop".to_owned(),
                 labels: labels.clone(),
                 deleting,
-                controller: owner.clone().map(|uid| owner_of_kind("ReplicaSet", uid)),
+                controller: owner.clone().map(|(kind, uid)| owner_of_kind(kind.name(), uid)),
                 ..Meta::default()
             },
             ready,
@@ -117,15 +121,15 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                 .map(|pod_index| pod(format!("app-{index}-old-{pod_index}"), colour, Some(old.clone())).boxed())
                 .collect();
             let rare = || prop::bool::weighted(0.05);
-            (counts(desired), rare(), rare(), rare(), rare(), now, before).prop_map(
-                move |(counts, paused, deleting, unobserved, deadline_exceeded, now, before)| {
+            (counts(desired), strategies(), rare(), rare(), rare(), rare(), now, before).prop_map(
+                move |(counts, strategy, paused, deleting, unobserved, deadline_exceeded, now, before)| {
                     let deployment = Workload {
                         kind: WorkloadKind::Deployment,
                         meta: Meta { deleting, ..meta.clone() },
                         desired,
                         paused,
                         template: template.clone(),
-                        strategy: flipguard::model::Strategy::OnDelete,
+                        strategy,
                         first_ordinal: 0,
                         selector_keys: Vec::new(),
                         observed_generation: if unobserved { 1 } else { 2 },
@@ -141,11 +145,76 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
     )
 }
 
+fn strategies() -> impl Strategy<Value = flipguard::model::Strategy> {
+    use flipguard::model::{Share, Strategy as Rollout};
+    let rolling = |unavailable, surge| Rollout::Rolling { max_unavailable: unavailable, max_surge: surge };
+    prop::sample::select(vec![
+        Rollout::OnDelete,
+        Rollout::Recreate,
+        rolling(Share::Percent(25), Share::Percent(25)),
+        rolling(Share::Pods(0), Share::Pods(1)),
+        rolling(Share::Percent(100), Share::Pods(0)),
+    ])
+}
+
+/// A workload that owns its Pods itself: a StatefulSet, a DaemonSet, or a ReplicaSet that stands alone. Some of the Pods
+/// are of an old revision.
+fn direct_owner(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> {
+    let kinds =
+        prop::sample::select(vec![WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::ReplicaSet]);
+    (kinds, strategies(), prop::sample::select(&COLOURS[..]), 0..4_u32).prop_flat_map(
+        move |(kind, strategy, colour, desired)| {
+            let uid = format!("uid-{index}");
+            let pods: Vec<_> = (0..desired)
+                .map(|number| {
+                    let owner = Some((kind, uid.clone()));
+                    let old = prop::bool::weighted(0.1);
+                    (owned_pod(format!("app-{index}-{number}"), colour, owner), old).prop_map(|(mut pod, old)| {
+                        let hash = if old { "old" } else { "new" };
+                        pod.meta.labels.insert("controller-revision-hash".to_owned(), hash.to_owned());
+                        pod
+                    })
+                })
+                .collect();
+            let rare = || prop::bool::weighted(0.05);
+            (counts(desired), rare(), rare(), pods).prop_map(move |(counts, deleting, unobserved, pods)| {
+                let workload = Workload {
+                    kind,
+                    meta: Meta {
+                        name: format!("app-{index}"),
+                        uid: format!("uid-{index}"),
+                        namespace: "shop".to_owned(),
+                        generation: 2,
+                        deleting,
+                        ..Meta::default()
+                    },
+                    desired,
+                    paused: false,
+                    template: Arc::new(Template {
+                        labels: labels_of(colour),
+                        containers: containers(),
+                        ..Template::default()
+                    }),
+                    strategy,
+                    first_ordinal: 0,
+                    selector_keys: Vec::new(),
+                    observed_generation: if unobserved { 1 } else { 2 },
+                    counts,
+                    deadline_exceeded: false,
+                    update_revision: (kind == WorkloadKind::StatefulSet).then(|| "new".to_owned()),
+                };
+                (vec![workload], pods)
+            })
+        },
+    )
+}
+
 fn cluster() -> impl Strategy<Value = ClusterView> {
     let bare = prop::sample::select(&COLOURS[..]).prop_flat_map(|colour| pod("bare".to_owned(), colour, None));
     (prop::collection::vec(any::<prop::sample::Index>(), 0..4), prop::option::weighted(0.2, bare))
         .prop_flat_map(|(indices, bare)| {
-            let deployments: Vec<_> = (0..indices.len()).map(|index| deployment(index).boxed()).collect();
+            let workloads = |index| prop_oneof![2 => deployment(index), 1 => direct_owner(index)];
+            let deployments: Vec<_> = (0..indices.len()).map(|index| workloads(index).boxed()).collect();
             (deployments, Just(bare))
         })
         .prop_map(|(deployments, bare)| {
@@ -195,9 +264,10 @@ mod naive {
         pod.ready && pod.has_ip && !pod.meta.deleting && !pod.terminal
     }
 
-    fn deployments<'a>(view: &'a ClusterView, desired: &'a str) -> impl Iterator<Item = &'a Workload> {
+    fn wholes<'a>(view: &'a ClusterView, desired: &'a str) -> impl Iterator<Item = &'a Workload> {
         view.workloads.iter().filter(move |workload| {
-            workload.kind == WorkloadKind::Deployment && colour(&workload.template.labels) == Some(desired)
+            let is_part = workload.kind == WorkloadKind::ReplicaSet && workload.meta.controller.is_some();
+            !is_part && colour(&workload.template.labels) == Some(desired)
         })
     }
 
@@ -206,15 +276,28 @@ mod naive {
             let is_its = set.meta.controller.as_ref().is_some_and(|owner| owner.uid == workload.meta.uid);
             is_its && revision.is_none_or(|revision| set.revision() == Some(revision))
         });
-        sets.map(|set| set.meta.uid.clone()).collect()
+        let own = (workload.kind != WorkloadKind::Deployment).then(|| workload.meta.uid.clone());
+        sets.map(|set| set.meta.uid.clone()).chain(own).collect()
     }
 
     fn is_ready(view: &ClusterView, workload: &Workload) -> bool {
         let Counts { replicas, updated, ready, available } = workload.counts;
-        let agrees = [replicas, updated, ready, available].iter().all(|count| *count == workload.desired);
+        let agrees = match workload.kind {
+            // The Pods on Nodes that should run none are not counted.
+            WorkloadKind::DaemonSet => {
+                updated >= workload.desired && [ready, available].iter().all(|count| *count == workload.desired)
+            }
+            _ => [replicas, updated, ready, available].iter().all(|count| *count == workload.desired),
+        };
+        let is_current = |pod: &Pod| {
+            workload.kind != WorkloadKind::StatefulSet
+                || pod.meta.labels.get("controller-revision-hash").map(String::as_str) == Some("new")
+        };
         let current = owned(view, workload, Some("2"));
         let pods = view.pods.iter().filter(|pod| {
-            pod.meta.controller.as_ref().is_some_and(|owner| current.contains(&owner.uid)) && serves(pod)
+            pod.meta.controller.as_ref().is_some_and(|owner| current.contains(&owner.uid))
+                && serves(pod)
+                && is_current(pod)
         });
         agrees
             && workload.desired > 0
@@ -227,7 +310,7 @@ mod naive {
 
     /// Pods that no workload of the colour owns.
     fn standing<'a>(view: &'a ClusterView, desired: &'a str) -> Vec<&'a Pod> {
-        let owners: Vec<String> = deployments(view, desired).flat_map(|workload| owned(view, workload, None)).collect();
+        let owners: Vec<String> = wholes(view, desired).flat_map(|workload| owned(view, workload, None)).collect();
         let of_colour = view
             .pods
             .iter()
@@ -236,11 +319,11 @@ mod naive {
     }
 
     pub(crate) fn exists(view: &ClusterView, desired: &str) -> bool {
-        deployments(view, desired).next().is_some() || !standing(view, desired).is_empty()
+        wholes(view, desired).next().is_some() || !standing(view, desired).is_empty()
     }
 
     pub(crate) fn fully_ready(view: &ClusterView, desired: &str) -> bool {
-        let workloads: Vec<&Workload> = deployments(view, desired).collect();
+        let workloads: Vec<&Workload> = wholes(view, desired).collect();
         let pods: Vec<&Pod> = standing(view, desired).into_iter().filter(|pod| !is_leaving(view, pod)).collect();
         let some_ready =
             workloads.iter().any(|workload| is_ready(view, workload)) || pods.iter().any(|pod| serves(pod));
@@ -311,7 +394,7 @@ proptest! {
     fn json_is_read_as_serde_json_reads_it(value in any_json(), pretty in any::<bool>(), place in any::<prop::sample::Index>(), put in any::<u8>()) {
         let text = json!({ "before": value, "kept": value, "value": value });
         let text = if pretty { format!("{text:#}") } else { text.to_string() };
-        let read: Read<'_> = json::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+        let read: Read<'_> = json_skip::from_str(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
         prop_assert_eq!(&serde_json::from_str::<Value>(&read.kept).unwrap_or_default(), &value);
         prop_assert_eq!(&read.value, &value);
 
@@ -323,9 +406,9 @@ proptest! {
             *byte = put;
         }
         if let Ok(text) = String::from_utf8(bytes) {
-            prop_assert_eq!(json::from_str::<Value>(&text).ok(), serde_json::from_str::<Value>(&text).ok(), "{}", text);
+            prop_assert_eq!(json_skip::from_str::<Value>(&text).ok(), serde_json::from_str::<Value>(&text).ok(), "{}", text);
             if serde_json::from_str::<Value>(&text).is_ok() {
-                prop_assert!(json::from_str::<IgnoredAny>(&text).is_ok(), "{}", text);
+                prop_assert!(json_skip::from_str::<IgnoredAny>(&text).is_ok(), "{}", text);
             }
         }
     }
@@ -498,4 +581,123 @@ fn any_service() -> impl Strategy<Value = Value> {
             })
         },
     )
+}
+
+/// One member of an object in a text stands twice, with another value, or has another value.
+fn with_a_member(value: &Value, at: &mut usize, put: &Value, twice: bool, text: &mut String) {
+    match value {
+        Value::Object(members) => {
+            text.push('{');
+            let mut first = true;
+            let mut member = |text: &mut String, key: &str| {
+                text.push_str(if first { "" } else { "," });
+                first = false;
+                text.push_str(&Value::from(key).to_string());
+                text.push(':');
+            };
+            for (key, value) in members {
+                let is_it = *at == 0;
+                *at = at.wrapping_sub(1);
+                member(text, key);
+                if is_it {
+                    text.push_str(&put.to_string());
+                    if twice {
+                        member(text, key);
+                        text.push_str(&value.to_string());
+                    }
+                } else {
+                    with_a_member(value, at, put, twice, text);
+                }
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { "," });
+                with_a_member(item, at, put, twice, text);
+            }
+            text.push(']');
+        }
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+/// The types that reviews and lists are decoded into, by both readers: equal, or an error of both.
+fn decoded_alike<T: serde::de::DeserializeOwned + std::fmt::Debug>(text: &str) -> Result<bool, TestCaseError> {
+    let (ours, theirs) = (json_skip::from_str::<T>(text).ok(), serde_json::from_str::<T>(text).ok());
+    prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{}", text);
+    Ok(ours.is_some())
+}
+
+/// Typed decoding agrees with serde_json: of objects as the API server sends them, with one member changed or twice.
+#[test]
+fn typed_decoding_is_that_of_serde_json() {
+    let objects = [
+        json!({ "metadata": { "name": "app", "uid": "1", "labels": { "a": "b" }, "annotations": { annotation::ROLE: "traffic", "x": "y" },
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "2", "controller": true }] },
+            "spec": { "selector": { "app": "shop" }, "type": "ClusterIP", "ports": [{ "port": 80, "targetPort": "http", "protocol": "TCP" }] } }),
+        json!({ "metadata": { "name": "app", "generation": 2, "creationTimestamp": "2026-01-01T00:00:00Z" },
+            "spec": { "replicas": 3, "paused": false, "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "25%", "maxUnavailable": 1 } },
+                "selector": { "matchLabels": { "a": "b" }, "matchExpressions": [{ "key": "c", "operator": "Exists" }] },
+                "template": { "metadata": { "labels": { "a": "b" }, "annotations": { annotation::DEFAULT_CONTAINER: "web" } },
+                    "spec": { "containers": [{ "name": "web", "image": "web:1", "ports": [{ "name": "http", "containerPort": 80 }] }] } } },
+            "status": { "observedGeneration": 2, "replicas": 3, "conditions": [{ "type": "Progressing", "reason": "x" }] } }),
+        json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "web", "image": "w" }] },
+            "status": { "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }],
+                "containerStatuses": [{ "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff" } } }] } }),
+        json!({ "username": "alice", "uid": "1", "groups": ["a"], "extra": { "k": ["v"] } }),
+    ];
+    let inputs = (prop::sample::select(objects.to_vec()), 0..40_usize, any_json(), any::<bool>());
+    let mut runner = proptest::test_runner::TestRunner::new(config());
+    let decoded = std::cell::Cell::new(0_usize);
+    let run = runner.run(&inputs, |(object, at, put, twice)| {
+        let mut text = String::new();
+        with_a_member(&object, &mut { at }, &put, twice, &mut text);
+        let mut all =
+            vec![decoded_alike::<Service>(&text)?, decoded_alike::<Pod>(&text)?, decoded_alike::<User>(&text)?];
+        all.push(decoded_alike::<WorkloadManifest>(&text)?);
+        all.push(decoded_alike::<flipguard::model::Revision>(&text)?);
+        decoded.set(decoded.get() + usize::from(all.contains(&true)));
+        Ok(())
+    });
+    run.unwrap();
+    assert!(decoded.get() > 1000, "only {} texts could be decoded", decoded.get());
+}
+
+/// The reviews that were recorded on an API server: the same change by both readers.
+#[test]
+fn recorded_reviews_are_read_alike() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/reviews");
+    let mut read = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let Ok(review) = serde_json::from_str::<Value>(&text) else { continue };
+        let Ok(mut request) = Request::parse(text.as_bytes()) else { continue };
+        let change = change_of(&mut request).unwrap();
+        let object = |name: &str| review.pointer(&format!("/request/{name}")).cloned().unwrap_or_default();
+        let service = |name: &str| serde_json::from_value::<Service>(object(name)).map(Box::new).unwrap();
+        let workload = |name: &str| {
+            let manifest = serde_json::from_value::<WorkloadManifest>(object(name)).unwrap();
+            Box::new(manifest.into_workload(WorkloadKind::Deployment))
+        };
+        match &change.write {
+            Write::ServiceUpdate { old, new } => {
+                assert_eq!((old, new), (&service("oldObject"), &service("object")));
+            }
+            Write::WorkloadUpdate { old, new } => {
+                let equal = |one: &Workload, other: &Workload| {
+                    let spec = |workload: &Workload| serde_json::from_str::<Value>(&workload.template.spec).unwrap();
+                    one.meta == other.meta
+                        && one.counts == other.counts
+                        && one.template.labels == other.template.labels
+                        && spec(one) == spec(other)
+                };
+                assert!(equal(old, &workload("oldObject")) && equal(new, &workload("object")));
+            }
+            _ => continue,
+        }
+        read += 1;
+    }
+    assert!(read >= 3, "only {read} recorded reviews were compared");
 }

@@ -325,7 +325,7 @@ fn fields_of_a_wrong_type() -> Result<()> {
     Ok(())
 }
 
-/// Nobody is refused for want of a label.
+/// A missing label never causes a denial.
 #[test]
 fn a_deployment_that_cannot_be_read_goes_without_labels() -> Result<()> {
     let mut review = deployment("app:1");

@@ -112,8 +112,8 @@ impl Identity {
 fn new_authority(now: OffsetDateTime) -> Result<(String, String), CertificateError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
-    // By default, rcgen gives authority and leaf the same subject, and OpenSSL then takes the leaf for self-signed. Also,
-    // two authorities must not have the same subject.
+    // By default, rcgen gives authority and leaf the same subject, and OpenSSL then takes the leaf for self-signed.
+    // Also, two authorities must not have the same subject.
     let number: String = token()?.chars().take(8).collect();
     params.distinguished_name = common_name(&format!("flipguard authority {number}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

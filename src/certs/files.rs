@@ -1,7 +1,7 @@
 //! A certificate that an admin brings, as the files `tls.crt`, `tls.key` and `ca.crt` of one folder.
 //!
-//! The files are read every two seconds and compared. A Secret volume is updated by moving a symbolic link, and a watch on
-//! the files themselves does not report that.
+//! The files are read every two seconds and compared. A Secret volume is updated by moving a symbolic link, and a watch
+//! on the files themselves does not report that.
 
 use std::path::{Path, PathBuf};
 

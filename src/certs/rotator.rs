@@ -297,7 +297,8 @@ impl CertificateRotator {
         };
     }
 
-    /// Serves the candidate once every API server trusts it, or at once if the served certificate is not trusted at all.
+    /// Serves the candidate once every API server trusts it, or at once if the served certificate is not trusted at
+    /// all.
     fn swap_when_trusted(
         &mut self,
         candidate: ServedCertificate,

@@ -18,28 +18,28 @@ use crate::rules::{self, Finding, Outcome, Remedy, Verdict};
 
 /// Judge a change offline.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 allowed, 1 denied, 2 could not judge.\n\
+#[command(after_help = "Exit code: 0 allowed, 1 denied, 2 cannot judge.\n\
     Export a namespace with: kubectl -n NAMESPACE get svc,deploy,sts,ds,rs,pods -o yaml > cluster.yaml")]
 pub(super) struct Check {
-    /// The objects as they would be, YAML or JSON; `-` is standard input
+    /// The changed objects, as YAML or JSON; `-` is standard input
     #[arg(long, short = 'f', value_name = "FILE", required_unless_present = "case")]
     change: Vec<PathBuf>,
-    /// The cluster as it is: what `kubectl get -o yaml` prints
+    /// The cluster before the change, as `kubectl get -o yaml` prints it
     #[arg(long, short, value_name = "FILE")]
     cluster: Vec<PathBuf>,
-    /// Run cases (tests/cases/*.yaml) instead, each with its own cluster and expected verdict
+    /// Run cases instead (tests/cases/*.yaml), each with its own cluster and expected verdict
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["change", "cluster"])]
     case: Vec<PathBuf>,
-    /// The namespace of objects that do not say theirs
+    /// The namespace of objects that name none
     #[arg(long, short, default_value = "default")]
     namespace: String,
-    /// Judge as in a dry run
+    /// Judge the change as a dry run
     #[arg(long)]
     dry_run: bool,
-    /// Refuse, or only warn
+    /// Whether unsafe changes are denied, or admitted with a warning
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
-    /// How to print the verdict
+    /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
 }
@@ -51,14 +51,17 @@ impl Check {
         }
         let inputs = self.change.iter().chain(&self.cluster).filter(|file| file.as_os_str() == "-");
         if inputs.count() > 1 {
-            bail!("standard input (`-`) can be read only once; put one of the two into a file");
+            bail!("standard input (`-`) can be read only once; give a file for --change or --cluster");
         }
         let changes = Manifests::read(&self.change)?;
         if changes.objects().is_empty() {
-            bail!("there is no object in {}", names(&self.change));
+            bail!("there is no object in {} (--change)", names(&self.change));
         }
         if self.cluster.is_empty() {
-            bail!("give the cluster as it is with --cluster; a change alone cannot be judged");
+            bail!(
+                "a change cannot be judged without the cluster; give --cluster FILE, such as an export of kubectl \
+                 get -o yaml"
+            );
         }
         let cluster = Manifests::read(&self.cluster)?;
         let verdicts =
@@ -82,7 +85,7 @@ impl Check {
             match cluster.stored(kind, namespace, object.name()) {
                 Some(stored) => Write::WorkloadUpdate {
                     old: Box::new(stored.workload(kind, namespace)?),
-                    // What a manifest does not say stays as it is, as with `kubectl apply`.
+                    // As with `kubectl apply`, fields that the manifest leaves out stay.
                     new: Box::new(stored.with(object).workload(kind, namespace)?),
                 },
                 None => Write::WorkloadCreate { new: Box::new(object.workload(kind, namespace)?) },
@@ -105,18 +108,18 @@ impl Check {
             verdicts.push(Report::of(file.display().to_string(), &verdict));
             if let Err(why) = case.compare(&verdict) {
                 wrong += 1;
-                eprintln!("{}: not as the case expects: {why}", file.display());
+                eprintln!("{}: differs from the expected verdict: {why}", file.display());
             }
         }
         print(&verdicts, self.output)?;
         if wrong > 0 {
-            bail!("{wrong} of {} cases are not as expected", self.case.len());
+            bail!("{wrong} of {} cases differ from their expected verdict", self.case.len());
         }
         Ok(exit_code(&verdicts))
     }
 }
 
-/// A verdict as it is printed.
+/// A verdict in the format that is printed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -193,11 +196,11 @@ fn exit_code(reports: &[Report]) -> ExitCode {
     ExitCode::from(if any(Outcome::CannotJudge) { 2 } else { u8::from(any(Outcome::Denied)) })
 }
 
-/// A Service that is not there yet cannot be flipped; most likely it was looked for in the wrong place.
+/// Explains why a Service is not found. A namespace that was left out is the most likely cause.
 fn no_such_service(name: &str, namespace: &str, cluster: &Manifests) -> String {
     match cluster.services_named(name).find_map(Manifest::namespace) {
         Some(other) => format!(
-            "the cluster files hold Service {name} in namespace {other}, not in {namespace}; say --namespace {other}"
+            "the cluster files hold Service {name} in namespace {other}, not in {namespace}; give --namespace {other}"
         ),
         None => format!(
             "the cluster files hold no Service {name} in namespace {namespace} to compare with; \

@@ -11,22 +11,22 @@ use super::Output;
 use crate::cluster::connect::connect;
 use crate::doctor::{self, Check, Health, Target};
 
-/// Say what is wrong.
+/// Diagnose an installation.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// The cluster; without it, what KUBECONFIG names
+    /// The kubeconfig of the cluster; without it, KUBECONFIG or ~/.kube/config
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// flipguard's own namespace
+    /// The namespace in which flipguard runs
     #[arg(long, default_value = "flipguard-system")]
     namespace: String,
-    /// A guarded namespace in which a dry run may be asked for
+    /// A guarded namespace, in which you may create Deployments, for a dry run
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     probe_namespace: String,
-    /// The users that `serve` was told to exempt; without it, those in its Deployment
+    /// --exempt-users of `serve`; without it, those of its Deployment
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     exempt_users: Option<Vec<String>>,
-    /// How to print it
+    /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
 }

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::guard::Concurrency;
 use crate::model::Enforcement;
 
-/// Makes blue-green by hand safe: an admission webhook that refuses unsafe flips and protects the live colour.
+/// Makes blue-green by hand safe: an admission webhook that denies unsafe flips and protects the live colour.
 #[derive(Debug, Parser)]
 #[command(name = "flipguard", version, max_term_width = 100)]
 pub struct Cli {
@@ -28,11 +28,11 @@ pub struct Cli {
 enum Command {
     /// Guard a cluster
     Serve(serve::Serve),
-    /// Print all that the cluster needs, as YAML for `kubectl apply -f -`
+    /// Print the manifests to install, as YAML for `kubectl apply -f -`
     Manifests(manifests::ManifestsCommand),
-    /// Say what is wrong: reachability, certificate, rights, registration, versions, clocks
+    /// Diagnose an installation: reachability, certificate, permissions, registration, versions, clocks
     Doctor(doctor::Doctor),
-    /// Judge a change offline, by files, as the webhook would
+    /// Judge a change offline, from files, as the webhook would
     Check(check::Check),
     /// Print the table of rules
     Rules(rules::Rules),
@@ -40,21 +40,21 @@ enum Command {
     Version(version::Version),
 }
 
-/// How results are printed.
+/// The format of printed results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
 /// Whether denials deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum EnforcementFlag {
-    /// Refuse
+    /// Deny unsafe changes
     Deny,
-    /// Warn only: the trial week
+    /// Admit unsafe changes with a warning, for a trial
     Warn,
 }
 
@@ -85,7 +85,7 @@ impl From<ConcurrencyFlag> for Concurrency {
     }
 }
 
-/// Writes to standard output. A reader that has had enough, such as `head`, is no error.
+/// Writes to standard output. A closed pipe, as after `head`, is no error.
 fn print_out(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -97,10 +97,10 @@ fn print_out(text: &str) -> anyhow::Result<()> {
 }
 
 impl Cli {
-    /// Runs the command. What it gives back is the exit code where nothing went wrong; an error is one line.
+    /// Runs the command, and returns its exit code.
     ///
     /// # Errors
-    /// When the command could not be carried out.
+    /// When the command fails. The message is one line.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(serve) => serve.run(),
@@ -112,7 +112,7 @@ impl Cli {
         }
     }
 
-    /// The exit code for an error of this command: 1, but of `check` and `doctor` 2, since their 1 is a verdict.
+    /// The exit code of a failed command: 2 for `check` and `doctor`, whose 1 is a verdict, else 1.
     #[must_use]
     pub fn failure(&self) -> ExitCode {
         ExitCode::from(if matches!(self.command, Command::Check(_) | Command::Doctor(_)) { 2 } else { 1 })

@@ -44,22 +44,22 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 /// Guard a cluster.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// The cluster; without it, the Pod's own, or what KUBECONFIG names
+    /// The kubeconfig of the cluster; without it, the Pod's ServiceAccount, KUBECONFIG or ~/.kube/config
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// flipguard's own namespace; in a Pod, that of the Pod, else flipguard-system
+    /// The namespace in which flipguard runs; without it, that of the Pod, else flipguard-system
     #[arg(long)]
     namespace: Option<String>,
-    /// Where reviews arrive, over TLS; in a Pod [::]:10250, else 127.0.0.1:10250
+    /// The address for reviews, over TLS; in a Pod `[::]:10250`, else 127.0.0.1:10250
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Where probes and metrics are asked for; in a Pod [::]:8080, else 127.0.0.1:8080
+    /// The address for probes and metrics, over HTTP; in a Pod `[::]:8080`, else 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     status_listen: Option<SocketAddr>,
-    /// Where the API server reaches this process, such as https://127.0.0.1:10250; without it, by its own Service
+    /// The URL that the API server calls, such as https://127.0.0.1:10250; without it, flipguard's own Service
     #[arg(long, value_name = "URL", value_parser = external_url)]
     external_url: Option<String>,
-    /// Refuse, or only warn
+    /// Whether unsafe changes are denied, or admitted with a warning
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
     /// Whether changes that are made at the same time are judged together (strict) or each alone (fresh)
@@ -68,11 +68,11 @@ pub(super) struct Serve {
     /// How long an admitted change may take to be committed; must exceed the API server's --request-timeout (60s)
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = intent_ttl)]
     intent_ttl: Duration,
-    /// More users whose writes of workloads are never judged, as Kubernetes' own controllers' are not: for distributions
-    /// in which those run under other names
+    /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes: for distributions in
+    /// which the controllers run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
     exempt_users: Vec<String>,
-    /// A folder with tls.crt, tls.key and ca.crt to serve; without it, flipguard makes its own and renews them
+    /// A folder with the files tls.crt, tls.key and ca.crt; without it, flipguard issues and renews a certificate
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
     /// How long every API server may take to read a changed webhook configuration; until then a new CA is not used
@@ -85,8 +85,13 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("flipguard=info"));
-        tracing_subscriber::fmt().event_format(Lines).with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .event_format(Lines)
+            .with_env_filter(log_filter()?)
+            .with_writer(std::io::stderr)
+            .init();
+        // A panic is a line of the log, like all else.
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
         runtime.block_on(self.serve())
     }
@@ -109,14 +114,7 @@ impl Serve {
         let mut rotator = CertificateRotator::start(&client, source, metrics.clone()).await?;
         let (bundles, registered_bundles) = watch::channel(None);
         let (trust, trusted) = watch::channel(rotator.trust(&None));
-        let config = Config {
-            address: address.clone(),
-            colours: policy.colours.clone(),
-            own_namespace: namespace,
-            exempt_users: self.exempt_users.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            replica: replica_name()?,
-        };
+        let config = self.registration(&address, &namespace, &policy)?;
         let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
         let app = listen::App {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
@@ -152,10 +150,22 @@ impl Serve {
             Some(url) => Ok(Address::Url(url.clone())),
             None if in_cluster => Ok(Address::Service { namespace: namespace.to_owned() }),
             None => anyhow::bail!(
-                "outside a cluster, the API server has to be told where to call: give --external-url, such as \
+                "outside a cluster, the API server needs a URL to call: give --external-url, such as \
                  https://127.0.0.1:10250"
             ),
         }
+    }
+
+    /// The content of the webhook configurations.
+    fn registration(&self, address: &Address, namespace: &str, policy: &Policy) -> anyhow::Result<Config> {
+        Ok(Config {
+            address: address.clone(),
+            colours: policy.colours.clone(),
+            own_namespace: namespace.to_owned(),
+            exempt_users: self.exempt_users.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replica: replica_name()?,
+        })
     }
 
     /// The names that the certificate must hold, and where it comes from.
@@ -179,6 +189,15 @@ impl Serve {
             propagation: self.ca_propagation,
         })
     }
+}
+
+/// The filter of RUST_LOG; without it, everything from `info` on.
+fn log_filter() -> anyhow::Result<EnvFilter> {
+    let text = std::env::var("RUST_LOG").unwrap_or_default();
+    let text = if text.is_empty() { "flipguard=info" } else { &text };
+    EnvFilter::try_new(text).map_err(|error| {
+        anyhow::anyhow!("cannot use RUST_LOG `{text}`: {error}; set it to, for example, flipguard=debug")
+    })
 }
 
 /// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.
@@ -238,7 +257,7 @@ async fn probe(client: &Client, readiness: &Readiness) -> Infallible {
     }
 }
 
-/// Ends at the first SIGTERM or SIGINT. The second one ends the process at once.
+/// Ends at the first SIGTERM or SIGINT. The second signal ends the process at once.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -275,7 +294,7 @@ fn intent_ttl(text: &str) -> Result<Duration, String> {
     if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1s to 1h, such as 90s".to_owned()) }
 }
 
-/// Checks the name of a user that is to be exempt. What is no user would exempt nobody, and nobody would notice.
+/// Checks the name of an exempt user. Any other text, such as a group, would exempt no one, without an error.
 fn exempt_user(text: &str) -> Result<String, String> {
     const EXAMPLE: &str = "such as system:serviceaccount:kube-system:deployment-controller";
     const GROUPS: [&str; 5] =
@@ -297,7 +316,7 @@ fn exempt_user(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Checks a URL that the API server will call: https, a host, a port at most, and nothing else.
+/// Checks the URL for the API server: https, a host, an optional port, and nothing else.
 pub(super) fn external_url(text: &str) -> Result<String, String> {
     const EXAMPLE: &str = "such as https://127.0.0.1:10250";
     let url: http::Uri = text.parse().map_err(|error| format!("{error}; give an address {EXAMPLE}"))?;

@@ -9,7 +9,7 @@ use super::Output;
 /// Print the version.
 #[derive(Debug, Args)]
 pub(super) struct Version {
-    /// How to print it
+    /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
 }

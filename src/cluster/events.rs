@@ -1,7 +1,7 @@
 //! Events on objects that an override has let through.
 //!
-//! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do not
-//! duplicate them.
+//! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do
+//! not duplicate them.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -209,7 +209,7 @@ impl LedgerStore {
             match within(deadline, self.config_maps().delete(&name, &params)).await {
                 Ok(_) => {}
                 Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {}
-                // Somebody has written to it.
+                // Another replica has written to the ledger: its namespace exists again.
                 Err(RequestError::Api(Error::Api(status))) if status.code == 409 => return Ok(false),
                 Err(error) => return Err(failed(namespace, &error)),
             }

@@ -19,7 +19,6 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::{causes, one_line};
 use super::owners;
 use super::request::{Answer, Anything, ask};
-use crate::json;
 use crate::model::{
     ClusterView, Pod, ReadFailure, ReadRequest, Revision, Selector, Service, User, Workload, WorkloadKind,
     WorkloadManifest,
@@ -221,7 +220,7 @@ async fn list<T: DeserializeOwned>(
             .await
             .map_err(|_| unread(format!("no answer within {}", in_seconds(started.elapsed()))))?
             .map_err(|error| unread(one_line(&error)))?;
-        let page: Page<T> = json::from_str(&page).map_err(|error| unread(causes(&error)))?;
+        let page: Page<T> = json_skip::from_str(&page).map_err(|error| unread(causes(&error)))?;
         items.extend(page.items.into_iter().flatten());
         if items.len() > MOST {
             return Err(unread(format!("there are more than {MOST}")));

@@ -64,8 +64,8 @@ pub(super) async fn among(
     Ok(found)
 }
 
-/// Whether an owner reference can be a part of a URL. The API server stores nearly any text there; the garbage collector
-/// cannot find an owner by any other text either.
+/// Whether an owner reference can be a part of a URL. The API server stores nearly any text there; the garbage
+/// collector cannot find an owner by any other text either.
 fn is_askable(owner: &Owner) -> bool {
     let plain = |text: &str, also: &str| {
         text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter) || also.contains(letter))
@@ -74,7 +74,8 @@ fn is_askable(owner: &Owner) -> bool {
     plain(&owner.api_version, "/") && plain(&owner.name, ":_")
 }
 
-/// Whether an owner exists and is not being deleted; `None` where RBAC hides it, or the API server does not know its kind.
+/// Whether an owner exists and is not being deleted; `None` where RBAC hides it, or the API server does not know its
+/// kind.
 async fn exists(
     client: &Client,
     namespace: &str,

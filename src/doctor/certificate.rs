@@ -32,8 +32,8 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
     const CHECK: &str = "certificate";
     let broken = |message: String| {
         let heal = format!(
-            "a running flipguard repairs it within seconds; if not: kubectl -n {namespace} delete secret {NAME}, and start \
-             flipguard"
+            "a running flipguard repairs it within seconds; if not: kubectl -n {namespace} delete secret {NAME}, and \
+             start flipguard"
         );
         Check::of(CHECK, Health::Broken, message, heal)
     };

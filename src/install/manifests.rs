@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::workload::{self, InCluster};
 use super::{NAME, NEEDED, Permission};
 
-/// The objects of an installation, in the order in which to apply them. Without `in_cluster`, flipguard runs outside the
-/// cluster, and has no workload there.
+/// The objects of an installation, in the order in which to apply them. Without `in_cluster`, flipguard runs outside
+/// the cluster, and has no workload there.
 #[must_use]
 pub fn objects(namespace: &str, in_cluster: Option<&InCluster>) -> Vec<Value> {
     let labels = json!({ "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": NAME });

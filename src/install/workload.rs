@@ -113,7 +113,10 @@ fn pod(in_cluster: &InCluster) -> Value {
             "matchLabelKeys": ["pod-template-hash"],
         })
     };
-    let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": "status" }, "periodSeconds": seconds, "timeoutSeconds": 3 });
+    let probe = |path: &str, seconds: u32| {
+        let get = json!({ "path": path, "port": "status" });
+        json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3 })
+    };
     let enforcement = match in_cluster.enforcement {
         Enforcement::Deny => "deny",
         Enforcement::Warn => "warn",

@@ -1,15 +1,20 @@
 //! Labels: colour and version on a Deployment and its Pod template, so that selectors have something to hold.
 //!
-//! What was added is marked in an annotation, and only that is ever changed again. A label never starts a rollout,
-//! never touches a key of the Deployment's own selector, never overrides a user's value, and never changes what a
-//! Service selects.
+//! flipguard marks the labels that it added, and changes no others (`mark`). A label never starts a rollout, never touches
+//! a key of the Deployment's own selector, never overrides a user's value, and never changes the Pods of a Service
+//! (`wish`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod mark;
+mod wish;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mark::{Claim, Mark};
+use wish::{Wish, choose, wishes};
+
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, Policy, ReadRequest, Service, Template, Workload, WorkloadKind, Write,
-    annotation,
+    Change, ClusterView, ColourScheme, Labels, Policy, ReadRequest, Service, Workload, WorkloadKind, Write, annotation,
 };
 use crate::rules::state::version;
 use crate::rules::{Finding, Reason, Remedy, Verdict};
@@ -17,19 +22,19 @@ use crate::rules::{Finding, Reason, Remedy, Verdict};
 /// The key of a colour on a Deployment that has none yet.
 const COLOUR: &str = "color";
 
-/// One value to put into an object.
+/// One value to put into an object, or to remove from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// The way to it, one step each, unescaped.
+    /// The path, one unescaped step each.
     pub path: Vec<String>,
-    /// What to put there; `None` takes it away.
+    /// The value; `None` removes it.
     pub value: Option<PutValue>,
 }
 
-/// What to put.
+/// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutValue {
-    /// A parent that is not there yet.
+    /// A parent that does not exist yet.
     EmptyMap,
     /// A text.
     Text(String),
@@ -66,7 +71,7 @@ impl Place {
     }
 }
 
-/// What to put into a Deployment that is written, and what to warn of.
+/// The values to put into a Deployment that is written, and the warnings.
 #[must_use]
 pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, Vec<Put>) {
     let Some((old, new)) = deployment(change).filter(|(old, new)| concerns(*old, new, policy)) else {
@@ -128,47 +133,24 @@ fn colour_of(workload: &Workload, colours: &ColourScheme) -> Option<(String, Str
     in_labels(&workload.template.labels).or_else(|| in_labels(&workload.meta.labels)).or_else(in_name)
 }
 
-/// One label, and what may be done about it.
-struct Wish {
-    place: Place,
-    key: String,
-    /// The values that it may get, the best first; `None`: it stays as it came.
-    values: Vec<Option<String>>,
-    /// The value that the object as it is written gives.
-    given: String,
-    /// A value besides that is ours.
-    known: Option<String>,
-    /// Whether it is ours if it stays as it came.
-    is_ours: bool,
-}
-
 struct Labelling<'a> {
     new: &'a Workload,
-    /// What each place gets, in order.
+    /// The labels to set, in order.
     sets: Vec<(Place, String, String)>,
     mark: Mark,
 }
 
-/// What is ours: `metadata/version`, or `template/version<1.0` where 1.0 is a value that is ours too although no image
-/// gives it: one that was left because a Service holds it, or that came in and was moved. Whoever sends it again does
-/// not mean it.
-type Mark = BTreeMap<String, Option<String>>;
-
 impl<'a> Labelling<'a> {
     fn of(old: Option<&Workload>, new: &'a Workload, services: &[Service], colours: &ColourScheme) -> Self {
-        let mut marked = old.map(mark_of).unwrap_or_default();
-        for (entry, known) in mark_of(new) {
-            let before = marked.remove(&entry).flatten();
-            marked.insert(entry, known.or(before));
-        }
-        let mut labelling = Self { new, sets: Vec::new(), mark: Mark::new() };
-        // The template first: its colour is the one that the metadata repeats.
-        let of_template = wishes(Place::Template, old, new, &marked, colours);
+        let mark = Mark::joined(old, new);
+        let mut labelling = Self { new, sets: Vec::new(), mark: Mark::default() };
+        // The template first: the metadata repeats its colour.
+        let of_template = wishes(Place::Template, old, new, &mark, colours);
         let template_changes = old.is_none_or(|old| old.template != new.template);
         let chosen = if template_changes && !new.template.labels.is_empty() {
             choose(&of_template, old.map(|old| &*old.template), &new.template, services)
         } else {
-            // Nothing may be touched, and what was ours stays ours.
+            // The template stays as requested, and the claims stay.
             vec![None; of_template.len()]
         };
         let mut labelled = new.clone();
@@ -178,7 +160,7 @@ impl<'a> Labelling<'a> {
             }
             labelling.decide_label(wish, value);
         }
-        for wish in wishes(Place::Metadata, old, &labelled, &marked, colours) {
+        for wish in wishes(Place::Metadata, old, &labelled, &mark, colours) {
             let value = wish.values.first().cloned().flatten();
             labelling.decide_label(wish, value);
         }
@@ -186,16 +168,16 @@ impl<'a> Labelling<'a> {
     }
 
     fn decide_label(&mut self, wish: Wish, value: Option<String>) {
-        let came = wish.place.labels(self.new).get(&wish.key);
+        let requested = wish.place.labels(self.new).get(&wish.key);
         if value.is_some() || wish.is_ours {
-            let stays = value.as_ref().or(came);
-            let moved = came.filter(|came| stays.is_some_and(|stays| stays != *came));
-            let held = stays.filter(|stays| **stays != wish.given);
-            let known = moved.or(held).cloned().or(wish.known);
-            self.mark.insert(format!("{}/{}", wish.place.name(), wish.key), known);
+            let stays = value.as_ref().or(requested);
+            let replaced = requested.filter(|requested| stays.is_some_and(|stays| stays != *requested));
+            let left = stays.filter(|stays| **stays != wish.given);
+            let second = replaced.or(left).cloned().or(wish.second);
+            self.mark.insert(wish.place, &wish.key, Claim::new(second));
         }
         if let Some(value) = value
-            && came != Some(&value)
+            && requested != Some(&value)
         {
             self.sets.push((wish.place, wish.key, value));
         }
@@ -212,18 +194,14 @@ impl<'a> Labelling<'a> {
             path.push(key);
             puts.push(Put { path, value: Some(PutValue::Text(value)) });
         }
-        let entries = self.mark.into_iter().map(|(entry, known)| match known {
-            Some(known) => format!("{entry}<{known}"),
-            None => entry,
-        });
-        let mark = entries.collect::<Vec<_>>().join(",");
-        let came = self.new.meta.annotation(annotation::ADDED_LABELS);
+        let mark = self.mark.render();
+        let stored = self.new.meta.annotation(annotation::ADDED_LABELS);
         let annotations = vec!["metadata".to_owned(), "annotations".to_owned()];
         let mut path = annotations.clone();
         path.push(annotation::ADDED_LABELS.to_owned());
         if mark.is_empty() {
-            puts.extend(came.map(|_| Put { path, value: None }));
-        } else if came != Some(mark.as_str()) {
+            puts.extend(stored.map(|_| Put { path, value: None }));
+        } else if stored != Some(mark.as_str()) {
             if !self.new.meta.is_annotated {
                 puts.push(Put { path: annotations, value: Some(PutValue::EmptyMap) });
             }
@@ -231,75 +209,4 @@ impl<'a> Labelling<'a> {
         }
         puts
     }
-}
-
-/// What a Deployment says was added.
-fn mark_of(workload: &Workload) -> Mark {
-    let mark = workload.meta.annotation(annotation::ADDED_LABELS).unwrap_or_default();
-    let entries = mark.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries
-        .map(|entry| match entry.split_once('<') {
-            Some((entry, known)) => (entry.to_owned(), Some(known.to_owned())),
-            None => (entry.to_owned(), None),
-        })
-        .collect()
-}
-
-/// What the keys of one place should say.
-fn wishes(place: Place, old: Option<&Workload>, new: &Workload, marked: &Mark, colours: &ColourScheme) -> Vec<Wish> {
-    let version_of = |workload: &Workload| version::of_image(workload.template.main_image().unwrap_or_default()).label;
-    let Some((colour_key, colour)) = colour_of(new, colours) else { return Vec::new() };
-    let old_colour = old.and_then(|old| colour_of(old, colours)).map(|(_, colour)| colour);
-    let desired =
-        [(colour_key, colour, old_colour), (colours.version_key.clone(), version_of(new), old.map(version_of))];
-    desired
-        .into_iter()
-        .filter(|(key, ..)| place != Place::Template || !new.selector_keys.contains(key))
-        .map(|(key, value, old_value)| {
-            let entry = marked.get(&format!("{}/{key}", place.name()));
-            let is_marked = entry.is_some();
-            let known = entry.cloned().flatten();
-            let stored = old.and_then(|old| place.labels(old).get(&key)).filter(|_| is_marked).cloned();
-            let came = place.labels(new).get(&key);
-            let is_ours = is_marked
-                && came.is_some_and(|came| {
-                    *came == value || [&old_value, &known].iter().any(|ours| ours.as_ref() == Some(came))
-                });
-            let given = value.clone();
-            let values = if came.is_none() || is_ours { vec![Some(value), stored, None] } else { vec![None] };
-            Wish { place, key, values, given, known, is_ours }
-        })
-        .collect()
-}
-
-/// The best values for a template that leave alone what each Service selects: whatever matched before, as it was
-/// stored or as it came, goes on to match, and nothing else begins to.
-fn choose(wishes: &[Wish], old: Option<&Template>, new: &Template, services: &[Service]) -> Vec<Option<String>> {
-    let harmless = |labels: &Labels| {
-        services.iter().all(|service| {
-            let selector = service.routed();
-            let before = selector.matches(&new.labels) || old.is_some_and(|old| selector.matches(&old.labels));
-            selector.matches(labels) == before
-        })
-    };
-    let mut choices: Vec<Vec<Option<String>>> = vec![Vec::new()];
-    for wish in wishes {
-        choices = choices
-            .iter()
-            .flat_map(|chosen| {
-                wish.values.iter().map(move |value| chosen.iter().cloned().chain([value.clone()]).collect())
-            })
-            .collect();
-    }
-    let applied = |choice: &Vec<Option<String>>| {
-        let mut labels = new.labels.clone();
-        for (wish, value) in wishes.iter().zip(choice) {
-            if let Some(value) = value {
-                labels.insert(wish.key.clone(), value.clone());
-            }
-        }
-        labels
-    };
-    let as_it_came = vec![None; wishes.len()];
-    choices.into_iter().find(|choice| harmless(&applied(choice))).unwrap_or(as_it_came)
 }

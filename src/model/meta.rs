@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::{Timestamp, WorkloadKind};
-use crate::json::{self, Raw};
+use json_skip::Raw;
 
 /// Labels; also used for other maps from string to string.
 pub type Labels = BTreeMap<String, String>;
@@ -228,7 +228,7 @@ impl MetaManifest<'_> {
 
 fn decoded<T: DeserializeOwned + Default>(field: &str, raw: Option<Raw<'_>>) -> Result<T, String> {
     let Some(raw) = raw else { return Ok(T::default()) };
-    json::from_str(&raw).map_err(|error| format!("`{field}`: {error}"))
+    json_skip::from_str(&raw).map_err(|error| format!("`{field}`: {error}"))
 }
 
 /// The read annotations. The others are skipped while decoding and never held.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Meta, Workload};
-use crate::json::Raw;
+use json_skip::Raw;
 
 /// An `apps/v1` ControllerRevision, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Containers, Labels, Meta, annotation};
-use crate::json::{self, Raw};
+use json_skip::Raw;
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,10 +305,10 @@ impl<'de> Deserialize<'de> for ParsedTemplate {
         let TemplateManifest { metadata, spec } = TemplateManifest::deserialize(deserializer)?;
         let TemplateMeta { labels, annotations } = metadata.unwrap_or_default();
         // Only this annotation is decoded; the text of all annotations is kept for comparison.
-        let default_container = annotations
-            .as_deref()
-            .and_then(|annotations| json::from_str::<Labels>(annotations).ok()?.remove(annotation::DEFAULT_CONTAINER));
-        let containers = spec.as_deref().map(json::from_str).transpose().map_err(D::Error::custom)?;
+        let default_container = annotations.as_deref().and_then(|annotations| {
+            json_skip::from_str::<Labels>(annotations).ok()?.remove(annotation::DEFAULT_CONTAINER)
+        });
+        let containers = spec.as_deref().map(json_skip::from_str).transpose().map_err(D::Error::custom)?;
         Ok(Self(Arc::new(Template {
             labels: labels.unwrap_or_default(),
             annotations: annotations.map(Raw::into).unwrap_or_default(),

@@ -31,6 +31,15 @@ pub(super) struct LeaseCandidate {
     renewed: Option<Instant>,
 }
 
+/// The holder of the Lease after an attempt to hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// This replica.
+    Me,
+    /// Another replica, by its name.
+    Other(String),
+}
+
 /// What to do about a Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
@@ -58,8 +67,8 @@ impl LeaseCandidate {
         Self { leases: Api::namespaced(client.clone(), namespace), me, seen: None, renewed: None }
     }
 
-    /// Tries to take or renew the Lease. The inner `Err` names the holder.
-    pub(super) async fn hold(&mut self) -> kube::Result<Result<(), String>> {
+    /// Tries to take or renew the Lease, and returns its holder.
+    pub(super) async fn hold(&mut self) -> kube::Result<Holder> {
         let Some(lease) = self.leases.get_opt(LEASE).await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
@@ -78,8 +87,8 @@ impl LeaseCandidate {
             }
         };
         match next_move(&spec, &self.me, unchanged, self.renewed.map(|at| at.elapsed())) {
-            Move::Hold => Ok(Ok(())),
-            Move::Leave => Ok(Err(spec.holder_identity.unwrap_or_default())),
+            Move::Hold => Ok(Holder::Me),
+            Move::Leave => Ok(Holder::Other(spec.holder_identity.unwrap_or_default())),
             Move::Renew | Move::Take => {
                 let lease = Lease { metadata: lease.metadata, spec: Some(self.spec(Some(&spec))) };
                 // Of two replicas that take it at once, the resourceVersion lets one succeed.
@@ -99,13 +108,16 @@ impl LeaseCandidate {
         }
     }
 
-    fn written(&mut self, result: kube::Result<Lease>) -> kube::Result<Result<(), String>> {
+    fn written(&mut self, result: kube::Result<Lease>) -> kube::Result<Holder> {
         match result {
             Ok(_) => {
                 self.renewed = Some(Instant::now());
-                Ok(Ok(()))
+                Ok(Holder::Me)
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Err("another replica".to_owned())),
+            // Another replica was faster; the next read shows its name.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                Ok(Holder::Other("another replica".to_owned()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -163,7 +175,7 @@ mod tests {
         api.fail(Method::POST, leases, 404);
         assert!(candidate.hold().await.is_err());
         api.fail(Method::POST, leases, 409);
-        assert_eq!(candidate.hold().await.unwrap(), Err("another replica".to_owned()));
-        assert_eq!(candidate.hold().await.unwrap(), Ok(()));
+        assert_eq!(candidate.hold().await.unwrap(), Holder::Other("another replica".to_owned()));
+        assert_eq!(candidate.hold().await.unwrap(), Holder::Me);
     }
 }

@@ -1,7 +1,8 @@
 //! Reconciles the two webhook configurations.
 //!
-//! The manifests create them empty, so an installation blocks nobody. The reconciler fills them in once flipguard can be
-//! called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease writes.
+//! The manifests create them empty, so an installation blocks nobody. The reconciler fills them in once flipguard can
+//! be called, and repairs them when somebody changes them. Of several replicas, only the one that holds the Lease
+//! writes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::configuration::Configuration;
-use super::lease::{LEASE, LeaseCandidate};
+use super::lease::{Holder, LEASE, LeaseCandidate};
 use super::self_check::{CallError, call};
 use super::stored::{self, Ownership, RENDERED_BY, SUSPEND};
 use super::webhooks::{Address, Endpoint, Webhooks};
@@ -235,8 +236,8 @@ impl WebhookReconciler {
             return Err(State::Standby(format!("version {by} keeps it")));
         }
         match self.lease.hold().await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(holder)) => Err(State::Standby(format!("replica `{holder}` keeps it (Lease {LEASE})"))),
+            Ok(Holder::Me) => Ok(()),
+            Ok(Holder::Other(holder)) => Err(State::Standby(format!("replica `{holder}` keeps it (Lease {LEASE})"))),
             Err(error) => Err(State::Waiting(format!("Lease {LEASE} cannot be held: {}", one_line(&error)))),
         }
     }

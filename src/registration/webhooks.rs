@@ -87,8 +87,8 @@ const CONTROLLERS: [&str; 6] = [
     "system:serviceaccount:kube-system:replicaset-controller",
     "system:serviceaccount:kube-system:statefulset-controller",
 ];
-/// The garbage collector deletes objects without an owner. Its deletions of ReplicaSets are never judged. All others are,
-/// and it repeats the denied ones.
+/// The garbage collector deletes objects without an owner. Its deletions of ReplicaSets are never judged. All others
+/// are, and it repeats the denied ones.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
 /// The values that the rendering depends on.
@@ -115,9 +115,9 @@ struct WebhookSpec {
     fails_closed: bool,
 }
 
-/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer. An
-/// `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be compared
-/// with these.
+/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer.
+/// An `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be
+/// compared with these.
 #[must_use]
 pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
     let Webhooks { endpoint, colours, own_namespace, exempt_users } = *webhooks;

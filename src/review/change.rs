@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::wire::{Object, Operation, Request, Unreadable};
-use crate::json::{self, Raw};
 use crate::model::{Change, Meta, MetaManifest, Service, Tool, User, Workload, WorkloadKind, Write};
+use json_skip::Raw;
 
 /// The change that a request asks for. The objects and the user are moved into it. If no rule applies, nothing more is
 /// decoded.
@@ -183,8 +183,8 @@ fn user(request: &Request<'_>, write: &Write) -> Result<User, Unreadable> {
     }
     let Some(raw) = &request.user_info else { return Ok(User::default()) };
     let user = match write {
-        Write::Other => json::from_str(raw).map(|Named { username: name }| User { name, ..User::default() }),
-        _ => json::from_str(raw),
+        Write::Other => json_skip::from_str(raw).map(|Named { username: name }| User { name, ..User::default() }),
+        _ => json_skip::from_str(raw),
     };
     user.map_err(|error| unreadable(request, &format!("`userInfo` cannot be read: {error}")))
 }
@@ -197,8 +197,8 @@ fn decode<T: DeserializeOwned + Default>(
     raw: Option<&Raw<'_>>,
 ) -> Result<T, Unreadable> {
     let Some(raw) = raw else { return Ok(T::default()) };
-    json::from_str(raw).map_err(|error| {
-        let path = json::wrong_field::<T>(raw);
+    json_skip::from_str(raw).map_err(|error| {
+        let path = json_skip::wrong_field::<T>(raw);
         unreadable(request, &format!("`{object}.{part}.{path}` cannot be read: {error}"))
     })
 }

@@ -7,8 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::json::{self, Raw};
 use crate::model::MetaManifest;
+use json_skip::Raw;
 
 /// The `request` of an `AdmissionReview`.
 #[derive(Debug, Deserialize)]
@@ -190,7 +190,7 @@ impl<'a> Request<'a> {
             uid: None,
             why: format!("body is not an AdmissionReview: it is no UTF-8: {error}"),
         })?;
-        let review: Review<'a> = json::from_str(text).map_err(|error| unreadable(text, &error))?;
+        let review: Review<'a> = json_skip::from_str(text).map_err(|error| unreadable(text, &error))?;
         if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
             return Err(Unreadable {
                 uid: review.request.map(|request| request.uid.into_owned()),
@@ -224,7 +224,7 @@ fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 /// The error of a review, with its uid if the body has one.
-fn unreadable(text: &str, error: &json::Error) -> Unreadable {
+fn unreadable(text: &str, error: &json_skip::Error) -> Unreadable {
     #[derive(Deserialize)]
     struct Told<T> {
         request: T,
@@ -244,12 +244,12 @@ fn unreadable(text: &str, error: &json::Error) -> Unreadable {
         #[serde(borrow)]
         name: Option<Raw<'a>>,
     }
-    let Uid { uid } = json::from_str::<Told<Uid>>(text).map(|told| told.request).unwrap_or_default();
+    let Uid { uid } = json_skip::from_str::<Told<Uid>>(text).map(|told| told.request).unwrap_or_default();
     let Who { kind, namespace, name } =
-        json::from_str::<Told<Who<'_>>>(text).map(|told| told.request).unwrap_or_default();
-    let kind = kind.and_then(|kind| json::from_str::<Kind<'_>>(&kind).ok().map(|kind| kind.kind.into_owned()));
-    let said = |raw: Option<Raw<'_>>| raw.and_then(|raw| json::from_str::<String>(&raw).ok()).unwrap_or_default();
-    let path = json::wrong_field::<Review<'_>>(text);
+        json_skip::from_str::<Told<Who<'_>>>(text).map(|told| told.request).unwrap_or_default();
+    let kind = kind.and_then(|kind| json_skip::from_str::<Kind<'_>>(&kind).ok().map(|kind| kind.kind.into_owned()));
+    let said = |raw: Option<Raw<'_>>| raw.and_then(|raw| json_skip::from_str::<String>(&raw).ok()).unwrap_or_default();
+    let path = json_skip::wrong_field::<Review<'_>>(text);
     let field =
         path.strip_prefix("request.").filter(|field| field.starts_with("object") || field.starts_with("oldObject"));
     let why = match (field, kind) {

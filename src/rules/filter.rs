@@ -1,74 +1,125 @@
-//! Which writes can matter to a rule at all.
+//! The filter: which writes can matter to a rule at all.
 //!
-//! The same table is rendered twice: as a predicate for the rules, and as CEL match conditions that the API server
-//! evaluates before it calls anybody. What the predicate accepts, the conditions accept; so ordinary writes cost
-//! nothing, and nothing that a rule could refuse slips past.
+//! One table is rendered twice: as a predicate for the rules, and as CEL match conditions that the API server evaluates
+//! before it calls flipguard. The conditions accept every write that the predicate accepts. So ordinary writes cost
+//! nothing, and no write that a rule could deny is missed.
 
-use crate::model::{Change, ColourScheme, Role, Service, Workload, Write, annotation};
+use crate::model::{Change, ColourScheme, Meta, Role, Service, Workload, Write, annotation};
 
 /// One CEL expression of a webhook's `matchConditions`; all of them must hold for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Its name, unique within the webhook.
+    /// The name, unique within the webhook.
     pub name: &'static str,
-    /// The expression. It is total: the API server refuses the write where one fails to evaluate.
+    /// The expression. It is total: the API server denies a write whose condition fails to evaluate.
     pub expression: String,
 }
 
-/// What of a Service routes traffic, or says how it is guarded: one row each, as Rust and as CEL.
-struct Aspect {
-    differs: fn(&Service, &Service) -> bool,
-    /// The value in CEL; `OBJECT` stands for the object.
+/// A way in which an update can matter, as Rust and as CEL.
+struct Row<T> {
+    applies: fn(&T, &T) -> bool,
+    /// The expression in CEL; `OLD` and `NEW` stand for the two states.
     cel: &'static str,
 }
 
-const ASPECTS: [Aspect; 10] = [
-    Aspect { differs: |a, b| a.selector != b.selector, cel: SELECTOR },
-    Aspect { differs: |a, b| a.ports != b.ports, cel: "OBJECT.?spec.?ports.orValue([])" },
-    Aspect { differs: |a, b| a.is_external_name != b.is_external_name, cel: "OBJECT.?spec.?type.orValue('')" },
-    Aspect {
-        differs: |a, b| a.publishes_not_ready != b.publishes_not_ready,
-        cel: "OBJECT.?spec.?publishNotReadyAddresses.orValue(false)",
+/// A field that differs, in CEL.
+macro_rules! differs {
+    ($field:literal) => {
+        concat!("NEW.", $field, " != OLD.", $field)
+    };
+}
+
+/// The changes of a Service that move its traffic or its guard.
+const SERVICE: [Row<Service>; 10] = [
+    Row { applies: |old, new| old.selector != new.selector, cel: differs!("?spec.?selector.orValue({})") },
+    Row { applies: |old, new| old.ports != new.ports, cel: differs!("?spec.?ports.orValue([])") },
+    Row { applies: |old, new| old.is_external_name != new.is_external_name, cel: differs!("?spec.?type.orValue('')") },
+    Row {
+        applies: |old, new| old.publishes_not_ready != new.publishes_not_ready,
+        cel: differs!("?spec.?publishNotReadyAddresses.orValue(false)"),
     },
-    Aspect {
-        differs: |a, b| annotation_differs(a, b, annotation::GUARD),
-        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/guard'].orValue('')",
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::GUARD),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/guard'].orValue('')"),
     },
-    Aspect { differs: |a, b| annotation_differs(a, b, annotation::ROLE), cel: ROLE },
-    Aspect {
-        differs: |a, b| annotation_differs(a, b, annotation::ARGO_ROLLOUTS),
-        cel: "OBJECT.?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')",
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ROLE),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/role'].orValue('')"),
     },
-    Aspect { differs: |a, b| annotation_differs(a, b, annotation::OVERRIDE), cel: OVERRIDE },
-    Aspect {
-        differs: |a, b| annotation_differs(a, b, annotation::HOLD),
-        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/hold'].orValue('')",
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ARGO_ROLLOUTS),
+        cel: differs!("?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')"),
     },
-    Aspect {
-        differs: |a, b| annotation_differs(a, b, annotation::MIN_REPLICAS),
-        cel: "OBJECT.?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')",
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::OVERRIDE),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/override'].orValue('')"),
+    },
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::HOLD),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/hold'].orValue('')"),
+    },
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::MIN_REPLICAS),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')"),
+    },
+];
+
+/// The changes of a workload that can take ready Pods away.
+const WORKLOAD: [Row<Workload>; 9] = [
+    Row { applies: |old, new| old.template != new.template, cel: differs!("?spec.?template.orValue({})") },
+    // One field of the model: Deployments have the first, StatefulSets and DaemonSets the second.
+    Row { applies: |old, new| old.strategy != new.strategy, cel: differs!("?spec.?strategy.orValue({})") },
+    Row { applies: |old, new| old.strategy != new.strategy, cel: differs!("?spec.?updateStrategy.orValue({})") },
+    Row { applies: |old, new| old.first_ordinal != new.first_ordinal, cel: differs!("?spec.?ordinals.orValue({})") },
+    Row {
+        applies: |old, new| new.desired < old.desired,
+        cel: "NEW.?spec.?replicas.orValue(1) < OLD.?spec.?replicas.orValue(1)",
+    },
+    Row {
+        applies: |old, new| old.paused && !new.paused,
+        cel: "OLD.?spec.?paused.orValue(false) && !NEW.?spec.?paused.orValue(false)",
+    },
+    Row {
+        applies: |old, new| old.meta.owners != new.meta.owners,
+        cel: differs!("?metadata.?ownerReferences.orValue([])"),
+    },
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::OVERRIDE),
+        cel: differs!("?metadata.?annotations[?'flipguard.dev/override'].orValue('')"),
+    },
+    Row {
+        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ROLLBACK),
+        cel: differs!("?metadata.?annotations[?'deprecated.deployment.rollback.to'].orValue('')"),
     },
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
-const OWNERS: &str = "OBJECT.?metadata.?ownerReferences.orValue([])";
-const ROLLBACK: &str = "OBJECT.?metadata.?annotations[?'deprecated.deployment.rollback.to'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
 const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
 
-fn annotation_differs(a: &Service, b: &Service, key: &str) -> bool {
-    a.meta.annotation(key) != b.meta.annotation(key)
+fn annotation_differs(old: &Meta, new: &Meta, key: &str) -> bool {
+    old.annotation(key) != new.annotation(key)
+}
+
+/// Whether a row of a table applies to an update.
+fn any_applies<T>(rows: &[Row<T>], old: &T, new: &T) -> bool {
+    rows.iter().any(|row| (row.applies)(old, new))
+}
+
+/// The same table in CEL.
+fn any_of<T>(rows: &[Row<T>]) -> String {
+    let expressions = rows.iter().map(|row| row.cel.replace("NEW", "object").replace("OLD", "oldObject"));
+    expressions.collect::<Vec<_>>().join(" || ")
 }
 
 /// Whether an update of a Service is judged: its routing or its guard changes, and its old or new object is a traffic
 /// Service.
 #[must_use]
 pub fn service_update(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
-    let changes = ASPECTS.iter().any(|aspect| (aspect.differs)(old, new));
-    changes && [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
+    any_applies(&SERVICE, old, new) && [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
 }
 
-/// Whether any rule can speak on a write.
+/// Whether any rule can apply to a write.
 #[must_use]
 pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
     match write {
@@ -79,7 +130,8 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
         Write::ServiceDelete { old } => old.own_role(colours) == Role::Traffic,
         Write::WorkloadCreate { new } => colours.is_marked(&new.template.labels),
         Write::WorkloadUpdate { old, new } => {
-            [old, new].iter().any(|workload| colours.is_marked(&workload.template.labels)) && takes_away(old, new)
+            [old, new].iter().any(|workload| colours.is_marked(&workload.template.labels))
+                && any_applies(&WORKLOAD, old, new)
         }
         Write::WorkloadDelete { old } => colours.is_marked(&old.template.labels),
         Write::Scale { from, to, .. } => to < from,
@@ -87,7 +139,7 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
     }
 }
 
-/// Whether a change is asked about for advice only: it goes on where it cannot be judged.
+/// Whether the API server asks for advice only. The change goes on where it cannot be judged.
 #[must_use]
 pub fn is_advisory(change: &Change) -> bool {
     match change.write {
@@ -98,49 +150,19 @@ pub fn is_advisory(change: &Change) -> bool {
     }
 }
 
-/// Whether a change of a workload can take ready Pods away.
-fn takes_away(old: &Workload, new: &Workload) -> bool {
-    new.desired < old.desired
-        || new.template != old.template
-        || new.strategy != old.strategy
-        || new.first_ordinal != old.first_ordinal
-        || (old.paused && !new.paused)
-        || old.meta.owners != new.meta.owners
-        || [annotation::OVERRIDE, annotation::ROLLBACK]
-            .iter()
-            .any(|key| old.meta.annotation(key) != new.meta.annotation(key))
-}
-
 /// The conditions under which the API server calls for a change or deletion of a workload.
 #[must_use]
 pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
-    let differs = |path: &str, default: &str| {
-        let cel = format!("OBJECT.?spec.?{path}.orValue({default})");
-        format!("{} != {}", of("object", &cel), of("oldObject", &cel))
-    };
-    let replicas = "OBJECT.?spec.?replicas.orValue(1)";
-    let paused = "OBJECT.?spec.?paused.orValue(false)";
-    let takes_away = [
-        "request.operation == 'DELETE'".to_owned(),
-        differs("template", "{}"),
-        differs("strategy", "{}"),
-        differs("updateStrategy", "{}"),
-        differs("ordinals", "{}"),
-        format!("{} < {}", of("object", replicas), of("oldObject", replicas)),
-        format!("{} && !{}", of("oldObject", paused), of("object", paused)),
-        format!("{} != {}", of("object", OWNERS), of("oldObject", OWNERS)),
-        format!("{} != {}", of("object", OVERRIDE), of("oldObject", OVERRIDE)),
-        format!("{} != {}", of("object", ROLLBACK), of("oldObject", ROLLBACK)),
-    ];
+    let takes_away = format!("request.operation == 'DELETE' || {}", any_of(&WORKLOAD));
     vec![
         nobody_exempt(exempt),
         Condition { name: "colour-marked", expression: marked(colours) },
-        Condition { name: "takes-something-away", expression: takes_away.join(" || ") },
+        Condition { name: "takes-something-away", expression: takes_away },
     ]
 }
 
-/// The conditions under which the API server calls for a new workload: one that brings an override, which somebody must
-/// permit, or any other, for advice.
+/// The conditions under which the API server calls for a new workload: one with an override, which needs permission, or
+/// any other, for advice.
 #[must_use]
 pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], with_override: bool) -> Vec<Condition> {
     let sign = if with_override { "!=" } else { "==" };
@@ -151,8 +173,8 @@ pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], wit
     ]
 }
 
-/// The conditions under which the API server calls for a scale-down by the subresource: to nothing, or to something. A
-/// Scale shows no labels, and leaves `replicas` out when it is 0.
+/// The conditions under which the API server calls for a scale-down by the subresource: to 0, or to more. A Scale carries
+/// no labels, and leaves `replicas` out when it is 0.
 #[must_use]
 pub fn scale_conditions(to_nothing: bool, exempt: &[String]) -> Vec<Condition> {
     let replicas = "OBJECT.?spec.?replicas.orValue(0)";
@@ -200,10 +222,6 @@ fn pinned(colours: &ColourScheme) -> String {
 /// The conditions under which the API server calls for an update of a Service.
 #[must_use]
 pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
-    let changes: Vec<String> = ASPECTS
-        .iter()
-        .map(|aspect| format!("{} != {}", of("object", aspect.cel), of("oldObject", aspect.cel)))
-        .collect();
     // On CREATE there is no old object.
     let both = |cel: &str| {
         let new = of("object", cel);
@@ -212,7 +230,7 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
     vec![
         Condition {
             name: "routing-or-guard-changes",
-            expression: format!("request.operation == 'CREATE' || {}", changes.join(" || ")),
+            expression: format!("request.operation == 'CREATE' || {}", any_of(&SERVICE)),
         },
         Condition {
             name: "colour-pinned",
@@ -285,7 +303,7 @@ mod tests {
 
     #[test]
     fn annotations_in_cel_are_those_that_are_read() {
-        let cel: String = ASPECTS.iter().map(|aspect| aspect.cel).collect();
+        let cel = any_of(&SERVICE);
         for key in [
             annotation::GUARD,
             annotation::ROLE,
@@ -296,6 +314,6 @@ mod tests {
         ] {
             assert!(cel.contains(&format!("[?'{key}']")), "{key}");
         }
-        assert!(ROLLBACK.contains(annotation::ROLLBACK));
+        assert!(any_of(&WORKLOAD).contains(&format!("[?'{}']", annotation::ROLLBACK)));
     }
 }

@@ -30,10 +30,10 @@ use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 /// Judges one change.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
-    let Some(mut verdict) = Verdict::about(change).filter(|_| filter::is_relevant(&change.write, &policy.colours))
-    else {
+    if !filter::is_relevant(&change.write, &policy.colours) {
         return Verdict::not_judged();
-    };
+    }
+    let Some(mut verdict) = Verdict::about(change) else { return Verdict::not_judged() };
     let colours = &policy.colours;
     if let Some(finding) = Finding::unreadable(view) {
         // Permission for an override set by this change cannot be checked, so only a stored override applies.

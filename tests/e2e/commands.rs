@@ -73,6 +73,6 @@ fn check_judges_an_export_like_the_webhook(shop: &Shop) -> Result<()> {
     let cluster = folder.join("cluster.yaml");
     std::fs::write(&cluster, without_pods.out)?;
     let check = flipguard(&["check", "-f", &change, "--cluster", &cluster.to_string_lossy(), "-n", &shop.namespace])?;
-    check.says("could")?;
-    check.says("the files hold none; export all: kubectl -n")
+    check.says("cannot read")?;
+    check.says("the files hold none. Export all: kubectl -n")
 }

@@ -8,6 +8,7 @@ mod alone;
 mod certificates;
 mod commands;
 mod doctor;
+mod examples;
 mod filter;
 mod flips;
 mod helm;
@@ -77,6 +78,7 @@ fn tests() -> Vec<Test> {
         never_judged::TESTS,
         workflows::TESTS,
         helm::TESTS,
+        examples::TESTS,
         labels::TESTS,
         ledger::TESTS,
         admission::TESTS,

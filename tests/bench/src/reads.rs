@@ -63,7 +63,7 @@ async fn list(client: &Client, namespace: &str, what: &str) -> Result<()> {
     let mut more = String::new();
     loop {
         let page = read(client, namespace, &format!("{what}limit=500{more}")).await?;
-        match flipguard::json::from_str::<Page>(&page)?.metadata.token.filter(|token| !token.is_empty()) {
+        match json_skip::from_str::<Page>(&page)?.metadata.token.filter(|token| !token.is_empty()) {
             Some(token) => more = format!("&continue={token}"),
             None => return Ok(()),
         }

@@ -1,7 +1,7 @@
 //! Whatever a text holds, it is read as serde_json reads it; and what that reads, can be stepped over and kept.
 #![no_main]
 
-use flipguard::json::{Raw, from_str};
+use json_skip::{Raw, from_str};
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;

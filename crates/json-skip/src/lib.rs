@@ -1,15 +1,32 @@
 //! JSON of which little is read.
 //!
-//! Most of a review is what no rule reads: managed fields, the last manifest in an annotation, environments, probes.
-//! [`serde_json`] looks at each byte of that as if it were wanted, and does so again for each level that keeps a text as
-//! it is. [`Reader`] decodes the same types to the same values, and steps over the rest 64 bytes at a time; for
-//! anything that takes thought (escapes, numbers) it asks `serde_json`.
+//! [`serde_json`] looks at each byte of a text, also of the parts that a type ignores, and once more for each level that is
+//! kept as text. [`from_str`] decodes the same types to the same values, and steps over ignored parts 64 bytes at a time.
+//! It leaves escapes and numbers to `serde_json`.
 //!
-//! What is stepped over is not checked beyond its strings and the number of its brackets: the API server has written it,
-//! and nobody reads it.
+//! Skipped parts are not checked beyond their strings and the number of their brackets. So this is for texts whose writer
+//! is trusted to write JSON.
+//!
+//! ```
+//! #[derive(serde::Deserialize)]
+//! struct Named<'a> {
+//!     name: String,
+//!     #[serde(borrow)]
+//!     spec: json_skip::Raw<'a>,
+//! }
+//!
+//! let text = r#"{"ignored": [1, {"a": "}"}], "name": "app", "spec": {"replicas": 3}}"#;
+//! let named: Named<'_> = json_skip::from_str(text).unwrap();
+//! assert_eq!(named.name, "app");
+//! assert_eq!(&*named.spec, r#"{"replicas": 3}"#);
+//! ```
+//!
+//! With the feature `serde-json`, the same functions read with `serde_json`.
 
 mod raw;
+#[cfg_attr(feature = "serde-json", allow(dead_code, reason = "serde_json reads in its place"))]
 mod reader;
+#[cfg_attr(feature = "serde-json", allow(dead_code, reason = "serde_json reads in its place"))]
 mod skip;
 
 pub use raw::Raw;
@@ -19,7 +36,8 @@ use serde::Deserialize;
 /// Decodes a text.
 ///
 /// # Errors
-/// When it is not what the type wants, or goes on after it.
+/// When the text is not a value of the type, or goes on after it.
+#[cfg(not(feature = "serde-json"))]
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
     let mut reader = Reader::new(text);
     let value = T::deserialize(&mut reader).map_err(|error| reader.locate(error))?;
@@ -27,12 +45,24 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
     Ok(value)
 }
 
-/// The way to the field that a type cannot be decoded for, such as `spec.ports[0]`; empty where it can. Only after an
-/// error is this second pass worth its time.
+/// Decodes a text.
+///
+/// # Errors
+/// When the text is not a value of the type, or goes on after it.
+#[cfg(feature = "serde-json")]
+pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(serde::de::Error::custom)
+}
+
+/// The path of the field that cannot be decoded, such as `spec.ports[0]`; empty where all can. It is a second pass, for use
+/// after an error.
 #[must_use]
 pub fn wrong_field<'de, T: Deserialize<'de>>(text: &'de str) -> String {
-    let decoded = serde_path_to_error::deserialize::<_, T>(&mut Reader::new(text));
-    decoded.err().map(|error| error.path().to_string()).unwrap_or_default()
+    #[cfg(not(feature = "serde-json"))]
+    let decoded = serde_path_to_error::deserialize::<_, T>(&mut Reader::new(text)).err();
+    #[cfg(feature = "serde-json")]
+    let decoded = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_str(text)).err();
+    decoded.map(|error| error.path().to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -82,6 +112,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(feature = "serde-json"))]
     fn says_what_is_wrong_and_where() {
         let wrong = |text: &str| from_str::<Thing<'_>>(text).unwrap_err().to_string();
         assert_eq!(wrong(r#"{"name":1}"#), "invalid type: integer `1`, expected a string at byte 9");

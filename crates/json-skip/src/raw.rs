@@ -7,10 +7,10 @@ use std::ops::Deref;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
-/// By this name, [`Reader`](super::Reader) knows that the text itself is wanted.
-pub(super) const TOKEN: &str = "flipguard::json::Raw";
+/// By this name, [`Reader`](crate::Reader) knows that the text itself is wanted.
+pub(super) const TOKEN: &str = "json_skip::Raw";
 
-/// A value as it stands in the text, unread. From another deserializer than [`Reader`](super::Reader): as
+/// A value as it stands in the text, unread. From another deserializer than [`Reader`](crate::Reader): as
 /// `serde_json` would write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw<'a>(Cow<'a, str>);
