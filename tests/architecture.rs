@@ -1,4 +1,4 @@
-//! The walls of the house: what may stand where, and what the tree of dependencies may hold.
+//! Architecture tests: the modules that each module may use, and the crates that the dependency tree may contain.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Rooms that are not pure, and the rooms of this crate that each may name. The listeners are given a judge and know no
-/// cluster; reviews know the protocol and no connection; the offline room has no network.
+/// Modules that are not pure, with the modules of this crate that each may use. The listeners get a judge and do not
+/// use the cluster. Reviews use the protocol but no connection. The offline module has no network.
 const WALLED: [(&str, &[&str]); 5] = [
     ("review", &["labels", "model", "review", "rules"]),
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
@@ -21,7 +21,7 @@ const WALLED: [(&str, &[&str]); 5] = [
     ("offline", &["labels", "model", "offline", "review", "rules"]),
 ];
 
-/// The pure rooms, and which rooms of this crate each may name.
+/// The pure modules, with the modules of this crate that each may use.
 const PURE: [(&str, &[&str]); 4] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
@@ -29,17 +29,17 @@ const PURE: [(&str, &[&str]); 4] = [
     ("ledger", &["model", "rules", "ledger"]),
 ];
 
-/// Files that are as pure, in rooms that are not.
+/// Pure files in modules that are not pure.
 const PURE_FILES: [&str; 2] = ["certs/plan.rs", "registration/stored.rs"];
 
-/// What does I/O, waits, logs or reads a clock. Time comes in as data.
+/// Names that stand for I/O, waiting, logging or a clock. Pure code gets the time as data.
 const FORBIDDEN: [&str; 8] = ["kube", "k8s_openapi", "tokio", "axum", "tracing", "SystemTime", "Instant", "now_utc"];
 
 #[test]
-fn the_pure_rooms_name_nothing_impure() {
+fn pure_modules_name_nothing_impure() {
     for (room, may_use) in PURE {
         let files = rust_files(&root().join("src").join(room));
-        assert!(!files.is_empty(), "src/{room} has no files; did it move?");
+        assert!(!files.is_empty(), "src/{room} has no files; was it moved?");
         for file in files {
             let found = trespasses(&read(&file), may_use);
             assert!(
@@ -53,10 +53,10 @@ fn the_pure_rooms_name_nothing_impure() {
 }
 
 #[test]
-fn the_other_walls_stand() {
+fn other_modules_stay_within_their_walls() {
     for (room, may_use) in WALLED {
         for file in rust_files(&root().join("src").join(room)) {
-            // A room's own tests may use the cases.
+            // The unit tests of a module may use the cases.
             let code = read(&file);
             let code = code.split("#[cfg(test)]").next().unwrap_or_default();
             let found: Vec<String> =
@@ -66,7 +66,7 @@ fn the_other_walls_stand() {
     }
 }
 
-/// A file may be read before the files that use it: no two files of `rules/` use each other, however far apart.
+/// No two files of `rules/` use each other, directly or indirectly. So each file can be read before its users.
 #[test]
 fn no_circle_between_files_of_rules() {
     let folder = root().join("src/rules");
@@ -94,7 +94,7 @@ fn no_circle_between_files_of_rules() {
     }
 }
 
-/// The modules of `rules/` that a file names, but those that only hold it. `mod.rs` may name what it is made of.
+/// The modules of `rules/` that a file imports, without its parents. A `mod.rs` may import its own parts.
 fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
     let code = without_prose(code.split("#[cfg(test)]").next().unwrap_or_default());
     let parent = own.rsplit_once("::").map_or(own, |(parent, _)| parent);
@@ -109,9 +109,9 @@ fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
             None => vec![path],
         };
         for name in names {
-            // The longest module that begins the path.
+            // The module with the longest matching path.
             let used = modules.iter().filter(|module| name == **module || name.starts_with(&format!("{module}::")));
-            // A name that a `mod.rs` passes on is that of its file, and the types of a verdict are everybody's.
+            // A name that a `mod.rs` re-exports belongs to its file. Every file may use the types of a verdict.
             found.extend(
                 used.max_by_key(|module| module.len())
                     .filter(|used| *used != own && !own.starts_with(used.as_str()))
@@ -123,17 +123,17 @@ fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn the_pure_files_read_no_clock_and_ask_nobody() {
+fn pure_files_name_nothing_impure() {
     for file in PURE_FILES {
         let found = trespasses(&read(&root().join("src").join(file)), &[]);
-        // Kubernetes' own types are data to whoever compares them.
+        // Kubernetes' own types are plain data for code that only compares them.
         let found: Vec<String> = found.into_iter().filter(|name| name != "k8s_openapi").collect();
-        assert!(found.is_empty(), "src/{file} names {}: it is pure; bring it in as data", found.join(", "));
+        assert!(found.is_empty(), "src/{file} names {}, but it is pure; pass it as data", found.join(", "));
     }
 }
 
 #[test]
-fn a_trespass_is_seen_and_prose_is_none() {
+fn violations_are_found_and_comments_ignored() {
     let found = |code: &str| trespasses(code, &["model", "rules"]);
     assert_eq!(found("use kube::Client;"), ["kube"]);
     assert_eq!(found("fn f(at: std::time::Instant) {}"), ["Instant"]);
@@ -163,31 +163,31 @@ fn main_is_small() {
     assert!(lines < 40, "src/main.rs has {lines} lines; it only starts src/cli");
 }
 
-/// Two providers in one process make rustls panic at its first connection. The lock file has what any platform needs;
-/// cargo says who brought it here.
+/// With two providers in one process, rustls panics at its first connection. The lock file lists the crates of every
+/// platform; cargo shows the dependency path.
 #[test]
 fn ring_is_the_one_crypto_provider() {
     let users_of = |krate: &str| cargo(&["tree", "--locked", "--workspace", "--edges=all", "-i", krate]);
     let ring = users_of("ring");
-    assert!(ring.status.success(), "ring is gone: {}", text(&ring.stderr));
+    assert!(ring.status.success(), "ring is no dependency any more: {}", text(&ring.stderr));
     let lock = read(&root().join("Cargo.lock"));
     for other in ["aws-lc-rs", "aws-lc-sys", "openssl-sys"] {
         let tree = users_of(other);
         let users = format!("{}{}", text(&tree.stdout), text(&tree.stderr));
         assert!(!tree.status.success() && users.contains("did not match any packages"), "{other} is back:\n{users}");
-        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is back in Cargo.lock");
+        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} is in Cargo.lock again");
     }
 }
 
-/// The oldest Rust that builds it is said once for all crates, is old enough for no dependency to need a newer one,
-/// and is what the documentation names; or that is the toolchain which this clone uses.
+/// The oldest supported Rust is set once for all crates, is new enough for every dependency, and is the version in the
+/// documentation. A version in the documentation may also be that of the toolchain file.
 #[test]
 fn the_rust_versions_agree() {
     let oldest = quoted_after(&read(&root().join("Cargo.toml")), "rust-version = ");
     let toolchain = quoted_after(&read(&root().join("rust-toolchain.toml")), "channel = ");
     assert!(version(&toolchain) >= version(&oldest), "rust-toolchain.toml has {toolchain}, Cargo.toml wants {oldest}");
 
-    // Of one platform, so that no crates of others have to be fetched.
+    // Only one platform is resolved, so that no crates of others are downloaded.
     let linux = "--filter-platform=x86_64-unknown-linux-gnu";
     let metadata = cargo(&["metadata", "--locked", "--format-version=1", linux]);
     assert!(metadata.status.success(), "{}", text(&metadata.stderr));
@@ -220,7 +220,7 @@ fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// All Rust files below a folder; none where there is no such folder.
+/// All Rust files below a folder; none if the folder does not exist.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files = Vec::new();
@@ -234,7 +234,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The forbidden words of some code, and the rooms that it names but may not use.
+/// The forbidden names in some code, and the modules that it uses but may not.
 fn trespasses(code: &str, may_use: &[&str]) -> Vec<String> {
     let code = without_prose(code);
     let word = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -243,7 +243,7 @@ fn trespasses(code: &str, may_use: &[&str]) -> Vec<String> {
     for path in code.split("crate::").skip(1) {
         let room: String = path.chars().take_while(|letter| word(*letter)).collect();
         if room.is_empty() {
-            // Rooms are named one by one, so that this test can read them.
+            // Modules must be imported one by one, so that this test can read them.
             found.push(format!("crate::{}", path.chars().take(1).collect::<String>()));
         } else if !may_use.contains(&room.as_str()) {
             found.push(format!("crate::{room}"));
@@ -252,7 +252,7 @@ fn trespasses(code: &str, may_use: &[&str]) -> Vec<String> {
     found
 }
 
-/// Rust code without its comments and without what stands in its strings.
+/// Rust code without comments and without the contents of strings.
 fn without_prose(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
@@ -280,7 +280,7 @@ fn without_prose(code: &str) -> String {
     kept
 }
 
-/// The length of the block comment at the beginning.
+/// The length of the block comment at the start of the text.
 fn block_comment(code: &str) -> usize {
     let (mut depth, mut at) = (0, 0);
     while at < code.len() {
@@ -298,7 +298,7 @@ fn block_comment(code: &str) -> usize {
     at
 }
 
-/// The length of the string at the beginning.
+/// The length of the string literal at the start of the text.
 fn string(code: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in code.bytes().enumerate().skip(1) {
@@ -312,7 +312,7 @@ fn string(code: &str) -> usize {
     code.len()
 }
 
-/// The length of the raw string at the beginning, if there is one.
+/// The length of the raw string literal at the start of the text, if there is one.
 fn raw_string(code: &str) -> Option<usize> {
     let marks = code.strip_prefix('r')?;
     let hashes = marks.len() - marks.trim_start_matches('#').len();
@@ -322,7 +322,7 @@ fn raw_string(code: &str) -> Option<usize> {
     Some(1 + hashes + 1 + length)
 }
 
-/// What stands in quotes after some words, such as `channel = `.
+/// The quoted text after a prefix such as `channel = `.
 fn quoted_after(text: &str, words: &str) -> String {
     let rest = text.split_once(words).unwrap_or_else(|| panic!("there is no `{words}`")).1;
     rest.split('"').nth(1).unwrap().to_owned()

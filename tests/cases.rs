@@ -1,4 +1,4 @@
-//! Every file of `tests/cases/` is judged, and its verdict compared.
+//! Every file of `tests/cases/` is judged, and its verdict is compared with the expected one.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,13 +14,13 @@ fn every_case_is_as_expected() -> Result<(), Box<dyn Error>> {
     let wrong: Vec<String> = files.iter().filter_map(|file| run(file).err()).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n\n{}", wrong.len(), files.len(), wrong.join("\n\n"));
     println!("{} cases", files.len());
-    assert!(files.len() >= 300, "only {} cases were found", files.len());
+    assert!(files.len() >= 300, "found only {} cases", files.len());
     Ok(())
 }
 
-/// All that users read, in one file: what every case is told, word by word. `UPDATE=1` writes it anew.
+/// The messages of all cases, compared word for word with one file. `UPDATE=1` rewrites the file.
 #[test]
-fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
+fn messages_match_the_golden_file() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("tests/cases");
     let mut said = String::new();
@@ -39,20 +39,20 @@ fn what_is_said_is_what_was_agreed() -> Result<(), Box<dyn Error>> {
     }
     let agreed = std::fs::read_to_string(&golden)?;
     for (agreed, said) in agreed.split("\n\n").zip(said.split("\n\n")) {
-        assert_eq!(agreed, said, "if this is meant: UPDATE=1 cargo test --test cases");
+        assert_eq!(agreed, said, "if this is intended, run: UPDATE=1 cargo test --test cases");
     }
-    assert_eq!(agreed.len(), said.len(), "if this is meant: UPDATE=1 cargo test --test cases");
+    assert_eq!(agreed.len(), said.len(), "if this is intended, run: UPDATE=1 cargo test --test cases");
     let is_first = |line: &&str| line.split_once(": ").is_some_and(|(object, _)| object.contains(" shop/"));
     for line in said.lines().filter(is_first) {
         assert!(line.chars().count() <= 200, "this first line has more than 200 characters:\n{line}");
-        assert!(!line.contains("kubectl"), "a command stands on a line of its own:\n{line}");
+        assert!(!line.contains("kubectl"), "a command needs a line of its own:\n{line}");
     }
     Ok(())
 }
 
-/// `docs/rules.md` is generated.
+/// `docs/rules.md` is generated from the table of rules.
 #[test]
-fn the_documentation_of_the_rules_is_fresh() -> Result<(), Box<dyn Error>> {
+fn the_rule_documentation_is_current() -> Result<(), Box<dyn Error>> {
     let rules = Command::new(env!("CARGO_BIN_EXE_flipguard")).args(["rules", "--output", "markdown"]).output()?;
     let stored = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md"))?;
     assert!(stored == String::from_utf8(rules.stdout)?, "docs/rules.md is stale; run: make docs");

@@ -1,4 +1,4 @@
-//! What must hold for every change and every cluster, not only for those that somebody thought of.
+//! Properties of every change and every cluster, checked on generated ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ fn owned_pod(name: String, colour: &str, owner: Option<(WorkloadKind, String)>) 
 }
 
 fn counts(desired: u32) -> impl Strategy<Value = Counts> {
-    // Mostly what is desired, since otherwise nothing would ever be ready.
+    // Mostly the desired number; otherwise hardly any generated workload would be ready.
     let near = move || prop_oneof![8 => Just(desired), 1 => 0..=desired + 1];
     (near(), near(), near(), near()).prop_map(|(replicas, updated, ready, available)| Counts {
         replicas,
@@ -240,7 +240,7 @@ fn flip_to_green(dry_run: bool) -> Change {
     }
 }
 
-/// The rule once more, said as plainly as can be and by other means.
+/// A second implementation of the readiness rule, as simple as possible and independent of the first.
 mod naive {
     use super::*;
 
@@ -252,7 +252,7 @@ mod naive {
         view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(desired) && serves(pod)).count()
     }
 
-    /// Of those, the ones whose ReplicaSet is not gone.
+    /// The number of serving Pods whose ReplicaSet exists.
     pub(crate) fn ready_with_owner(view: &ClusterView, desired: &str) -> usize {
         let all = view.pods.iter().filter(|pod| colour(&pod.meta.labels) == Some(desired) && serves(pod));
         all.filter(|pod| !is_leaving(view, pod)).count()
@@ -311,7 +311,7 @@ mod naive {
             && pods.count() >= workload.desired as usize
     }
 
-    /// Pods that stand for themselves.
+    /// Pods that no workload of the colour owns.
     fn standing<'a>(view: &'a ClusterView, desired: &'a str) -> Vec<&'a Pod> {
         let owners: Vec<String> = wholes(view, desired).flat_map(|workload| owned(view, workload, None)).collect();
         let of_colour = view
@@ -338,8 +338,8 @@ mod naive {
     }
 }
 
-/// The same cases in each run, so that a red one is the change's own; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` look at
-/// others.
+/// The cases are the same in every run, so a failure is caused by the change under test. `PROPTEST_RNG_SEED` and
+/// `PROPTEST_CASES` select others.
 fn config() -> ProptestConfig {
     let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     ProptestConfig {
@@ -353,7 +353,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// A flip passes if, and only if, the target is fully ready or one of the two ways out is open.
+    /// A flip is allowed if and only if the target is fully ready, or one of the two exceptions applies.
     #[test]
     fn no_allow_unless_ready(view in cluster()) {
         let verdict = decide(&flip_to_green(false), &view, &Policy::default(), NOW);
@@ -364,7 +364,8 @@ proptest! {
         prop_assert_eq!(allowed, ready || nothing_to_lose || better_than_nothing, "{:?}\n{:#?}", verdict, view);
     }
 
-    /// Under `enforcement: Warn`, and for what waiting mends in a dry run, nothing is refused.
+    /// Under `enforcement: Warn`, no flip is denied. In a dry run, no flip is denied for a reason that resolves by
+    /// waiting.
     #[test]
     fn warnings_never_deny(view in cluster()) {
         let warn = Policy { enforcement: Enforcement::Warn, ..Policy::default() };
@@ -375,7 +376,7 @@ proptest! {
         }
     }
 
-    /// Any JSON at all in place of a Service: it is decoded or refused, and judged without a panic.
+    /// Any JSON in place of a Service is either rejected by the decoder or judged without a panic.
     #[test]
     fn deciding_never_panics(
         old in any_service(), new in any_service(), view in cluster(), dry_run in any::<bool>(),
@@ -391,8 +392,7 @@ proptest! {
         prop_assert!(!answer::judged("uid", &verdict).is_empty());
     }
 
-    /// What is stepped over is what `serde_json` would have read: the value behind it is the same, and so is a text that is
-    /// kept.
+    /// Skipping a value gives the same result as `serde_json`: the value behind it and a kept text are equal.
     #[test]
     fn json_is_read_as_serde_json_reads_it(value in any_json(), pretty in any::<bool>(), place in any::<prop::sample::Index>(), put in any::<u8>()) {
         let text = json!({ "before": value, "kept": value, "value": value });
@@ -401,7 +401,8 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<Value>(&read.kept).unwrap_or_default(), &value);
         prop_assert_eq!(&read.value, &value);
 
-        // The same, with one byte of it changed: what one reads whole, the other does.
+        // The same text with one byte changed: whatever `serde_json` accepts in full, the reader accepts too, and vice
+        // versa.
         let mut bytes = text.into_bytes();
         let place = place.index(bytes.len());
         if let Some(byte) = bytes.get_mut(place) {
@@ -415,15 +416,15 @@ proptest! {
         }
     }
 
-    /// What is left unread of an update, because nothing that anybody notices changes, matters to no rule.
+    /// If the decoder skips an update because nothing relevant changes, no rule has a finding and no label is set.
     #[test]
-    fn what_is_not_noticed_matters_to_no_rule(
+    fn skipped_updates_have_no_findings(
         old in any_deployment(), other in any_deployment(), metadata in any::<bool>(), service in any::<bool>(),
         services in (any_service(), any_service()),
     ) {
         let (old, new) = match (service, metadata) {
             (true, _) => services,
-            // The same but for its metadata.
+            // Two states that differ only in their metadata.
             (false, true) => (old.clone(), json!({ "metadata": other.get("metadata"), "spec": old.get("spec") })),
             (false, false) => (old, other),
         };
@@ -453,7 +454,7 @@ proptest! {
         prop_assert!(verdict.findings.is_empty() && puts.is_empty(), "{puts:?}");
     }
 
-    /// Patched twice equals once; and only labels and the mark are touched.
+    /// Applying the patch twice equals applying it once. Only labels and flipguard's annotation change.
     #[test]
     fn labels_are_idempotent(old in any_deployment(), new in any_deployment(), update in any::<bool>(), services in any_services()) {
         let parse = |value: &Value| serde_json::from_value::<flipguard::model::WorkloadManifest>(value.clone())
@@ -477,7 +478,7 @@ proptest! {
         let (_, again) = label(&write(&patched)?, &view, &policy);
         prop_assert!(again.is_empty(), "once: {puts:?}\ntwice: {again:?}\n{patched:#}");
 
-        // What each Service selects is what it selected before, as stored or as it came.
+        // Each Service selects the same Pods as before, either by the stored or by the submitted labels.
         let template = |value: &Value| -> Labels {
             serde_json::from_value(value.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default()).unwrap_or_default()
         };
@@ -486,7 +487,7 @@ proptest! {
             let untouched = template(&patched) == template(&new);
             prop_assert!(untouched || service.selector.matches(&template(&patched)) == before);
         }
-        // Nothing else is touched.
+        // Nothing else changes.
         let strip = |mut object: Value| {
             for path in ["/metadata", "/spec/template/metadata"] {
                 if let Some(metadata) = object.pointer_mut(path).and_then(Value::as_object_mut) {
@@ -513,7 +514,7 @@ struct Read<'a> {
     value: Value,
 }
 
-/// Any JSON, with texts that are hard to step over.
+/// Any JSON, including texts that are hard to skip.
 fn any_json() -> impl Strategy<Value = Value> {
     let text = prop_oneof![r#"[a-z"\\{}\[\]é\n]{0,12}"#, r#"[\\"]{0,80}"#, "[x{}]{50,80}"];
     let leaf = prop_oneof![
@@ -521,7 +522,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        // `serde_json` reads no others exactly.
+        // `serde_json` reads no other floating-point numbers exactly.
         any::<i16>().prop_map(|number| Value::from(f64::from(number) / 4.0)),
         text.clone().prop_map(Value::from),
     ];

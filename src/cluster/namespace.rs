@@ -1,8 +1,8 @@
-//! A namespace as the API server knows it now.
+//! Fresh reads of a namespace from the API server.
 //!
-//! Every list is asked for without a `resourceVersion`, which Kubernetes answers with the most recent data (API
-//! concepts, "Semantics for get and list"): a verdict never rests on a cache. Only the fields that rules use are
-//! decoded. All lists run at once, in pages, under the deadline of the request that they are for.
+//! Every list is requested without a `resourceVersion`, so Kubernetes answers with the most recent data (API concepts,
+//! "Semantics for get and list"). No verdict depends on a cache. Only the fields that rules read are decoded. All lists
+//! are read concurrently, in pages, under the deadline of their request.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ use crate::model::{
     WorkloadManifest,
 };
 
-/// Objects asked for at a time.
+/// The number of objects in a page.
 const PAGE: u32 = 500;
-/// Objects of one kind that are read at most; a namespace that holds more cannot be judged. As many Deployments as
-/// Kubernetes bears in one namespace, 2,000, with ten old ReplicaSets each, come to 22,000 of those.
+/// The largest number of objects of one kind; a larger namespace cannot be judged. Kubernetes supports 2,000
+/// Deployments in a namespace. With ten old ReplicaSets each, they have 22,000 ReplicaSets.
 const MOST: usize = 25_000;
 
-/// Makes the reads of a request, all at once. A read that fails is in the view as a failure.
+/// Makes the requested reads concurrently. A failed read is a failure in the view.
 pub async fn read(
     client: &Client,
     namespace: &str,
@@ -145,7 +145,7 @@ async fn revisions(client: &Client, namespace: &str, deadline: Instant) -> Read<
     list(client, path, "controllerrevisions", namespace, &Selector::nothing(), deadline).await
 }
 
-/// Asks the API server whether a user may override; the virtual resource needs no CRD to be asked about.
+/// Asks the API server whether a user has the verb `override`. The resource is virtual and needs no CRD.
 async fn may_override(client: &Client, namespace: &str, user: &User, service: &str, deadline: Instant) -> Read<bool> {
     let unread = |why: String| ReadFailure::online(format!("whether user `{}` may override", user.name), why);
     let review = SubjectAccessReview {
@@ -174,7 +174,7 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// Whether an Argo Rollout of this name exists; where its kind does not, none does.
+/// Whether an Argo Rollout of this name exists; `false` where the kind itself does not exist.
 async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: Instant) -> Read<bool> {
     let unread = |why: String| ReadFailure::online(format!("Rollout {name} in namespace {namespace}"), why);
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");

@@ -1,7 +1,7 @@
-//! The guard: one request on its way through fresh reads, the ledger and the pure rules.
+//! The guard: it takes a request through fresh reads, the ledger and the pure rules.
 //!
-//! - here: the task of a request, and the withdrawal of its intent where nobody takes the answer
-//! - `protocol`: drives an [`Attempt`] through its steps
+//! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
+//! - `protocol`: drives an [`Attempt`](crate::ledger::Attempt) through its steps
 //! - `direct`: judges by fresh reads alone
 
 mod direct;
@@ -30,14 +30,14 @@ pub enum Concurrency {
     /// Concurrent changes are serialised by the ledger.
     #[default]
     Strict,
-    /// Each change is judged by itself, on fresh reads. Nothing is written, so there are no holds and no rollbacks.
+    /// Each change is judged on its own, by fresh reads. Nothing is written, so there are no holds and no rollbacks.
     Fresh,
 }
 
-/// The time for the withdrawal of an intent.
+/// The time limit for the withdrawal of an intent.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
 
-/// Judges changes on reads that are made after each of them arrived.
+/// Judges changes by reads that are made after each request arrived.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -50,7 +50,8 @@ struct Inner {
 }
 
 impl Guard {
-    /// A guard of the cluster that a client talks to. It starts a task for Events, so a runtime must be there.
+    /// A guard of the cluster behind this client. It starts a task for Events, so it must be called inside a tokio
+    /// runtime.
     #[must_use]
     pub fn new(
         client: Client,
@@ -68,7 +69,7 @@ impl Validate for Guard {
         if !filter::is_relevant(&change.write, &self.0.policy.colours) {
             return Judgement::from(Verdict::not_judged());
         }
-        // The task goes on where the client leaves, so that the ledger is left in order.
+        // The task continues even if the client disconnects, so that the ledger is left consistent.
         let (answer, judgement) = oneshot::channel();
         let (inner, own_change) = (self.0.clone(), change.clone());
         tokio::spawn(async move {
@@ -98,8 +99,8 @@ impl Mutate for Guard {
 }
 
 impl Inner {
-    /// Judges a change. Returns the intent to withdraw should nobody take an answer that allows the change: without one,
-    /// the API server denies it, unless it asked for advice only.
+    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Without an answer, the API
+    /// server denies the change, except for an advisory request.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
@@ -133,8 +134,7 @@ impl Inner {
         rules::decide(change, view, &self.policy, now())
     }
 
-    /// Withdraws the intent of an answer that nobody took. An intent that cannot be withdrawn stays pending until it
-    /// expires.
+    /// Withdraws the intent of an undelivered answer. If that fails, the intent stays pending until it expires.
     async fn withdraw(&self, namespace: &str, intent: Intent) {
         let deadline = Instant::now() + WITHDRAWAL;
         let mut attempt = Attempt::withdrawing(intent);
@@ -148,7 +148,7 @@ impl Inner {
     }
 }
 
-/// The namespace of a change; every change that is judged has one.
+/// The namespace of a change. Every judged change has one.
 fn namespace_of(change: &Change) -> &str {
     change.write.subject().map(|subject| subject.namespace).unwrap_or_default()
 }

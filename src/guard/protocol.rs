@@ -1,4 +1,4 @@
-//! The driver of the ledger's protocol: it makes the reads and writes that an attempt asks for.
+//! The driver of the ledger protocol: it makes the reads and writes that an attempt asks for.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -23,21 +23,21 @@ pub(super) struct Run<'a> {
     namespace: &'a str,
     deadline: Instant,
     attempt: Attempt,
-    /// The verdict, once there is one. It stands, even where the own intent cannot be withdrawn.
+    /// The verdict, once there is one. It is final, even if the own intent cannot be withdrawn.
     verdict: Option<Verdict>,
-    /// The turn of this process to write the namespace's ledger.
+    /// The lock of this process for writing the namespace's ledger.
     turn: Option<OwnedMutexGuard<()>>,
-    /// The ledger as it was read last.
+    /// The last read ledger.
     stored: Option<StoredLedger>,
     /// Reads of the cluster that were begun early.
     reading: Option<Reading>,
-    /// Whether reads may begin early. After a conflict, they would be in vain.
+    /// Whether reads may begin early. After a conflict, their result would be discarded.
     reads_early: bool,
-    /// The Services, where no ledger is there.
+    /// The Services of the namespace; read only where there is no ledger.
     services: ClusterView,
 }
 
-/// A step goes on, or ends the run with a verdict.
+/// The result of a step: the run continues, or ends with a verdict.
 type Step = Result<ControlFlow<Verdict>, ReadFailure>;
 
 impl<'a> Run<'a> {
@@ -57,7 +57,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Drives the attempt to its end.
+    /// Drives the attempt to its end and returns the verdict.
     pub(super) async fn verdict(mut self) -> Result<Verdict, ReadFailure> {
         loop {
             match self.step().await {
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
     }
 
     async fn read_ledger(&mut self) -> Step {
-        // An attempt that does not write takes no turn, and lets its early reads wait for none.
+        // An attempt that does not write needs no lock, and does not delay its early reads.
         if self.turn.is_none() && self.attempt.writes() {
             self.turn = Some(self.guard.ledgers.acquire_turn(self.namespace, self.deadline).await?);
         }
@@ -170,14 +170,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The reads that were begun early, or new ones.
+    /// The reads that were begun early, or else new ones.
     fn reading(&mut self) -> Reading {
         let early = self.reading.take();
         early.unwrap_or_else(|| self.guard.begin_to_read(self.change, self.deadline))
     }
 }
 
-/// The pause after a conflict, so that two replicas do not meet again.
+/// The random pause after a conflict, so that two replicas do not collide again.
 fn pause() -> Duration {
     Duration::from_micros(fastrand::u64(500..10_000))
 }

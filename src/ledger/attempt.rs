@@ -1,4 +1,4 @@
-//! One request's way through the ledger. An attempt asks for the next read or write, and is told the result.
+//! The path of one request through the ledger. An attempt asks for the next read or write, and is given the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::rules::{Outcome, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attempt {
     own: Intent,
-    /// Whether the ledger is written. A dry run writes nothing.
+    /// Whether the attempt writes to the ledger. A dry run writes nothing.
     writes: bool,
     phase: Phase,
 }
@@ -20,19 +20,19 @@ pub struct Attempt {
 /// The next step of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask<'a> {
-    /// Read the ledger, then tell [`Attempt::ledger`], or [`Attempt::no_ledger`] where the namespace has none.
+    /// Read the ledger, then call [`Attempt::ledger`], or [`Attempt::no_ledger`] where the namespace has none.
     ReadLedger,
-    /// Read the Services of the namespace, then tell [`Attempt::services`].
+    /// Read the Services of the namespace, then call [`Attempt::services`].
     FindTraffic,
-    /// Create the ledger, then tell [`Attempt::opened`].
+    /// Create the ledger, then call [`Attempt::opened`].
     OpenLedger,
-    /// Read these objects, then tell [`Attempt::objects`].
+    /// Read these objects, then call [`Attempt::objects`].
     ReadObjects(BTreeSet<ObjectRef>),
-    /// Write this ledger over the one that was read last, if that one is still stored; then tell [`Attempt::written`].
+    /// Write this ledger over the last read one, provided that one is still stored. Then call [`Attempt::written`].
     WriteLedger(&'a Ledger),
-    /// Read the cluster, then [`Attempt::judge`].
+    /// Read the cluster, then call [`Attempt::judge`].
     ReadCluster,
-    /// Nothing.
+    /// Do nothing; the attempt has ended.
     Nothing(End),
 }
 
@@ -41,11 +41,11 @@ pub enum Ask<'a> {
 pub enum End {
     /// The change was judged.
     Judged,
-    /// The change can take nothing away, or this attempt cannot commit. Only a permission may be missing.
+    /// The change can take nothing away, or this attempt can no longer commit. Only a permission may be missing.
     Harmless,
-    /// No Service of the namespace carries traffic, and there is no ledger. The Services are all that counts.
+    /// No Service of the namespace carries traffic, and there is no ledger. The Services are all that must be read.
     NothingAtStake,
-    /// There is no ledger, and nothing is to be written: fresh reads alone decide.
+    /// There is no ledger, and this attempt writes none. Fresh reads alone decide.
     Unrecorded,
     /// The ledger has no room for another intent.
     Full,
@@ -53,44 +53,45 @@ pub enum End {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
-    /// The ledger is to be read.
+    /// The ledger must be read.
     Reading,
-    /// There is no ledger: the Services are to be read.
+    /// There is no ledger, so the Services must be read.
     FindingTraffic,
-    /// No Service carries traffic. The ledger is to be looked for once more: the deletion of one that did created it.
+    /// No Service carries traffic. The ledger must be read again: the deletion of a traffic Service may have created
+    /// it.
     LookingAgain,
-    /// There is no ledger, and there should be one.
+    /// There is no ledger, so it must be created.
     Opening,
-    /// The objects of the ledger are to be read; these attempts can no longer commit.
+    /// The objects of the ledger must be read. The attempts with these ids have expired.
     Looking(Ledger, BTreeSet<String>),
-    /// The own intent is to be written. A new Service may have to wait for an old one of its name.
+    /// The own intent must be written. A new Service may depend on the deletion of an old one with its name.
     Writing(Ledger, Option<Tombstone>),
-    /// The cluster is to be read, and the change judged.
+    /// The cluster must be read, and the change judged.
     Judging {
         pending: Vec<Intent>,
         records: Records,
     },
-    /// The change was denied: the ledger is to be read once more.
+    /// The change was denied, so the ledger must be read once more.
     Withdrawing,
-    /// The ledger is to be written without the own intent.
+    /// The ledger must be written without the own intent.
     Erasing(Ledger),
     Over(End),
 }
 
 impl Attempt {
-    /// An attempt with this intent.
+    /// An attempt with this intent; without `writes`, it only reads the ledger.
     #[must_use]
     pub fn new(own: Intent, writes: bool) -> Self {
         Self { own, writes, phase: Phase::Reading }
     }
 
-    /// An attempt whose answer was not delivered: its intent is to be withdrawn.
+    /// An attempt that withdraws its intent, because its answer was not delivered.
     #[must_use]
     pub fn withdrawing(own: Intent) -> Self {
         Self { own, writes: true, phase: Phase::Withdrawing }
     }
 
-    /// Whether the ledger is written.
+    /// Whether the attempt writes to the ledger.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.writes
@@ -104,8 +105,8 @@ impl Attempt {
             Phase::FindingTraffic => Ask::FindTraffic,
             Phase::Opening => Ask::OpenLedger,
             Phase::Looking(ledger, _) => {
-                // The own object is read after the ledger, like all others. If its version is the same, no intent of a
-                // later version can have been read.
+                // The own object is read after the ledger, like all others. If its version is unchanged, the ledger
+                // cannot have contained an intent on a later version.
                 let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
                 Ask::ReadObjects(all.cloned().collect())
             }
@@ -115,16 +116,19 @@ impl Attempt {
         }
     }
 
-    /// Whether the cluster can be read already, beside the step that is asked for. Changes of others that committed before
-    /// the ledger was read are visible in the cluster. Intents that others write from now on make the own write fail, and
-    /// then the early reads are discarded. An attempt that writes nothing waits for nothing. A new Service is judged only
-    /// where the ledger has a record of a deleted one.
+    /// Whether the cluster may be read already, alongside the next step. Changes of others that committed before the
+    /// ledger was read are visible in the cluster. Intents that others write from now on make the own write fail, and
+    /// the early reads are then discarded.
+    ///
+    /// An attempt that writes nothing does not wait for such a step. A new Service is judged only if the ledger has a
+    /// deleted one on record.
     #[must_use]
     pub fn may_read(&self) -> bool {
         match &self.phase {
             Phase::Reading | Phase::Looking(..) if !self.writes => !self.own.creates(),
-            // Changes of others' objects may have committed since. Of the own object: this attempt either starts from it,
-            // and can no longer commit; or it creates a Service, and Services are not listed.
+            // Other objects may have changed since. The own object needs no check. Either this attempt still starts
+            // from its state, or the attempt can no longer commit. If the attempt creates a Service, the object is not
+            // among the listed Services.
             Phase::Looking(ledger, _) => ledger.intents.iter().all(|intent| intent.object == self.own.object),
             Phase::Writing(..) | Phase::Judging { .. } => true,
             Phase::Reading
@@ -137,7 +141,7 @@ impl Attempt {
         }
     }
 
-    /// The ledger was read. The `expired` attempts were watched until they could no longer commit.
+    /// Takes the ledger that was read. The `expired` attempts were watched until they could no longer commit.
     pub fn ledger(&mut self, mut ledger: Ledger, expired: BTreeSet<String>) {
         match self.phase {
             Phase::Reading | Phase::LookingAgain => self.phase = Phase::Looking(ledger, expired),
@@ -150,15 +154,15 @@ impl Attempt {
         }
     }
 
-    /// The namespace has no ledger: nothing was ever written down there.
+    /// Takes the answer that the namespace has no ledger, so nothing was ever recorded there.
     pub fn no_ledger(&mut self) {
         self.phase = match self.phase {
             Phase::Withdrawing => Phase::Over(End::Judged),
-            // The first Service that carries traffic: nothing is on record that it could replace.
+            // This is the first Service that carries traffic. Nothing is on record that it could replace.
             Phase::LookingAgain if self.own.creates() => Phase::Over(End::Harmless),
             Phase::LookingAgain => Phase::Over(End::NothingAtStake),
             _ if self.own.creates() && !self.writes => Phase::Over(End::Harmless),
-            // A stored Service of the name may be deleted before the new one is stored.
+            // A stored Service with this name may be deleted before the new one is stored.
             _ if self.own.creates() => Phase::FindingTraffic,
             _ if !self.writes => Phase::Over(End::Unrecorded),
             _ if self.own.object.kind == Kind::Service => Phase::Opening,
@@ -166,8 +170,8 @@ impl Attempt {
         };
     }
 
-    /// The Services of the namespace were read, after it was known that there is no ledger. A change of a workload, or a new
-    /// Service, needs a ledger where one of them carries traffic.
+    /// Takes the Services of the namespace, read after the missing ledger. A change of a workload, or a new Service,
+    /// needs a ledger where one of them carries traffic.
     pub fn services(&mut self, view: &ClusterView, policy: &Policy) {
         if self.phase == Phase::FindingTraffic {
             let is_at_stake = traffic_services(view, &policy.colours).next().is_some();
@@ -175,14 +179,14 @@ impl Attempt {
         }
     }
 
-    /// The ledger was created, by this attempt or by another one.
+    /// Takes the answer that the ledger was created, by this attempt or by another one.
     pub fn opened(&mut self) {
         if self.phase == Phase::Opening {
             self.phase = Phase::Reading;
         }
     }
 
-    /// The objects were read, each after the ledger. `now` is the API server's time of those reads.
+    /// Takes the objects, each read after the ledger. `now` is the API server's time of those reads.
     pub fn objects(&mut self, found: &BTreeMap<ObjectRef, Found>, policy: &Policy, now: Timestamp) {
         let Phase::Looking(ledger, expired) = &mut self.phase else { return };
         let (mut ledger, expired) = (std::mem::take(ledger), std::mem::take(expired));
@@ -201,7 +205,7 @@ impl Attempt {
         };
     }
 
-    /// The ledger was written, or another attempt wrote first.
+    /// Takes the result of the write: the ledger was written, or another attempt wrote first.
     pub fn written(&mut self, is: bool) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Reading) {
             Phase::Writing(ledger, in_the_way) if is => {
@@ -216,7 +220,7 @@ impl Attempt {
         };
     }
 
-    /// The pending intents of others, and the records, once the own intent is written.
+    /// The pending intents of others and the records, available once the own intent is written.
     #[must_use]
     pub fn pending(&self) -> Option<(&[Intent], &Records)> {
         match &self.phase {
@@ -225,8 +229,8 @@ impl Attempt {
         }
     }
 
-    /// The cluster was read, while [`may_read`](Self::may_read) allowed it. Unless the change is allowed, the own intent is
-    /// withdrawn.
+    /// Judges the change on the cluster, which was read while [`may_read`](Self::may_read) allowed it. Unless the
+    /// change is allowed, the own intent is withdrawn.
     pub fn judge(&mut self, change: &Change, view: &mut ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
         let Phase::Judging { pending, records } = &mut self.phase else { return Verdict::cannot_judge() };
         view.records = std::mem::take(records);
@@ -235,24 +239,24 @@ impl Attempt {
         verdict
     }
 
-    /// The change has this verdict.
+    /// Takes the verdict on the change.
     pub fn judged(&mut self, verdict: &Verdict) {
         let stays = verdict.outcome() == Outcome::Allowed || !self.writes;
         self.phase = if stays { Phase::Over(End::Judged) } else { Phase::Withdrawing };
     }
 
-    /// Whether this attempt can still commit: its object has the version that the attempt starts from.
+    /// Whether this attempt can still commit: its object still has the version that the attempt starts from.
     fn can_commit(&self, found: &BTreeMap<ObjectRef, Found>) -> bool {
         match found.get(&self.own.object) {
             _ if self.own.creates() => true,
             Some(Found::There(seen)) => seen.uid == self.own.uid && seen.version == self.own.base,
             Some(Found::Missing) => false,
-            // It was not read.
+            // The object was not read.
             None => true,
         }
     }
 
-    /// The stored Service of the name that a new one wants. It has to be deleted first, and that request may not have
+    /// The stored Service with the name of a new one. It must be deleted first, and the request for that may not have
     /// arrived yet. So it counts as deleted already.
     fn in_the_way(&self, found: &BTreeMap<ObjectRef, Found>, now: Timestamp) -> Option<Tombstone> {
         match found.get(&self.own.object) {

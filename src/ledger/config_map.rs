@@ -1,6 +1,6 @@
 //! The ledger of one namespace: intents and records, as the data of a ConfigMap.
 //!
-//! One key an entry, each a line of JSON, so that `kubectl get -o yaml` shows it to a person.
+//! Each key holds one entry as a line of JSON, so that `kubectl get -o yaml` is readable.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use serde::de::DeserializeOwned;
 use super::Intent;
 use crate::model::{Flip, Records, Timestamp, Tombstone};
 
-/// The largest number of intents in a namespace. One more has to wait.
+/// The largest number of intents in a namespace. A further change has to wait.
 pub const MAX_INTENTS: usize = 64;
 /// The largest number of attempts in a namespace.
 const MAX_ATTEMPTS: usize = 256;
-/// The largest ledger, in bytes. etcd takes 1.5 MiB.
+/// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// The format that this release writes. A ledger of another format is not touched.
+/// The format that this release writes. A ledger of another format is left unchanged.
 const FORMAT: &str = "2";
 
 /// The intents of a namespace, and the records of its Services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
-    /// The intents of requests.
+    /// The intents of requests, ordered by object.
     pub intents: Vec<Intent>,
-    /// The records of its Services.
+    /// The last flips and recent deletions of Services.
     pub records: Records,
 }
 
@@ -33,7 +33,7 @@ impl Ledger {
     /// Reads the data of a ConfigMap.
     ///
     /// # Errors
-    /// When a key is unknown, an entry cannot be read, or the format is another one.
+    /// When a key is unknown, an entry cannot be read, or the format differs.
     pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut ledger = Self::default();
         match data.get("format").map(String::as_str) {
@@ -57,7 +57,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// The data of its ConfigMap.
+    /// The data of the ConfigMap, one key per entry.
     #[must_use]
     pub fn render(&self) -> BTreeMap<String, String> {
         let mut data = BTreeMap::from([("format".to_owned(), FORMAT.to_owned())]);
@@ -74,7 +74,7 @@ impl Ledger {
         data
     }
 
-    /// Adds an intent. An equal intent on the same version is joined, and keeps the id of each attempt.
+    /// Adds an intent. An equal intent on the same version is joined, with the ids of both attempts.
     pub(super) fn add(&mut self, own: &Intent) {
         let same = |intent: &&mut Intent| intent.excludes(own) && intent.effect == own.effect;
         match self.intents.iter_mut().find(same) {
@@ -93,7 +93,7 @@ impl Ledger {
         self.order();
     }
 
-    /// Drops the oldest records until the ledger fits. Returns whether it fits.
+    /// Drops the oldest records until the ledger is small enough. Returns whether it is.
     pub(super) fn fits(&mut self) -> bool {
         let attempts: usize = self.intents.iter().map(|intent| intent.ids.len()).sum();
         while self.size() > MAX_BYTES {
@@ -123,7 +123,7 @@ impl Ledger {
         self.render().iter().map(|(key, value)| key.len() + value.len()).sum()
     }
 
-    /// As it is read again, so that equal ledgers are equal.
+    /// Sorts the entries as parsing does, so that equal ledgers compare as equal.
     fn order(&mut self) {
         self.intents.sort_by(|a, b| a.ids.cmp(&b.ids));
     }
@@ -134,8 +134,7 @@ fn entry<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
 }
 
 fn line<T: Serialize>(entry: &T) -> String {
-    // Strings, numbers and maps with string keys always serialise; an empty entry could not be read again, and would be
-    // said so.
+    // Strings, numbers and maps with string keys always serialise. An empty entry would be reported as unreadable.
     serde_json::to_string(entry).unwrap_or_default()
 }
 
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_rendered_ledger_parses_to_the_same() {
         let mut ledger = full_of(3);
         ledger.remember_flip(Flip {
             service: "app".to_owned(),
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_named() {
+    fn unknown_keys_are_named() {
         let parse = |pairs: &[(&str, &str)]| {
             let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             Ledger::parse(&data).unwrap_err()
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_would_do_the_same_share_an_intent_and_go_one_by_one() {
+    fn equal_attempts_share_an_intent_and_are_removed_one_by_one() {
         let mut ledger = Ledger::default();
         ledger.add(&intent("a", "app"));
         ledger.add(&intent("b", "app"));
@@ -214,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn a_ledger_is_bounded() {
         assert!(full_of(MAX_INTENTS).fits());
         assert!(!full_of(MAX_INTENTS + 1).fits());
-        // What is remembered longest makes room for what is under way.
+        // The oldest records make room for intents.
         let mut ledger = full_of(1);
         for at in 0..9 {
             ledger.records.flips.push(Flip {

@@ -1,4 +1,4 @@
-//! What a request would do to an object.
+//! Intents: the change that a request would make to an object.
 
 use std::fmt;
 
@@ -10,28 +10,28 @@ use crate::model::{Change, Kind, Labels, Selector, Service, Strategy, Timestamp,
 /// An object of the ledger's namespace: `service/app`, `deployment/app-green`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectRef {
-    /// Its kind.
+    /// The kind: Service, or one of the four workload kinds.
     pub kind: Kind,
-    /// Its name.
+    /// `metadata.name`.
     pub name: String,
 }
 
-/// What one or several requests would do to one state of an object. Only one of them can: the API server commits by
-/// compare-and-swap.
+/// The change that one or several requests would make to one state of an object. Only one of them can commit, because
+/// the API server commits by compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Intent {
-    /// Which attempts: random, one for each that would do the same.
+    /// The random ids of the attempts: one for each request with the same change.
     pub ids: Vec<String>,
-    /// The object.
+    /// The object that would change.
     pub object: ObjectRef,
-    /// Its uid, also of one that is to be created.
+    /// `metadata.uid` of the object, set also on one that is to be created.
     pub uid: String,
-    /// The `resourceVersion` that the attempts start from; empty for an object that is to be created.
+    /// `metadata.resourceVersion` from which the attempts start; empty for an object that is to be created.
     pub base: String,
-    /// What would become of it.
+    /// The change itself.
     pub effect: IntendedChange,
-    /// Who asked first.
+    /// The name of the user whose request came first.
     pub user: String,
     /// The field manager that asked first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -40,67 +40,67 @@ pub struct Intent {
     pub at: Timestamp,
 }
 
-/// What becomes of an object.
+/// The change of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum IntendedChange {
-    /// It goes; of a Service, with what it selects.
+    /// The object is deleted.
     #[serde(rename_all = "camelCase")]
     Gone {
-        /// What the Service selected.
+        /// The selector of a deleted Service; `None` for a workload.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         selector: Option<Selector>,
     },
-    /// It wants another number of Pods.
+    /// The number of desired Pods changes, and nothing else.
     Scaled {
-        /// How many.
+        /// `spec.replicas` after the change.
         to: u32,
     },
-    /// A Service after its change, or a new one.
+    /// A Service is changed or created.
     Service(ServiceAfter),
-    /// A workload after its change, not yet seen by its controller.
+    /// A workload is changed; its controller has not seen the change yet.
     Workload(WorkloadAfter),
 }
 
-/// What the rules read of a Service that is changed or created.
+/// The parts of a changed or new Service that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceAfter {
-    /// What it selected before.
+    /// The selector before the change; empty for a new Service.
     pub from: Selector,
-    /// What it would select; nothing for a DNS alias.
+    /// The selector after the change; empty for a DNS alias.
     pub to: Selector,
-    /// The annotations that flipguard reads.
+    /// The read annotations after the change.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
 }
 
-/// What the rules read of a workload that is changed.
+/// The parts of a changed workload that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadAfter {
-    /// How many Pods it would want.
+    /// `spec.replicas` after the change.
     pub desired: u32,
-    /// Whether its rollout would be paused.
+    /// `spec.paused` after the change.
     pub paused: bool,
-    /// The labels of its Pod template.
+    /// The labels of the Pod template after the change.
     pub labels: Labels,
-    /// Whether anything else of the template would be another.
+    /// Whether anything else in the template changes.
     pub template_changes: bool,
-    /// How the template would reach its Pods.
+    /// The update strategy after the change.
     pub strategy: Strategy,
-    /// The ordinal of a StatefulSet's first Pod.
+    /// `spec.ordinals.start` after the change; 0 by default.
     pub first_ordinal: u32,
-    /// Whether it would have other owners: one that does not exist would take it along.
+    /// Whether the owners change. If no new owner exists, the garbage collector deletes the workload.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub owners_change: bool,
-    /// The annotations that flipguard reads.
+    /// The read annotations after the change.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
 }
 
 impl Intent {
-    /// What a change would do; `None` for one that can take nothing away.
+    /// The intent of a change; `None` if the change can take nothing away.
     #[must_use]
     pub fn of(change: &Change, id: String) -> Option<Self> {
         let routed = |service: &Service| service.routed().clone();
@@ -121,7 +121,8 @@ impl Intent {
                     to: routed(new),
                     annotations: new.meta.annotations.clone(),
                 };
-                // It has its uid already (Kubernetes, `registry/rest`, `FillObjectMetaSystemFields`), and no version yet.
+                // A new object already has its uid (Kubernetes, `registry/rest`, `FillObjectMetaSystemFields`), but no
+                // version yet.
                 (
                     ObjectRef::service(&new.meta.name),
                     &new.meta.uid,
@@ -155,13 +156,13 @@ impl Intent {
         Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0) })
     }
 
-    /// Whether two intents are about the same state of the same object, so that at most one of them happens.
+    /// Whether two intents start from the same state of the same object, so that at most one can commit.
     #[must_use]
     pub fn excludes(&self, other: &Self) -> bool {
         self.object == other.object && self.uid == other.uid && self.base == other.base
     }
 
-    /// Whether it creates its object.
+    /// Whether the intent creates its object.
     #[must_use]
     pub fn creates(&self) -> bool {
         self.base.is_empty()
@@ -184,7 +185,7 @@ impl WorkloadAfter {
 }
 
 impl ObjectRef {
-    /// A Service.
+    /// The Service with this name.
     #[must_use]
     pub fn service(name: &str) -> Self {
         Self { kind: Kind::Service, name: name.to_owned() }
@@ -195,14 +196,14 @@ impl ObjectRef {
     }
 }
 
-/// As `kubectl` takes it.
+/// Writes the object as `kubectl` takes it: `service/app`.
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.singular(), self.name)
     }
 }
 
-/// What it does, in the rules' words: `the scaling of deployment/app-green to 0`.
+/// Writes the change in the rules' words: `the scaling of deployment/app-green to 0`.
 impl fmt::Display for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let object = &self.object;

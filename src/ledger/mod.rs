@@ -1,4 +1,4 @@
-//! The intent ledger: why two concurrent requests, each fine by itself, cannot together take a Service's Pods away.
+//! The intent ledger. Without it, two concurrent requests, each harmless alone, could together delete a Service's Pods.
 //!
 //! Every commit in the API server is a compare-and-swap on the object's `resourceVersion`, and every attempt runs
 //! admission again on exactly that base. So a dangerous request writes its intent into the ledger and reads the cluster
@@ -10,15 +10,16 @@
 //!        +----------------------------------------+
 //! ```
 //!
-//! Of any two such requests, one writes first, and the other sees its intent. This is the pure half: [`Attempt`] asks for
-//! the next read or write and is told the result. It does no I/O, so the exhaustive model in `tests/model` runs this very
-//! code through every interleaving. `docs/ledger.md` has the proof and its assumptions.
+//! Of any two such requests, one writes first, and the other sees its intent. This module is the pure half of the
+//! protocol: [`Attempt`] asks for the next read or write and is given the result. It does no I/O, so the exhaustive
+//! model in `tests/model` runs this very code through every interleaving. `docs/ledger.md` has the proof and its
+//! assumptions.
 //!
 //! - [`Intent`]: the change that a request would make
 //! - [`Ledger`]: the intents and records of a namespace, as the data of a ConfigMap
 //! - [`resolve`](mod@resolve): whether an intent is pending, committed or void
 //! - [`scenarios`](mod@scenarios): every combination of pending intents
-//! - [`Attempt`]: one request's way through all of it
+//! - [`Attempt`]: the path of one request through all of these
 
 mod attempt;
 mod config_map;

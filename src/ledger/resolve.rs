@@ -1,11 +1,11 @@
-//! Resolving intents: pending, committed or void.
+//! Resolving intents: each one is pending, committed or void.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IntendedChange, Intent, Ledger, ObjectRef};
 use crate::model::{ColourScheme, Flip, Selector, Timestamp, Tombstone};
 
-/// An object as it was found.
+/// The result of reading an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Found {
     /// No object has this name.
@@ -14,37 +14,37 @@ pub enum Found {
     There(Seen),
 }
 
-/// The parts of an object that resolving needs.
+/// The parts of an object that decide the state of an intent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Seen {
-    /// Its uid.
+    /// `metadata.uid`.
     pub uid: String,
-    /// Its `resourceVersion`.
+    /// `metadata.resourceVersion`.
     pub version: String,
     /// Whether `deletionTimestamp` is set.
     pub deleting: bool,
-    /// The selector of a Service.
+    /// The selector of a Service; empty for a workload.
     pub selector: Selector,
 }
 
 /// The state of an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntentState {
-    /// It may still commit.
+    /// The intent may still commit.
     Pending,
-    /// It committed.
+    /// The intent committed.
     Committed,
-    /// It can no longer commit. Whether it did is unknown or does not matter.
+    /// The intent can no longer commit. Whether it did is unknown or irrelevant.
     Void,
 }
 
-/// The state of an intent, by its object as it was read after the intent was written. A version that moved proves no
-/// commit: another writer may have moved it.
+/// The state of an intent, by its object, which was read after the intent was written. A changed version does not prove
+/// a commit: another writer may have changed it.
 #[must_use]
 pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
     match (found, &intent.effect) {
         (Found::There(seen), _) if intent.creates() && seen.uid == intent.uid => IntentState::Committed,
-        // Another object of the name may be deleted before the new one is stored.
+        // Another object with this name may be deleted before the new one is stored.
         (_, _) if intent.creates() => IntentState::Pending,
         (Found::Missing, IntendedChange::Gone { .. }) => IntentState::Committed,
         (Found::There(seen), effect) if seen.uid != intent.uid => {
@@ -55,15 +55,15 @@ pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
             }
         }
         (Found::There(seen), _) if seen.version == intent.base => IntentState::Pending,
-        // An object that waits for a finalizer does not come back.
+        // A deleted object that waits for a finalizer is not restored.
         (Found::There(seen), IntendedChange::Gone { .. }) if seen.deleting => IntentState::Committed,
         (Found::There(seen), IntendedChange::Service(after)) if seen.selector == after.to => IntentState::Committed,
         (Found::Missing | Found::There(_), _) => IntentState::Void,
     }
 }
 
-/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays pending,
-/// unless its attempts are `expired`: watched until they could no longer commit.
+/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays
+/// pending, unless its attempts have `expired`: they were watched until they could no longer commit.
 pub fn resolve(
     ledger: &mut Ledger,
     found: &BTreeMap<ObjectRef, Found>,
@@ -79,16 +79,16 @@ pub fn resolve(
             IntentState::Void => {}
         }
     }
-    // Only now: what is too old may have happened before it was.
+    // Expiry comes last: an expired intent may have committed, and is recorded first.
     expire(ledger, expired);
-    // What exists again is not gone.
+    // A deletion is dropped from the records if the Service exists again.
     let exists =
         |name: &str| matches!(found.get(&ObjectRef::service(name)), Some(Found::There(seen)) if !seen.deleting);
     ledger.records.tombstones.retain(|tombstone| !exists(&tombstone.service));
     ledger.forget(now);
 }
 
-/// Drops the attempts that were watched for so long that they cannot commit any more, whether they did or not.
+/// Drops expired attempts. They were watched until they could no longer commit, and may or may not have done so.
 pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
     for id in expired {
         ledger.remove(id);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_is_remembered_as_such_and_once() {
+    fn a_rollback_is_recorded_as_such_and_once() {
         let mut ledger = Ledger::default();
         let colours = ColourScheme::default();
         let mut committed = |from: &str, to: &str| {

@@ -1,7 +1,7 @@
 //! Scenarios: every combination of pending intents.
 //!
-//! "None commits" and "all commit" are not enough. A flip away from green and a flip back to it may both be pending, and
-//! only one of them alone is dangerous. The exhaustive model shows it.
+//! "None commits" and "all commit" are not enough. A flip away from green and a flip back to it may both be pending,
+//! and only one of them alone is dangerous. The exhaustive model found such a case.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::model::{
 };
 use crate::rules::{self, Effect, Finding, Outcome, Verdict};
 
-/// The largest number of scenarios that are judged. With more, the request must wait.
+/// The largest number of scenarios to judge. With more, the request must wait.
 pub const MAX_SCENARIOS: usize = 256;
 
 /// The cluster as it was read, with some pending intents applied.
 #[derive(Debug, Clone)]
 pub struct Scenario<'a> {
-    /// The cluster.
+    /// The cluster after the intents of this scenario.
     pub view: ClusterView,
-    /// The intents that commit in this scenario.
+    /// The intents that commit in this scenario; empty in the first one.
     pub happens: Vec<&'a Intent>,
 }
 
-/// All scenarios: of each object, no pending intent or exactly one commits. The first is the cluster as it was read.
-/// `None` where there are too many.
+/// All scenarios. For each object, either no pending intent commits, or exactly one does. The first scenario is the
+/// cluster as it was read. `None` where there are too many.
 #[must_use]
 pub fn scenarios<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<Scenario<'a>>> {
     let mut scenarios = vec![Scenario { view: view.clone(), happens: Vec::new() }];
@@ -35,7 +35,7 @@ pub fn scenarios<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<Sc
             objects.push(object);
         }
     }
-    // A creation follows the deletion of the object with its name.
+    // An object is created after the deletion of the one with its name.
     objects.sort_by_key(|(_, uid)| pending.iter().any(|intent| intent.creates() && intent.uid == *uid));
     for object in objects {
         let effects = pending.iter().filter(|intent| (&intent.object, intent.uid.as_str()) == object);
@@ -57,8 +57,8 @@ pub fn scenarios<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<Sc
     Some(scenarios)
 }
 
-/// Judges a change in every scenario. If all verdicts agree, that is the verdict. If they differ, the change must wait for
-/// the intents that make the difference.
+/// Judges a change in every scenario. If all verdicts agree, that verdict is final. If they differ, the change must
+/// wait for the intents that make the difference.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, pending: &[Intent], policy: &Policy, now: Timestamp) -> Verdict {
     let Some(scenarios) = scenarios(view, pending) else {
@@ -84,7 +84,7 @@ pub fn decide(change: &Change, view: &ClusterView, pending: &[Intent], policy: &
     }
 }
 
-/// The verdict of a change that the ledger has no room for.
+/// The verdict on a change for which the ledger has no room.
 #[must_use]
 pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
     let of_nothing = rules::decide(change, &ClusterView::default(), policy, now);
@@ -94,7 +94,7 @@ pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
     verdict
 }
 
-/// The verdict of a change that must wait for pending ones. Warnings about the cluster as it was read stay.
+/// The verdict on a change that must wait for pending ones. Warnings about the cluster as it was read are kept.
 fn wait(as_read: Verdict, awaited: &[&Intent], would_be: Option<Finding>, change: &Change, policy: &Policy) -> Verdict {
     let mut names: Vec<String> = awaited.iter().take(3).map(ToString::to_string).collect();
     if awaited.len() > names.len() {
@@ -123,7 +123,7 @@ fn conflict(message: String, change: &Change, policy: &Policy) -> Finding {
     if rules::filter::is_advisory(change, &policy.colours) { finding.at_most_warn() } else { finding }
 }
 
-/// Applies an intent. Returns whether that changes the view: an object with a newer version stays as it is.
+/// Applies an intent to a view. Returns whether the view changes: an object with a newer version stays as it is.
 pub fn apply(view: &mut ClusterView, intent: &Intent) -> bool {
     match intent.object.kind {
         Kind::Service => apply_to_service(view, intent),
@@ -155,7 +155,8 @@ fn apply_to_service(view: &mut ClusterView, intent: &Intent) -> bool {
             if view.services.iter().any(|other| other.meta.uid == intent.uid) {
                 return false;
             }
-            // It is created only after the object with its name is deleted, which may not be in the ledger yet.
+            // The Service is created only after the one with its name is deleted. That deletion may not be in the
+            // ledger yet.
             view.services.retain(|other| other.meta.name != *service);
             let (name, uid) = (service.clone(), intent.uid.clone());
             let meta = Meta { name, uid, annotations: after.annotations.clone(), ..Meta::default() };
@@ -203,7 +204,7 @@ fn apply_to_workload(view: &mut ClusterView, kind: WorkloadKind, intent: &Intent
     true
 }
 
-/// Its controller has not seen the change yet.
+/// Scales a workload whose controller has not seen the change yet.
 fn become_scaled(workload: &mut Workload, desired: u32) {
     workload.meta.generation = workload.meta.generation.saturating_add(1);
     workload.desired = desired;
@@ -215,7 +216,7 @@ fn become_changed(workload: &mut Workload, after: &WorkloadAfter) {
     let template = Arc::make_mut(&mut workload.template);
     template.labels.clone_from(&after.labels);
     if after.template_changes {
-        // Nothing runs it yet, whatever it is.
+        // No Pod runs the new template yet, whatever its content.
         template.spec = "\"changed\"".into();
     }
     workload.strategy = after.strategy;
@@ -223,7 +224,7 @@ fn become_changed(workload: &mut Workload, after: &WorkloadAfter) {
     workload.meta.annotations.clone_from(&after.annotations);
 }
 
-/// A part of a Deployment loses Pods at once, as far as its Deployment is concerned.
+/// Reduces the Pods of a ReplicaSet, as its Deployment will see them.
 fn keep_pods(view: &mut ClusterView, owner: &str, count: u32) {
     let mut kept = 0;
     view.pods.retain(|pod| {
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_object_nothing_or_one_thing_happens() {
+    fn at_most_one_intent_of_each_object_commits() {
         let view = view(&["a", "b"]);
         let pending = [routes("a", "blue"), routes("a", "green"), routes("b", "blue")];
         let scenarios = scenarios(&view, &pending).unwrap();
@@ -282,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_moved_on_is_what_it_is() {
+    fn objects_with_a_newer_version_stay_as_they_are() {
         let mut view = view(&["a"]);
         view.services.iter_mut().for_each(|service| service.meta.resource_version = "2".to_owned());
         assert_eq!(scenarios(&view, &[routes("a", "blue")]).unwrap().len(), 1);
     }
 
     #[test]
-    fn there_are_256_worlds_at_most() {
+    fn there_are_256_scenarios_at_most() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let pending: Vec<Intent> = names.iter().map(|name| routes(name, "blue")).collect();
         assert_eq!(

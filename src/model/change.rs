@@ -1,4 +1,4 @@
-//! One write that somebody asks for.
+//! One requested write, with its user and its tool.
 
 use std::collections::BTreeMap;
 
@@ -6,33 +6,33 @@ use serde::{Deserialize, Deserializer};
 
 use super::Write;
 
-/// A write, and how it was asked for.
+/// A write, and the circumstances of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The write itself.
+    /// The old and the new object.
     pub write: Write,
-    /// Whether nothing is to be stored (`--dry-run=server`).
+    /// Whether the API server only simulates the write (`--dry-run=server`) and stores nothing.
     pub dry_run: bool,
-    /// Who asks.
+    /// The authenticated user.
     pub user: User,
     /// The field manager that asks (`fieldManager` of the options); empty where none is told.
     pub manager: String,
 }
 
-/// Who asks, as authentication said (`authentication/v1` UserInfo).
+/// The authenticated user (`authentication/v1` UserInfo).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct User {
-    /// The name.
+    /// `userInfo.username`, such as `system:serviceaccount:ci:deployer`.
     #[serde(rename = "username")]
     pub name: String,
-    /// The uid, where there is one.
+    /// `userInfo.uid`; empty where authentication gives none.
     #[serde(deserialize_with = "or_nothing")]
     pub uid: String,
-    /// The groups.
+    /// `userInfo.groups`, such as `system:authenticated`.
     #[serde(deserialize_with = "or_nothing")]
     pub groups: Vec<String>,
-    /// What else authentication said; authorisers may use it.
+    /// `userInfo.extra`: further facts from authentication, which authorisers may use.
     #[serde(deserialize_with = "or_nothing")]
     pub extra: BTreeMap<String, Vec<String>>,
 }
@@ -41,7 +41,7 @@ fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserial
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A deployment tool.
+/// A deployment tool with a hint of its own in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     /// Argo CD.
@@ -61,7 +61,7 @@ impl Change {
 }
 
 impl Tool {
-    /// The tool behind a field manager.
+    /// The tool with this field manager; `None` for any other manager, `kubectl` included.
     #[must_use]
     pub fn of_field_manager(manager: &str) -> Option<Self> {
         match manager {

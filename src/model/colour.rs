@@ -1,4 +1,4 @@
-//! Colours: which labels mark one, and which selectors pin one.
+//! Colours: the labels that mark one, and the selectors that pin one.
 
 use super::{Labels, Selector};
 
@@ -14,12 +14,12 @@ pub struct ColourScheme {
     pub names: Vec<String>,
 }
 
-/// One pair of a selector that picks a colour.
+/// One pair of a selector that pins a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin<'a> {
-    /// The label key.
+    /// The label key, such as `color`.
     pub key: &'a str,
-    /// The whole value that the selector asks for.
+    /// The whole value in the selector, such as `shop-green`.
     pub value: &'a str,
     /// The colour in it: the value itself, the name in it (`green` of `shop-green`), or its number (`v2` of `shop-v2`).
     pub colour: &'a str,
@@ -88,7 +88,7 @@ impl ColourScheme {
         selector.pairs().filter_map(|(key, value)| self.pin(key, value)).collect()
     }
 
-    /// Whether the labels of a Pod template mark a colour: only then can a selector that pins one match it.
+    /// Whether the labels of a Pod template mark a colour. A selector that pins a colour matches only such labels.
     #[must_use]
     pub fn is_marked(&self, labels: &Labels) -> bool {
         labels.iter().any(|(key, value)| self.pin(key, value).is_some())

@@ -1,29 +1,29 @@
-//! Containers: what a Pod, or a template for Pods, runs.
+//! Containers of a Pod or of a Pod template.
 
 use serde::Deserialize;
 
-/// A container, trimmed.
+/// A container of a Pod, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Manifest")]
 pub struct Container {
-    /// Its name.
+    /// `name`, unique within the Pod.
     pub name: String,
-    /// Its image, as written.
+    /// `image`, unparsed: `registry.example/shop:1.0`.
     pub image: String,
-    /// The ports that it declares.
+    /// The declared ports.
     pub ports: Vec<ContainerPort>,
-    /// Whether it has a readiness probe.
+    /// Whether the container has a `readinessProbe`.
     pub has_readiness_probe: bool,
-    /// Of an init container: whether it runs beside the others (`restartPolicy: Always`, KEP-753).
+    /// Whether an init container runs beside the main containers (`restartPolicy: Always`, KEP-753).
     pub is_sidecar: bool,
 }
 
 /// A port that a container declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerPort {
-    /// Its name; empty where it has none.
+    /// `name`, which a Service may refer to; empty for a port without a name.
     pub name: String,
-    /// Its protocol.
+    /// `protocol`; TCP where the field is absent.
     pub protocol: Protocol,
 }
 
@@ -31,7 +31,7 @@ pub struct ContainerPort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
-    /// What is meant where nothing is said.
+    /// TCP, the default.
     #[default]
     Tcp,
     /// UDP.
@@ -41,7 +41,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As manifests spell it.
+    /// The protocol as manifests spell it: `TCP`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,25 +52,25 @@ impl Protocol {
     }
 }
 
-/// The containers of a `PodSpec`: those that serve (sidecars included), in the order in which ports are looked up
-/// (Kubernetes, `pkg/api/v1/pod/util.go`, `FindPort`).
+/// The serving containers of a `PodSpec`, sidecars included. Their order is the order of Kubernetes' port look-up
+/// (`pkg/api/v1/pod/util.go`, `FindPort`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "Spec")]
 pub struct Containers(Vec<Container>);
 
 impl Containers {
-    /// All of them.
+    /// The main containers, then the sidecars.
     #[must_use]
     pub fn all(&self) -> &[Container] {
         &self.0
     }
 
-    /// Those that are no sidecars.
+    /// The containers without the sidecars.
     pub fn main(&self) -> impl Iterator<Item = &Container> {
         self.0.iter().filter(|container| !container.is_sidecar)
     }
 
-    /// Whether one of them declares a port of this name and protocol.
+    /// Whether any of the containers declares a port of this name and protocol.
     #[must_use]
     pub fn have_port(&self, name: &str, protocol: Protocol) -> bool {
         let mut ports = self.0.iter().flat_map(|container| &container.ports);

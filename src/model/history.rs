@@ -1,4 +1,4 @@
-//! What is remembered of a Service's past: its last flip, and that it was deleted.
+//! The history of Services: their last flips and recent deletions.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Selector, Timestamp};
 
-/// What is remembered of a namespace.
+/// The flips and deletions on record for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Records {
     /// The last flip of each Service.
     pub flips: Vec<Flip>,
-    /// Services that were deleted not long ago.
+    /// Recently deleted Services.
     pub tombstones: Vec<Tombstone>,
 }
 
@@ -19,15 +19,15 @@ pub struct Records {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flip {
-    /// The Service.
+    /// `metadata.name` of the Service.
     pub service: String,
-    /// Its uid: a Service of the same name that is made later has another past.
+    /// `metadata.uid` of the Service. A later Service of the same name has another uid, and so no flip on record.
     pub uid: String,
-    /// What it selected before.
+    /// The selector before the flip.
     pub from: Selector,
-    /// What it selected from then on.
+    /// The selector after the flip.
     pub to: Selector,
-    /// When it was asked for.
+    /// The time of the request.
     pub at: Timestamp,
     /// The time of the flip that this one takes back by its selectors. Whether it was a rollback also depends on the
     /// templates.
@@ -44,22 +44,22 @@ pub struct Flip {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tombstone {
-    /// The Service.
+    /// `metadata.name` of the Service.
     pub service: String,
-    /// What it selected.
+    /// The last selector of the Service.
     pub selector: Selector,
-    /// When its deletion was asked for.
+    /// The time of the DELETE request.
     pub at: Timestamp,
-    /// Whether it is still there: what takes its place can be made only once it is gone.
+    /// Whether the Service still exists. A Service of the same name can be created only after it is gone.
     #[serde(skip)]
     pub still_there: bool,
 }
 
 impl Tombstone {
-    /// For how long a Service that is made again is held against the one that was deleted.
+    /// The time after a deletion for which a Service of the same name is compared with the deleted one.
     pub const COUNTS: Duration = Duration::from_secs(600);
 
-    /// Whether it still counts.
+    /// Whether the deletion is recent enough to count.
     #[must_use]
     pub fn counts(&self, now: Timestamp) -> bool {
         now.since(self.at) < Self::COUNTS
@@ -67,7 +67,7 @@ impl Tombstone {
 }
 
 impl Records {
-    /// The last flip of a Service, while it is still the same object and selects what it was flipped to.
+    /// The last flip of a Service. It counts only while the object is the same and its selector is that of the flip.
     #[must_use]
     pub fn last_flip(&self, service: &super::Service) -> Option<&Flip> {
         self.flips.iter().find(|flip| {
@@ -75,7 +75,7 @@ impl Records {
         })
     }
 
-    /// The tombstone of a name.
+    /// The tombstone of the Service with this name, if it still counts.
     #[must_use]
     pub fn tombstone(&self, service: &str, now: Timestamp) -> Option<&Tombstone> {
         self.tombstones.iter().find(|tombstone| tombstone.service == service && tombstone.counts(now))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::WorkloadKind;
 
-/// A kind of object.
+/// A Service or a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1` Service.
@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind as manifests spell it.
+    /// The kind as manifests spell it: `Deployment`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// The word that `kubectl` takes before a slash.
+    /// The resource name as `kubectl` takes it before a slash: `deployment`.
     #[must_use]
     pub fn singular(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// Its API group and version.
+    /// The API group and version, such as `apps/v1`.
     #[must_use]
     pub fn api_version(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The kind with this singular.
+    /// The kind with this resource name, such as `deployment`.
     #[must_use]
     pub fn of_singular(singular: &str) -> Option<Self> {
         let workloads = WorkloadKind::ALL.into_iter().map(Self::Workload);

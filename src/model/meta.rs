@@ -1,4 +1,4 @@
-//! What every object carries: `ObjectMeta`, trimmed.
+//! `ObjectMeta`, reduced to the fields that rules read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,91 +9,93 @@ use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Vi
 use super::{Timestamp, WorkloadKind};
 use json_skip::Raw;
 
-/// Labels, and anything else that maps a string to a string.
+/// Labels; also used for other maps from string to string.
 pub type Labels = BTreeMap<String, String>;
 
-/// The annotations that flipguard reads. All others are dropped while decoding: an annotation may hold a whole
-/// manifest (`kubectl.kubernetes.io/last-applied-configuration`).
+/// The annotations that flipguard reads. All others are dropped while decoding. An annotation may hold a whole manifest
+/// (`kubectl.kubernetes.io/last-applied-configuration`).
 pub mod annotation {
-    /// Defines each key, and the list of all keys that are decoded.
+    /// Defines each key, and the list of all decoded keys.
     macro_rules! annotations {
         ($($(#[doc = $doc:literal])+ $name:ident = $key:literal;)+) => {
             $($(#[doc = $doc])+ pub const $name: &str = $key;)+
 
-            /// All keys that are decoded.
+            /// All decoded keys.
             pub const READ: &[&str] = &[$($name),+];
         };
     }
 
     annotations! {
-        /// On a Service: `"false"` takes it out of flipguard's care.
+        /// On a Service: `"false"` opts the Service out of flipguard.
         GUARD = "flipguard.dev/guard";
-        /// On a Service: `traffic` or `preview`, where its name and selector do not show it.
+        /// On a Service: `traffic` or `preview`, where name and selector do not show the role.
         ROLE = "flipguard.dev/role";
-        /// On a Service that Argo Rollouts routes (Argo Rollouts, `utils/defaults`).
+        /// On a Service that Argo Rollouts routes: the name of its Rollout (Argo Rollouts, `utils/defaults`).
         ARGO_ROLLOUTS = "argo-rollouts.argoproj.io/managed-by-rollouts";
-        /// The Deployment controller's number of a template, on the Deployment and on its ReplicaSets (Kubernetes,
-        /// `pkg/controller/deployment/util`).
+        /// The revision number of a Deployment's template. The controller sets it on the Deployment and on its
+        /// ReplicaSets (Kubernetes, `pkg/controller/deployment/util`).
         REVISION = "deployment.kubernetes.io/revision";
-        /// The container that `kubectl` takes for the main one (Kubernetes, well-known annotations).
+        /// The name of the main container, by default that of `kubectl logs` and `exec` (Kubernetes, well-known
+        /// annotations).
         DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container";
         /// The labels that flipguard added to a Deployment: `metadata/version,template/version`.
         ADDED_LABELS = "flipguard.dev/added-labels";
-        /// On a Service: the number of ready Pods that its live colour must keep.
+        /// On a Service: the number of Pods of its live colour that must stay ready.
         MIN_REPLICAS = "flipguard.dev/min-replicas";
-        /// On a Service: how long the previous colour is kept after a flip, such as `10m`.
+        /// On a Service: the time for which the previous colour is kept after a flip, such as `10m`.
         HOLD = "flipguard.dev/hold";
-        /// On a Service or a workload: `<RFC 3339 time> <reason>`, which allows denied changes until then.
+        /// On a Service or a workload: `<RFC 3339 time> <reason>`. Until that time, denied changes are allowed.
         OVERRIDE = "flipguard.dev/override";
-        /// On a Deployment: undo to this revision. Deprecated, and still obeyed (Kubernetes,
+        /// On a Deployment: the revision to undo to. Deprecated, but still obeyed (Kubernetes,
         /// `pkg/controller/deployment/rollback.go`).
         ROLLBACK = "deprecated.deployment.rollback.to";
     }
 }
 
-/// The trimmed `ObjectMeta` of an object.
+/// The `ObjectMeta` of an object, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
-    /// The namespace; empty where a file does not say.
+    /// `metadata.namespace`; empty in manifests that name none.
     pub namespace: String,
-    /// The name; empty on a `deletecollection`.
+    /// `metadata.name`; empty on `deletecollection`.
     pub name: String,
-    /// The uid; empty on objects that were never stored.
+    /// `metadata.uid`; empty on objects that were never stored.
     pub uid: String,
-    /// `resourceVersion`: which state of the object this is. Opaque, equal or not (API concepts, "Resource versions").
+    /// `metadata.resourceVersion`: opaque; two values may only be compared for equality (API concepts, "Resource
+    /// versions").
     pub resource_version: String,
-    /// When it was made.
+    /// `metadata.creationTimestamp`; `None` on objects that were never stored.
     pub created: Option<Timestamp>,
-    /// Counts the changes of `spec`.
+    /// `metadata.generation`, which the API server increments with each change of `spec`.
     pub generation: i64,
-    /// Whether `deletionTimestamp` is set.
+    /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
-    /// All labels.
+    /// `metadata.labels`, complete.
     pub labels: Labels,
     /// The annotations that flipguard reads (see [`annotation`]).
     pub annotations: Labels,
-    /// Whether it has any annotation at all.
+    /// Whether the object has any annotation, read or not.
     pub is_annotated: bool,
-    /// The owner that has `controller: true`.
+    /// The `ownerReference` with `controller: true`.
     pub controller: Option<Owner>,
-    /// All owners, that one included. Once none of them exists, the garbage collector deletes the object.
+    /// All `ownerReferences`, the controller included. Once no owner exists, the garbage collector deletes the object.
     pub owners: Vec<Owner>,
 }
 
-/// An owner of an object: what an `ownerReference` says.
+/// An `ownerReference`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Owner {
-    /// Its API group and version, such as `apps/v1`.
+    /// `apiVersion`, such as `apps/v1`.
     pub api_version: String,
-    /// Its kind, such as `ReplicaSet`.
+    /// `kind`, such as `ReplicaSet`.
     pub kind: String,
-    /// Its name.
+    /// `name` of the owner, in the same namespace.
     pub name: String,
-    /// Its uid.
+    /// `uid` of the owner.
     pub uid: String,
 }
 
-/// The kind and the name: `Deployment app`.
+/// Writes the kind and the name: `Deployment app`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)
@@ -101,7 +103,7 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// The kind of workload that it names: only those of `apps` are known, whatever version of it.
+    /// The kind of the owning workload; `None` outside the API group `apps`. Every version of the group counts.
     #[must_use]
     pub fn workload_kind(&self) -> Option<WorkloadKind> {
         let is_apps = self.api_version.split_once('/').is_some_and(|(group, _)| group == "apps");
@@ -110,7 +112,7 @@ impl Owner {
 }
 
 impl Meta {
-    /// The value of an annotation that flipguard reads. An empty one says nothing, as if it were not there.
+    /// The value of a read annotation. An empty value counts as absent.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty())
@@ -123,7 +125,7 @@ impl Meta {
     }
 }
 
-/// An `ObjectMeta` of which nothing is decoded yet: of two states of an object, it tells what differs at no cost.
+/// An undecoded `ObjectMeta`. The texts of two states are compared before any field is decoded.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetaManifest<'a> {
@@ -177,7 +179,7 @@ impl<'de> Deserialize<'de> for Meta {
 }
 
 impl MetaManifest<'_> {
-    /// Whether two states have the same owners and the same of the annotations that are read, as they stand in the text.
+    /// Whether two states have the same owners and the same read annotations. The undecoded texts are compared.
     #[must_use]
     pub fn looks_like(&self, other: &Self) -> bool {
         self.owner_references == other.owner_references && self.read() == other.read()
@@ -187,10 +189,10 @@ impl MetaManifest<'_> {
         self.annotations.as_ref().map_or(&[], |annotations| &annotations.0)
     }
 
-    /// What it says.
+    /// Decodes the metadata.
     ///
     /// # Errors
-    /// When a field has another type than it should, naming it.
+    /// When a field has the wrong type; the message names the field.
     pub fn meta(self) -> Result<Meta, String> {
         let mut controller = None;
         let mut owners = Vec::new();
@@ -229,7 +231,7 @@ fn decoded<T: DeserializeOwned + Default>(field: &str, raw: Option<Raw<'_>>) -> 
     json_skip::from_str(&raw).map_err(|error| format!("`{field}`: {error}"))
 }
 
-/// Only the annotations that are read, without ever holding the others.
+/// The read annotations. The others are skipped while decoding and never held.
 #[derive(Debug)]
 struct Annotations<'a>(Vec<(&'static str, Raw<'a>)>);
 
@@ -258,7 +260,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     }
 }
 
-/// The key of an annotation that is read.
+/// The key of an annotation; `None` if flipguard does not read it.
 struct Key(Option<&'static str>);
 
 impl<'de> Deserialize<'de> for Key {

@@ -1,8 +1,8 @@
-//! Plain data: what flipguard knows of a cluster, parsed once.
+//! Plain data: the state of a cluster, parsed once.
 //!
-//! Every type here is the trimmed shape of something in Kubernetes: it holds the fields that rules use and no
-//! others, so decoding a list costs little and nothing secret can leak from it. The types deserialise straight
-//! from Kubernetes' own JSON. Nothing here does I/O, reads a clock or names a client library.
+//! Every type here is reduced to the fields that rules read. So decoding a list is cheap, and no secret value can leak.
+//! The types deserialise directly from Kubernetes' JSON. Nothing here does I/O, reads a clock or names a client
+//! library.
 
 mod change;
 mod colour;

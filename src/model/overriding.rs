@@ -1,19 +1,19 @@
-//! The override: a short-lived permission to do what would be refused, with its reason.
+//! The override: a short-lived permission for changes that would be denied, with a reason.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Timestamp;
 
-/// How far ahead an override may reach, in seconds.
+/// The longest time from now for which an override may last, in seconds.
 pub const MAX_OVERRIDE: i64 = 3600;
 
 /// The value of `flipguard.dev/override`: a time and a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
-    /// When it ends.
+    /// The end of the override.
     pub until: Timestamp,
-    /// Why somebody set it.
+    /// The reason given by the user; never empty.
     pub reason: String,
 }
 
@@ -21,7 +21,7 @@ impl Override {
     /// Reads `<RFC 3339 time> <reason>`.
     ///
     /// # Errors
-    /// What is wrong with the value, and how it should be.
+    /// When the time or the reason is missing or malformed; the message shows the expected form.
     pub fn parse(value: &str) -> Result<Self, String> {
         const FORM: &str = "it must be like `2030-01-31T15:00:00Z why this is needed`";
         let (time, reason) = value.trim().split_once(' ').ok_or_else(|| format!("`{value}` has no reason; {FORM}"))?;
@@ -33,7 +33,7 @@ impl Override {
         Ok(Self { until: Timestamp(until.unix_timestamp()), reason })
     }
 
-    /// Whether it counts now: it is not over, and does not reach further ahead than any may.
+    /// Whether the override applies now: it has not ended, and its end is no more than [`MAX_OVERRIDE`] ahead.
     #[must_use]
     pub fn lasts(&self, now: Timestamp) -> bool {
         self.until > now && self.until.0 <= now.0.saturating_add(MAX_OVERRIDE)
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn it_lasts_for_an_hour_at_most() {
+    fn an_override_lasts_for_an_hour_at_most() {
         let until = |seconds| Override { until: Timestamp(seconds), reason: String::new() };
         assert!(until(100).lasts(Timestamp(99)));
         assert!(!until(100).lasts(Timestamp(100)));

@@ -1,36 +1,36 @@
-//! Pods: whether each serves, and if not, why not.
+//! Pods: whether each one serves, and why not.
 
 use serde::Deserialize;
 
 use super::{Containers, Meta};
 
-/// A Pod, trimmed.
+/// A Pod, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Manifest")]
 pub struct Pod {
-    /// Its metadata.
+    /// `metadata` of the Pod.
     pub meta: Meta,
-    /// Whether its condition `Ready` is true.
+    /// Whether the condition `Ready` is true.
     pub ready: bool,
-    /// Whether it has an IP address.
+    /// Whether `status.podIP` is set.
     pub has_ip: bool,
-    /// Whether it has ended for good (phase `Succeeded` or `Failed`).
+    /// Whether the phase is `Succeeded` or `Failed`.
     pub terminal: bool,
-    /// Its containers.
+    /// The serving containers of `spec`.
     pub containers: Containers,
-    /// Why it is not ready, in Kubernetes' own word where it has one (`ImagePullBackOff`).
+    /// The reason why the Pod is not ready, in Kubernetes' own word if possible (`ImagePullBackOff`); `None` if ready.
     pub not_ready_reason: Option<String>,
 }
 
 impl Pod {
-    /// Whether a Job runs it: it is no server, and ends by itself.
+    /// Whether a Job controls the Pod. Such a Pod ends by itself and does not serve.
     #[must_use]
     pub fn is_of_a_job(&self) -> bool {
         self.meta.controller.as_ref().is_some_and(|owner| owner.kind == "Job")
     }
 
-    /// Whether a Service that selects it would send it traffic: Ready, with an IP, neither ended nor on its way
-    /// out (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
+    /// Whether a Service that selects the Pod sends traffic to it. The Pod must be Ready, have an IP, and be neither
+    /// ended nor being deleted (Kubernetes, `staging/src/k8s.io/endpointslice/util`, `ShouldPodBeInEndpoints`).
     #[must_use]
     pub fn serves(&self) -> bool {
         self.ready && self.has_ip && !self.terminal && !self.meta.deleting
@@ -38,7 +38,7 @@ impl Pod {
 }
 
 impl Pod {
-    /// Why it does not serve, in a few words.
+    /// The reason why the Pod does not serve, in a few words.
     #[must_use]
     pub fn not_ready_because(&self) -> &str {
         if self.meta.deleting {
@@ -48,8 +48,8 @@ impl Pod {
         }
     }
 
-    /// Whether waiting alone will not make it ready: its image, its configuration or its program fails (Kubernetes,
-    /// `pkg/kubelet/images/types.go` and `pkg/kubelet/container/sync_result.go`), or no node takes it.
+    /// Whether waiting alone will not make the Pod ready. Then its image, configuration or program fails (Kubernetes,
+    /// `pkg/kubelet/images/types.go` and `pkg/kubelet/container/sync_result.go`), or no Node accepts it.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         const BROKEN: [&str; 14] = [
@@ -142,8 +142,8 @@ impl Status {
         self.conditions.iter().flatten().find(|condition| condition.kind == kind)
     }
 
-    /// The most telling word for why it is not ready: the Pod's own reason (`Evicted`), the scheduler's, then
-    /// what its containers wait for, died of, or fail to answer.
+    /// The most specific reason why the Pod is not ready. The Pod's own reason (`Evicted`) comes first, then the
+    /// scheduler's. The containers come next: a waiting reason, an exit reason, or a failing probe.
     fn not_ready_reason(&self) -> String {
         if let Some(reason) = &self.reason {
             return reason.clone();
@@ -177,7 +177,7 @@ impl Status {
         if statuses.iter().any(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some())) {
             return "ContainerCreating".to_owned();
         }
-        // All containers are ready and the Pod is not: a readiness gate says no.
+        // All containers are ready but the Pod is not: a readiness gate is not met.
         let gate = self.condition("Ready").and_then(|condition| condition.reason.clone());
         gate.unwrap_or_else(|| "Pending".to_owned())
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_trouble_in_kubernetes_own_word() {
+    fn gives_the_reason_in_kubernetes_own_word() {
         let says = |status: &str| not_ready_reason(status).unwrap();
         let waiting = r#"{"containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}"#;
         assert_eq!(says(waiting), "ImagePullBackOff");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_pod_has_no_trouble() {
+    fn a_ready_pod_has_no_reason() {
         assert_eq!(not_ready_reason(r#"{"conditions":[{"type":"Ready","status":"True"}]}"#), None);
     }
 }

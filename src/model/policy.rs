@@ -1,22 +1,22 @@
-//! What an admin may set.
+//! The settings of an administrator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ColourScheme;
 
-/// How strict to be.
+/// The settings that rules depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// How colours are marked.
+    /// The labels by which colours are marked.
     pub colours: ColourScheme,
-    /// Whether denials deny.
+    /// Whether a denial denies the request or only warns.
     pub enforcement: Enforcement,
-    /// How long the previous colour is kept after a flip.
+    /// The time for which the previous colour is kept after a flip; 120 s by default.
     pub hold: Duration,
-    /// The percentage of a colour's Pods that must be ready for a rollback to it.
+    /// The percentage of a colour's Pods that must be ready for a rollback to it; 50 by default.
     pub rollback_percent: u32,
-    /// The actions that differ from the table of rules, by reason code.
+    /// The actions that differ from the table of rules, by reason code; none by default.
     pub actions: BTreeMap<String, Action>,
 }
 
@@ -32,22 +32,22 @@ impl Default for Policy {
     }
 }
 
-/// Whether denials deny.
+/// Whether a denial denies the request or only warns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Enforcement {
-    /// A denied change is denied.
+    /// Denied changes are denied.
     #[default]
     Deny,
-    /// Every denial becomes a warning: the trial week.
+    /// Every denial becomes a warning, for a trial period.
     Warn,
 }
 
-/// What a rule's finding does.
+/// The action of a rule's finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Nothing that the user sees; it is logged.
+    /// The finding is only logged; the user sees nothing.
     Audit,
-    /// The user is warned, and the change goes on.
+    /// The user is warned, and the change is allowed.
     Warn,
     /// The change is denied.
     Deny,

@@ -1,4 +1,4 @@
-//! Revisions: the templates that StatefulSets and DaemonSets had, as ReplicaSets are those of Deployments.
+//! Revisions: the earlier templates of StatefulSets and DaemonSets. Those of Deployments are ReplicaSets.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,19 +6,19 @@ use serde_json::Value;
 use super::{Meta, Workload};
 use json_skip::Raw;
 
-/// An `apps/v1` ControllerRevision, trimmed.
+/// An `apps/v1` ControllerRevision, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Manifest<'_>")]
 pub struct Revision {
-    /// Its metadata.
+    /// `metadata`; its controller is the StatefulSet or DaemonSet.
     pub meta: Meta,
-    /// The `spec` of the Pod template that it keeps, as JSON; empty where it keeps something else.
+    /// `data.spec.template.spec` as JSON; empty where `data` holds something else.
     pub template_spec: Box<str>,
 }
 
 impl Revision {
-    /// Whether a workload, whose revision this is, would go back to it. The keys stand in another order than in the
-    /// workload, so the text alone does not tell (Kubernetes, `pkg/controller/history`).
+    /// Whether this revision has the current template of a workload. Values are compared, not texts: the keys of a
+    /// revision stand in another order (Kubernetes, `pkg/controller/history`).
     #[must_use]
     pub fn matches_template(&self, workload: &Workload) -> bool {
         let parse = |text: &str| serde_json::from_str::<Value>(text).ok();

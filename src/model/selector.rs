@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Labels;
 
-/// `spec.selector` of a Service. An absent selector and an empty one mean the same to Kubernetes: the Service
-/// selects nothing, and nobody writes its endpoints (API doc, `ServiceSpec.selector`).
+/// `spec.selector` of a Service. Kubernetes treats an absent selector and an empty one alike: the Service selects
+/// nothing, and no controller writes its endpoints (API doc, `ServiceSpec.selector`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Selector(Labels);
 
 impl Selector {
-    /// A selector that asks for these labels.
+    /// A selector for these labels.
     #[must_use]
     pub fn new(labels: Labels) -> Self {
         Self(labels)
@@ -25,31 +25,31 @@ impl Selector {
         Self(Labels::new())
     }
 
-    /// Whether it selects nothing at all.
+    /// Whether the selector selects nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether labels carry all that it asks for.
+    /// Whether labels contain every pair of the selector. An empty selector matches nothing.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         !self.0.is_empty() && self.0.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// The pairs that it asks for, in order of their keys.
+    /// The pairs of the selector, ordered by key.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// The pairs that another selector does not ask for.
+    /// The pairs of this selector that another one lacks.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let missing = |(key, value): &(&String, &String)| other.0.get(*key) != Some(*value);
         Self(self.0.iter().filter(missing).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// The pairs that both ask for: whatever either matches carries them.
+    /// The pairs of both selectors. Labels that match either selector contain all of them.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
         let shared = |(key, value): &(&String, &String)| other.0.get(*key) == Some(*value);
@@ -57,7 +57,7 @@ impl Selector {
     }
 }
 
-/// As `kubectl --selector` takes it: `app=shop,version=1.0`.
+/// Writes the selector as `kubectl --selector` takes it: `app=shop,version=1.0`.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (key, value)) in self.0.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Services, and what each is for.
+//! Services and their roles.
 
 use std::time::Duration;
 
@@ -6,66 +6,66 @@ use serde::Deserialize;
 
 use super::{ColourScheme, Meta, Pin, PinKind, Protocol, Selector, annotation};
 
-/// A Service, trimmed to what routing depends on.
+/// A Service, reduced to the fields that decide its routing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "Manifest")]
 pub struct Service {
-    /// Its metadata.
+    /// `metadata` of the Service.
     pub meta: Meta,
-    /// The labels of the Pods that it routes to.
+    /// `spec.selector`: the labels of the Pods that get the traffic.
     pub selector: Selector,
-    /// Whether it is a DNS alias (`type: ExternalName`) and routes to no Pod.
+    /// Whether the Service is a DNS alias (`type: ExternalName`), which routes to no Pod.
     pub is_external_name: bool,
     /// The target of a DNS alias (`spec.externalName`).
     pub external_name: Option<String>,
     /// Whether it routes to Pods that are not ready (`publishNotReadyAddresses`).
     pub publishes_not_ready: bool,
-    /// Its ports.
+    /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }
 
-/// A port of a Service.
+/// A port of a Service, without its own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
-    /// The number under which clients know it.
+    /// `port`: the number that clients connect to.
     pub port: u32,
-    /// Its protocol.
+    /// `protocol`; TCP where the field is absent.
     pub protocol: Protocol,
-    /// The name of the container port that it goes to; `None` where it goes to a number, which needs no look-up.
+    /// The name of the target container port; `None` for a number, which needs no look-up.
     pub target_name: Option<String>,
 }
 
 impl ServicePort {
-    /// Whether clients take another port for the same.
+    /// Whether clients reach both ports by the same number and protocol.
     #[must_use]
     pub fn is_same_to_clients(&self, other: &Self) -> bool {
         self.port == other.port && self.protocol == other.protocol
     }
 }
 
-/// What a Service is for, which decides whether the rules look at it.
+/// The role of a Service. Rules judge traffic Services only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Its routing is blue-green: the rules guard it.
+    /// A Service with blue-green routing. The rules guard it.
     Traffic,
-    /// A way to look at one colour. No rule judges it.
+    /// A Service that shows one colour for testing. No rule applies to it.
     Preview,
-    /// It pins no colour. No rule judges it.
+    /// A Service that pins no colour. No rule applies to it.
     Plain,
-    /// Nobody asked flipguard to look.
+    /// A Service outside flipguard's care.
     Unguarded(Unguarded),
 }
 
-/// Why a Service is unguarded.
+/// The reason why a Service is unguarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unguarded {
-    /// It has no selector: its endpoints are written by hand or by an operator.
+    /// The Service has no selector. Its endpoints are written by hand or by an operator.
     NoSelector,
-    /// It is a DNS alias.
+    /// The Service is a DNS alias.
     ExternalName,
-    /// Argo Rollouts routes it.
+    /// Argo Rollouts routes the Service.
     ArgoRollouts,
-    /// Its annotation says so.
+    /// The annotation `flipguard.dev/guard` is `"false"`.
     OptedOut,
 }
 
@@ -124,14 +124,14 @@ impl Because {
 }
 
 impl Service {
-    /// The selector by which traffic is routed: none for a DNS alias, whatever it says.
+    /// The selector that routes traffic: for a DNS alias the empty one, even if `spec.selector` is set.
     #[must_use]
     pub fn routed(&self) -> &Selector {
         static NOTHING: Selector = Selector::nothing();
         if self.is_external_name { &NOTHING } else { &self.selector }
     }
 
-    /// The number of ready Pods that `flipguard.dev/min-replicas` asks to keep; `None` where it is not set.
+    /// The value of `flipguard.dev/min-replicas`: the number of Pods that must stay ready. `None` where it is not set.
     ///
     /// # Errors
     /// When the value is not a whole number.
@@ -140,17 +140,17 @@ impl Service {
         self.meta.annotation(annotation::MIN_REPLICAS).map(parse).transpose()
     }
 
-    /// The number of ready Pods that its live colour must keep: one, or more where its annotation says so. A stored value
-    /// that cannot be read counts as not set.
+    /// The number of Pods of the live colour that must stay ready: `flipguard.dev/min-replicas`, at least one. A stored
+    /// value that cannot be read counts as not set.
     #[must_use]
     pub fn floor(&self) -> usize {
         self.minimum_replicas().ok().flatten().unwrap_or(1).max(1)
     }
 
-    /// How long `flipguard.dev/hold` asks to keep the previous colour, a day at most; `None` where it is not set.
+    /// The value of `flipguard.dev/hold`, a day at most; `None` where it is not set.
     ///
     /// # Errors
-    /// When the value is not a duration, or is longer than a day.
+    /// When the value is not a duration, or exceeds a day.
     pub fn hold(&self) -> Result<Option<Duration>, String> {
         const MAX: Duration = Duration::from_secs(24 * 3600);
         let parse = |text: &str| match humantime::parse_duration(text.trim()) {
@@ -161,8 +161,9 @@ impl Service {
         self.meta.annotation(annotation::HOLD).map(parse).transpose()
     }
 
-    /// Its role by its own marks: annotation, name and selector. An annotation outranks the name; a Service that routes
-    /// to no Pod is no traffic Service, whatever it says. Rules ask `rules::state::roles`, which knows the others too.
+    /// The role of the Service by its own annotation, name and selector. The annotation outranks the name. A Service
+    /// that routes to no Pod is never a traffic Service. Rules call `rules::state::roles`, which also sees the other
+    /// Services.
     #[must_use]
     pub fn own_role(&self, scheme: &ColourScheme) -> Role {
         self.own_role_because(scheme).0
@@ -211,8 +212,8 @@ impl Service {
     }
 }
 
-/// Whether a name holds a word between dashes or its ends: `app-green` has `green`, `evergreen` has not. A word
-/// may itself hold dashes (`release-7`).
+/// Whether a name contains a word between dashes or at its ends. `app-green` contains `green`; `evergreen` does not.
+/// The word may contain dashes itself (`release-7`).
 #[must_use]
 pub fn has_word(name: &str, word: &str) -> bool {
     let (name, word) = (name.to_ascii_lowercase(), word.to_ascii_lowercase());
@@ -225,7 +226,7 @@ struct Manifest {
     spec: Option<ServiceSpec>,
 }
 
-/// The `spec` of a Service.
+/// The undecoded `spec` of a Service.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSpec {
@@ -246,7 +247,7 @@ struct Port {
     target_port: Option<TargetPort>,
 }
 
-/// `IntOrString`.
+/// `targetPort`, an `IntOrString`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum TargetPort {
@@ -261,7 +262,7 @@ impl From<Manifest> for Service {
 }
 
 impl Service {
-    /// What the two parts of its JSON come to.
+    /// Builds the Service from its `metadata` and its `spec`.
     #[must_use]
     pub fn new(meta: Meta, spec: ServiceSpec) -> Self {
         Self {

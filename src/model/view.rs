@@ -1,38 +1,40 @@
-//! What was read of a cluster to judge one change.
+//! The part of a cluster that was read to judge one change.
 
 use std::collections::BTreeMap;
 
 use super::{Meta, Owner, Pod, Records, Revision, Selector, Service, Workload, WorkloadKind};
 
-/// A namespace as it was read after the request arrived.
+/// A namespace, read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
-    /// All workloads, ReplicaSets that Deployments own included.
+    /// All workloads, including the ReplicaSets of Deployments.
     pub workloads: Vec<Workload>,
-    /// The revisions of all StatefulSets and DaemonSets, where the template of one changes or a Service may go back.
+    /// The revisions of all StatefulSets and DaemonSets. They are read if such a template changes, or if a flip may be
+    /// a rollback.
     pub revisions: Vec<Revision>,
-    /// All Pods that the old or the new selector of the change can match.
+    /// All Pods that the old or the new selector can match.
     pub pods: Vec<Pod>,
-    /// All Services of the namespace, where a label or a workload is at service.
+    /// All Services of the namespace. They are read if a rule needs to know which Services select a workload.
     pub services: Vec<Service>,
-    /// Whether the user has the verb `override`, by the name of the Service that was asked about.
+    /// Whether the user has the verb `override`, by the name of the Service; an empty name is the whole namespace.
     pub may_override: BTreeMap<String, bool>,
-    /// Whether an owner exists that is no workload, Service or Pod, by its uid; `None` where flipguard may not look.
+    /// Whether an owner exists, by its uid, for owners that are neither workload, Service nor Pod. `None` where
+    /// flipguard has no permission to read the owner.
     pub owners: BTreeMap<String, Option<bool>>,
-    /// Whether the Rollout exists that Argo Rollouts' mark names; `None` where nobody asked.
+    /// Whether the Rollout named by Argo Rollouts' annotation exists; `None` where it was not read.
     pub rollout_exists: Option<bool>,
-    /// What is remembered: flips, and Services that were deleted.
+    /// The flips and deletions on record.
     pub records: Records,
-    /// Reads that failed. A rule that needs one of them denies: unknown is not ready.
+    /// Failed reads. A rule that needs one of them denies, because unknown is not ready.
     pub failures: Vec<ReadFailure>,
-    /// The reads that were made, so that none is made twice.
+    /// The completed reads. None of them is repeated.
     pub done: ReadRequest,
 }
 
-/// Reads to make.
+/// The reads to make.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadRequest {
-    /// All workloads, and the Pods that carry these labels; empty labels: all Pods of the namespace.
+    /// All workloads, and the Pods with these labels. Empty labels request all Pods of the namespace.
     pub pods: Option<Selector>,
     /// All Services.
     pub services: bool,
@@ -40,14 +42,14 @@ pub struct ReadRequest {
     pub revisions: bool,
     /// Whether the Rollout of this name exists.
     pub rollout: Option<String>,
-    /// Whether these owners exist, which are neither workloads nor Services nor Pods.
+    /// The owners to look up. They are neither workloads nor Services nor Pods.
     pub owners: Vec<Owner>,
-    /// Whether the user has the verb `override` on these Services; an empty name asks for the whole namespace.
+    /// The Services on which the user's verb `override` is checked; an empty name is the whole namespace.
     pub permissions: Vec<String>,
 }
 
 impl ReadRequest {
-    /// The reads of this request that another one has not made.
+    /// The reads of this request that are not among the completed ones.
     #[must_use]
     pub fn without(self, done: &Self) -> Self {
         Self {
@@ -60,25 +62,25 @@ impl ReadRequest {
         }
     }
 
-    /// Whether nothing is to be read.
+    /// Whether no read is requested.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A read that failed.
+/// A failed read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadFailure {
-    /// What was read, in the user's words: `pods in namespace shop`.
+    /// The subject of the read, in the user's words: `pods in namespace shop`.
     pub what: String,
-    /// Why it failed, in one line.
+    /// The cause of the failure, in one line.
     pub why: String,
-    /// How to mend it, where that is known; a failure of the API server only asks for another try.
+    /// The remedy, where one is known. After a failure of the API server, `None`: the client only retries.
     pub remedy: Option<String>,
 }
 
-/// What of a view an owner is to be found in.
+/// The part of a view that lists an owner.
 enum WhereOwnersAre {
     Workloads(WorkloadKind),
     Services,
@@ -98,7 +100,7 @@ impl WhereOwnersAre {
 }
 
 impl Owner {
-    /// Whether a view of all that a namespace holds does not show whether it exists.
+    /// Whether the lists of a namespace cannot show the owner: it is neither a workload, Service nor Pod.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
         matches!(WhereOwnersAre::of(self), WhereOwnersAre::Elsewhere)
@@ -106,14 +108,14 @@ impl Owner {
 }
 
 impl ReadFailure {
-    /// A read that the API server did not answer in time, or answered with an error.
+    /// A read that the API server did not answer in time or answered with an error.
     #[must_use]
     pub fn online(what: String, why: String) -> Self {
         Self { what, why, remedy: None }
     }
 }
 
-/// A view of which nothing was read.
+/// A view with no data but the failure.
 impl From<ReadFailure> for ClusterView {
     fn from(failure: ReadFailure) -> Self {
         Self { failures: vec![failure], ..Self::default() }
@@ -121,7 +123,7 @@ impl From<ReadFailure> for ClusterView {
 }
 
 impl ClusterView {
-    /// A namespace that is known to hold nothing: of it, only permissions are still to be asked for.
+    /// A namespace without objects. Only permissions are still to be read.
     #[must_use]
     pub fn of_an_empty_namespace() -> Self {
         let done =
@@ -129,7 +131,7 @@ impl ClusterView {
         Self { done, ..Self::default() }
     }
 
-    /// Adds what a further read brought.
+    /// Adds the results of a further read.
     pub fn add(&mut self, more: Self) {
         let Self {
             workloads,
@@ -165,8 +167,8 @@ impl ClusterView {
         self.workloads.iter().find(|workload| workload.kind == kind && workload.meta.name == name)
     }
 
-    /// The ReplicaSet that runs a Deployment's present template: the one that the Deployment controls by uid and
-    /// whose revision equals its own. After an undo that is not the newest.
+    /// The ReplicaSet that runs the current template of a Deployment. The Deployment controls it by uid, and both have
+    /// the same revision number. After an undo, this is not the newest ReplicaSet.
     #[must_use]
     pub fn current_replica_set<'a>(&'a self, deployment: &'a Workload) -> Option<&'a Workload> {
         let revision = deployment.revision()?;
@@ -180,8 +182,8 @@ impl ClusterView {
         })
     }
 
-    /// Whether an owner exists, and is to stay, as the garbage collector sees it: by kind, name and uid, in the same
-    /// namespace. `None` where nobody knows.
+    /// Whether an owner exists and is not being deleted. Like the garbage collector, this compares kind, name and uid
+    /// in the same namespace. `None` where the answer is unknown.
     #[must_use]
     pub fn is_there(&self, owner: &Owner) -> Option<bool> {
         let is_it = |meta: &Meta| meta.uid == owner.uid && meta.name == owner.name && !meta.deleting;
@@ -195,7 +197,7 @@ impl ClusterView {
         }
     }
 
-    /// All Pods that belong to a workload, of whatever revision.
+    /// All Pods of a workload, whatever their revision.
     #[must_use]
     pub fn pods_of(&self, workload: &Workload) -> Vec<&Pod> {
         let owners = self.owners_of_pods(workload);
@@ -203,7 +205,7 @@ impl ClusterView {
         self.pods.iter().filter(owned).collect()
     }
 
-    /// The uids that the Pods of a workload have as their controller: its own, and those of its ReplicaSets.
+    /// The controller uids of a workload's Pods: its own uid, and those of its ReplicaSets.
     #[must_use]
     pub fn owners_of_pods<'a>(&'a self, workload: &'a Workload) -> Vec<&'a str> {
         let mut owners = vec![workload.meta.uid.as_str()];

@@ -1,4 +1,4 @@
-//! Workloads: the four kinds that keep Pods running, in one shape.
+//! Workloads: the four kinds that keep Pods running, in one type.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,54 +9,54 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Containers, Labels, Meta, annotation};
 use json_skip::Raw;
 
-/// A Deployment, StatefulSet, DaemonSet or ReplicaSet, trimmed.
+/// A Deployment, StatefulSet, DaemonSet or ReplicaSet, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Which of the four it is.
+    /// One of the four kinds.
     pub kind: WorkloadKind,
-    /// Its metadata.
+    /// `metadata` of the workload.
     pub meta: Meta,
-    /// How many Pods it should run: `spec.replicas` (absent: 1), of a DaemonSet `status.desiredNumberScheduled`.
+    /// The desired number of Pods: `spec.replicas` (1 if absent); for a DaemonSet, `status.desiredNumberScheduled`.
     pub desired: u32,
-    /// Whether a Deployment is paused.
+    /// `spec.paused` of a Deployment.
     pub paused: bool,
-    /// Its Pod template. Two states of a workload often share it.
+    /// `spec.template`. The old and the new state often share it.
     pub template: Arc<Template>,
-    /// How a new template reaches its Pods.
+    /// `spec.strategy` or `spec.updateStrategy`.
     pub strategy: Strategy,
     /// `updateStrategy.rollingUpdate.partition` of a StatefulSet: Pods with a lower ordinal keep their template.
     pub partition: u32,
     /// The ordinal of a StatefulSet's first Pod.
     pub first_ordinal: u32,
-    /// The label keys that its own selector asks for.
+    /// The label keys in `spec.selector`.
     pub selector_keys: Vec<String>,
-    /// The generation that its controller has seen.
+    /// `status.observedGeneration`: the latest generation that the controller has processed.
     pub observed_generation: i64,
-    /// What its controller last counted.
+    /// The Pod counters of `status`.
     pub counts: Counts,
-    /// Whether a Deployment gave up on its rollout (condition `Progressing`, reason `ProgressDeadlineExceeded`).
+    /// Whether the rollout of a Deployment failed (condition `Progressing`, reason `ProgressDeadlineExceeded`).
     pub deadline_exceeded: bool,
     /// `status.updateRevision` of a StatefulSet.
     pub update_revision: Option<String>,
 }
 
-/// A Pod template, trimmed.
+/// A Pod template, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
-    /// Its labels.
+    /// `metadata.labels` of the Pods.
     pub labels: Labels,
-    /// All its annotations, as JSON. They are compared only: a restart is a change of one.
+    /// All annotations of the template as JSON. They are only compared: a rollout restart changes one of them.
     pub annotations: Box<str>,
-    /// The container that `kubectl` takes for the main one, where an annotation names it.
+    /// The name of the main container, from the annotation of `kubectl`.
     pub default_container: Option<String>,
-    /// Its containers.
+    /// The serving containers of `spec`.
     pub containers: Containers,
-    /// The whole `spec` as JSON. It is compared as it is; only a flip looks into it.
+    /// The whole `spec` as JSON. Rules compare the text; only a flip parses it.
     pub spec: Box<str>,
 }
 
 impl Template {
-    /// The image of the main container: the one that an annotation names, else the first.
+    /// The image of the main container: the one named by the annotation, else the first.
     #[must_use]
     pub fn main_image(&self) -> Option<&str> {
         let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
@@ -64,36 +64,36 @@ impl Template {
     }
 }
 
-/// How a new template reaches the Pods (`spec.strategy` of Deployments, `spec.updateStrategy` of the others).
+/// The way in which Pods get a new template (`spec.strategy` of Deployments, `spec.updateStrategy` of the others).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Strategy {
-    /// Some at a time.
+    /// `RollingUpdate`: a few Pods at a time.
     #[serde(rename_all = "camelCase")]
     Rolling {
-        /// How many of the desired Pods may be missing meanwhile.
+        /// `maxUnavailable`: the number of desired Pods that may be missing during a rollout.
         max_unavailable: Share,
-        /// How many more than desired may exist meanwhile.
+        /// `maxSurge`: the number of Pods that may exist beyond the desired number.
         max_surge: Share,
     },
-    /// All old Pods go before the first new one comes.
+    /// `Recreate`: all old Pods are deleted before the first new one is created.
     Recreate,
-    /// Each Pod when somebody deletes it.
+    /// `OnDelete`: a Pod gets the new template when a user deletes it.
     OnDelete,
 }
 
-/// A number of Pods, or a percentage of those that are desired (`IntOrString`).
+/// A number of Pods, or a percentage of the desired number (`IntOrString`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Share {
-    /// So many.
+    /// A number of Pods, such as `2`.
     Pods(u32),
-    /// So many of a hundred.
+    /// A percentage, such as `25%`.
     Percent(u32),
 }
 
 impl Share {
-    /// How many Pods that is, rounded down, which is how Kubernetes takes `maxUnavailable`.
+    /// The number of Pods, rounded down as Kubernetes does for `maxUnavailable`.
     #[must_use]
     pub fn rounded_down(self, desired: u32) -> u32 {
         match self {
@@ -102,7 +102,7 @@ impl Share {
         }
     }
 
-    /// How many Pods that is, rounded up, which is how Kubernetes takes `maxSurge`.
+    /// The number of Pods, rounded up as Kubernetes does for `maxSurge`.
     #[must_use]
     pub fn rounded_up(self, desired: u32) -> u32 {
         match self {
@@ -115,8 +115,8 @@ impl Share {
 }
 
 impl Strategy {
-    /// How many of the desired Pods may be missing and how many more may exist while a new template is rolled out. Where
-    /// both come to nothing, Kubernetes takes one Pod as missing (`deployment/util`, `ResolveFenceposts`).
+    /// The number of Pods that may be missing, and the number that may exist in addition, during a rollout. If both are
+    /// zero, Kubernetes lets one Pod be missing (`deployment/util`, `ResolveFenceposts`).
     #[must_use]
     pub fn limits(self, desired: u32) -> (u32, u32) {
         match self {
@@ -132,7 +132,7 @@ impl Strategy {
     }
 }
 
-/// The kinds of workload that the rules know.
+/// The kinds of workload that rules apply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
@@ -145,24 +145,24 @@ pub enum WorkloadKind {
     ReplicaSet,
 }
 
-/// Status counters; an absent one is 0.
+/// The Pod counters of `status`; an absent counter is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Pods that exist, of every template (of a DaemonSet: those on Nodes that should run one).
+    /// Existing Pods of every template. For a DaemonSet, only those on Nodes that should run one.
     pub replicas: u32,
-    /// Pods of the current template. ReplicaSets have no such count: there it equals `replicas`.
+    /// Pods of the current template. ReplicaSets have no such counter; for them it equals `replicas`.
     pub updated: u32,
-    /// Pods that are ready.
+    /// Pods whose condition `Ready` is true.
     pub ready: u32,
-    /// Pods that have been ready for `minReadySeconds`.
+    /// Pods that have been ready for at least `minReadySeconds`.
     pub available: u32,
 }
 
 impl WorkloadKind {
-    /// All four kinds.
+    /// All kinds, in the order in which they are listed.
     pub const ALL: [Self; 4] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet];
 
-    /// The kind as manifests spell it.
+    /// The kind as manifests spell it: `Deployment`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -173,7 +173,7 @@ impl WorkloadKind {
         }
     }
 
-    /// The resource as URLs and RBAC spell it.
+    /// The resource as URLs and RBAC spell it: `deployments`.
     #[must_use]
     pub fn resource(self) -> &'static str {
         match self {
@@ -184,7 +184,7 @@ impl WorkloadKind {
         }
     }
 
-    /// The word that `kubectl` takes before a slash.
+    /// The resource name as `kubectl` takes it before a slash: `deployment`.
     #[must_use]
     pub fn singular(self) -> &'static str {
         match self {
@@ -202,7 +202,7 @@ impl fmt::Display for WorkloadKind {
     }
 }
 
-/// The kind and the name: `Deployment app-green`.
+/// Writes the kind and the name: `Deployment app-green`.
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.meta.name)
@@ -210,42 +210,41 @@ impl fmt::Display for Workload {
 }
 
 impl Workload {
-    /// The Deployment controller's number for its template.
+    /// The revision number that the Deployment controller gave the template.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         self.meta.annotation(annotation::REVISION)
     }
 
-    /// Whether `kubectl scale` works on it.
+    /// Whether the kind has the subresource `scale`.
     #[must_use]
     pub fn is_scalable(&self) -> bool {
         self.kind != WorkloadKind::DaemonSet
     }
 
-    /// Whether its own selector matches these labels. A template has what its selector asks for, so that tells the values
-    /// too.
+    /// Whether the workload's own selector matches these labels. The values are taken from the template, which always
+    /// matches the selector.
     #[must_use]
     pub fn would_select(&self, labels: &Labels) -> bool {
         let matches = |key: &String| labels.get(key).is_some_and(|value| self.template.labels.get(key) == Some(value));
         !self.selector_keys.is_empty() && self.selector_keys.iter().all(matches)
     }
 
-    /// Whether its controller has seen its newest generation and has nothing left to roll out.
+    /// Whether the controller has processed the latest generation, and no Pod of an older template is left.
     #[must_use]
     pub fn is_rolled_out(&self) -> bool {
         let Counts { replicas, updated, .. } = self.counts;
         self.observed_generation >= self.meta.generation && updated == replicas
     }
 
-    /// Whether a Service can be served by it in its own right: a ReplicaSet with a controller is a part of
-    /// something else.
+    /// Whether the workload is not part of another one. A ReplicaSet with a controller is part of its Deployment.
     #[must_use]
     pub fn stands_alone(&self) -> bool {
         self.kind != WorkloadKind::ReplicaSet || self.meta.controller.is_none()
     }
 }
 
-/// The JSON of a workload before its kind is known: items of a list do not say it.
+/// The JSON of a workload whose kind is not decoded: items of a list carry none.
 #[derive(Debug, Deserialize)]
 pub struct WorkloadManifest {
     metadata: Meta,
@@ -253,7 +252,7 @@ pub struct WorkloadManifest {
     status: Option<WorkloadStatus>,
 }
 
-/// The `spec` of a workload of any kind.
+/// The undecoded `spec` of a workload of any kind.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
@@ -307,7 +306,7 @@ impl<'de> Deserialize<'de> for ParsedTemplate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let TemplateManifest { metadata, spec } = TemplateManifest::deserialize(deserializer)?;
         let TemplateMeta { labels, annotations } = metadata.unwrap_or_default();
-        // The one that is read; all are kept as they are.
+        // Only this annotation is decoded; the text of all annotations is kept for comparison.
         let default_container = annotations.as_deref().and_then(|annotations| {
             json_skip::from_str::<Labels>(annotations).ok()?.remove(annotation::DEFAULT_CONTAINER)
         });
@@ -322,7 +321,7 @@ impl<'de> Deserialize<'de> for ParsedTemplate {
     }
 }
 
-/// `strategy` of a Deployment, `updateStrategy` of a StatefulSet or DaemonSet.
+/// `spec.strategy` of a Deployment, `spec.updateStrategy` of a StatefulSet or DaemonSet.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StrategyManifest {
@@ -366,7 +365,7 @@ impl StrategyManifest {
         let (unavailable, surge) = match kind {
             WorkloadKind::Deployment => (Share::Percent(25), Share::Percent(25)),
             WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => (Share::Pods(1), Share::Pods(0)),
-            // A ReplicaSet leaves Pods of its old template alone.
+            // A ReplicaSet does not replace Pods of its old template.
             WorkloadKind::ReplicaSet => return Strategy::OnDelete,
         };
         let rolling = self.rolling_update.as_ref();
@@ -387,7 +386,7 @@ struct Ordinals {
     start: Option<u32>,
 }
 
-/// The `status` of a workload of any kind.
+/// The undecoded `status` of a workload of any kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadStatus {
@@ -413,7 +412,7 @@ struct Condition {
 }
 
 impl WorkloadManifest {
-    /// The workload, now that its kind is known.
+    /// Builds the workload, as one of this kind.
     #[must_use]
     pub fn into_workload(self, kind: WorkloadKind) -> Workload {
         Workload::new(kind, self.metadata, self.spec.unwrap_or_default(), self.status.unwrap_or_default())
@@ -421,7 +420,7 @@ impl WorkloadManifest {
 }
 
 impl Workload {
-    /// What the three parts of its JSON come to.
+    /// Builds the workload from its `metadata`, `spec` and `status`.
     #[must_use]
     pub fn new(kind: WorkloadKind, meta: Meta, spec: WorkloadSpec, status: WorkloadStatus) -> Self {
         let zero = Option::<u32>::unwrap_or_default;

@@ -1,78 +1,78 @@
-//! The writes that flipguard knows. A new kind of object is one more variant, and its arms below.
+//! The writes that flipguard judges. A new kind of object needs one more variant, and its arms in the methods below.
 
 use super::{ClusterView, Kind, Meta, Service, Template, Workload, WorkloadKind};
 
-/// What is written.
+/// A write, with the states of its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     /// A Service is changed.
     ServiceUpdate {
-        /// As it is stored.
+        /// The stored Service.
         old: Box<Service>,
-        /// As it would be.
+        /// The Service after the change.
         new: Box<Service>,
     },
     /// A Service is created.
     ServiceCreate {
-        /// As it would be.
+        /// The Service to be stored.
         new: Box<Service>,
     },
     /// A Service is deleted.
     ServiceDelete {
-        /// As it is stored.
+        /// The stored Service.
         old: Box<Service>,
     },
     /// A workload is created.
     WorkloadCreate {
-        /// As it would be.
+        /// The workload to be stored.
         new: Box<Workload>,
     },
     /// A workload is changed.
     WorkloadUpdate {
-        /// As it is stored.
+        /// The stored workload.
         old: Box<Workload>,
-        /// As it would be.
+        /// The workload after the change.
         new: Box<Workload>,
     },
-    /// A workload is deleted, by whatever propagation policy.
+    /// A workload is deleted, under any propagation policy.
     WorkloadDelete {
-        /// As it is stored.
+        /// The stored workload.
         old: Box<Workload>,
     },
-    /// A workload is scaled by its subresource, which says neither labels nor status.
+    /// A workload is scaled by its subresource `scale`, which carries neither its labels nor its status.
     Scale {
-        /// What is scaled.
+        /// The kind of the workload.
         kind: WorkloadKind,
-        /// Its namespace.
+        /// `metadata.namespace` of the workload.
         namespace: String,
-        /// Its name.
+        /// `metadata.name` of the workload.
         name: String,
-        /// Its uid.
+        /// `metadata.uid` of the workload.
         uid: String,
-        /// Its `resourceVersion`: a Scale has that of its workload.
+        /// `metadata.resourceVersion`: a Scale has the version of its workload.
         resource_version: String,
-        /// How many Pods it desired.
+        /// `spec.replicas` before the write.
         from: u32,
-        /// `spec.replicas` after.
+        /// `spec.replicas` after the write.
         to: u32,
     },
-    /// Something that no rule speaks on.
+    /// A write that no rule applies to.
     Other,
 }
 
-/// The object that a write is about.
+/// The object of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject<'a> {
-    /// Its kind.
+    /// The kind: Service, or one of the four workload kinds.
     pub kind: Kind,
-    /// Its namespace.
+    /// `metadata.namespace`.
     pub namespace: &'a str,
-    /// Its name.
+    /// `metadata.name`.
     pub name: &'a str,
 }
 
 impl Write {
-    /// The object that is written; `None` where no rule can apply.
+    /// The object of the write; `None` where no rule can apply.
     #[must_use]
     pub fn subject(&self) -> Option<Subject<'_>> {
         if let Self::Scale { kind, namespace, name, .. } = self {
@@ -82,7 +82,7 @@ impl Write {
         Some(Subject { kind: self.kind()?, namespace: &meta.namespace, name: &meta.name })
     }
 
-    /// The kind of the object.
+    /// The kind of the object; `None` where no rule can apply.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         match self {
@@ -95,7 +95,7 @@ impl Write {
         }
     }
 
-    /// The metadata before the write; `None` on CREATE, and for a Scale, which does not carry it.
+    /// The metadata before the write. `None` on CREATE, and for a Scale, which carries no metadata.
     #[must_use]
     pub fn old_meta(&self) -> Option<&Meta> {
         match self {
@@ -105,7 +105,7 @@ impl Write {
         }
     }
 
-    /// The metadata after the write; `None` on DELETE, and for a Scale, which does not carry it.
+    /// The metadata after the write. `None` on DELETE, and for a Scale, which carries no metadata.
     #[must_use]
     pub fn new_meta(&self) -> Option<&Meta> {
         match self {
@@ -115,13 +115,13 @@ impl Write {
         }
     }
 
-    /// The metadata that counts for this write: the new one, of a deletion the old one, of a Scale the stored one.
+    /// The metadata that rules judge: the new one; the old one on DELETE; the stored one for a Scale.
     #[must_use]
     pub fn meta<'a>(&'a self, view: &'a ClusterView) -> Option<&'a Meta> {
         self.new_meta().or_else(|| self.old_meta()).or_else(|| self.stored(view).map(|workload| &workload.meta))
     }
 
-    /// The Pod template before the write, of a new workload its first one.
+    /// The Pod template before the write; on CREATE, the new one.
     #[must_use]
     pub fn template<'a>(&'a self, view: &'a ClusterView) -> Option<&'a Template> {
         match self {
@@ -133,7 +133,7 @@ impl Write {
         }
     }
 
-    /// The workload that a Scale is about, as it was read.
+    /// The stored workload of a Scale, from the view.
     #[must_use]
     pub fn stored<'a>(&self, view: &'a ClusterView) -> Option<&'a Workload> {
         match self {

@@ -1,5 +1,5 @@
-//! Cases: a change, a cluster in a few words, and the verdict that is expected. Read by the tests, by
-//! `flipguard check --case`, and by people.
+//! Cases: a change, a cluster in short form, and the expected verdict. The tests and `flipguard check --case` read
+//! them; people do too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,79 +19,79 @@ use crate::rules::state::explain::{Explanation, explain};
 use crate::rules::{self, Outcome, Verdict};
 
 const NAMESPACE: &str = "shop";
-/// When each case is judged: 2030-01-01T00:00:00Z.
+/// The time at which each case is judged: 2030-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp(1_893_456_000);
 
 /// One file of `tests/cases/`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Case {
-    /// What the case shows, in a sentence.
+    /// The statement that the case demonstrates, in one sentence.
     pub shows: String,
-    /// The name of the Service.
+    /// `metadata.name` of the Service; `app` by default.
     #[serde(default = "app")]
     service: String,
-    /// Its selector before.
+    /// The selector before the change.
     #[serde(default)]
     from: Labels,
-    /// Its selector after.
+    /// The selector after the change.
     #[serde(default)]
     to: Labels,
-    /// Another change than that of the Service's selector.
+    /// A change other than that of the Service's selector.
     change: Option<OtherChange>,
-    /// The Services of the namespace: each with its selector, and its annotations if they matter.
+    /// Further Services of the namespace, by name: each with its selector, and with annotations if they matter.
     #[serde(default)]
     services: BTreeMap<String, ServiceFixture>,
-    /// Who asks.
+    /// The name of the user.
     #[serde(default)]
     user: String,
-    /// What else the Service has before, merged into its manifest.
+    /// Further fields of the Service before the change, merged into its manifest.
     #[serde(default = "nothing")]
     old: Value,
-    /// What else it has after.
+    /// Further fields of the Service after the change, merged into its manifest.
     #[serde(default = "nothing")]
     new: Value,
     #[serde(default)]
     dry_run: bool,
-    /// The field manager that asks.
+    /// The field manager of the request.
     manager: Option<String>,
     /// Whether the user has the verb `override`.
     may_override: Option<bool>,
-    /// Whether owners exist that are of a kind which is not read otherwise, by uid.
+    /// Whether an owner of another kind exists, by its uid.
     #[serde(default)]
     owners: BTreeMap<String, bool>,
-    /// Whether the Rollout exists that Argo Rollouts' mark names.
+    /// Whether the Rollout named by Argo Rollouts' annotation exists.
     rollout_exists: Option<bool>,
     #[serde(default)]
     trial: bool,
-    /// What is remembered of Services, by their names.
+    /// The flips on record, by the name of the Service.
     #[serde(default)]
     flipped: BTreeMap<String, FlipFixture>,
     #[serde(default)]
     deleted: BTreeMap<String, TombstoneFixture>,
-    /// The namespace.
+    /// The objects of the namespace, in short form.
     cluster: Vec<Fixture>,
-    /// What could not be read.
+    /// The reads that fail.
     #[serde(default)]
     unreadable: Vec<String>,
-    /// The verdict.
+    /// The expected verdict.
     expect: Expectation,
 }
 
-/// A change of something else than the selector of a Service.
+/// A change of another object, or another change of a Service.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct OtherChange {
-    /// `deployment/app-blue` by its `/scale`, to so many.
+    /// `deployment/app-blue`: a scale by the subresource, to the number in `to`.
     scale: Option<String>,
     to: Option<u32>,
-    /// `deployment/app-blue`, or `service/app`.
+    /// `deployment/app-blue` or `service/app`: a deletion.
     delete: Option<String>,
-    /// `deployment/app-blue`, with this merged into its manifest.
+    /// `deployment/app-blue`: an update, with the patch in `with` merged into its manifest.
     update: Option<String>,
     #[serde(default = "nothing")]
     with: Value,
-    /// A new workload.
+    /// A workload to create.
     create: Option<Fixture>,
 }
 
@@ -103,13 +103,13 @@ struct ServiceFixture {
     annotations: Labels,
 }
 
-/// The last flip of a Service, to what it selects now.
+/// The last flip of a Service, to its current selector.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct FlipFixture {
     from: Labels,
     to: Labels,
-    /// How long ago.
+    /// The age of the flip, in seconds.
     seconds_ago: i64,
     /// How long ago the flip was that this one takes back.
     undoes_seconds_ago: Option<i64>,
@@ -118,26 +118,26 @@ struct FlipFixture {
     manager: String,
 }
 
-/// A Service that was deleted.
+/// A deleted Service.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TombstoneFixture {
     selector: Labels,
-    /// How long ago.
+    /// The age of the deletion, in seconds.
     seconds_ago: i64,
 }
 
-/// The verdict that is expected.
+/// The expected verdict.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Expectation {
     outcome: ExpectedOutcome,
-    /// What the change does, in the rules' words; empty for one that is no flip.
+    /// The expected summary of the change; empty for an update that is no flip.
     summary: Option<String>,
     /// `reason=effect` of each finding, in order.
     #[serde(default)]
     findings: Vec<String>,
-    /// What the refusal and the warnings say, among other things.
+    /// Texts that the denial or the warnings must contain.
     #[serde(default)]
     says: Vec<String>,
 }
@@ -165,13 +165,13 @@ impl Case {
     /// Reads a case.
     ///
     /// # Errors
-    /// When the file cannot be read or is no case.
+    /// When the file cannot be read, or is not a case.
     pub fn load(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         serde_saphyr::from_str(&text).with_context(|| format!("`{}` is no case", file.display()))
     }
 
-    /// What the rules say.
+    /// The verdict of the rules on this case.
     ///
     /// # Errors
     /// When the cluster of the case cannot be built.
@@ -192,7 +192,7 @@ impl Case {
     /// Whether a verdict is the expected one, and where not, how it differs.
     ///
     /// # Errors
-    /// When it differs.
+    /// When the verdict differs; the message names the difference.
     pub fn compare(&self, verdict: &Verdict) -> Result<(), String> {
         let Expectation { outcome, summary, findings, says } = &self.expect;
         let real = match verdict.outcome() {
@@ -352,7 +352,7 @@ impl Case {
     }
 }
 
-/// A workload as `kubectl` names it: `deployment/app-blue`.
+/// The kind and the name in `deployment/app-blue`.
 fn named(object: &str) -> anyhow::Result<(WorkloadKind, &str)> {
     let (kind, name) = object.split_once('/').with_context(|| format!("`{object}` is not like deployment/app-blue"))?;
     let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind);

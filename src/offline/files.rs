@@ -1,4 +1,5 @@
-//! A cluster as files: what `kubectl get -o yaml` or `-o json` prints, several documents and Lists included.
+//! A cluster as files, in the format of `kubectl get -o yaml` or `-o json`. A file may hold several documents and
+//! Lists.
 
 use std::fs;
 use std::io::Read;
@@ -9,46 +10,46 @@ use serde_json::Value;
 
 use crate::model::{ClusterView, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
 
-/// Objects that were read from files.
+/// The objects of one or several files.
 #[derive(Debug, Default)]
 pub struct Manifests {
     objects: Vec<Manifest>,
 }
 
-/// One object, and where it stands.
+/// One object with its place in a file.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The file, and the number of the object in it.
+    /// The file and the number of the object in it: `cluster.yaml, object 3`.
     pub place: String,
-    /// The object.
+    /// The object as JSON.
     pub object: Value,
 }
 
-/// Why files cannot be used.
+/// The reason why files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be opened.
     #[error("cannot read `{file}`: {why}")]
     Open {
-        /// The file.
+        /// The path of the file.
         file: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         why: std::io::Error,
     },
-    /// It is neither YAML nor JSON.
+    /// The file is neither YAML nor JSON.
     #[error("`{file}` is neither YAML nor JSON: {why}")]
     Syntax {
-        /// The file.
+        /// The path of the file.
         file: String,
-        /// What the parser said, in one line.
+        /// The error of the parser, in one line.
         why: String,
     },
-    /// An object is not what it says.
+    /// An object has an invalid field.
     #[error("{place}: {why}")]
     Object {
-        /// The file, and the number of the object in it.
+        /// The file and the number of the object in it.
         place: String,
-        /// The field, and what is wrong with it.
+        /// The field and its error.
         why: String,
     },
 }
@@ -57,7 +58,7 @@ impl Manifests {
     /// Reads files; `-` is standard input.
     ///
     /// # Errors
-    /// When one cannot be read, is neither YAML nor JSON, or holds something that is no Kubernetes object.
+    /// When a file cannot be read, is neither YAML nor JSON, or contains a value that is not a Kubernetes object.
     pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, FileError> {
         let mut manifests = Self::default();
         for file in files {
@@ -76,25 +77,25 @@ impl Manifests {
         Ok(manifests)
     }
 
-    /// Reads a text that is at hand; `file` is what errors call it.
+    /// Parses a text. Errors name it `file`.
     ///
     /// # Errors
-    /// When it is neither YAML nor JSON, or holds something that is no Kubernetes object.
+    /// When the text is neither YAML nor JSON, or contains a value that is not a Kubernetes object.
     pub fn parse(file: &str, text: &str) -> Result<Self, FileError> {
         Self::of(file, documents(file, text)?)
     }
 
-    /// Takes objects that are at hand.
+    /// Takes decoded objects. Errors name them `place`.
     ///
     /// # Errors
-    /// When one is no Kubernetes object.
+    /// When a value is not a Kubernetes object.
     pub fn of(place: &str, objects: Vec<Value>) -> Result<Self, FileError> {
         let mut manifests = Self::default();
         manifests.add(place, objects)?;
         Ok(manifests)
     }
 
-    /// The objects, one after the other.
+    /// All objects, in the order of the files.
     #[must_use]
     pub fn objects(&self) -> &[Manifest] {
         &self.objects
@@ -103,7 +104,7 @@ impl Manifests {
     /// The Service of this name.
     ///
     /// # Errors
-    /// When a field that rules read has another type.
+    /// When a field that rules read has the wrong type.
     pub fn service(&self, namespace: &str, name: &str) -> Result<Option<Service>, FileError> {
         let found = self.services_named(name).find(|object| object.is_in(namespace));
         found.map(Manifest::service).transpose()
@@ -112,7 +113,7 @@ impl Manifests {
     /// The workload of this kind and name.
     ///
     /// # Errors
-    /// When a field that rules read has another type.
+    /// When a field that rules read has the wrong type.
     pub fn workload(&self, kind: WorkloadKind, namespace: &str, name: &str) -> Result<Option<Workload>, FileError> {
         self.stored(kind, namespace, name).map(|object| object.workload(kind, namespace)).transpose()
     }
@@ -126,15 +127,15 @@ impl Manifests {
         self.objects.iter().find(is_it)
     }
 
-    /// All Services of this name, in whatever namespace.
+    /// All Services of this name, in any namespace.
     pub fn services_named(&self, name: &str) -> impl Iterator<Item = &Manifest> {
         self.objects.iter().filter(move |object| object.is_a("Service", "v1") && object.name() == name)
     }
 
-    /// All that rules read of a namespace. An object without a namespace is in every one.
+    /// All objects of a namespace that rules read. An object without a namespace belongs to every namespace.
     ///
     /// # Errors
-    /// When a field that rules read has another type.
+    /// When a field that rules read has the wrong type.
     pub fn view(&self, namespace: &str) -> Result<ClusterView, FileError> {
         let mut view = ClusterView::default();
         for object in self.objects.iter().filter(|object| object.is_in(namespace)) {
@@ -179,26 +180,26 @@ impl Manifests {
 }
 
 impl Manifest {
-    /// The kind.
+    /// `kind` of the object.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.object.get("kind").and_then(Value::as_str).unwrap_or("")
     }
 
-    /// Whether it is of this kind. Where it does not say an `apiVersion`, the kind decides.
+    /// Whether the object has this kind and API version. Without an `apiVersion`, the kind decides.
     #[must_use]
     pub fn is_a(&self, kind: &str, api_version: &str) -> bool {
         let own = self.object.get("apiVersion").and_then(Value::as_str);
         self.kind() == kind && own.is_none_or(|own| own == api_version)
     }
 
-    /// The name.
+    /// `metadata.name` of the object; empty if absent.
     #[must_use]
     pub fn name(&self) -> &str {
         self.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("")
     }
 
-    /// The namespace, where it says one.
+    /// `metadata.namespace` of the object; `None` if absent.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.object.pointer("/metadata/namespace").and_then(Value::as_str)
@@ -207,12 +208,13 @@ impl Manifest {
     /// The object as a Service.
     ///
     /// # Errors
-    /// When a field that rules read has another type.
+    /// When a field that rules read has the wrong type.
     pub fn service(&self) -> Result<Service, FileError> {
         self.decode()
     }
 
-    /// This object with what another one says: maps are merged, lists of named items by their names, all else is replaced.
+    /// This object, merged with another one. Maps are merged, lists of named items are merged by name, and all other
+    /// values are replaced. This is a simplification of a strategic merge.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
         let mut object = self.object.clone();
@@ -223,7 +225,7 @@ impl Manifest {
     /// The object as a workload of its kind.
     ///
     /// # Errors
-    /// When a field that rules read has another type.
+    /// When a field that rules read has the wrong type.
     pub fn workload(&self, kind: WorkloadKind, namespace: &str) -> Result<Workload, FileError> {
         let mut workload = self.decode::<WorkloadManifest>()?.into_workload(kind);
         namespace.clone_into(&mut workload.meta.namespace);
@@ -247,10 +249,10 @@ impl Manifest {
     }
 }
 
-/// The documents of a text. The limits of the YAML parser are widened: the export of a namespace is large.
+/// The documents of a text. The limits of the YAML parser are raised, because the export of a namespace is large.
 pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError> {
     let syntax = |why: String| FileError::Syntax { file: file.to_owned(), why };
-    // JSON is tried first for its speed; what begins with a brace may be YAML all the same.
+    // JSON is tried first, because it is faster. A text that begins with a brace may still be YAML.
     if text.trim_start().starts_with('{') {
         let stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         if let Ok(documents) = stream.collect() {
@@ -265,7 +267,7 @@ pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Value>, FileError>
             max_total_scalar_bytes: text.len() + (64 << 20),
             max_recorded_anchor_events: 100_000,
         },
-        // What `kubectl` prints has no aliases; a little text must not become a lot.
+        // The output of `kubectl` contains no aliases. The limit prevents a short text from expanding to a large one.
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         with_snippet: false,
     };
@@ -294,8 +296,8 @@ fn apply(into: &mut Value, from: &Value) {
     }
 }
 
-/// Files that hold workloads without their parts, or no workload at all, cannot tell whether anything is ready: that is
-/// no verdict about the cluster.
+/// Missing parts of the workloads, reported as failed reads. Files without the Pods or ReplicaSets of a workload, or
+/// without any workload, cannot show whether anything is ready.
 fn left_out(view: &ClusterView, namespace: &str) -> Vec<ReadFailure> {
     let unread = |what: &str| ReadFailure {
         what: format!("{what} in namespace {namespace}"),

@@ -1,18 +1,18 @@
-//! A cluster in a few words: one line for a workload with its ReplicaSet and Pods.
+//! Fixtures: a cluster in short form, with one line for a workload, its ReplicaSet and its Pods.
 //!
-//! Sketches are what `tests/cases/` is written in. Each expands to the manifests that `kubectl get -o yaml` would print,
-//! so that a case takes the same way as a cluster's own objects.
+//! The files in `tests/cases/` consist of fixtures. Each one expands to the manifests that `kubectl get -o yaml` would
+//! print, so a case is decoded like the objects of a real cluster.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{Labels, WorkloadKind};
 
-/// A workload, a Pod, or a manifest as it is.
+/// A workload, a Pod, or a complete manifest.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Value")]
 pub enum Fixture {
-    /// A whole manifest: anything with a `kind`.
+    /// A complete manifest; recognised by its `kind`.
     Manifest(Value),
     /// A workload with its Pods.
     Workload(Box<WorkloadSketch>),
@@ -34,7 +34,7 @@ impl TryFrom<Value> for Fixture {
     }
 }
 
-/// A workload with its Pods. All that is not said is as in a workload that is fully ready.
+/// A workload with its Pods. The defaults are those of a fully ready workload.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one word of the fixture language, and they combine freely")]
@@ -43,24 +43,24 @@ pub struct WorkloadSketch {
     stateful_set: Option<String>,
     daemon_set: Option<String>,
     replica_set: Option<String>,
-    /// Labels of the Pod template.
+    /// The labels of the Pod template.
     labels: Labels,
-    /// The Pod template's spec: `containers` and all else. Pods have the same.
+    /// The spec of the Pod template: `containers` and further fields. The Pods have the same spec.
     #[serde(default = "probed")]
     spec: Value,
-    /// How many Pods it wants.
+    /// The number of desired Pods; 1 by default.
     #[serde(default = "one")]
     replicas: u32,
-    /// How many of its current Pods are ready; the others have not_ready_reason.
+    /// The number of current Pods that are ready; all by default. The others have `not_ready_reason`.
     ready: Option<u32>,
-    /// What troubles the Pods that are not ready.
+    /// The reason why the other Pods are not ready, such as `ImagePullBackOff`.
     not_ready_reason: Option<String>,
-    /// Status counters, where they differ from what the Pods give.
+    /// Status counters that differ from the counts of the Pods.
     status: Option<StatusSketch>,
-    /// How many ready Pods of the template before exist.
+    /// The number of ready Pods of the previous template.
     #[serde(default)]
     old_pods: u32,
-    /// How many of its current Pods really serve, where the status is behind.
+    /// The number of current Pods that really serve, where the status is behind.
     really_ready: Option<u32>,
     #[serde(default)]
     paused: bool,
@@ -68,27 +68,27 @@ pub struct WorkloadSketch {
     deleting: bool,
     #[serde(default)]
     deadline_exceeded: bool,
-    /// Whether the controller has not seen the newest generation yet.
+    /// Whether the controller has not processed the latest generation yet.
     #[serde(default)]
     unobserved: bool,
-    /// Whether Pods have no IP address.
+    /// Whether the Pods have no IP address.
     #[serde(default)]
     without_ip: bool,
     /// Whether the ReplicaSet of the current revision does not exist yet.
     #[serde(default)]
     without_current_replica_set: bool,
-    /// When its template was made.
+    /// The creation time of the template.
     #[serde(default = "long_ago")]
     template_since: String,
-    /// Whether the Deployment that owned a ReplicaSet is gone.
+    /// Whether the Deployment that owned a ReplicaSet is deleted.
     #[serde(default)]
     owner_is_gone: bool,
-    /// Whether something else controls a ReplicaSet.
+    /// Whether another object controls a ReplicaSet.
     #[serde(default)]
     controlled: bool,
 }
 
-/// Status counters.
+/// The counters of `status`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct StatusSketch {
@@ -110,19 +110,19 @@ pub struct PodSketch {
     #[serde(default)]
     deleting: bool,
     phase: Option<String>,
-    /// Its spec.
+    /// The spec of the Pod.
     #[serde(default)]
     spec: Value,
-    /// The uid of its controller, such as an operator's own object.
+    /// The uid of the controller, such as an object of an operator.
     controlled_by: Option<String>,
 }
 
-/// One container with a readiness probe, which is what nobody warns of.
+/// One container with a readiness probe, which causes no warning.
 fn probed() -> Value {
     json!({ "containers": [{ "name": "web", "image": "web", "readinessProbe": {} }] })
 }
 
-/// A case is to be read by people.
+/// The largest number of Pods in a fixture. Cases must stay readable.
 const MOST_PODS: u32 = 1000;
 
 fn one() -> u32 {
@@ -138,10 +138,10 @@ fn yes() -> bool {
 }
 
 impl Fixture {
-    /// The manifests that it stands for; an error names what is missing or too much.
+    /// The manifests of the fixture. The error names a missing or superfluous field.
     ///
     /// # Errors
-    /// When a workload has no kind or several.
+    /// When a workload has no kind, or several kinds.
     pub fn expand(&self) -> Result<Vec<Value>, String> {
         match self {
             Self::Manifest(manifest) => Ok(vec![manifest.clone()]),

@@ -1,4 +1,4 @@
-//! A cluster without a network: manifests in files, fixtures in a few words, and cases that say what is expected.
+//! A cluster without a network: manifests in files, fixtures in short form, and cases with an expected verdict.
 
 pub mod case;
 pub mod files;

@@ -1,4 +1,4 @@
-//! `AdmissionReview` as it goes back.
+//! `AdmissionReview` responses.
 
 use std::collections::BTreeMap;
 
@@ -28,10 +28,10 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
-    /// A JSON Patch in base64.
+    /// A JSON Patch in base64; `None` where nothing changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
-    /// One without the other is an error to the API server.
+    /// `JSONPatch`. The API server rejects a patch without a type, and a type without a patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -40,7 +40,7 @@ struct Response<'a> {
     audit_annotations: BTreeMap<&'static str, String>,
 }
 
-/// `meta/v1` Status. Codes 409 and 422 are never used: `kubectl apply --force` would delete and re-create.
+/// `meta/v1` Status. Codes 409 and 422 are never used: on them, `kubectl apply --force` would delete and re-create.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "Kubernetes calls it so")]
 struct Status {
@@ -57,7 +57,7 @@ struct Status {
 struct Details {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<Cause>,
-    /// client-go retries by itself after this many seconds, and shows the message in the end.
+    /// The seconds after which client-go retries by itself. After its last try, it shows the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u32>,
 }
@@ -68,13 +68,13 @@ struct Cause {
     message: String,
 }
 
-/// The answer to a change that was judged, as JSON.
+/// The answer to a judged change, as JSON.
 #[must_use]
 pub fn judged(uid: &str, verdict: &Verdict) -> Vec<u8> {
     encode(response(uid, verdict))
 }
 
-/// The answer to a Deployment that may have got labels, as JSON.
+/// The answer to a Deployment, with the patch of its labels, as JSON.
 #[must_use]
 pub fn labelled(uid: &str, verdict: &Verdict, puts: &[Put]) -> Vec<u8> {
     let patch = patch(puts).and_then(|patch| serde_json::to_vec(&patch).ok());
@@ -82,8 +82,8 @@ pub fn labelled(uid: &str, verdict: &Verdict, puts: &[Put]) -> Vec<u8> {
     encode(Response { patch_type: patch.as_ref().map(|_| "JSONPatch"), patch, ..response(uid, verdict) })
 }
 
-/// The JSON Patch (RFC 6902) that puts values into an object; `None` where there is nothing to put. `add` replaces
-/// what is there.
+/// The JSON Patch (RFC 6902) that sets values in an object; `None` without values. The operation `add` replaces
+/// existing values.
 #[must_use]
 pub fn patch(puts: &[Put]) -> Option<Patch> {
     let operation = |put: &Put| {
@@ -140,7 +140,8 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
     }
 }
 
-/// The answer to a write that should have got labels, but cannot be understood: nobody is refused for want of a label.
+/// The answer to a Deployment that cannot be parsed. It is allowed without labels: a missing label never causes a
+/// denial.
 #[must_use]
 pub fn unlabelled(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
     let warnings =
@@ -148,7 +149,7 @@ pub fn unlabelled(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
     encode(Response { uid, allowed: true, warnings, ..Response::default() })
 }
 
-/// The answer to a review that cannot be understood: it is refused, under its uid.
+/// The answer to a review that cannot be parsed. It is denied under its uid.
 #[must_use]
 pub fn unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
     encode(Response {
@@ -166,7 +167,7 @@ pub fn unreadable(uid: &str, unreadable: &Unreadable) -> Vec<u8> {
 
 fn encode(response: Response<'_>) -> Vec<u8> {
     let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
-    // Strings, numbers and maps with string keys always serialise; an empty body would be refused by the API server.
+    // Strings, numbers and maps with string keys always serialise. The API server would reject an empty body.
     serde_json::to_vec(&review).unwrap_or_default()
 }
 
@@ -178,7 +179,7 @@ mod tests {
     use crate::offline::case::Case;
 
     #[test]
-    fn an_override_that_lifts_something_is_in_the_audit_log() {
+    fn an_applied_override_is_in_the_audit_log() {
         let told = |case: &str| {
             let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/override").join(case);
             let review: Value =

@@ -1,4 +1,4 @@
-//! From a review to the change that rules judge.
+//! Decoding: from a review to the change that rules judge.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,11 +7,11 @@ use super::wire::{Object, Operation, Request, Unreadable};
 use crate::model::{Change, Meta, MetaManifest, Service, User, Workload, WorkloadKind, Write};
 use json_skip::Raw;
 
-/// The change that a request asks for; its objects and its user go into that. Of what no rule speaks on, nothing more is
+/// The change that a request asks for. The objects and the user are moved into it. If no rule applies, nothing more is
 /// decoded.
 ///
 /// # Errors
-/// When an object lacks what the API server always sends, or has another type in a field that rules read.
+/// When an object lacks a field that the API server always sends, or a field that rules read has the wrong type.
 pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
     let objects = Objects { old: request.old_object.take(), new: request.object.take() };
     let resource = request.resource.resource.as_ref();
@@ -35,13 +35,13 @@ pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
     Ok(Change { write, dry_run: request.dry_run == Some(true), user, manager })
 }
 
-/// The two states of what is written.
+/// The old and the new state of the object.
 struct Objects<'a> {
     old: Option<Object<'a>>,
     new: Option<Object<'a>>,
 }
 
-/// One of them, with the name of its field.
+/// One state, with the name of its field in the review.
 struct State<'a> {
     field: &'static str,
     meta: MetaManifest<'a>,
@@ -82,14 +82,14 @@ impl<'a> State<'a> {
     fn meta(self, request: &Request<'_>) -> Result<Meta, Unreadable> {
         let meta = self.meta.meta();
         let mut meta = meta.map_err(|why| unreadable(request, &format!("`{}.metadata`: {why}", self.field)))?;
-        // The request's own namespace is authoritative; the objects repeat it.
+        // The namespace of the request is authoritative; objects only repeat it.
         request.namespace().clone_into(&mut meta.namespace);
         Ok(meta)
     }
 }
 
-/// Whether an update changes anything that a rule looks at to begin with: the `spec`, the owners, or an annotation that
-/// is read. Most that does not is a label, another annotation, or the status.
+/// Whether an update changes anything that a rule looks at first: the `spec`, the owners, or a read annotation. Most
+/// other updates change a label, another annotation, or the status.
 fn is_noticed(old: &State<'_>, new: &State<'_>) -> bool {
     old.spec != new.spec || !old.meta.looks_like(&new.meta)
 }
@@ -113,7 +113,7 @@ fn service_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, U
     })
 }
 
-/// A write of the status cannot change the spec, but it can change the annotations.
+/// A write to the status of a Service. It cannot change `spec`, but it can change annotations.
 fn service_status(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, Unreadable> {
     Ok(match service_write(request, objects)? {
         Write::ServiceUpdate { old, new } => {
@@ -143,7 +143,7 @@ fn workload_write(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKin
     })
 }
 
-/// As with a Service: by its status, only the annotations can be changed.
+/// A write to the status of a workload. As with Services, it can change annotations.
 fn workload_status(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
     Ok(match workload_write(request, objects, kind)? {
         Write::WorkloadUpdate { old, new } => {
@@ -154,7 +154,7 @@ fn workload_status(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKi
     })
 }
 
-/// A Scale says neither labels nor status, and leaves `replicas` out when it is 0.
+/// A Scale. It carries neither labels nor status, and omits `replicas` when 0.
 fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Result<Write, Unreadable> {
     #[derive(Default, Deserialize)]
     struct Spec {
@@ -175,7 +175,7 @@ fn scale(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKind) -> Res
     })
 }
 
-/// Who asks; of a change that no rule speaks on, only the name, for the log.
+/// The user. Of a change that no rule applies to, only the name is decoded, for the log.
 fn user(request: &Request<'_>, write: &Write) -> Result<User, Unreadable> {
     #[derive(Deserialize)]
     struct Named {
@@ -190,7 +190,7 @@ fn user(request: &Request<'_>, write: &Write) -> Result<User, Unreadable> {
     user.map_err(|error| unreadable(request, &format!("`userInfo` cannot be read: {error}")))
 }
 
-/// A part of an object; what is not there or null says nothing.
+/// Decodes a part of an object. An absent or null part gives the default.
 fn decode<T: DeserializeOwned + Default>(
     request: &Request<'_>,
     object: &str,

@@ -1,15 +1,16 @@
-//! A verdict in words.
+//! The messages of a verdict.
 
 use crate::model::{Override, Tool, annotation};
 use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict};
 
-/// The longest warning that every client shows whole (Kubernetes, `AdmissionResponse.warnings`).
+/// The longest warning that every client shows in full (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
-/// The largest number of warnings that one finding becomes.
+/// The largest number of warnings for one finding.
 const WARNING_PARTS: usize = 4;
 
-/// The message of a denial; empty for a change that is allowed. The first line stands alone, since many tools show no
-/// line breaks: what is denied, why, with numbers, and the safe step in words. Commands follow, each on its own line.
+/// The message of a denial; empty for an allowed change. The first line must be understandable alone, because many
+/// tools show no more. It has the denied change, the cause with its numbers, and the safe step in words. Commands
+/// follow, each on its own line.
 #[must_use]
 pub fn denial(verdict: &Verdict) -> String {
     let summary = if verdict.summary.is_empty() { "change" } else { &verdict.summary };
@@ -46,7 +47,7 @@ fn denied_finding(beginning: &str, finding: &Finding) -> Vec<String> {
     lines
 }
 
-/// How the deployment tool goes on by itself, or how its release is to be split.
+/// A hint about the deployment tool: how it retries, or how to split its release.
 fn hint(verdict: &Verdict) -> Option<&'static str> {
     let tool = verdict.tool?;
     if verdict.denying().all(|finding| finding.reason.row().retryable) {
@@ -65,7 +66,7 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
             }
         });
     }
-    // The flip to this colour was probably a part of the same release, and came first.
+    // The flip to this colour was probably part of the same release and was written first.
     let redeploys = verdict.denying().any(|finding| finding.reason == Reason::LiveRedeployed);
     redeploys.then_some(match tool {
         Tool::ArgoCd => {
@@ -83,7 +84,7 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
     })
 }
 
-/// The way for a user who means it. It comes last: it is not the first thing to try.
+/// The hint at an override. It comes last, because it should not be tried first.
 fn override_hint(verdict: &Verdict) -> Option<String> {
     let can_override = verdict.denying().any(|finding| finding.reason != Reason::OverrideNotPermitted);
     (verdict.outcome() == Outcome::Denied && can_override).then(|| {
@@ -97,8 +98,8 @@ fn override_hint(verdict: &Verdict) -> Option<String> {
     })
 }
 
-/// The warnings of a verdict. Each begins with its reason code, has no control character, and is short enough to be shown
-/// whole; a long one continues in the next.
+/// The warnings of a verdict. Each begins with its reason code, has no control character, and is short enough to be
+/// shown in full. A long one continues in the next warning.
 #[must_use]
 pub fn warnings(verdict: &Verdict) -> Vec<String> {
     verdict.findings.iter().flat_map(|(finding, effect)| warning(verdict, finding, *effect)).collect()
@@ -126,7 +127,7 @@ fn warning(verdict: &Verdict, finding: &Finding, effect: Effect) -> Vec<String> 
     parts.into_iter().map(|part| format!("{reason}: {part}")).collect()
 }
 
-/// The step on one line, or its command on a line of its own, so that it can be copied.
+/// The step on one line if the command fits; otherwise with its command on a line of its own, which can be copied.
 fn step(Remedy { words, command }: &Remedy, width: usize) -> Vec<String> {
     let lines = match command {
         None => vec![format!("{words}.")],
@@ -138,7 +139,7 @@ fn step(Remedy { words, command }: &Remedy, width: usize) -> Vec<String> {
     lines.iter().flat_map(|line| wrap(&printable(line), width, 2)).collect()
 }
 
-/// Parts of at most `width` characters, broken at spaces where there are any.
+/// Splits a text into at most `most` parts of at most `width` characters, at spaces if possible.
 fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();
@@ -168,7 +169,7 @@ fn pieces(word: &str, width: usize) -> Vec<String> {
     letters.chunks(width.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
-/// Text from the cluster may hold anything; a terminal must not be moved by it.
+/// Text from the cluster without control characters, so that it cannot control a terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

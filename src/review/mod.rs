@@ -1,8 +1,10 @@
-//! The admission protocol: `admission.k8s.io/v1` in and out.
+//! The admission protocol: requests and responses of `admission.k8s.io/v1`.
 //!
-//! The types are our own and borrow from the request body: the envelope is read first, with the parts of the objects left
-//! as raw JSON, so that the uid is there to answer with even where an object cannot be understood, and a request that no
-//! rule speaks on costs no more than its envelope. Written against the checks of the API server
+//! The types are our own and borrow from the request body. The envelope is read first, and the parts of the objects
+//! stay raw JSON. So the uid for the answer is known even if an object cannot be parsed. A request that no rule applies
+//! to costs no more than its envelope.
+//!
+//! The code follows the checks of the API server
 //! (`staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/request/admissionreview.go`).
 
 pub mod answer;

@@ -1,4 +1,4 @@
-//! `AdmissionReview` as it arrives.
+//! `AdmissionReview` requests.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,83 +14,83 @@ use json_skip::Raw;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
-    /// Names this call; the answer must repeat it.
+    /// The id of this call; the answer must repeat it.
     #[serde(borrow)]
     pub uid: Cow<'a, str>,
-    /// The kind of the object, as the webhook registered for it.
+    /// The kind of the object, in the version of the webhook's registration.
     #[serde(borrow)]
     pub kind: Kind<'a>,
-    /// The resource, as the webhook registered for it.
+    /// The resource, in the version of the webhook's registration.
     #[serde(borrow)]
     pub resource: Resource<'a>,
-    /// `scale`, `status`; empty for the object itself.
+    /// The subresource: `scale` or `status`; empty for the object itself.
     #[serde(borrow, default, deserialize_with = "borrowed")]
     pub sub_resource: Option<Cow<'a, str>>,
-    /// Empty on a `deletecollection` and on a CREATE with `generateName`.
+    /// The name of the object; empty on `deletecollection`, and on CREATE with `generateName`.
     #[serde(borrow, default, deserialize_with = "borrowed")]
     pub name: Option<Cow<'a, str>>,
-    /// The namespace; empty for cluster-scoped objects.
+    /// The namespace of the object; empty for cluster-scoped objects.
     #[serde(borrow, default, deserialize_with = "borrowed")]
     pub namespace: Option<Cow<'a, str>>,
-    /// What is asked for.
+    /// CREATE, UPDATE, DELETE or CONNECT.
     pub operation: Operation,
-    /// Who asks.
+    /// The authenticated user, undecoded.
     #[serde(borrow, default)]
     pub user_info: Option<Raw<'a>>,
-    /// The object as it would be; null on DELETE.
+    /// The new object; null on DELETE.
     #[serde(borrow, default)]
     pub object: Option<Object<'a>>,
-    /// The object as it is stored; null on CREATE.
+    /// The stored object; null on CREATE.
     #[serde(borrow, default)]
     pub old_object: Option<Object<'a>>,
-    /// Whether nothing is to be stored.
+    /// Whether the write is only simulated (`--dry-run=server`).
     #[serde(default)]
     pub dry_run: Option<bool>,
-    /// What came with the request.
+    /// The options of the request, of which only the field manager is read.
     #[serde(borrow, default)]
     pub options: Option<Options<'a>>,
 }
 
-/// Group, version and kind.
+/// A group, a version and a kind.
 #[derive(Debug, Deserialize)]
 pub struct Kind<'a> {
     /// The API group; empty for the core group.
     #[serde(borrow, default)]
     pub group: Cow<'a, str>,
-    /// The version.
+    /// The version, such as `v1`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
-    /// The kind.
+    /// The kind, such as `Deployment`.
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
 }
 
-/// Group, version and resource.
+/// A group, a version and a resource.
 #[derive(Debug, Deserialize)]
 pub struct Resource<'a> {
     /// The API group; empty for the core group.
     #[serde(borrow, default)]
     pub group: Cow<'a, str>,
-    /// The version.
+    /// The version, such as `v1`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
-    /// The resource, in the plural.
+    /// The resource in the plural, such as `deployments`.
     #[serde(borrow)]
     pub resource: Cow<'a, str>,
 }
 
-/// An object of whatever kind. All have metadata; the rest waits until the kind is known.
+/// An object of any kind. The metadata is read at once; the rest is decoded when the kind is known.
 #[derive(Debug, Default)]
 pub struct Object<'a> {
-    /// Its metadata.
+    /// `metadata`, not yet decoded.
     pub metadata: Option<MetaManifest<'a>>,
-    /// Its `spec`.
+    /// `spec`, not yet decoded.
     pub spec: Option<Raw<'a>>,
-    /// Its `status`.
+    /// `status`, not yet decoded.
     pub status: Option<Raw<'a>>,
 }
 
-/// What is no object at all is only wrong where somebody looks for something in it.
+/// A value that is not a JSON object has no parts. It causes an error only where a part is needed.
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -123,31 +123,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// What came with the request: `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+/// `CreateOptions`, `UpdateOptions` or `PatchOptions`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options<'a> {
-    /// Who says that it manages the fields that it writes.
+    /// The declared manager of the written fields, such as `kubectl-client-side-apply`.
     #[serde(borrow, default, deserialize_with = "borrowed")]
     pub field_manager: Option<Cow<'a, str>>,
 }
 
-/// What is asked for.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Operation {
-    /// A new object.
+    /// A new object is stored.
     Create,
-    /// A change of a stored object, by whatever verb.
+    /// A stored object is changed, by PUT or PATCH.
     Update,
-    /// Its removal.
+    /// An object is deleted.
     Delete,
-    /// A connection, such as `kubectl exec`.
+    /// A connection is opened, as by `kubectl exec`.
     Connect,
 }
 
 impl Operation {
-    /// The word that the protocol uses.
+    /// The operation as the protocol spells it: `UPDATE`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -159,13 +159,13 @@ impl Operation {
     }
 }
 
-/// A body that is no review that can be understood.
+/// A request body that cannot be parsed as a review.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Unreadable {
-    /// The uid to answer with, where it could be found.
+    /// The uid for the answer; `None` if the body has none.
     pub uid: Option<String>,
-    /// What is wrong with it, in one line.
+    /// The error, in one line.
     pub why: String,
 }
 
@@ -203,38 +203,38 @@ impl<'a> Request<'a> {
         review.request.ok_or_else(|| Unreadable { uid: None, why: "the AdmissionReview has no `request`".to_owned() })
     }
 
-    /// The namespace; empty for cluster-scoped objects.
+    /// The namespace of the object; empty for cluster-scoped objects.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("")
     }
 
-    /// The name; empty where the request has none.
+    /// The name of the object; empty where the request has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("")
     }
 }
 
-/// serde borrows a `Cow` where it stands alone; within an `Option` it would copy.
+/// Borrows an optional `Cow` from the input. serde borrows a plain `Cow` only; inside an `Option`, it would copy.
 fn borrowed<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
     #[derive(Deserialize)]
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
     Ok(Option::<Borrowed<'a>>::deserialize(deserializer)?.map(|Borrowed(text)| text))
 }
 
-/// What is wrong with a review, under its uid where that can be found.
+/// The error of a review, with its uid if the body has one.
 fn unreadable(text: &str, error: &json_skip::Error) -> Unreadable {
     #[derive(Deserialize)]
     struct Told<T> {
         request: T,
     }
-    /// By itself: nothing else that is wrong may hide it.
+    /// Only the uid, decoded separately, so that no other error can hide it.
     #[derive(Default, Deserialize)]
     struct Uid {
         uid: Option<String>,
     }
-    /// What tells which object it was.
+    /// Only the namespace and the name, to identify the object in the error.
     #[derive(Default, Deserialize)]
     struct Who<'a> {
         #[serde(borrow)]
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_review_of_another_version_is_refused_by_name_and_keeps_its_uid() {
+    fn a_review_of_another_version_is_rejected_by_name_with_its_uid() {
         let body = br#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u1",
             "kind":{"version":"v1","kind":"Service"},"resource":{"version":"v1","resource":"services"},
             "operation":"UPDATE"}}"#;

@@ -1,5 +1,5 @@
-//! The law between the rules and the [`filter`](super::filter) before them: no rule denies a change that the filter
-//! swallows. Here the rules are asked without the filter.
+//! Properties of [`filter`](super::filter): no rule denies a write that the filter drops. The rules run here without
+//! the filter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +12,7 @@ use crate::model::{
     WorkloadManifest, Write, annotation,
 };
 
-/// Labels, or a selector: mostly of this colour, so that generated objects belong together.
+/// Labels or a selector, mostly of this colour, so that generated objects match each other.
 fn labels(colour: &'static str) -> impl Strategy<Value = Value> {
     prop_oneof![
         12 => Just(json!({ "app": "shop", "color": colour })),
@@ -28,7 +28,7 @@ fn kinds() -> impl Strategy<Value = WorkloadKind> {
     prop::sample::select(WorkloadKind::ALL.to_vec())
 }
 
-/// The manifest of a workload, without its kind.
+/// The manifest of a workload without `kind`.
 fn workload(name: &'static str, colour: &'static str) -> impl Strategy<Value = Value> {
     let strategy = prop::sample::select(vec!["Recreate", "RollingUpdate", "OnDelete"]);
     let image = prop::sample::select(vec!["web:1", "web:2"]);
@@ -63,7 +63,7 @@ fn parse(kind: WorkloadKind, manifest: &Value) -> Workload {
     serde_json::from_value::<WorkloadManifest>(manifest.clone()).unwrap().into_workload(kind)
 }
 
-/// The same with some of its parts as in another one; most changes are small.
+/// A manifest with some of its parts taken from another one. Most generated changes are small.
 fn changed(old: &Value, other: &Value, parts: &[bool]) -> Value {
     let places = [
         "/metadata/ownerReferences",
@@ -97,7 +97,7 @@ fn a_service() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A cluster with this workload and another, all of whose Pods serve.
+/// A cluster with this workload and a second one. All their Pods serve.
 fn view(services: Vec<Service>, workloads: Vec<Workload>) -> ClusterView {
     let mut view = ClusterView { workloads, services, ..ClusterView::default() };
     for workload in &view.workloads {
@@ -114,8 +114,8 @@ fn view(services: Vec<Service>, workloads: Vec<Workload>) -> ClusterView {
     view
 }
 
-/// The verdict of the rules without the filter. An override on an unguarded object does not count: it needs permission
-/// once the object is guarded.
+/// The verdict of the rules without the filter. Findings about an override on an unguarded object are left out: such an
+/// override is checked when the object becomes guarded.
 fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     let policy = Policy::default();
     let mut verdict = Verdict::about(change).unwrap_or_default();
@@ -129,10 +129,10 @@ fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     verdict
 }
 
-/// The generated changes that the filter swallowed, so that the rules were asked about them.
+/// The number of generated writes that the filter dropped. The rules judged each of them.
 static SWALLOWED: AtomicUsize = AtomicUsize::new(0);
 
-/// No rule denies a change that the filter swallows.
+/// No rule denies a write that the filter drops.
 fn holds(write: Write, view: &ClusterView) -> Result<(), TestCaseError> {
     let change = Change { write, dry_run: false, user: User::default(), manager: String::new() };
     if !filter::is_relevant(&change.write, &ColourScheme::default()) {

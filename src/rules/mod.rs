@@ -1,12 +1,12 @@
-//! The rules: a change and a view of the cluster in, a verdict out.
+//! The rules: they turn a change and a view of the cluster into a verdict.
 //!
-//! [`decide`] is total and pure: no I/O, no clock, no log, no panic. Reads that failed arrive in the view as data.
+//! [`decide`] is total and pure: no I/O, no clock, no log, no panic. Failed reads arrive in the view as data.
 //!
-//! - [`needs`](mod@needs): what is still to be read to judge a change; [`filter`]: which writes can matter at all
-//! - [`state`]: what is true of a namespace, without any change
-//! - `flips`: a Service changes; `live`: a workload changes, or a Service is deleted
-//! - `overrides`: who may override, and what an override allows
-//! - [`reason`]: the table of rules; [`verdict`]: findings and their effects; `wording`: words that rules share
+//! - [`needs`](mod@needs): the reads that a change still needs; [`filter`]: the writes that a rule can apply to
+//! - [`state`]: facts about a namespace, independent of any change
+//! - `flips`: changes of a Service; `live`: changes of a workload, and deletions of a Service
+//! - `overrides`: the permission for an override, and the changes that it allows
+//! - [`reason`]: the table of rules; [`verdict`]: findings and their effects; `wording`: words that several rules share
 
 pub mod filter;
 #[cfg(test)]
@@ -36,7 +36,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     let Some(mut verdict) = Verdict::about(change) else { return Verdict::not_judged() };
     let colours = &policy.colours;
     if let Some(finding) = Finding::unreadable(view) {
-        // An override that is set by this change could not be permitted; a stored one counts.
+        // Permission for an override set by this change cannot be checked, so only a stored override applies.
         if !overrides::is_set(change, colours) {
             verdict.active_override = overrides::active(change, view, colours, now);
         }

@@ -1,4 +1,4 @@
-//! What is still to be read to judge a change. One function, called until it asks for nothing.
+//! The reads that a change still needs. The function is called until it returns `None`.
 
 use super::state::roles::is_named_idle;
 use super::{filter, flips, overrides};
@@ -7,15 +7,15 @@ use crate::model::{
     annotation,
 };
 
-/// The reads that are still to be made for a change, by what was read before; `None` where the view is complete, no rule
-/// applies, or a read failed already.
+/// The reads that a change still needs, in view of the completed ones. `None` if the view is complete, no rule applies,
+/// or a read has failed.
 #[must_use]
 pub fn needs(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<ReadRequest> {
     if !view.failures.is_empty() || !filter::is_relevant(&change.write, &policy.colours) {
         return None;
     }
     let mut wanted = of_write(change, view, policy);
-    // Who may is asked once the Services are known.
+    // Permissions are checked once the Services are known.
     if wanted.clone().without(&view.done).is_empty() {
         wanted.permissions = permissions(change, view, policy, now);
     }
@@ -27,7 +27,7 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy) -> ReadRequest
     let all = ReadRequest { pods: Some(Selector::nothing()), services: true, ..ReadRequest::default() };
     match &change.write {
         Write::ServiceUpdate { old, new } => of_service(old, new, view, policy),
-        // A new Service is judged only where it replaces a deleted one, which the ledger tells.
+        // A new Service is judged only where it replaces a deleted one; the ledger has the deletions on record.
         Write::ServiceCreate { .. } => ReadRequest { services: false, ..all },
         Write::ServiceDelete { old } => ReadRequest { pods: Some(old.routed().clone()), ..ReadRequest::default() },
         Write::WorkloadUpdate { old, new } => {
@@ -40,7 +40,7 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy) -> ReadRequest
 
 fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> ReadRequest {
     let colours = &policy.colours;
-    // One list serves both selectors, in one consistent snapshot. An empty selector matches no Pod.
+    // One list serves both selectors in one consistent snapshot. An empty selector matches no Pod.
     let pods = match (old.routed().is_empty(), new.routed().is_empty()) {
         (true, _) => new.routed().clone(),
         (_, true) => old.routed().clone(),
@@ -48,7 +48,8 @@ fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy)
     };
     let opts_out = flips::opts_out(old, new, view, colours);
     let rollout = new.meta.annotation(annotation::ARGO_ROLLOUTS).filter(|_| opts_out).map(str::to_owned);
-    // A rollback is told by the age of the templates. Those of Deployments are ReplicaSets, which are read already.
+    // The age of the templates decides whether a flip is a rollback. ReplicaSets show it for Deployments and are always
+    // read.
     let revisions =
         flips::may_be_rollback(old, new, &view.records, colours) && view.workloads.iter().any(has_revisions);
     // The other Services of the app matter where the name or an annotation may make this one a preview.
@@ -73,7 +74,7 @@ fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Timest
     names
 }
 
-/// Whether revisions may tell an undo from a new version. Those of Deployments are ReplicaSets.
+/// Whether revisions can tell an undo from a new version. Deployments need none: their revisions are ReplicaSets.
 fn may_undo(old: &Workload, new: &Workload) -> bool {
     has_revisions(new) && old.template.spec != new.template.spec
 }
@@ -82,7 +83,7 @@ fn has_revisions(workload: &Workload) -> bool {
     matches!(workload.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet)
 }
 
-/// The owners to look for: those of an object whose owners change.
+/// The owners to look up: those of an object whose owners change.
 fn owners(old: &Meta, new: &Meta) -> Vec<Owner> {
     let elsewhere = new.owners.iter().filter(|owner| owner.is_elsewhere());
     if old.owners == new.owners { Vec::new() } else { elsewhere.cloned().collect() }

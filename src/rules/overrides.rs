@@ -1,4 +1,4 @@
-//! Overrides: who may set one, and which changes it allows while it lasts.
+//! Overrides: the permission to set one, and the changes that it allows.
 
 use super::state::roles::{is_traffic, traffic_services};
 use super::wording::Remedy;
@@ -7,8 +7,9 @@ use crate::model::{
     Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Service, Timestamp, Write, annotation,
 };
 
-/// The Services for which the user needs the verb `override`, by name, for an override that is set or extended on the
-/// Service itself or on a workload that a traffic Service selects. An empty name is the whole namespace.
+/// The Services on which the user needs the verb `override`, by name; an empty name is the whole namespace. A
+/// permission is needed where a change sets or extends an override on a Service, or on a workload that a traffic
+/// Service selects.
 pub(super) fn to_be_permitted(
     change: &Change,
     view: &ClusterView,
@@ -23,14 +24,14 @@ pub(super) fn to_be_permitted(
         Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => {
             let selecting = selecting(&new.template.labels, view, colours);
             let names: Vec<String> = selecting.map(|service| service.meta.name.clone()).collect();
-            // No traffic Service selects the workload yet. The override would count for those that come later.
+            // No traffic Service selects the workload yet. The override would apply to later ones too.
             if names.is_empty() { vec![String::new()] } else { names }
         }
         _ => Vec::new(),
     }
 }
 
-/// The finding about an override that may not be set as it is.
+/// The finding about an override that is set without permission or with an invalid value.
 pub(super) fn not_permitted(
     change: &Change,
     view: &ClusterView,
@@ -59,8 +60,8 @@ pub(super) fn not_permitted(
     finding(format!("user {user} may not override {place}"), ask_for_the_verb("Ask", namespace))
 }
 
-/// The override that lasts for a change: of the object itself, or of each traffic Service that selects it. On UPDATE, the
-/// new object counts; on DELETE and `/scale`, the stored one.
+/// The override that applies to a change: that of the object itself, or of every traffic Service that selects it. On
+/// UPDATE, the new object is read; on DELETE and `/scale`, the stored one.
 pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
     let lasting = |meta: &Meta| {
         let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
@@ -69,7 +70,7 @@ pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme
     let of_services = || {
         let labels = &change.write.template(view)?.labels;
         let mut of_all = selecting(labels, view, colours).map(|service| lasting(&service.meta));
-        // Each Service that could lose Pods must agree.
+        // Every Service that could lose Pods must have an override.
         let first = of_all.next()??;
         of_all.all(|other| other.is_some()).then_some(first)
     };
@@ -85,8 +86,8 @@ fn selecting<'a>(
     traffic_services(view, colours).filter(move |service| service.routed().matches(labels))
 }
 
-/// The value of an override that this change sets. A value that stood on an object without a guard counts as set too,
-/// since nobody permitted it.
+/// The value of an override that this change sets. A value on a previously unguarded object counts as set too, because
+/// nobody was asked to permit it.
 fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
     let was_guarded = match &change.write {
         Write::ServiceUpdate { old, .. } => is_traffic(old, &ClusterView::default(), colours),
@@ -98,12 +99,12 @@ fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
     change.write.new_meta().and_then(value).filter(|value| before != Some(*value))
 }
 
-/// The way to the verb that permits overrides and opt-outs.
+/// The remedy where the verb for overrides and opt-outs is missing.
 pub(super) fn ask_for_the_verb(ask: &str, namespace: &str) -> Remedy {
     Remedy::words(format!("{ask} for verb override on bluegreenpolicies.flipguard.dev in {namespace}"))
 }
 
-/// Whether this change sets an override, which somebody must permit.
+/// Whether this change sets an override, so that a permission is needed.
 pub(super) fn is_set(change: &Change, colours: &ColourScheme) -> bool {
     set(change, colours).is_some()
 }

@@ -11,13 +11,13 @@ pub struct Row {
     pub code: &'static str,
     /// The action, unless a policy sets another one.
     pub action: Action,
-    /// Whether the same change may pass later, with nothing else done.
+    /// Whether the same request may pass later without any other step.
     pub retryable: bool,
-    /// When the rule applies.
+    /// The condition under which the rule applies.
     pub says: &'static str,
-    /// Why that is dangerous.
+    /// The danger that the rule prevents.
     pub why: &'static str,
-    /// How to go on.
+    /// The next step for the user.
     pub remedy: &'static str,
 }
 
@@ -31,7 +31,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// All reasons, in the order of the documentation.
+            /// All reasons, in the order of `docs/rules.md`.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The row of this reason.
@@ -75,7 +75,7 @@ reasons! {
         why: "Kubernetes then stops updating the endpoints. The old ones stay for ever, ready or not.",
         remedy: "Flip to another colour. To retire the app, delete the Service.",
     }
-    /// The new selector pins no colour any more.
+    /// The new selector no longer pins a colour.
     SelectorUnpinned {
         code: "selector-unpinned",
         action: Deny,
@@ -143,7 +143,7 @@ reasons! {
         why: "Clients move as their DNS caches expire, and nothing can check the target.",
         remedy: "Create a separate Service for the alias. An alias of a Service in this cluster (`x.y.svc`) is a warning.",
     }
-    /// The Service is told to route to Pods that are not ready.
+    /// The Service would route to Pods that are not ready.
     PublishesNotReady {
         code: "publishes-not-ready",
         action: Deny,
@@ -152,7 +152,7 @@ reasons! {
         why: "Pods would get traffic whether they are ready or not.",
         remedy: "Set it on a separate Service, such as the headless one of a StatefulSet.",
     }
-    /// The Service leaves flipguard's care.
+    /// The Service opts out of flipguard.
     OptOutNotPermitted {
         code: "opt-out-not-permitted",
         action: Deny,
@@ -164,7 +164,7 @@ reasons! {
         remedy: "Ask for the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Argo Rollouts' mark \
                  is accepted where a Rollout of that name exists.",
     }
-    /// An override that may not be set.
+    /// An override without permission, or with an invalid value.
     OverrideNotPermitted {
         code: "override-not-permitted",
         action: Deny,
@@ -175,7 +175,7 @@ reasons! {
         remedy: "Ask for the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Write \
                  `<RFC 3339 time> <reason>`.",
     }
-    /// A setting on a Service that cannot be read.
+    /// A Service has a setting that cannot be read.
     AnnotationInvalid {
         code: "annotation-invalid",
         action: Deny,

@@ -1,10 +1,10 @@
-//! The judgement of a change: what the rules found, and the effect of each finding.
+//! The verdict on a change: the findings of the rules, and the effect of each.
 
 use super::Reason;
 use super::wording::{RETRY_OR_DOCTOR, Remedy};
 use crate::model::{Action, Change, ClusterView, Enforcement, Override, Policy, Tool};
 
-/// The judgement of one change.
+/// The verdict on one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// Whether any rule applies to the change.
@@ -13,13 +13,13 @@ pub struct Verdict {
     pub subject: String,
     /// The object as kubectl takes it: `service/app`.
     pub object: String,
-    /// The namespace.
+    /// `metadata.namespace` of the object.
     pub namespace: String,
-    /// The change in a few words: `flip version 1.0 -> 2.0`.
+    /// The change in a few words: `flip version 1.0 -> 2.0`; empty where none fit.
     pub summary: String,
-    /// The deployment tool that asks, for a hint.
+    /// The deployment tool that sends the request; it selects the hint in the message.
     pub tool: Option<Tool>,
-    /// The override that lasts now.
+    /// The override that applies now.
     pub active_override: Option<Override>,
     /// The findings, each with its effect.
     pub findings: Vec<(Finding, Effect)>,
@@ -28,26 +28,26 @@ pub struct Verdict {
 /// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule.
+    /// The rule, which gives the code and the default action.
     pub reason: Reason,
     /// The cause, with its numbers, in one line without a final period.
     pub message: String,
-    /// Ways to go on, the safest first.
+    /// The next steps for the user, the safest first.
     pub remedies: Vec<Remedy>,
-    /// Further facts, one line each.
+    /// Further facts, one line each; shown below the message.
     pub details: Vec<String>,
-    /// Why the change is allowed all the same.
+    /// The reason why the change is allowed despite the finding.
     pub allowed_because: Option<String>,
-    /// How this case differs from the rule's action.
+    /// The limit on the action in this case, if there is one.
     pub bound: Option<Bound>,
 }
 
 /// A limit on the action that the policy sets for a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// A warning at most.
+    /// The finding warns at most.
     AtMostWarn,
-    /// A denial, whatever the policy says.
+    /// The finding denies, whatever the policy sets.
     AtLeastDeny,
 }
 
@@ -62,7 +62,7 @@ impl Finding {
         Self::new(Reason::ConcurrentChange, message, Remedy::words("Retry in a second; kubectl does so by itself"))
     }
 
-    /// The finding about reads that failed: unknown is never "not applicable".
+    /// The finding about failed reads. An unknown state never counts as "not applicable".
     pub(crate) fn unreadable(view: &ClusterView) -> Option<Self> {
         let first = view.failures.first()?;
         let details = view.failures.iter().skip(1).map(|failure| format!("{}: {}", failure.what, failure.why));
@@ -75,23 +75,23 @@ impl Finding {
         Self { details, ..self }
     }
 
-    /// The same, with another way to go on.
+    /// Adds another next step.
     pub(crate) fn or(mut self, remedy: Option<Remedy>) -> Self {
         self.remedies.extend(remedy);
         self
     }
 
-    /// The same, in a case where the rule denies whatever the policy says.
+    /// Makes the finding deny, whatever the policy sets.
     pub(super) fn at_least_deny(self) -> Self {
         Self { bound: Some(Bound::AtLeastDeny), ..self }
     }
 
-    /// The same, in a case where the rule warns at most.
+    /// Makes the finding warn at most.
     pub(crate) fn at_most_warn(self) -> Self {
         Self { bound: Some(Bound::AtMostWarn), ..self }
     }
 
-    /// The action of this finding: that of the policy, else of the table, within the bound of the case.
+    /// The action of this finding: that of the policy, or else of the table, within the bound of the case.
     fn action(&self, policy: &Policy) -> Action {
         let action = policy.actions.get(self.reason.code()).copied().unwrap_or(self.reason.row().action);
         match self.bound {
@@ -105,35 +105,35 @@ impl Finding {
 /// The effect of a finding on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Denies it.
+    /// The request is denied.
     Denies,
-    /// Warns.
+    /// The request is allowed with a warning.
     Warns,
-    /// Would deny it, but this is a dry run, and waiting helps.
+    /// The request would be denied, but it is a dry run, and the cause resolves by waiting.
     WarnsInDryRun,
-    /// Would deny it, but for an override.
+    /// The request would be denied, but an override applies.
     WarnsOverridden,
-    /// Would deny it, but enforcement is `Warn`.
+    /// The request would be denied, but enforcement is `Warn`.
     WarnsInTrial,
-    /// Is logged only.
+    /// The finding is only logged.
     Logs,
 }
 
-/// The answer as a whole.
+/// The answer to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The change is allowed.
     Allowed,
     /// The change is denied.
     Denied,
-    /// The change conflicts with a pending one: 429, and clients retry.
+    /// The change conflicts with a pending one. The answer is 429, and clients retry.
     TryAgain,
-    /// A read failed: 503, and clients retry.
+    /// A read failed. The answer is 503, and clients retry.
     CannotJudge,
 }
 
 impl Outcome {
-    /// The word for logs and metrics.
+    /// The word in logs and metrics: `denied`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -146,7 +146,7 @@ impl Outcome {
 }
 
 impl Effect {
-    /// The word for logs and metrics.
+    /// The word in logs and metrics: `would-deny`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -161,13 +161,13 @@ impl Effect {
 }
 
 impl Verdict {
-    /// No rule applies to the change.
+    /// The verdict on a change that no rule applies to.
     #[must_use]
     pub fn not_judged() -> Self {
         Self::default()
     }
 
-    /// The judgement broke off; the API server's client retries.
+    /// The verdict where judging broke off. The client of the API server retries.
     #[must_use]
     pub fn cannot_judge() -> Self {
         let message = "flipguard could not finish its work on this change".to_owned();
@@ -175,7 +175,7 @@ impl Verdict {
         Self { judged: true, findings: vec![(finding, Effect::Denies)], ..Self::default() }
     }
 
-    /// A verdict without findings about a change; `None` where no rule can apply to its object.
+    /// A verdict without findings; `None` where no rule can apply to the object.
     pub(crate) fn about(change: &Change) -> Option<Self> {
         let subject = change.write.subject()?;
         let kind = subject.kind.singular();
@@ -189,8 +189,8 @@ impl Verdict {
         })
     }
 
-    /// Adds a finding, with the effect that the policy and the request give it. This is the one place where the action of
-    /// a rule is decided.
+    /// Adds a finding, and decides its effect from the policy and the request. Nothing else decides the action of a
+    /// rule.
     pub(crate) fn add(&mut self, finding: Finding, change: &Change, policy: &Policy) {
         let effect = match finding.action(policy) {
             Action::Audit => Effect::Logs,
@@ -206,7 +206,7 @@ impl Verdict {
         self.findings.push((finding, effect));
     }
 
-    /// The answer as a whole.
+    /// The answer to the request.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         if self.denying().next().is_none() {
@@ -220,7 +220,7 @@ impl Verdict {
         }
     }
 
-    /// Whether only an override makes it an allowed change.
+    /// Whether the change is allowed only because of an override.
     #[must_use]
     pub fn is_overridden(&self) -> bool {
         let overridden = self.findings.iter().any(|(_, effect)| *effect == Effect::WarnsOverridden);

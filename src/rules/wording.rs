@@ -4,25 +4,25 @@ use serde::Serialize;
 
 use crate::model::Workload;
 
-/// The way to go on after a read that failed.
+/// The next step after a failed read.
 pub(crate) const RETRY_OR_DOCTOR: &str = "Retry; if it persists, run flipguard doctor";
 
-/// A way to go on.
+/// A next step for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remedy {
-    /// The step in words, as a sentence without its period.
+    /// The step in words: a sentence without its period.
     pub words: String,
-    /// The command for it, ready to paste.
+    /// The command of the step, ready to paste; `None` if there is none.
     pub command: Option<String>,
 }
 
 impl Remedy {
-    /// A step in words alone.
+    /// A step without a command.
     pub(crate) fn words(words: impl Into<String>) -> Self {
         Self { words: words.into(), command: None }
     }
 
-    /// A step with its `kubectl` command, given without `kubectl -n <namespace>`.
+    /// A step with its `kubectl` command, given without the leading `kubectl -n <namespace>`.
     pub(crate) fn kubectl(words: impl Into<String>, namespace: &str, rest: &str) -> Self {
         Self { words: words.into(), command: Some(format!("kubectl -n {namespace} {rest}")) }
     }
@@ -33,14 +33,14 @@ pub(crate) fn object(workload: &Workload) -> String {
     format!("{}/{}", workload.kind.singular(), workload.meta.name)
 }
 
-/// `1 pod`, `3 pods`; with a word before: `1 ready pod`.
+/// A number of Pods: `1 pod`, `3 pods`, or with a word before it, `1 ready pod`.
 pub(crate) fn pods(count: usize, which: &str) -> String {
     let space = if which.is_empty() { "" } else { " " };
     let end = if count == 1 { "" } else { "s" };
     format!("{count} {which}{space}pod{end}")
 }
 
-/// `it serves 1 pod`: a Service, as the subject of a clause.
+/// A clause about a Service: `it serves 1 pod`.
 pub(crate) fn serves(count: usize) -> String {
     format!("it serves {}", pods(count, ""))
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_no_plural() {
+    fn one_is_singular() {
         assert_eq!(pods(1, "ready"), "1 ready pod");
         assert_eq!(pods(0, ""), "0 pods");
         assert_eq!(serves(2), "it serves 2 pods");

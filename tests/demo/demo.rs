@@ -1,7 +1,7 @@
-//! The demo: the blue-green story, told by real kubectl against a real control plane that flipguard guards.
+//! The demo: the blue-green story with real kubectl against a real control plane that flipguard guards.
 //!
-//! Each command is printed before its real output, and each verdict is checked; any other one makes the demo fail.
-//! `KEEP=1` leaves all of it running.
+//! Each command is printed before its real output. Each verdict is checked, and the demo fails if it differs. With
+//! `KEEP=1`, the control plane keeps running.
 
 use std::env;
 use std::fs;
@@ -54,7 +54,7 @@ fn demo() -> Result<()> {
     control_plane.stop()
 }
 
-/// One app with two colours.
+/// An app with two colours.
 struct Story<'a> {
     control_plane: &'a ControlPlane,
     folder: PathBuf,
@@ -64,7 +64,7 @@ struct Story<'a> {
     two: &'static str,
 }
 
-/// The verdict that is expected.
+/// The expected verdict.
 #[derive(Clone, Copy)]
 enum Expect<'a> {
     Passes,
@@ -168,7 +168,7 @@ impl<'a> Story<'a> {
         self.go_back()
     }
 
-    /// The flip was a mistake: back, and then all of it is taken down.
+    /// The flip was a mistake: roll back, then delete the app.
     fn go_back(&self) -> Result<()> {
         let Self { key, one, .. } = self;
         self.runs(
@@ -201,7 +201,7 @@ impl<'a> Story<'a> {
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
     }
 
-    /// Two requests at once, each fine by itself: together they would leave the Service without a pod.
+    /// Two requests at once, each harmless alone. Together they would leave the Service without a Pod.
     fn race(&self) -> Result<()> {
         println!("\n# at the same moment, one flips to green and another scales green away; either is fine by itself");
         let flip = ["apply", "-f", "service-green.yaml"];
@@ -231,7 +231,7 @@ impl<'a> Story<'a> {
         println!("  -> one of them passes, and the other is told why not");
         if scale.status.success() {
             self.runs("here green went first; it comes back", &["scale", "deployment/app-green", "--replicas=3"])?;
-            // The template says that its pods fail; at the start of the story they were made ready one by one.
+            // The template says that its Pods fail. At the start of the story, they were made ready one by one.
             let label = format!("{}={}", self.key, self.two);
             self.until_there(&["get", "pods", "-l", &label, "-o=jsonpath={.items[2].metadata.name}"])?;
             self.output(&["annotate", "pods", "--overwrite", "-l", &label, "kwok.flipguard.dev/pod=ready"])?;
@@ -241,7 +241,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// What a command prints.
+    /// The output of a command.
     fn output(&self, args: &[&str]) -> Result<String> {
         let output = self.kubectl(args).output().context("cannot run kubectl")?;
         ensure!(output.status.success(), "kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
@@ -256,7 +256,7 @@ impl<'a> Story<'a> {
         self.step(says, args, Expect::Passes)
     }
 
-    /// Prints what is expected, the command and its real output, and compares.
+    /// Prints the expectation, the command and its real output, and compares them.
     fn step(&self, says: &str, args: &[&str], expect: Expect<'_>) -> Result<()> {
         if !says.is_empty() {
             println!("\n# {says}");
@@ -285,7 +285,7 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Waits until a `get` prints something: `kubectl wait` fails where nothing is there yet.
+    /// Waits until a `get` prints something. `kubectl wait` would fail on an object that does not exist yet.
     fn until_there(&self, args: &[&str]) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.kubectl(args).output()?.stdout.is_empty() {

@@ -1,4 +1,4 @@
-//! What the API server sends to flipguard, and what it does not.
+//! The requests that the API server sends to flipguard, and those that it does not send.
 
 use anyhow::{Context, Result, ensure};
 use flipguard::certs::rotator;
@@ -8,27 +8,27 @@ use super::Test;
 use super::shop::{BLUE, GREEN, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("admission::ordinary_writes_send_nothing", ordinary_writes_send_nothing),
+    ("admission::ordinary_writes_are_not_sent", ordinary_writes_are_not_sent),
     ("admission::one_line_a_decision", one_line_a_decision),
     ("admission::metrics_and_probes", metrics_and_probes),
     ("admission::two_replicas_share_one_identity", two_replicas_share_one_identity),
-    ("admission::a_secret_that_is_no_identity_heals", a_secret_that_is_no_identity_heals),
+    ("admission::an_invalid_secret_is_replaced", an_invalid_secret_is_replaced),
 ];
 
-fn ordinary_writes_send_nothing(shop: &Shop) -> Result<()> {
-    // A new Deployment with a colour is asked about twice: for its labels, and whether it joins a live colour.
+fn ordinary_writes_are_not_sent(shop: &Shop) -> Result<()> {
+    // The creation of a coloured Deployment is sent twice: for its labels, and to check whether it joins a live colour.
     shop.deploy_ready("app-blue", BLUE, 2)?;
     ensure!(shop.decisions()?.len() == 2, "{:?}", shop.decisions()?);
-    // Plain Services, in any way.
+    // Plain Services, with every kind of write.
     shop.route("plain", &[("app", "shop")])?.succeeds()?;
     shop.route("plain", &[("app", "store"), ("tier", "web")])?.succeeds()?;
-    // Workloads without a colour, with all that their controllers write.
+    // Workloads without a colour, including all writes of their controllers.
     shop.deploy_ready("plain", &[("app", "shop")], 2)?;
     shop.kubectl(&["scale", "deployment/plain", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
     shop.kubectl(&["delete", "deployment/plain"])?.succeeds()?;
-    // A traffic Service: made, applied again, labelled, annotated, its ports and its status changed.
-    // Making it is asked about: it could take the place of one that was just deleted.
+    // A traffic Service: created, applied again, labelled, annotated, and with changes of its ports and status. Only
+    // the creation is sent, because the Service could replace a recently deleted one.
     shop.route("app", BLUE)?.succeeds()?;
     ensure!(shop.decisions()?.len() == 3, "{:?}", shop.decisions()?);
     shop.route("app", BLUE)?.succeeds()?;
@@ -39,14 +39,14 @@ fn ordinary_writes_send_nothing(shop: &Shop) -> Result<()> {
     let status = r#"{"status":{"conditions":[{"type":"Probed","status":"True","reason":"Probed","message":"",
         "lastTransitionTime":"2026-01-01T00:00:00Z"}]}}"#;
     shop.kubectl(&["patch", "service", "app", "--subresource=status", "-p", status])?.succeeds()?;
-    // The Deployment with a colour: applied again, labelled, scaled by its subresource, its status written.
+    // The coloured Deployment: applied again, labelled, scaled by its subresource, and with its status written.
     shop.deploy_ready("app-blue", BLUE, 2)?;
     shop.kubectl(&["label", "deployment", "app-blue", "team=shop"])?.succeeds()?;
     shop.kubectl(&["annotate", "deployment", "app-blue", "note=hello"])?.succeeds()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
     ensure!(shop.decisions()?.len() == 3, "flipguard was asked: {:?}", shop.decisions()?);
-    // And one write that is not ordinary, so that the count is known to count.
+    // One write that is sent, to show that the counter works.
     shop.route("app", GREEN)?.is_refused("target-missing", &[])?;
     ensure!(shop.decisions()?.len() == 4, "{:?}", shop.decisions()?);
     Ok(())
@@ -98,7 +98,7 @@ fn metrics_and_probes(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// Whichever wins, all serve the same.
+/// Whichever replica stores its identity first, all serve the same one.
 fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
     let names = vec!["flipguard.example".to_owned()];
     on_runtime(async {
@@ -114,13 +114,13 @@ fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
     })
 }
 
-fn a_secret_that_is_no_identity_heals(shop: &Shop) -> Result<()> {
+fn an_invalid_secret_is_replaced(shop: &Shop) -> Result<()> {
     shop.kubectl(&["create", "secret", "generic", "flipguard", "--from-literal=ca.crt=cut off"])?.succeeds()?;
     let names = vec!["flipguard.example".to_owned()];
     on_runtime(async {
         let client = client(shop).await?;
         let made = rotator::load(&client, &shop.namespace, &names).await?;
-        ensure!(made == rotator::load(&client, &shop.namespace, &names).await?, "it was not stored");
+        ensure!(made == rotator::load(&client, &shop.namespace, &names).await?, "the identity was not stored");
         Ok(())
     })
 }
@@ -133,10 +133,10 @@ pub(crate) fn on_runtime<T>(future: impl Future<Output = Result<T>>) -> Result<T
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?.block_on(future)
 }
 
-/// Writes any object at any path.
+/// Sends any object to any path.
 pub(crate) async fn send(client: &kube::Client, method: &str, path: &str, object: &Value) -> Result<Value> {
     let content_type = if method == "PATCH" { "application/strategic-merge-patch+json" } else { "application/json" };
-    // Leases and the like know no other patch than a merge patch.
+    // Leases and similar kinds support merge patches only.
     let content_type = if path.contains("/leases/") { "application/merge-patch+json" } else { content_type };
     let request = http::Request::builder()
         .method(method)

@@ -1,4 +1,4 @@
-//! What disturbs other tests: they run one at a time, after all others.
+//! Tests that disturb other tests. They run one at a time, after all others.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,26 +10,29 @@ use super::Test;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("alone::what_cannot_be_read_denies", what_cannot_be_read_denies),
+    ("alone::unreadable_objects_deny", unreadable_objects_deny),
     ("alone::a_registration_that_drifts_is_repaired", a_registration_that_drifts_is_repaired),
     ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
     ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
 ];
 
-/// They end the guard of all other tests.
+/// Tests that end the shared guard.
 pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
-    ("alone::in_the_trial_week_denials_warn", in_the_trial_week_denials_warn),
-    ("alone::a_lost_ledger_is_waited_for", a_lost_ledger_is_waited_for),
-    ("alone::what_is_given_up_grows_too_old", what_is_given_up_grows_too_old),
-    ("alone::what_grew_too_old_unseen_is_remembered", what_grew_too_old_unseen_is_remembered),
+    ("alone::denials_warn_without_enforcement", denials_warn_without_enforcement),
+    ("alone::a_lost_ledger_delays_risky_changes", a_lost_ledger_delays_risky_changes),
+    ("alone::abandoned_intents_expire", abandoned_intents_expire),
+    ("alone::expired_flips_are_recorded", expired_flips_are_recorded),
     ("alone::concurrency_fresh_writes_nothing", concurrency_fresh_writes_nothing),
-    ("registration::two_replicas_do_not_write_in_turns", super::registration::two_replicas_do_not_write_in_turns),
+    (
+        "registration::two_replicas_do_not_overwrite_each_other",
+        super::registration::two_replicas_do_not_overwrite_each_other,
+    ),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),
-    // The last test: no flipguard runs afterwards.
-    ("alone::with_every_replica_down_ordinary_work_goes_on", with_every_replica_down_ordinary_work_goes_on),
+    // This test comes last: no guard runs after it.
+    ("alone::harmless_changes_pass_without_replicas", harmless_changes_pass_without_replicas),
 ];
 
 fn green_starts(shop: &Shop) -> Result<()> {
@@ -38,7 +41,7 @@ fn green_starts(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()
 }
 
-fn what_cannot_be_read_denies(shop: &Shop) -> Result<()> {
+fn unreadable_objects_deny(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
@@ -48,7 +51,7 @@ fn what_cannot_be_read_denies(shop: &Shop) -> Result<()> {
     let attempt = shop.route("app", GREEN)?;
     shop.apply(&binding)?.succeeds()?;
     refused?;
-    ensure!(!attempt.ok, "it passed: {}", attempt.out);
+    ensure!(!attempt.ok, "the flip was allowed: {}", attempt.out);
     attempt.says("cannot decide (cluster-unreadable): cannot read service/app in namespace")?;
     attempt.says("is forbidden")?;
     shop.until("reads work again", || Ok(shop.route("app", GREEN)?.ok))
@@ -59,7 +62,7 @@ fn a_registration_that_drifts_is_repaired(shop: &Shop) -> Result<()> {
     let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]"#;
     shop.plain_kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?
         .succeeds()?;
-    shop.until("it is repaired", || {
+    shop.until("the registration is repaired", || {
         let policy = "-o=jsonpath={.webhooks[0].failurePolicy}";
         Ok(shop.plain_kubectl(&["get", "validatingwebhookconfiguration", "flipguard", policy])?.out == "Fail")
     })?;
@@ -68,7 +71,7 @@ fn a_registration_that_drifts_is_repaired(shop: &Shop) -> Result<()> {
 
 fn a_registration_that_is_missing_is_shown(shop: &Shop) -> Result<()> {
     shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", "flipguard"])?.succeeds()?;
-    let shown = shop.until("it is shown", || {
+    let shown = shop.until("the missing registration is reported", || {
         Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0")
             && shop.guard.log()?.contains("there is no ValidatingWebhookConfiguration flipguard"))
     });
@@ -79,7 +82,7 @@ fn a_registration_that_is_missing_is_shown(shop: &Shop) -> Result<()> {
     shop.guard.wait_until_it_guards(shop.control_plane)
 }
 
-/// What was applied to install the guard.
+/// The manifests with which the guard was installed.
 fn manifests_file(shop: &Shop) -> Result<String> {
     let url = format!("https://{}", shop.guard.listen());
     let manifests = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard"))
@@ -99,8 +102,8 @@ fn manifests_apply_again_without_a_diff(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.is_refused("target-not-ready", &[])
 }
 
-/// The guard of all other tests makes room for one that only warns.
-fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
+/// Replaces the shared guard by one that only warns.
+fn denials_warn_without_enforcement(shop: &Shop) -> Result<()> {
     green_starts(shop)?;
     shop.without_the_guard()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
@@ -111,15 +114,15 @@ fn in_the_trial_week_denials_warn(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// The guard of all other tests makes room, if it is still there.
+/// Starts a guard in place of the shared one, if that still runs.
 fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
     shop.without_the_guard()?;
     let flags = [super::FLAGS, flags].concat();
     Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &flags)
 }
 
-/// The changes that a lost ledger held may still be committed until their ttl is over.
-fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
+/// The changes of a lost ledger may still commit until their time limit is over.
+fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
     let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
@@ -129,14 +132,14 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
         shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", &ledger])?.succeeds()
     };
     delete()?;
-    // kubectl tries again by itself for ten seconds, so the first answer is read off the log.
+    // kubectl retries by itself for ten seconds, so the first answer is read from the log.
     let started = Instant::now();
     shop.route("app", BLUE)?.passes_silently()?;
-    ensure!(started.elapsed() > Duration::from_secs(2), "nobody waited");
+    ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
     let log = std::fs::read_to_string(guard.process().log_path())?;
     ensure!(log.contains("changes that it held may still be committed, so dangerous changes are denied"), "{log}");
     ensure!(log.contains("the ledger was lost, and begins anew"), "{log}");
-    // Without its name in the index it would be taken for a new one: that is for an admin who knows.
+    // A ledger without an entry in the index counts as new. An administrator removes the entry on purpose.
     delete()?;
     let forget = format!(r#"[{{"op":"remove","path":"/data/{}"}}]"#, shop.namespace);
     let index = ["-n", "flipguard-system", "patch", "configmap", "flipguard-ledgers", "--type=json", "-p", &forget];
@@ -144,29 +147,29 @@ fn a_lost_ledger_is_waited_for(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_silently()
 }
 
-/// A pending change that is older than its ttl is not waited for.
-fn what_is_given_up_grows_too_old(shop: &Shop) -> Result<()> {
+/// An intent expires once it has been watched for longer than any change can take.
+fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
     let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
-    // It is watched from the first look at it on; kubectl tries again by itself.
+    // The intent is watched from its first read on. kubectl retries by itself.
     shop.route("app", GREEN)?.passes_silently()?;
     let log = std::fs::read_to_string(guard.process().log_path())?;
-    ensure!(log.contains(r#""outcome":"try-again""#), "nobody waited");
+    ensure!(log.contains(r#""outcome":"try-again""#), "the change did not have to wait");
     Ok(())
 }
 
-/// A flip counts also where no request has read its Service since.
-fn what_grew_too_old_unseen_is_remembered(shop: &Shop) -> Result<()> {
+/// A flip whose intent expired without a further read is still recorded.
+fn expired_flips_are_recorded(shop: &Shop) -> Result<()> {
     let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.passes_silently()?;
-    // From here on it is watched. A dry run writes nothing down.
+    // The intent is watched from here on. A dry run writes nothing.
     let scale = ["scale", "deployment/app-blue", "--replicas=0"];
     shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["held-scaled-down: "])?;
-    // It is about time alone: there is nothing to be seen of it.
+    // Only time passes; no event can be waited for.
     std::thread::sleep(Duration::from_secs(3));
     shop.kubectl(&scale)?.passes_with_warning(&["held-scaled-down: "])
 }
@@ -175,9 +178,9 @@ fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     let guard = another_guard(shop, &["--concurrency", "fresh"])?;
     green_starts(shop)?;
     shop.route("app", GREEN)?.is_refused("target-not-ready", &[])?;
-    // Nothing is read but what it is judged on: four kinds of workloads, and Pods.
+    // Only the deciding objects are read: four kinds of workloads, and Pods.
     let log = std::fs::read_to_string(guard.process().log_path())?;
-    let refused = log.lines().find(|line| line.contains("target-not-ready")).context("it is not in the log")?;
+    let refused = log.lines().find(|line| line.contains("target-not-ready")).context("the denial is not in the log")?;
     ensure!(refused.contains(r#""reads":5,"#), "{refused}");
     shop.pods_become("name=app-green", Pods::Ready)?;
     shop.rolled_out("deployment/app-green")?;
@@ -189,14 +192,14 @@ fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// A change without danger waits for no other change.
-fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
-    // Whatever ran before: one has guarded, and none is left.
+/// Harmless changes do not depend on flipguard.
+fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
+    // One guard has run, and none is left, whichever tests ran before.
     shop.without_the_guard()?;
     let last = Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)?;
     shop.blue_serves()?;
     last.process().kill()?;
-    last.process().wait(Duration::from_secs(20)).context("it does not end on SIGKILL")?;
+    last.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGKILL")?;
     let plain = &[("app", "plain")];
     shop.deploy_ready("plain", plain, 2)?;
     shop.route("plain", plain)?.succeeds()?;
@@ -205,20 +208,21 @@ fn with_every_replica_down_ordinary_work_goes_on(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
-    // To 0 by a manifest is denied as well. A Scale has no labels, so the filter cannot see whether it is coloured.
+    // Scaling to zero by a manifest passes too. A Scale carries no labels, so the API server cannot tell whether its
+    // workload has a colour.
     shop.kubectl(&["patch", "deployment", "plain", "-p", r#"{"spec":{"replicas":0}}"#])?.succeeds()?;
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     let to_nothing = shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?;
-    ensure!(!to_nothing.ok, "a scale to nothing should wait");
+    ensure!(!to_nothing.ok, "a scale to zero should fail");
     to_nothing.says("failed calling webhook")?;
     shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
-    // Colours come up.
+    // New colours can be deployed.
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.kubectl(&["label", "service", "app", "team=shop"])?.succeeds()?;
-    // Only what could be dangerous waits.
+    // Only risky changes fail.
     let waits = |attempt: Attempt| {
-        ensure!(!attempt.ok, "it should wait for flipguard");
+        ensure!(!attempt.ok, "the change should fail without flipguard");
         attempt.says("failed calling webhook")
     };
     waits(shop.route("app", GREEN)?)?;

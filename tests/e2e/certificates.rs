@@ -1,4 +1,4 @@
-//! The life of certificates, under a constant stream of admissions.
+//! The life cycle of certificates, under a constant stream of admissions.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -21,10 +21,10 @@ use super::{FLAGS, Test, tls};
 pub(crate) const TESTS: &[Test] = &[
     ("certificates::ten_rotations_under_a_stream", ten_rotations_under_a_stream),
     ("certificates::a_leaf_is_renewed_by_the_clock", a_leaf_is_renewed_by_the_clock),
-    ("certificates::a_secret_that_is_lost_comes_back", a_secret_that_is_lost_comes_back),
+    ("certificates::a_lost_secret_is_restored", a_lost_secret_is_restored),
 ];
 
-/// The certificate is rotated ten times with its authority, and no request fails.
+/// The identity is rotated ten times, each time with its authority. No admission fails.
 fn ten_rotations_under_a_stream(shop: &Shop) -> Result<()> {
     let stream = Stream::start(shop)?;
     let first = secret(shop)?;
@@ -48,11 +48,11 @@ fn ten_rotations_under_a_stream(shop: &Shop) -> Result<()> {
     ensure!(known.get("token") == first.get("token"), "the token changed");
     ensure!(known.get("tls.crt") != first.get("tls.crt") && !known.contains_key("next-ca.crt"));
     let annotations = in_own_namespace(shop, &["get", "secret", "flipguard", "-o=jsonpath={.metadata.annotations}"])?;
-    ensure!(!annotations.contains("rotate"), "the wish is fulfilled: {annotations}");
+    ensure!(!annotations.contains("rotate"), "the annotation should be removed: {annotations}");
     Ok(())
 }
 
-/// Past two thirds of its life, and after its end.
+/// A certificate is renewed after two thirds of its life, and after its end.
 fn a_leaf_is_renewed_by_the_clock(shop: &Shop) -> Result<()> {
     let stream = Stream::start(shop)?;
     for days_ago in [250, 400] {
@@ -61,7 +61,7 @@ fn a_leaf_is_renewed_by_the_clock(shop: &Shop) -> Result<()> {
         let then = OffsetDateTime::now_utc() - time::Duration::days(days_ago);
         let aged = before.clone().renewed(&names, then)?;
         write(shop, &json!({ "tls.crt": STANDARD.encode(&aged.leaf), "tls.key": STANDARD.encode(&aged.leaf_key) }))?;
-        shop.until("there is a new leaf, and it is served", || {
+        shop.until("a new certificate is served", || {
             let secret = identity(&secret(shop)?)?;
             let life = life_of(&secret.leaf).context("no leaf")?;
             Ok(life.until > OffsetDateTime::now_utc() + time::Duration::days(360)
@@ -70,7 +70,7 @@ fn a_leaf_is_renewed_by_the_clock(shop: &Shop) -> Result<()> {
         })?;
         let until = life_of(part(&secret(shop)?, "tls.crt")).context("no leaf")?.until.unix_timestamp();
         let metric = format!("flipguard_certificate_not_after_seconds{{certificate=\"leaf\"}} {until}");
-        shop.until("the metric says so", || Ok(shop.guard.ask("/metrics")?.1.contains(&metric)))?;
+        shop.until("the metric has the new end of life", || Ok(shop.guard.ask("/metrics")?.1.contains(&metric)))?;
     }
     ensure!(
         shop.guard.ask("/metrics")?.1.contains("flipguard_certificate_not_after_seconds{certificate=\"authority\"}")
@@ -78,8 +78,8 @@ fn a_leaf_is_renewed_by_the_clock(shop: &Shop) -> Result<()> {
     stream.end().map(drop)
 }
 
-/// Deleted, cut off, or without its token: what runs remembers.
-fn a_secret_that_is_lost_comes_back(shop: &Shop) -> Result<()> {
+/// The Secret is deleted, truncated, or loses its token. The running replica restores it from memory.
+fn a_lost_secret_is_restored(shop: &Shop) -> Result<()> {
     let stream = Stream::start(shop)?;
     let whole = secret(shop)?;
     let is_back = |what: &str| shop.until(what, || Ok(secret(shop).is_ok_and(|now| now == whole)));
@@ -89,17 +89,17 @@ fn a_secret_that_is_lost_comes_back(shop: &Shop) -> Result<()> {
     is_back("it is back with its token")?;
     write(shop, &json!({ "ca.crt": null, "ca.key": null, "tls.crt": null, "tls.key": null, "token": null }))?;
     is_back("it is back after it was emptied")?;
-    // Half a leaf needs no memory: its authority signs another one.
+    // Half a certificate needs no memory: the authority signs another one.
     let half = part(&whole, "tls.crt").chars().take(300).collect::<String>();
     write(shop, &json!({ "tls.crt": STANDARD.encode(half) }))?;
-    shop.until("it has another leaf, which is served", || {
+    shop.until("another certificate is served", || {
         let now = secret(shop)?;
         Ok(part(&now, "tls.crt") != part(&whole, "tls.crt")
             && life_of(part(&now, "tls.crt")).is_some()
             && served(shop)? == der(part(&now, "tls.crt")))
     })?;
     ensure!(part(&secret(shop)?, "ca.crt") == part(&whole, "ca.crt"));
-    // An authority that cannot sign any more is exchanged before that matters.
+    // An authority that can no longer sign is replaced in time.
     write(shop, &json!({ "ca.key": STANDARD.encode("gone") }))?;
     shop.until("there is another authority", || {
         let now = secret(shop)?;
@@ -110,7 +110,7 @@ fn a_secret_that_is_lost_comes_back(shop: &Shop) -> Result<()> {
     stream.end().map(drop)
 }
 
-/// As the kubelet exchanges a mounted Secret: by moving a symbolic link. The guard of the other tests has gone.
+/// Files are replaced as the kubelet replaces a mounted Secret: by moving a symbolic link. The shared guard has ended.
 pub(crate) fn files_are_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
     let folder = shop.control_plane.dir().join("certificates");
     std::fs::create_dir(&folder)?;
@@ -137,20 +137,20 @@ pub(crate) fn files_are_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
     let flags = [FLAGS, &["--certificates", &folder_text]].concat();
     let guard = Guard::start(shop.control_plane, binary, &flags)?;
     let served = || on_runtime(tls::served(&guard.listen().to_string())).map(|leaf| der(&leaf));
-    ensure!(served()? == der(&first.leaf), "it serves what was brought");
-    // What was trusted before is for a while: other replicas may still serve it.
-    shop.until("its authority alone is trusted", || Ok(registered_bundle(shop)? == first.authority))?;
+    ensure!(served()? == der(&first.leaf), "the certificate from the files should be served");
+    // The old authority stays trusted for a while, because other replicas may still serve its certificate.
+    shop.until("only the authority from the files is trusted", || Ok(registered_bundle(shop)? == first.authority))?;
     let stream = Stream::start(shop)?;
     for round in 1..=3 {
         let next = bring(round)?;
-        shop.until("what was brought is served, and its authority alone is trusted", || {
+        shop.until("the new certificate is served, and only its authority is trusted", || {
             Ok(served()? == der(&next.leaf) && registered_bundle(shop)? == next.authority)
         })?;
     }
-    // What does not fit is not served.
+    // A certificate that does not match its key is not served.
     let last = served()?;
     std::fs::write(folder.join("..version-3").join("tls.key"), &first.leaf_key)?;
-    shop.until("it says what is wrong", || {
+    shop.until("the error is logged", || {
         Ok(guard.log()?.contains("cannot reconcile the certificate") && guard.log()?.contains("(--certificates)"))
     })?;
     ensure!(served()? == last);
@@ -169,7 +169,7 @@ fn secret(shop: &Shop) -> Result<BTreeMap<String, String>> {
     data.into_iter().map(|(key, value)| Ok((key, String::from_utf8(STANDARD.decode(value)?)?))).collect()
 }
 
-/// One of its keys; empty where there is none.
+/// The value of one key; empty if absent.
 fn part<'a>(secret: &'a BTreeMap<String, String>, key: &str) -> &'a str {
     secret.get(key).map_or("", String::as_str)
 }
@@ -201,7 +201,7 @@ fn served(shop: &Shop) -> Result<Vec<u8>> {
     on_runtime(tls::served(&shop.guard.listen().to_string())).map(|leaf| der(&leaf))
 }
 
-/// The first certificate of a PEM text, whatever its lines.
+/// The first certificate of a PEM text, whatever its line breaks.
 fn der(pem: &str) -> Vec<u8> {
     flipguard::certs::pem::certificates(pem)
         .ok()

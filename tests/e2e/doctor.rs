@@ -1,4 +1,4 @@
-//! What the doctor says about a healthy flipguard, and about each illness.
+//! The report of the doctor on a healthy flipguard, and on each fault.
 
 use std::process::Command;
 
@@ -18,12 +18,12 @@ fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
     attempt(command, None)
 }
 
-/// The doctor's words on one thing.
+/// The health and the message of one check.
 fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     let json = doctor(shop, &["--output", "json"])?;
     let checks: Vec<Value> = serde_json::from_str(&json.out).with_context(|| json.err.clone())?;
     let text = |check: &Value, key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    // Of several checks of one name, the worst counts.
+    // Of several results, the worst counts.
     let mut found: Vec<_> = checks.iter().filter(|one| text(one, "check") == check).collect();
     found.sort_by_key(|one| text(one, "health") == "ok");
     let found = found.first().with_context(|| format!("no {check} in {}", json.out))?;
@@ -55,9 +55,10 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     ] {
         healthy.says(words)?;
     }
-    ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace is no proof");
+    ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace should not pass as a probe");
 
-    // An admin and a managed cluster change the registration. flipguard is suspended, or it would repair it first.
+    // Changed by a user and by a managed cluster. The reconciler is suspended, because it would repair the change
+    // before the doctor sees it.
     shop.guard.process().suspend()?;
     let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},
         {"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0",
@@ -69,7 +70,9 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     all.says("warning  registration  others have added to its namespaceSelector: control-plane DoesNotExist")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
-    shop.until("it is repaired", || Ok(says(shop, "called")?.0 == "ok" && says(shop, "registration")?.0 == "warning"))?;
+    shop.until("the registration is repaired", || {
+        Ok(says(shop, "called")?.0 == "ok" && says(shop, "registration")?.0 == "warning")
+    })?;
     doctor(shop, &[])?.succeeds()?;
     let patch = r#"[{"op":"remove","path":"/webhooks/0/namespaceSelector/matchExpressions/0"}]"#;
     kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
@@ -80,7 +83,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     is(shop, "labels", "broken", "suspended: labels hurt / to resume, remove the annotation flipguard.dev/suspend")?;
     suspend("flipguard.dev/suspend-")?;
 
-    // Rights, verb by verb.
+    // Permissions, verb by verb.
     let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;
     kubectl(&["delete", "rolebinding", "-n", "flipguard-system", "flipguard"])?;
     let missing =
@@ -90,7 +93,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     kubectl(&["create", "-f", &file.to_string_lossy()])?;
     missing?;
 
-    // A user without permissions gets `unknown`, and an exit code that is not 0.
+    // A user without read permissions gets a clear message, and a script gets an exit code.
     let nobody = shop.control_plane.client_kubeconfig("nobody", &[])?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     command.args(["doctor", "--kubeconfig"]).arg(nobody);
@@ -98,5 +101,5 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     ensure!(!nobody.ok);
     nobody.says("unknown  registration  cannot get the ValidatingWebhookConfiguration")?;
     nobody.says("run it with credentials that may, such as a cluster admin")?;
-    shop.until("all is well again", || Ok(doctor(shop, &[])?.ok))
+    shop.until("all checks pass again", || Ok(doctor(shop, &[])?.ok))
 }

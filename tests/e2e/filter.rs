@@ -1,7 +1,7 @@
-//! The filter in the API server: whatever a rule could refuse must pass it.
+//! The filter in the API server: every write that a rule could deny must pass the filter.
 //!
-//! Pairs of objects are generated, each is written as a dry run, and what flipguard received is held against the
-//! predicate of the rules. The CEL is evaluated by the real API server.
+//! Pairs of objects are generated, and each is written as a dry run. The reviews that flipguard received are compared
+//! with the predicate of the rules. The real API server evaluates the CEL.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn deployment() -> impl Strategy<Value = Value> {
     let strategy = prop_oneof![Just(json!({ "type": "Recreate" })), Just(json!({ "type": "RollingUpdate" }))];
     let image = prop::sample::select(vec!["app:1", "app:2"]);
     let owners = prop_oneof![2 => Just(json!([])), 1 => Just(json!([
-        // Of a kind that nobody knows: the garbage collector leaves it alone.
+        // An owner of an unknown kind, which the garbage collector ignores.
         { "apiVersion": "example.com/v1", "kind": "Shop", "name": "shop", "uid": "5d6c1b1e-0000-4000-8000-000000000000" }
     ]))];
     (labels(), annotations(), owners, strategy, image, 0..3, any::<bool>()).prop_map(
@@ -79,7 +79,7 @@ fn deployment() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Two of a kind; often with only a part of the second one new, since most changes are small.
+/// Two objects of a kind. Often only a part differs, since most real changes are small.
 fn pair(of: impl Strategy<Value = Value> + Clone) -> impl Strategy<Value = (Value, Value)> {
     let parts = prop::collection::vec(any::<bool>(), 8);
     (of.clone(), of, parts).prop_map(|(old, other, parts)| {
@@ -139,15 +139,15 @@ fn is_exact(
         let client = client(shop).await?;
         for index in 0..PAIRS {
             let (mut old, mut new) = pairs.new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
-            // No colour in the name, so that it is the selector and the annotations that count.
+            // The name has no colour, so that selector and annotations decide.
             let name = format!("pair-{index}");
-            // An override would have to be permitted, and one like these cannot even be read.
+            // An override would need permission, and these random values are malformed.
             if let Some(annotations) = old.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
                 annotations.remove(annotation::OVERRIDE);
             }
             put(&mut old, "/metadata", "name", json!(name))?;
-            let old = send(&client, "POST", path, &old).await.context("the old object is not taken")?;
-            // What the API server adds to the new one is found by a dry run of its creation.
+            let old = send(&client, "POST", path, &old).await.context("the old object was rejected")?;
+            // A dry run of the creation shows the fields that the API server adds.
             put(&mut new, "/metadata", "name", json!(format!("{name}-new")))?;
             let overriding =
                 new.pointer("/metadata/annotations").and_then(|all| all.get(annotation::OVERRIDE)).cloned();
@@ -155,13 +155,13 @@ fn is_exact(
                 annotations.remove(annotation::OVERRIDE);
             }
             let made = send(&client, "POST", &format!("{path}?dryRun=All"), &new).await;
-            let mut new = made.context("the new object is not taken")?;
+            let mut new = made.context("the new object was rejected")?;
             if let Some(value) = overriding {
                 let metadata = new.pointer_mut("/metadata").and_then(Value::as_object_mut).context("no metadata")?;
                 let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
                 annotations.as_object_mut().context("no annotations")?.insert(annotation::OVERRIDE.to_owned(), value);
             }
-            // The controllers write meanwhile; a conflict would end the write before anybody is asked.
+            // Controllers write meanwhile. A conflict would end the write before the webhook is called.
             for key in ["resourceVersion", "uid", "creationTimestamp", "managedFields", "generation"] {
                 new.pointer_mut("/metadata").and_then(Value::as_object_mut).and_then(|metadata| metadata.remove(key));
             }
@@ -175,7 +175,7 @@ fn is_exact(
             if filter::is_relevant(&write(old, new.clone())?, &colours) {
                 matters.insert(name.clone());
             }
-            // Whether it is allowed is not the point.
+            // Only the call matters, not its verdict.
             drop(send(&client, "PUT", &format!("{path}/{name}?dryRun=All"), &new).await);
         }
         Ok(())
@@ -183,7 +183,7 @@ fn is_exact(
     compare(shop, "UPDATE", &matters, PAIRS)
 }
 
-/// What was asked about, by name, held against what matters, of so many writes.
+/// Compares the names in the reviews with the relevant names, out of this many writes.
 fn compare(shop: &Shop, operation: &str, matters: &BTreeSet<String>, writes: usize) -> Result<()> {
     let asked: BTreeSet<String> = shop
         .decisions()?
@@ -193,14 +193,14 @@ fn compare(shop: &Shop, operation: &str, matters: &BTreeSet<String>, writes: usi
         .filter_map(|line| line.get("name").and_then(Value::as_str).map(str::to_owned))
         .collect();
     let missed: Vec<&String> = matters.difference(&asked).collect();
-    ensure!(missed.is_empty(), "the filter swallows what matters to a rule: {missed:?}");
-    ensure!(matters.len() > writes / 5 && asked.len() < writes, "{} of {writes} matter", matters.len());
+    ensure!(missed.is_empty(), "the filter drops writes that are relevant to a rule: {missed:?}");
+    ensure!(matters.len() > writes / 5 && asked.len() < writes, "{} of {writes} writes are relevant", matters.len());
     let needless = asked.difference(matters).count();
     eprintln!("{operation}: {} of {writes} writes matter, {needless} more were asked about", matters.len());
     Ok(())
 }
 
-/// A workload of any kind, made of one that is a Deployment.
+/// A workload of any kind, converted from a Deployment.
 fn of_kind(kind: WorkloadKind, deployment: &Value, name: &str) -> Result<Value> {
     let mut workload = deployment.clone();
     put(&mut workload, "", "kind", json!(kind.name()))?;
@@ -218,7 +218,7 @@ fn of_kind(kind: WorkloadKind, deployment: &Value, name: &str) -> Result<Value> 
     Ok(workload)
 }
 
-/// An object without an override, which would have to be permitted.
+/// An object without an override, which would need permission.
 fn without_override(mut object: Value) -> Value {
     if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(annotation::OVERRIDE);
@@ -230,7 +230,7 @@ fn workloads_path(shop: &Shop, kind: WorkloadKind) -> String {
     format!("/apis/apps/v1/namespaces/{}/{}", shop.namespace, kind.resource())
 }
 
-/// A Scale shows no labels, so each of these workloads has none that marks a colour.
+/// A Scale carries no labels, so none of these workloads has a label that marks a colour.
 fn of_scales_is_exact(shop: &Shop) -> Result<()> {
     let mut matters = BTreeSet::new();
     let mut writes = 0;
@@ -290,10 +290,10 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
                 created.insert(name.clone());
             }
             drop(send(&client, "POST", &format!("{path}?dryRun=All"), &object).await);
-            // One that comes into being is asked about under another name, so that the two are not mixed up.
+            // A created object has another name in the reviews, so that the two are not confused.
             let mut stored = without_override(object);
             put(&mut stored, "/metadata", "name", json!(format!("{name}-stored")))?;
-            send(&client, "POST", &path, &stored).await.context("the object is not taken")?;
+            send(&client, "POST", &path, &stored).await.context("the object was rejected")?;
             if filter::is_relevant(&writes_of(kind, &stored)?.0, &colours) {
                 created.insert(format!("{name}-stored"));
             }
@@ -309,7 +309,7 @@ fn of_creations_and_deletions_is_exact(shop: &Shop) -> Result<()> {
     compare(shop, "DELETE", &deleted, OBJECTS)
 }
 
-/// The creation and the deletion of an object; without a kind, it is a Service.
+/// The creation and the deletion of an object; without a kind, of a Service.
 fn writes_of(kind: Option<WorkloadKind>, object: &Value) -> Result<(Write, Write)> {
     if let Some(kind) = kind {
         let manifest = serde_json::from_value::<WorkloadManifest>(object.clone())?;

@@ -1,4 +1,4 @@
-//! Flips: the story, and every kind of Service.
+//! Flips: the basic story, and every kind of Service.
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +8,7 @@ use super::shop::{BLUE, GREEN, Pods, Shop};
 pub(crate) const TESTS: &[Test] = &[
     ("flips::the_story_by_version", the_story_by_version),
     ("flips::the_story_by_colour", the_story_by_colour),
-    ("flips::to_a_colour_that_nobody_deployed", to_a_colour_that_nobody_deployed),
+    ("flips::to_a_colour_without_workloads", to_a_colour_without_workloads),
     ("flips::by_every_kind_of_write", by_every_kind_of_write),
     ("flips::of_preview_plain_and_unguarded_services_pass", of_preview_plain_and_unguarded_services_pass),
     ("flips::away_from_a_colour_that_is_down", away_from_a_colour_that_is_down),
@@ -51,7 +51,7 @@ fn story(shop: &Shop, one: [(&str, &str); 2], two: [(&str, &str); 2], summary: &
     shop.route("app", &one)?.passes_silently()
 }
 
-fn to_a_colour_that_nobody_deployed(shop: &Shop) -> Result<()> {
+fn to_a_colour_without_workloads(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.route("app", GREEN)?.is_refused("target-missing", &["matches app=shop,color=green"])

@@ -12,14 +12,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("helm::a_failing_release_is_rolled_back", a_failing_release_is_rolled_back),
     ("helm::a_label_of_both_templates_may_change", a_label_of_both_templates_may_change),
     ("helm::a_version_in_the_one_selector_goes_on", a_version_in_the_one_selector_goes_on),
-    ("helm::client_side_apply_goes_the_same_way", client_side_apply_goes_the_same_way),
+    ("helm::client_side_apply_behaves_the_same", client_side_apply_behaves_the_same),
 ];
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/shop");
 const SINGLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/charts/single");
-/// Of what is to succeed; a loaded machine is slow.
+/// The time limit of a command that succeeds; a loaded machine is slow.
 const TIME: &str = "--timeout=60s";
-/// Of what cannot succeed.
+/// The time limit of a command that cannot succeed.
 const SHORT_TIME: &str = "--timeout=8s";
 
 fn helm(shop: &Shop, args: &[&str]) -> Result<Attempt> {
@@ -48,25 +48,25 @@ fn is(shop: &Shop, colour: &str, green_runs: &str) -> Result<()> {
 fn installs_flips_and_uninstalls(shop: &Shop) -> Result<()> {
     install(shop, &[])?.passes_silently()?;
     is(shop, "blue", "web:1.0")?;
-    // Nothing changes.
+    // An upgrade without changes.
     upgrade(shop, &["--wait", TIME])?.passes_silently()?;
-    // Deploy, flip, go back.
+    // Deploy, flip, roll back.
     upgrade(shop, &["--wait", TIME, "--set", "green.tag=2.0"])?.passes_silently()?;
     upgrade(shop, &["--wait", TIME, "--set", "active=green"])?.passes_silently()?;
     is(shop, "green", "web:2.0")?;
     helm(shop, &["rollback", "shop", "--wait", TIME])?.passes_silently()?;
     is(shop, "blue", "web:2.0")?;
-    // The live colour gets no new version in place.
+    // The live colour cannot be redeployed in place.
     upgrade(shop, &["--set", "blue.tag=3.0"])?.is_refused("live-redeployed", &["Deploy it to"])?;
     upgrade(shop, &["--set", "blue.replicas=0"])?.is_refused("live-scaled-down", &[])?;
-    // Taken down in one go, and installed again with another version.
+    // Uninstalled as a whole, and installed again with another version.
     helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()?;
     install(shop, &["--set", "blue.tag=4.0", "--set", "green.replicas=0"])?.passes_silently()?;
     helm(shop, &["uninstall", "shop", "--wait", TIME])?.succeeds()
 }
 
-/// With the idle colour at zero, which is the usual way to save Pods. Helm goes on after a refusal, so that the colour
-/// is deployed, and the same command once more flips.
+/// The idle colour is at zero replicas, which is common and saves Pods. Helm continues after a denial, so the colour is
+/// deployed, and a second run of the command flips.
 fn one_release_for_both_takes_two_passes(shop: &Shop) -> Result<()> {
     install(shop, &["--set", "green.replicas=0"])?.passes_silently()?;
     let both = ["--set", "green.tag=2.0", "--set", "green.replicas=2", "--set", "active=green"];
@@ -77,14 +77,15 @@ fn one_release_for_both_takes_two_passes(shop: &Shop) -> Result<()> {
     is(shop, "green", "web:2.0")
 }
 
-/// With the idle colour running, Helm flips to its old version first, and its new version is refused then.
+/// The idle colour runs. Helm flips to its old version first, and then its new version is denied.
 fn one_release_for_both_is_rolled_back(shop: &Shop) -> Result<()> {
     install(shop, &[])?.passes_silently()?;
     let both = ["--set", "green.tag=2.0", "--set", "active=green"];
     upgrade(shop, &[&["--rollback-on-failure", TIME], both.as_slice()].concat())?
         .is_refused("live-redeployed", &["image web:1.0 -> web:2.0", "helm rollback"])?;
     is(shop, "blue", "web:1.0")?;
-    // Without it, Helm stops in between: the old version of green serves. It is one step back to the beginning.
+    // Without `--rollback-on-failure`, Helm stops halfway: the old version of green serves. One rollback restores the
+    // start.
     upgrade(shop, &both)?.is_refused("live-redeployed", &[])?;
     is(shop, "green", "web:1.0")?;
     helm(shop, &["rollback", "shop", "--wait", TIME])?.succeeds()?;
@@ -94,14 +95,14 @@ fn one_release_for_both_is_rolled_back(shop: &Shop) -> Result<()> {
     is(shop, "green", "web:2.0")
 }
 
-/// What was written is taken back, with the colour that is live as with the idle one.
+/// Helm rolls back all its writes, whether the live or the idle colour fails.
 fn a_failing_release_is_rolled_back(shop: &Shop) -> Result<()> {
     install(shop, &[])?.passes_silently()?;
     let atomic = ["--rollback-on-failure", SHORT_TIME];
     let failing = upgrade(shop, &[&atomic, ["--set", "green.tag=2.0,green.pod=failing"].as_slice()].concat())?;
     ensure!(!failing.ok && failing.err.contains("rolled back"), "{}", failing.err);
     is(shop, "blue", "web:1.0")?;
-    // With one colour alone, a new version in place is how one deploys; going back is, too.
+    // With only one colour, a deployment replaces the version in place. So does a rollback.
     shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
     let failing = upgrade(shop, &[&atomic, ["--set", "blue.tag=2.0,blue.pod=failing"].as_slice()].concat())?;
     ensure!(!failing.ok && failing.err.contains("rolled back"), "{}", failing.err);
@@ -127,8 +128,8 @@ fn a_version_in_the_one_selector_goes_on(shop: &Shop) -> Result<()> {
     helm(shop, &["uninstall", "single", "--wait", TIME])?.succeeds()
 }
 
-/// As Helm 3 did it, and Helm 4 still does for its releases.
-fn client_side_apply_goes_the_same_way(shop: &Shop) -> Result<()> {
+/// Helm 3 uses client-side apply, and so does Helm 4 for releases of Helm 3.
+fn client_side_apply_behaves_the_same(shop: &Shop) -> Result<()> {
     install(shop, &["--server-side=false"])?.passes_silently()?;
     let client_side = ["--server-side=false", "--wait", TIME];
     upgrade(shop, &[&client_side, ["--set", "green.tag=2.0"].as_slice()].concat())?.passes_silently()?;

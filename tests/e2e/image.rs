@@ -1,4 +1,4 @@
-//! The image: its last stage built with buildah, and run as the cluster would run it, behind its own Service.
+//! The image: its last stage, built with buildah and run behind its own Service, as in a cluster.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const OWN: &str = "flipguard-system";
 const IMAGE: &str = "flipguard-under-test";
 
-/// Why images cannot be built here, if so.
+/// The reason why images cannot be built here; `None` if they can.
 pub(crate) fn cannot_build() -> Option<&'static str> {
     let there = Command::new("buildah").arg("--version").output().is_ok_and(|output| output.status.success());
     // With CI set, every test must run, and be red where it cannot.
@@ -24,7 +24,7 @@ pub(crate) fn cannot_build() -> Option<&'static str> {
     }
 }
 
-/// buildah with a store of its own, which ends with it.
+/// buildah with a store of its own, which is emptied at the end.
 struct Store(PathBuf);
 
 impl Store {
@@ -49,7 +49,7 @@ impl Drop for Store {
     }
 }
 
-/// Builds flipguard without a C library, in the same target folder, so that only changes cost time.
+/// A statically linked flipguard. It is built in the target folder, so only changed crates are rebuilt.
 fn static_binary() -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_flipguard")).parent().and_then(Path::parent).context("no target")?;
     let folder = target.join("static");
@@ -68,7 +68,7 @@ pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
     let context = folder.join("context");
     std::fs::create_dir_all(&context)?;
     std::fs::copy(static_binary()?, context.join("flipguard"))?;
-    // The last stage as it stands, on a binary that was built outside: no base image has to be pulled.
+    // The unchanged last stage, with a binary built outside. No base image has to be pulled.
     let dockerfile = std::fs::read_to_string(Path::new(ROOT).join("Dockerfile"))?;
     let last = dockerfile.rfind("\nFROM scratch\n").context("the last stage of the Dockerfile is not from scratch")?;
     let (_, last) = dockerfile.split_at(last);
@@ -90,9 +90,9 @@ pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
     serves_behind_its_service(shop, &store, &container)
 }
 
-/// No kubelet runs here. So the test does what one would: it mounts the token, and tells where the Pod is.
+/// No kubelet runs here. The test does its part: it mounts the token and writes the endpoint of the Pod.
 fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Result<()> {
-    // The API server calls an address of the Service, and no loopback address may be one.
+    // The API server calls an endpoint of the Service, which may not be a loopback address.
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     if socket.connect("192.0.2.1:9").is_err() {
         eprintln!("image: this machine has no address but loopback, so nothing can be called behind a Service");
@@ -104,7 +104,7 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     let base = format!("{ROOT}/deploy/base");
     shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()?;
     shop.plain_kubectl(&["apply", "-k", &base])?.passes_silently()?;
-    // The Pods of kwok would be endpoints without a listener.
+    // kwok's Pods would also be endpoints, but nothing listens there.
     shop.plain_kubectl(&["-n", OWN, "scale", "deployment/flipguard", "--replicas=0"])?.succeeds()?;
     shop.until("kwok's Pods are gone", || {
         Ok(shop.plain_kubectl(&["-n", OWN, "get", "pods", "--no-headers"])?.out.is_empty())
@@ -135,19 +135,22 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     let process = shop.control_plane.spawn("flipguard-image", run)?;
     let log = || std::fs::read_to_string(process.log_path()).unwrap_or_default();
     let waits = "Service flipguard-system/flipguard has no ready endpoint yet";
-    shop.until("it waits for an endpoint", || {
+    shop.until("flipguard waits for an endpoint", || {
         process.ensure_running()?;
         Ok(log().contains(waits))
     })?;
     let webhooks =
         ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[0].clientConfig.service.port}"];
-    ensure!(shop.plain_kubectl(&webhooks)?.out.is_empty(), "it is registered before it can be called");
+    ensure!(
+        shop.plain_kubectl(&webhooks)?.out.is_empty(),
+        "the webhooks are registered before flipguard can be called"
+    );
 
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.plain_kubectl(&["apply", "-f", &slice_file.to_string_lossy()])?.succeeds()?;
-    let guards = shop.until("it guards behind its own Service", || {
+    let guards = shop.until("flipguard guards behind its own Service", || {
         process.ensure_running()?;
         Ok(shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.err.contains("target-not-ready"))
     });
@@ -160,6 +163,6 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     doctor.says("ok       called        the API server calls flipguard, and gets an answer")?;
     doctor.says("ok       registration ")?;
     process.terminate()?;
-    ensure!(process.wait(std::time::Duration::from_secs(30)).is_some(), "it does not end on SIGTERM");
+    ensure!(process.wait(std::time::Duration::from_secs(30)).is_some(), "flipguard does not end on SIGTERM");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Installing, upgrading and removing flipguard as an admin does: with kustomize and with real Helm. The guard of the
-//! other tests has gone; kwok plays the Pods, so the registration stays empty.
+//! Installing, upgrading and removing flipguard as an administrator does, with kustomize and with real Helm. The shared
+//! guard has ended. kwok simulates the Pods, so the registration stays empty.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const OWN: &str = "flipguard-system";
 
-/// Base, both overlays, and back; each twice and without a diff.
+/// The base, both overlays, and the base again. Each is applied twice, the second time without a diff.
 pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     begins_without(shop)?;
     applies_twice(shop, "base")?;
     nothing_is_refused(shop)?;
-    // Its kinds come with cert-manager. That these are ours is enough to see that the overlay is well formed.
+    // The overlay uses kinds of cert-manager. The test's own CRDs suffice to show that the overlay is well-formed.
     shop.plain_kubectl(&["apply", "-f", &file(shop, "cert-manager.yaml", CERT_MANAGER)?])?.succeeds()?;
     shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
     applies_twice(shop, "overlays/cert-manager")?;
@@ -28,17 +28,20 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     )?;
     let certificate =
         own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.secretName}"])?;
-    ensure!(mounted == certificate && !mounted.is_empty(), "`{mounted}` is mounted, `{certificate}` is made");
+    ensure!(
+        mounted == certificate && !mounted.is_empty(),
+        "`{mounted}` is mounted, but the certificate is in `{certificate}`"
+    );
     let names = own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.dnsNames[0]}"])?;
     ensure!(names == format!("flipguard.{OWN}.svc"), "{names}");
     applies_twice(shop, "overlays/host-network")?;
-    // Back again, Pod Security rightly warns of the Pods that are about to go.
+    // On the way back, Pod Security rightly warns about the Pods that are still to be deleted.
     shop.plain_kubectl(&["apply", "-k", &format!("{ROOT}/deploy/base")])?.succeeds()?;
     runs(shop)?;
     removed_in_any_order(shop)
 }
 
-/// The chart with all its values, next to what `flipguard manifests` prints.
+/// The chart with all its values, compared with the output of `flipguard manifests`.
 pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     begins_without(shop)?;
     the_chart_says_the_same(shop)?;
@@ -53,13 +56,13 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     release("install", &[])?.succeeds()?;
     runs(shop)?;
     nothing_is_refused(shop)?;
-    // Once more, with nothing new: nothing is written but Helm's own record.
+    // An upgrade without changes writes only Helm's own record.
     let generation =
         || own(shop, &["get", "deployment,service,poddisruptionbudget", "-o=jsonpath={.items[*].metadata.generation}"]);
     let before = generation()?;
     release("upgrade", &[])?.succeeds()?;
-    ensure!(generation()? == before, "an upgrade to the same is a change");
-    // A guard fills the registration in, and an upgrade leaves it alone.
+    ensure!(generation()? == before, "an upgrade without changes wrote an object");
+    // A guard fills in the registration, and an upgrade leaves it unchanged.
     let guard = guard(shop)?;
     let webhooks = || Ok::<_, anyhow::Error>(shop.plain_kubectl(&REGISTERED)?.out);
     let registered = webhooks()?;
@@ -72,9 +75,9 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(args == r#"["serve","--enforcement=warn","--exempt-users=a,b"]"#, "{args}");
     let ports = own(shop, &["get", "networkpolicy", "flipguard", "-o=jsonpath={.spec.ingress[*].ports[*].port}"])?;
     ensure!(ports == "10250 8080", "{ports}");
-    ensure!(webhooks()? == registered, "an upgrade touches what is registered");
+    ensure!(webhooks()? == registered, "an upgrade changed the registration");
     release("upgrade", &["--set=enforcement=maybe"])?.says("enforcement")?;
-    // The node's network.
+    // The host network.
     let privileged = "pod-security.kubernetes.io/enforce=privileged";
     shop.plain_kubectl(&["label", "--overwrite", "namespace", OWN, privileged])?.succeeds()?;
     release("upgrade", &["--reset-values", "--set=hostNetwork=true", "--set=port=10260", "--set=statusPort=10261"])?
@@ -87,14 +90,15 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(ports == "10260 10261", "{ports}");
     drop(guard);
     helm(shop, &["uninstall", "flipguard", "--wait", "--timeout=60s"])?.succeeds()?;
-    ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "something is registered still");
+    ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "a webhook is still registered");
     flips_freely(shop)?;
     shop.plain_kubectl(&["delete", "namespace", OWN, "--timeout=90s"])?.succeeds()
 }
 
 const REGISTERED: [&str; 4] = ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[*].name}"];
 
-/// Its namespace, its rights, or its registration goes first; at the end nothing is left, and nothing is in the way.
+/// The namespace, the permissions or the registration is deleted first. In the end nothing is left, and flips are not
+/// blocked.
 fn removed_in_any_order(shop: &Shop) -> Result<()> {
     let base = format!("{ROOT}/deploy/base");
     for first in
@@ -106,54 +110,54 @@ fn removed_in_any_order(shop: &Shop) -> Result<()> {
         shop.plain_kubectl(&[&["delete", "--timeout=90s"], first.as_slice()].concat())?.succeeds()?;
         shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()?;
         flips_freely(shop)?;
-        ensure!(!shop.plain_kubectl(&["get", "namespace", OWN])?.ok, "its namespace is left");
-        // What still runs does not bring it back.
+        ensure!(!shop.plain_kubectl(&["get", "namespace", OWN])?.ok, "the namespace still exists");
+        // A guard that still runs does not restore the registration.
         ensure!(guard.process().is_running() || first == ["namespace", OWN]);
-        ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "it was registered again");
+        ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "the webhook was registered again");
     }
     Ok(())
 }
 
-/// Nothing of the guard of the other tests is left.
+/// Removes everything that belongs to the shared guard.
 fn begins_without(shop: &Shop) -> Result<()> {
     shop.without_the_guard()?;
     let base = format!("{ROOT}/deploy/base");
     shop.plain_kubectl(&["delete", "-k", &base, "--ignore-not-found", "--timeout=90s"])?.succeeds()
 }
 
-/// A guard beside the Pods that kwok plays, under the same ServiceAccount.
+/// Starts a guard beside the Pods that kwok simulates, under the same ServiceAccount.
 fn guard(shop: &Shop) -> Result<Guard> {
     let guard = Guard::start_beside(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), FLAGS)?;
     guard.wait_until_it_guards(shop.control_plane)?;
     Ok(guard)
 }
 
-/// Applies it until its Pods run, again without a change, and compares.
+/// Applies a folder until its Pods run, applies it again without a change, and compares.
 fn applies_twice(shop: &Shop, folder: &str) -> Result<()> {
     let folder = format!("{ROOT}/deploy/{folder}");
     shop.plain_kubectl(&["apply", "-k", &folder])?.passes_silently()?;
     runs(shop)?;
     let again = shop.plain_kubectl(&["apply", "-k", &folder])?;
     again.passes_silently()?;
-    // Of a PodDisruptionBudget, kubectl always sends the selector again; the diff shows that it is the same.
+    // kubectl always sends the selector of a PodDisruptionBudget again. The diff shows that it is unchanged.
     let same = |line: &&str| !line.ends_with(" unchanged") && !line.starts_with("poddisruptionbudget");
     let changed: Vec<&str> = again.out.lines().filter(same).collect();
-    ensure!(changed.is_empty(), "{folder}: the second time, {changed:?}");
+    ensure!(changed.is_empty(), "{folder}: the second apply changed {changed:?}");
     let diff = shop.plain_kubectl(&["diff", "-k", &folder])?;
     ensure!(diff.ok && diff.out.is_empty(), "{folder}: {}{}", diff.out, diff.err);
     Ok(())
 }
 
-/// Its Pods are admitted, scheduled on different nodes, and ready.
+/// Waits until its Pods are admitted, scheduled on different nodes, and ready.
 fn runs(shop: &Shop) -> Result<()> {
     own(shop, &["rollout", "status", "deployment/flipguard", "--timeout=60s"])?;
     let nodes =
         own(shop, &["get", "pods", "-l", "app.kubernetes.io/name=flipguard", "-o=jsonpath={.items[*].spec.nodeName}"])?;
-    ensure!(nodes.contains("node-1") && nodes.contains("node-2"), "its Pods run on {nodes}");
+    ensure!(nodes.contains("node-1") && nodes.contains("node-2"), "the Pods run on {nodes}");
     Ok(())
 }
 
-/// Before the registration, no write is denied and none waits.
+/// An empty registration denies nothing and delays nothing.
 fn nothing_is_refused(shop: &Shop) -> Result<()> {
     let registered = shop.plain_kubectl(&REGISTERED)?;
     registered.succeeds()?;
@@ -184,7 +188,7 @@ fn file(shop: &Shop, name: &str, text: &str) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// As objects, whatever their order and comments; a chart brings no namespace.
+/// Compares objects, whatever their order and comments. The chart contains no Namespace.
 fn the_chart_says_the_same(shop: &Shop) -> Result<()> {
     let chart = helm(shop, &["template", "flipguard", &format!("{ROOT}/deploy/helm/flipguard")])?;
     chart.succeeds()?;

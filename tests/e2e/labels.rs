@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("labels::move_with_the_image_and_come_back", move_with_the_image_and_come_back),
     ("labels::do_not_go_back_with_an_exported_file", do_not_go_back_with_an_exported_file),
     ("labels::left_for_a_service_move_on_later", left_for_a_service_move_on_later),
-    ("labels::of_the_user_are_the_users", of_the_user_are_the_users),
+    ("labels::of_the_user_are_not_changed", of_the_user_are_not_changed),
     ("labels::never_touch_what_a_service_selects", never_touch_what_a_service_selects),
     ("labels::never_touch_a_selector_key", never_touch_a_selector_key),
     ("labels::never_start_a_rollout", never_start_a_rollout),
@@ -66,7 +66,7 @@ fn appear_where_a_colour_is_known(shop: &Shop) -> Result<()> {
     let mark = text(&made, MARK);
     ensure!(mark == Some("metadata/color,metadata/version,template/color,template/version"), "{mark:?}");
     ensure!(generation(&made) == Some(1));
-    // The colour key that is there is the one that is used.
+    // The key of an existing colour label is used.
     shop.apply(&deployment("app", "app:2.0", ", slot: b"))?.passes_silently()?;
     let made = read(shop, "app")?;
     says(&made, OF_OBJECT, "slot", Some("b"))?;
@@ -74,7 +74,7 @@ fn appear_where_a_colour_is_known(shop: &Shop) -> Result<()> {
     says(&made, OF_TEMPLATE, "version", Some("2.0"))
 }
 
-/// Writes twice, and nothing changes the second time.
+/// Writes twice, and asserts that the second write changes nothing.
 fn twice(shop: &Shop, write: impl Fn() -> Result<Attempt>) -> Result<()> {
     write()?.passes_silently()?;
     let first = read(shop, "app-green")?;
@@ -103,8 +103,9 @@ fn stay_with_two_server_side_applies(shop: &Shop) -> Result<()> {
     twice(shop, || shop.apply_with(&manifest, &["--server-side"]))
 }
 
-/// A replace drops the controller's own annotation, and any change of a Deployment's annotations makes a new generation
-/// (Kubernetes, `pkg/registry/apps/deployment/strategy.go`): what flipguard must not make is another template.
+/// A replace removes the controller's own annotation. Any change of a Deployment's annotations makes a new generation
+/// (Kubernetes, `pkg/registry/apps/deployment/strategy.go`). So flipguard is only required to leave the template
+/// unchanged.
 fn stay_with_two_replaces(shop: &Shop) -> Result<()> {
     let coloured = deployment("app-green", "app:2.0", "");
     let plain = deployment("plain", "app:2.0", "");
@@ -129,7 +130,10 @@ fn stay_with_two_replaces(shop: &Shop) -> Result<()> {
             )?;
         }
     }
-    ensure!(generation(&read(shop, "app-green")?) == generation(&read(shop, "plain")?), "flipguard made a generation");
+    ensure!(
+        generation(&read(shop, "app-green")?) == generation(&read(shop, "plain")?),
+        "flipguard caused a new generation"
+    );
     let sets = shop.kubectl(&["get", "replicasets", "-l", "app=app-green", "-o", "name"])?;
     ensure!(sets.out.lines().count() == 1, "a rollout was started: {}", sets.out);
     Ok(())
@@ -149,14 +153,15 @@ fn move_with_the_image_and_come_back(shop: &Shop) -> Result<()> {
     let moved = read(shop, "app-green")?;
     says(&moved, OF_OBJECT, "version", Some("2.0"))?;
     says(&moved, OF_TEMPLATE, "version", Some("2.0"))?;
-    // kubectl itself warns that the last applied configuration is left behind.
+    // kubectl itself warns that the last applied configuration is outdated.
     shop.kubectl(&["rollout", "undo", "deployment/app-green"])?.succeeds()?;
     let back = read(shop, "app-green")?;
     says(&back, OF_OBJECT, "version", Some("1.0"))?;
     says(&back, OF_TEMPLATE, "version", Some("1.0"))
 }
 
-/// Export, edit the image, apply twice: the label that was exported is ours, and nobody means it.
+/// Export a manifest, edit the image, apply twice. The exported label was added by flipguard, so it does not count as
+/// the user's choice.
 fn do_not_go_back_with_an_exported_file(shop: &Shop) -> Result<()> {
     shop.apply(&deployment("app-green", "app:1.0", ""))?.passes_silently()?;
     shop.rolled_out("deployment/app-green")?;
@@ -179,7 +184,7 @@ fn do_not_go_back_with_an_exported_file(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// A label that stayed because a Service held it is still ours when the Service has moved on.
+/// A label that stayed because a Service selected it is updated once the Service selects another value.
 fn left_for_a_service_move_on_later(shop: &Shop) -> Result<()> {
     shop.apply(&deployment("app-blue", "app:1.0", ""))?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -193,12 +198,12 @@ fn left_for_a_service_move_on_later(shop: &Shop) -> Result<()> {
     says(&moved, OF_OBJECT, "version", Some("3.0"))
 }
 
-fn of_the_user_are_the_users(shop: &Shop) -> Result<()> {
+fn of_the_user_are_not_changed(shop: &Shop) -> Result<()> {
     shop.apply(&deployment("app-green", "app:2.0", ", version: mine"))?.passes_silently()?;
     let made = read(shop, "app-green")?;
     says(&made, OF_TEMPLATE, "version", Some("mine"))?;
     says(&made, OF_OBJECT, "version", Some("2.0"))?;
-    // One of ours that the user changes is the user's from then on.
+    // A label that flipguard added and the user changed belongs to the user from then on.
     shop.kubectl(&["label", "deployment", "app-green", "version=special", "--overwrite"])?.passes_silently()?;
     shop.kubectl(&["set", "image", "deployment/app-green", "web=app:3.0"])?.passes_silently()?;
     let changed = read(shop, "app-green")?;
@@ -210,14 +215,14 @@ fn of_the_user_are_the_users(shop: &Shop) -> Result<()> {
 }
 
 fn never_touch_what_a_service_selects(shop: &Shop) -> Result<()> {
-    // A Service that would begin to match.
+    // A Service that would start to match.
     shop.route("live", &[("app", "app-green"), ("version", "2.0")])?.passes_silently()?;
     shop.apply(&deployment("app-green", "app:2.0", ""))?.passes_silently()?;
     let made = read(shop, "app-green")?;
     says(&made, OF_TEMPLATE, "version", None)?;
     says(&made, OF_TEMPLATE, "color", Some("green"))?;
     says(&made, OF_OBJECT, "version", Some("2.0"))?;
-    // A Service that would lose what it selects by one of our labels.
+    // A Service that would lose its Pods by a label of flipguard.
     shop.apply(&deployment("app-blue", "app:1.0", ""))?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.route("held", &[("app", "app-blue"), ("version", "1.0")])?.passes_silently()?;
@@ -239,7 +244,7 @@ fn never_touch_a_selector_key(shop: &Shop) -> Result<()> {
 }
 
 fn never_start_a_rollout(shop: &Shop) -> Result<()> {
-    // One that was there before flipguard: made where it does not look.
+    // A Deployment older than flipguard: created in a namespace that flipguard does not watch.
     shop.apply(&deployment("app-green", "app:2.0", ""))?.passes_silently()?;
     let strip = r#"[{"op":"remove","path":"/metadata/annotations/flipguard.dev~1added-labels"},
         {"op":"remove","path":"/spec/template/metadata/labels/version"},
@@ -249,7 +254,7 @@ fn never_start_a_rollout(shop: &Shop) -> Result<()> {
     owner.succeeds()?;
     let uid = shop.kubectl(&["get", "configmap", "o", "-o=jsonpath={.metadata.uid}"])?.out;
     let strip = strip.replace("00000000-0000-0000-0000-000000000000", &uid);
-    // What an operator controls is left alone, so this takes the labels away for good.
+    // flipguard does not label objects that an operator controls, so this removes the labels permanently.
     shop.kubectl(&["patch", "deployment", "app-green", "--type=json", "-p", &strip])?.succeeds()?;
     says(&read(shop, "app-green")?, OF_TEMPLATE, "version", None)?;
     let free = r#"[{"op":"remove","path":"/metadata/ownerReferences"}]"#;

@@ -1,5 +1,5 @@
-//! The ledger: flips are remembered, the colour before is held, going back is easy, and what is given up stands in
-//! nobody's way.
+//! The ledger: flips are recorded, the previous colour is held, rollbacks are easy, and abandoned changes block nothing
+//! else.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,34 +10,34 @@ use super::shop::{BLUE, GREEN, Pods, Shop, service};
 use super::tls::connect;
 
 pub(crate) const TESTS: &[Test] = &[
-    ("ledger::the_colour_before_is_held", the_colour_before_is_held),
-    ("ledger::a_hold_on_the_service_refuses", a_hold_on_the_service_refuses),
+    ("ledger::the_previous_colour_is_held", the_previous_colour_is_held),
+    ("ledger::a_hold_on_the_service_denies", a_hold_on_the_service_denies),
     ("ledger::going_back_ends_the_hold", going_back_ends_the_hold),
     ("ledger::deleting_the_service_ends_the_hold", deleting_the_service_ends_the_hold),
-    ("ledger::going_back_is_never_harder", going_back_is_never_harder),
-    ("ledger::a_changed_template_is_no_way_back", a_changed_template_is_no_way_back),
-    ("ledger::a_service_made_again_is_a_flip", a_service_made_again_is_a_flip),
-    ("ledger::a_service_made_again_may_not_opt_out", a_service_made_again_may_not_opt_out),
-    ("ledger::a_stack_taken_down_comes_back", a_stack_taken_down_comes_back),
+    ("ledger::a_rollback_is_never_harder", a_rollback_is_never_harder),
+    ("ledger::a_changed_template_is_no_rollback", a_changed_template_is_no_rollback),
+    ("ledger::a_recreated_service_is_a_flip", a_recreated_service_is_a_flip),
+    ("ledger::a_recreated_service_may_not_opt_out", a_recreated_service_may_not_opt_out),
+    ("ledger::a_deleted_stack_can_be_reinstalled", a_deleted_stack_can_be_reinstalled),
     ("ledger::a_dry_run_writes_nothing", a_dry_run_writes_nothing),
-    ("ledger::people_can_read_it", people_can_read_it),
-    ("ledger::one_that_cannot_be_read_refuses", one_that_cannot_be_read_refuses),
-    ("ledger::what_is_given_up_stands_in_nobodys_way", what_is_given_up_stands_in_nobodys_way),
-    ("ledger::a_flip_that_is_given_up_is_not_remembered", a_flip_that_is_given_up_is_not_remembered),
-    ("ledger::a_client_that_goes_away_leaves_nothing", a_client_that_goes_away_leaves_nothing),
+    ("ledger::entries_are_readable", entries_are_readable),
+    ("ledger::an_unreadable_ledger_denies", an_unreadable_ledger_denies),
+    ("ledger::abandoned_intents_block_only_conflicts", abandoned_intents_block_only_conflicts),
+    ("ledger::an_abandoned_flip_is_not_recorded", an_abandoned_flip_is_not_recorded),
+    ("ledger::an_undelivered_answer_is_withdrawn", an_undelivered_answer_is_withdrawn),
     ("ledger::without_traffic_services_nothing_is_written", without_traffic_services_nothing_is_written),
 ];
 
 const HOLD: &str = "flipguard.dev/hold=10m";
 
-/// Both colours run, and the Service has been flipped from blue to green.
+/// Deploys both colours and flips the Service from blue to green.
 fn flipped(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.blue_serves()?;
     shop.route("app", GREEN)?.passes_silently()
 }
 
-fn the_colour_before_is_held(shop: &Shop) -> Result<()> {
+fn the_previous_colour_is_held(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     let scaled = shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0", "--dry-run=server"])?;
     scaled.passes_with_warning(&["held-scaled-down: Service app switched away from this Deployment"])?;
@@ -47,7 +47,7 @@ fn the_colour_before_is_held(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])
 }
 
-fn a_hold_on_the_service_refuses(shop: &Shop) -> Result<()> {
+fn a_hold_on_the_service_denies(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
     let scale = ["scale", "deployment/app-blue", "--replicas=0"];
@@ -56,9 +56,9 @@ fn a_hold_on_the_service_refuses(shop: &Shop) -> Result<()> {
     let patch = r#"{"spec":{"replicas":0}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", patch])?.is_refused("held-scaled-down", &[])?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("held-deleted", &["switch back to color=blue"])?;
-    // It is not yet: a tool that tries first is told, and not stopped.
+    // The colour is still held. A tool that starts with a dry run gets a warning and continues.
     shop.kubectl(&[&scale[..], &["--dry-run=server"]].concat())?.passes_with_warning(&["would be denied now"])?;
-    // The live colour is guarded as ever, and what keeps enough for going back passes.
+    // The live colour is guarded as always. A scale-down that keeps enough Pods for a rollback is allowed.
     shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("live-deleted", &[])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -69,7 +69,7 @@ fn going_back_ends_the_hold(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     shop.kubectl(&["annotate", "service", "app", HOLD])?.succeeds()?;
     shop.route("app", BLUE)?.passes_silently()?;
-    // Nobody wants to go back to what was just left.
+    // After a rollback, the abandoned colour is not held.
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &[])
@@ -83,8 +83,8 @@ fn deleting_the_service_ends_the_hold(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
 }
 
-/// Half of the Pods are enough to go back to what has served; going forward needs all of them.
-fn going_back_is_never_harder(shop: &Shop) -> Result<()> {
+/// A rollback needs half of the Pods ready; a flip forward needs all of them.
+fn a_rollback_is_never_harder(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 2)?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     shop.route("app", BLUE)?.passes_silently()?;
@@ -94,11 +94,11 @@ fn going_back_is_never_harder(shop: &Shop) -> Result<()> {
     shop.rolled_out("deployment/app-green")?;
     shop.route("app", GREEN)?.succeeds()?;
     half_of(shop, "app-blue")?;
-    // Neither the readiness of all, nor as many as serve now.
+    // The rollback needs neither all Pods ready nor as many as serve now.
     shop.route("app", BLUE)?.passes_silently()
 }
 
-fn a_changed_template_is_no_way_back(shop: &Shop) -> Result<()> {
+fn a_changed_template_is_no_rollback(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 2)?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     shop.route("app", BLUE)?.passes_silently()?;
@@ -109,7 +109,7 @@ fn a_changed_template_is_no_way_back(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.is_refused("target-not-ready", &["1 of 2 pods ready"])
 }
 
-/// One of two Pods is not ready any more.
+/// Makes one of two Pods unready.
 fn half_of(shop: &Shop, deployment: &str) -> Result<()> {
     let pods =
         shop.kubectl(&["get", "pods", "-l", &format!("name={deployment}"), "-o=jsonpath={.items[*].metadata.name}"])?;
@@ -118,7 +118,7 @@ fn half_of(shop: &Shop, deployment: &str) -> Result<()> {
     shop.wait_for(&format!("deployment/{deployment}"), "{.status.readyReplicas}", "1")
 }
 
-fn a_service_made_again_is_a_flip(shop: &Shop) -> Result<()> {
+fn a_recreated_service_is_a_flip(shop: &Shop) -> Result<()> {
     shop.deploy("app-green", GREEN, 1, Pods::Failing("ImagePullBackOff"))?;
     shop.blue_serves()?;
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["service-deleted: "])?;
@@ -127,11 +127,11 @@ fn a_service_made_again_is_a_flip(shop: &Shop) -> Result<()> {
     // Another name has no past, and back to what it had always passes.
     shop.route("app-too", GREEN)?.succeeds()?;
     shop.route("app", BLUE)?.passes_silently()?;
-    // It exists again, so its past is over.
+    // The Service exists again, so its deletion no longer counts.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &[])
 }
 
-fn a_service_made_again_may_not_opt_out(shop: &Shop) -> Result<()> {
+fn a_recreated_service_may_not_opt_out(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
     shop.kubectl(&["create", "role", "editor", "--verb=get,create,patch", "--resource=services"])?.succeeds()?;
@@ -146,8 +146,8 @@ fn a_service_made_again_may_not_opt_out(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()
 }
 
-/// Helm's uninstall and install of a new version, within the minute.
-fn a_stack_taken_down_comes_back(shop: &Shop) -> Result<()> {
+/// Helm's uninstall, and an install of a new version within a minute.
+fn a_deleted_stack_can_be_reinstalled(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()?;
@@ -159,16 +159,19 @@ fn a_dry_run_writes_nothing(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.blue_serves()?;
     shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.succeeds()?;
-    ensure!(!shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger(shop)])?.ok, "a dry run wrote");
+    ensure!(
+        !shop.plain_kubectl(&["-n", "flipguard-system", "get", "configmap", &ledger(shop)])?.ok,
+        "a dry run wrote to the ledger"
+    );
     shop.route("app", GREEN)?.succeeds()?;
     let before = data(shop)?;
     shop.apply_with(&service("app", BLUE), &["--dry-run=server"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-blue", "--dry-run=server"])?.succeeds()?;
-    ensure!(data(shop)? == before, "a dry run wrote");
+    ensure!(data(shop)? == before, "a dry run wrote to the ledger");
     Ok(())
 }
 
-fn people_can_read_it(shop: &Shop) -> Result<()> {
+fn entries_are_readable(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     let intents = data(shop)?;
     let flip = entry(&intents, "intent.")?;
@@ -176,11 +179,11 @@ fn people_can_read_it(shop: &Shop) -> Result<()> {
         flip.contains(r#""object":"service/app""#) && flip.contains(r#""to":{"app":"shop","color":"green"}"#),
         "{flip}"
     );
-    // Whoever comes next finds that it happened.
+    // The next change finds that the flip committed.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.succeeds()?;
     let flip = data(shop)?.get("flip.app").and_then(Value::as_str).unwrap_or_default().to_owned();
     ensure!(flip.contains(r#""from":{"app":"shop","color":"blue"}"#) && flip.contains(r#""user":"admin""#), "{flip}");
-    // A deletion leaves a tombstone, and what is made in its place ends it.
+    // A deletion leaves a tombstone, and the creation of the same Service removes it.
     shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
     shop.route("app", GREEN)?.succeeds()?;
     let made = entry(&data(shop)?, "intent.")?;
@@ -192,7 +195,7 @@ fn people_can_read_it(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-fn one_that_cannot_be_read_refuses(shop: &Shop) -> Result<()> {
+fn an_unreadable_ledger_denies(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     let ledger = ledger(shop);
     let patch =
@@ -205,13 +208,13 @@ fn one_that_cannot_be_read_refuses(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `7`"])?;
     patch(r#"{"data":{"format":"2"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
     shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["it is not flipguard's"])?;
-    // Where only advice is asked for, nobody is stopped.
+    // An advisory change is not denied.
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["cluster-unreadable: "])
 }
 
-/// Another webhook refuses after flipguard has allowed. What is written down then is waited for only by those whose
-/// verdict depends on it.
-fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
+/// Another webhook denies a request that flipguard has allowed. Only changes whose verdict depends on the recorded
+/// intent have to wait.
+fn abandoned_intents_block_only_conflicts(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.blue_serves()?;
     let other = |color| [("app", "other"), ("color", color)];
@@ -225,24 +228,25 @@ fn what_is_given_up_stands_in_nobodys_way(shop: &Shop) -> Result<()> {
         let lines = shop.decisions()?.into_iter();
         Ok(lines.filter(|line| line.get("outcome").and_then(Value::as_str) == Some("try-again")).count())
     };
-    // Other apps of the namespace are not delayed, nor is what does not depend on it.
+    // Neither other apps of the namespace nor independent changes are delayed.
     shop.route("other", &other("green"))?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &[])?;
-    ensure!(waits()? == 0, "somebody had to wait");
-    // The flip to green depends on it: it waits, and is told what for.
+    ensure!(waits()? == 0, "a change had to wait");
+    // The flip to green depends on the intent. It has to wait, and the message names the intent.
     let flip = shop.route("app", GREEN)?;
     flip.is_refused(
         "concurrent-change",
         &["conflicts with a change in progress: the scaling of deployment/app-green to 0 by admin"],
     )?;
-    ensure!(waits()? > 1, "the client did not try again");
-    // As soon as its object changes in any way, it is over.
+    ensure!(waits()? > 1, "the client did not retry");
+    // Any change of the intent's object ends the wait.
     shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=again"])?.succeeds()?;
     shop.route("app", GREEN)?.passes_silently()
 }
 
-/// The API server gives up while flipguard still judges: the change was refused, and nobody waits for it.
-fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
+/// The API server closes the connection while flipguard still judges. The change then counts as denied, and its intent
+/// is withdrawn.
+fn an_undelivered_answer_is_withdrawn(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     let read = shop.kubectl(&["get", "service", "app", "-o=json"])?;
     let old: Value = serde_json::from_str(&read.out)?;
@@ -268,8 +272,8 @@ fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let noticed = format!(r#""namespace":"{}""#, shop.namespace);
-    // Whether flipguard or the client is faster is a race; it is run until the client has won.
-    shop.until("it is noticed", || {
+    // Either side may be faster. The request is repeated until the client closes the connection first.
+    shop.until("the closed connection is logged", || {
         runtime.block_on(async {
             let mut stream = connect(address).await?;
             stream.write_all(request.as_bytes()).await?;
@@ -279,12 +283,13 @@ fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
         let log = shop.guard.log()?;
         Ok(log.lines().any(|line| line.contains("the client left before the answer") && line.contains(&noticed)))
     })?;
-    // What was answered stays written down, as long as it could be carried out; what was not is gone.
+    // The intents of delivered answers stay in the ledger as long as they can commit. Those of undelivered answers are
+    // removed.
     let answered = || -> Result<usize> {
         let lines = shop.decisions()?.into_iter();
         Ok(lines.filter(|line| line.get("uid").and_then(Value::as_str) == Some("given-up")).count())
     };
-    shop.until("what is written down was answered", || {
+    shop.until("every recorded intent has a delivered answer", || {
         let intents = data(shop)?;
         let intents = intents.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("intent."));
         let written: usize = intents
@@ -296,36 +301,36 @@ fn a_client_that_goes_away_leaves_nothing(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue"])?.succeeds()
 }
 
-/// A flip that was given up is not in the way of going back, and a look at the Service shows that it never was.
-fn a_flip_that_is_given_up_is_not_remembered(shop: &Shop) -> Result<()> {
+/// An abandoned flip does not block a rollback. Reading the Service shows that the flip did not commit.
+fn an_abandoned_flip_is_not_recorded(shop: &Shop) -> Result<()> {
     flipped(shop)?;
     shop.deploy_ready("app-red", &[("app", "shop"), ("color", "red")], 1)?;
     give_up(shop, "service/app", &["set", "selector", "service", "app", "app=shop,color=red"])?;
     shop.route("app", BLUE)?.passes_silently()?;
     let lines = shop.decisions()?;
     let waited = |line: &&Value| line.get("outcome").and_then(Value::as_str) == Some("try-again");
-    ensure!(lines.iter().filter(waited).count() == 0, "somebody had to wait");
+    ensure!(lines.iter().filter(waited).count() == 0, "a change had to wait");
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()?;
     let data = data(shop)?.to_string();
     ensure!(!data.contains("red"), "{data}");
     Ok(())
 }
 
-/// Another webhook refuses a request that flipguard has allowed, and is gone again afterwards.
+/// Another webhook denies a request that flipguard has allowed, and is deleted afterwards.
 pub(crate) fn give_up(shop: &Shop, object: &str, request: &[&str]) -> Result<()> {
     let (resource, name) = object.split_once('/').context("no object")?;
     let label = ["label", object, "--overwrite", "try=it"];
     shop.apply(&blocker(&shop.namespace, name, &format!("{resource}s")))?.succeeds()?;
-    shop.until("the other webhook refuses", || Ok(shop.kubectl(&label)?.err.contains("blocker")))?;
+    shop.until("the other webhook denies", || Ok(shop.kubectl(&label)?.err.contains("blocker")))?;
     let refused = shop.kubectl(request)?;
     ensure!(!refused.ok && refused.err.contains("blocker"), "{}", refused.err);
-    // It is gone as soon as what changes nothing at all passes.
+    // The webhook is gone once a write without any change passes.
     shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", &shop.namespace])?.succeeds()?;
     let nothing = ["label", object, "--overwrite", "try=it", "--dry-run=server"];
     shop.until("the other webhook is gone", || Ok(shop.kubectl(&nothing)?.ok))
 }
 
-/// A webhook that nobody answers, for one object of a namespace.
+/// A webhook without a server, for one object of a namespace.
 fn blocker(namespace: &str, name: &str, resources: &str) -> String {
     format!(
         "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {{name: {namespace}}}, \
@@ -361,7 +366,7 @@ fn data(shop: &Shop) -> Result<Value> {
     Ok(object.get("data").cloned().unwrap_or_default())
 }
 
-/// The first entry whose key begins so.
+/// The value of the first key with this prefix.
 fn entry(data: &Value, prefix: &str) -> Result<String> {
     let all = data.as_object().context("no data")?;
     let found = all.iter().find(|(key, _)| key.starts_with(prefix));

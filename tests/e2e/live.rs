@@ -1,4 +1,4 @@
-//! The live colour: every way of taking it away, and every way that must stay open.
+//! The live colour: the writes that would take it away, and those that must be allowed.
 
 use std::time::Instant;
 
@@ -12,23 +12,23 @@ use super::shop::{BLUE, GREEN, Pods, Shop, attempt, workload};
 pub(crate) const TESTS: &[Test] = &[
     ("live::is_not_scaled_away", is_not_scaled_away),
     ("live::is_not_scaled_away_by_the_autoscaler", is_not_scaled_away_by_the_autoscaler),
-    ("live::behind_two_services_needs_both_to_let_go", behind_two_services_needs_both_to_let_go),
-    ("live::of_two_workloads_one_may_go", of_two_workloads_one_may_go),
+    ("live::is_protected_by_each_of_two_services", is_protected_by_each_of_two_services),
+    ("live::of_two_workloads_one_may_be_removed", of_two_workloads_one_may_be_removed),
     ("live::is_not_deleted", is_not_deleted),
     ("live::keeps_its_current_replica_set", keeps_its_current_replica_set),
     ("live::keeps_its_labels", keeps_its_labels),
     ("live::gets_no_new_version_in_place", gets_no_new_version_in_place),
     ("live::stateful_set_keeps_its_ready_ordinals", stateful_set_keeps_its_ready_ordinals),
     ("live::daemon_sets_and_bare_replica_sets_are_protected", daemon_sets_and_bare_replica_sets_are_protected),
-    ("live::ghosts_do_not_hold_the_floor", ghosts_do_not_hold_the_floor),
-    ("live::joined_by_another_colour_is_warned_of", joined_by_another_colour_is_warned_of),
-    ("live::keeps_what_a_service_asks_for", keeps_what_a_service_asks_for),
+    ("live::orphaned_pods_do_not_count", orphaned_pods_do_not_count),
+    ("live::joining_workloads_cause_a_warning", joining_workloads_cause_a_warning),
+    ("live::keeps_min_replicas", keeps_min_replicas),
     ("live::apps_are_taken_down_service_first", apps_are_taken_down_service_first),
-    ("live::namespaces_end", namespaces_end),
-    ("live::may_be_overridden_by_who_may", may_be_overridden_by_who_may),
+    ("live::namespaces_can_be_deleted", namespaces_can_be_deleted),
+    ("live::authorised_users_may_override", authorised_users_may_override),
     ("live::exempt_users_are_not_asked_about", exempt_users_are_not_asked_about),
-    ("live::what_is_not_blue_green_goes_on", what_is_not_blue_green_goes_on),
-    ("live::irrelevant_writes_send_nothing", irrelevant_writes_send_nothing),
+    ("live::apps_without_blue_green_are_not_denied", apps_without_blue_green_are_not_denied),
+    ("live::irrelevant_writes_are_not_sent", irrelevant_writes_are_not_sent),
 ];
 
 fn blue(replicas: u32, image: &str) -> String {
@@ -50,7 +50,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
         .is_refused("live-scaled-down", words)?;
     shop.replace(&blue(0, "web:1"))?.is_refused("live-scaled-down", words)?;
     refused(&["scale", &shop.replica_set_of("app-blue")?, "--replicas=0"])?;
-    // Down to what is needed, and the idle colour, and up.
+    // Scaling down to the required number, scaling the idle colour, and scaling up.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=2"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.passes_silently()?;
@@ -60,7 +60,7 @@ fn is_not_scaled_away(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
 }
 
-/// By its own service account, with no more rights than that has.
+/// The autoscaler runs under its own ServiceAccount, with no further permissions.
 fn is_not_scaled_away_by_the_autoscaler(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/app-blue/scale", shop.namespace);
@@ -80,8 +80,8 @@ fn is_not_scaled_away_by_the_autoscaler(shop: &Shop) -> Result<()> {
     shop.wait_for("deployment/app-blue", "{.spec.replicas}", "1")
 }
 
-/// One Service is enough to hold it.
-fn behind_two_services_needs_both_to_let_go(shop: &Shop) -> Result<()> {
+/// One Service is enough to protect the workload.
+fn is_protected_by_each_of_two_services(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     shop.route("api", BLUE)?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &["Service api", "Service app"])?;
@@ -91,12 +91,12 @@ fn behind_two_services_needs_both_to_let_go(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?
         .is_refused("live-scaled-down", &["Service app gets traffic from here and would keep 0 of 3"])?;
     shop.route("api", GREEN)?.passes_silently()?;
-    // Nobody needs it any more, but for the way back.
+    // No Service needs the workload any more, except for a rollback.
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])
 }
 
-/// What counts is what the Service is left with, by whichever workload.
-fn of_two_workloads_one_may_go(shop: &Shop) -> Result<()> {
+/// The remaining Pods of the Service count, whichever workload owns them.
+fn of_two_workloads_one_may_be_removed(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     shop.apply(&workload("StatefulSet", "more-blue", BLUE, 2, Pods::Ready, "web:1"))?.succeeds()?;
     shop.rolled_out("statefulset/more-blue")?;
@@ -116,7 +116,7 @@ fn is_not_deleted(shop: &Shop) -> Result<()> {
         shop.kubectl(&["delete", "deployment", "app-blue", &format!("--cascade={cascade}")])?
             .is_refused("live-deleted", words)?;
     }
-    // By deletecollection there is no name in the request.
+    // A deletecollection request has no name.
     let path = format!("/apis/apps/v1/namespaces/{}/deployments?labelSelector=color%3Dblue", shop.namespace);
     shop.kubectl(&["label", "deployment", "app-blue", "color=blue", "--overwrite"])?.succeeds()?;
     shop.kubectl(&["delete", "--raw", &path])?.says("live-deleted")?;
@@ -150,7 +150,7 @@ fn gets_no_new_version_in_place(shop: &Shop) -> Result<()> {
     // The idle colour is where new versions go.
     shop.kubectl(&["set", "image", "deployment/app-green", "web=web:2"])?.passes_silently()?;
     shop.rolled_out("deployment/app-green")?;
-    // Without another colour it is how one deploys.
+    // Without another colour, a deployment replaces the version in place.
     shop.kubectl(&["delete", "deployment", "app-green"])?.passes_silently()?;
     shop.apply(&blue(3, "web:2"))?.passes_with_warning(&["live-redeployed: image web:1 -> web:2"])
 }
@@ -161,7 +161,7 @@ fn stateful_set_keeps_its_ready_ordinals(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()?;
     shop.kubectl(&["annotate", "pod", "db-0", "kwok.flipguard.dev/pod=starting", "--overwrite"])?.succeeds()?;
     shop.wait_for("statefulset/db", "{.status.readyReplicas}", "1")?;
-    // The one that is ready is the one that would go.
+    // The ready Pod would be the one to be deleted.
     shop.kubectl(&["scale", "statefulset/db", "--replicas=1"])?;
     let reads = shop.kubectl(&["get", "statefulset", "db", "-o=jsonpath={.spec.replicas}"])?;
     ensure!(reads.out == "2", "the ready pod was scaled away: {}", reads.out);
@@ -180,24 +180,24 @@ fn daemon_sets_and_bare_replica_sets_are_protected(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "replicaset/rs", "--replicas=0"])?.is_refused("live-scaled-down", &["Service api"])
 }
 
-fn ghosts_do_not_hold_the_floor(shop: &Shop) -> Result<()> {
+fn orphaned_pods_do_not_count(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy_ready("more-blue", BLUE, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "more-blue", "--cascade=background", "--wait=false"])?.passes_silently()?;
-    // Its pods may live on for a moment.
+    // Its Pods may exist for a moment longer.
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?
         .is_refused("live-scaled-down", &["would keep 0 of"])
 }
 
-fn joined_by_another_colour_is_warned_of(shop: &Shop) -> Result<()> {
+fn joining_workloads_cause_a_warning(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.apply(&workload("Deployment", "app-green", BLUE, 1, Pods::Ready, "web:2"))?
         .passes_with_warning(&["joins-live: its pods match Service app"])
 }
 
-fn keeps_what_a_service_asks_for(shop: &Shop) -> Result<()> {
+fn keeps_min_replicas(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     shop.kubectl(&["annotate", "service", "app", "flipguard.dev/min-replicas=3"])?.passes_silently()?;
     let patch = r#"{"spec":{"replicas":2}}"#;
@@ -213,7 +213,7 @@ fn apps_are_taken_down_service_first(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "deployment", "app-blue", "app-green"])?.passes_silently()
 }
 
-fn namespaces_end(shop: &Shop) -> Result<()> {
+fn namespaces_can_be_deleted(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     let started = Instant::now();
     shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=60s"])?.succeeds()?;
@@ -221,7 +221,7 @@ fn namespaces_end(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
+fn authorised_users_may_override(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     let namespace = &shop.namespace;
     let edit =
@@ -251,10 +251,10 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     bob("service/app", &at(7200))?.is_refused("override-not-permitted", &["is more than 1 h ahead"])?;
     bob("service/app", "flipguard.dev/override=soon please")?
         .is_refused("override-not-permitted", &["`soon` is no time"])?;
-    // One that is past needs nobody, and does nothing.
+    // An override that has ended needs no permission and has no effect.
     alice("service/app", &at(-60))?.passes_silently()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.is_refused("live-scaled-down", &[])?;
-    // While it lasts, it covers the Service's whole fleet, and the Service itself.
+    // While the override lasts, it applies to the Service and to all its workloads.
     bob("service/app", &at(600))?.passes_silently()?;
     let by = "allowed by override until ";
     let events = || -> Result<Vec<String>> {
@@ -263,7 +263,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
         let read = shop.kubectl(&["get", "events", "--field-selector", of_blue, columns])?;
         Ok(read.out.lines().map(str::to_owned).collect())
     };
-    // A dry run leaves no trace.
+    // A dry run writes no Event.
     let to_zero = &["scale", "deployment/app-blue", "--replicas=0"];
     shop.kubectl(&[to_zero.as_slice(), &["--dry-run=server"]].concat())?
         .passes_with_warning(&["live-scaled-down: ", by])?;
@@ -280,7 +280,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     );
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
-    // The same once more is told once.
+    // A repeated change causes no second Event.
     shop.kubectl(to_zero)?.succeeds()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
@@ -288,7 +288,7 @@ fn may_be_overridden_by_who_may(shop: &Shop) -> Result<()> {
     shop.until("an Event of the Service is there", || {
         Ok(shop.kubectl(&["describe", "service", "app"])?.out.contains("Overridden"))
     })?;
-    // Events are written one after the other, so this one came before.
+    // Events are written in order, so the earlier one has been written.
     ensure!(events()?.len() == 1, "{:?}", events()?);
     shop.route("app", BLUE)?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["live-deleted: ", by])
@@ -308,8 +308,8 @@ fn exempt_users_are_not_asked_about(shop: &Shop) -> Result<()> {
     scale("another", "--replicas=0")?.is_refused("live-scaled-down", &[])
 }
 
-fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {
-    // A single app with a version that never changes, as meshes want it.
+fn apps_without_blue_green_are_not_denied(shop: &Shop) -> Result<()> {
+    // An app with a constant version label, as service meshes require it.
     let istio = &[("app", "reviews"), ("version", "v1")];
     shop.deploy_ready("reviews", istio, 2)?;
     shop.route("reviews", istio)?.passes_silently()?;
@@ -317,30 +317,31 @@ fn what_is_not_blue_green_goes_on(shop: &Shop) -> Result<()> {
     shop.rolled_out("deployment/reviews")?;
     shop.kubectl(&["scale", "deployment/reviews", "--replicas=0"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "reviews"])?.succeeds()?;
-    // A product whose name ends in a colour.
+    // A product name that ends in a colour.
     let product = &[("app", "shop-green")];
     shop.deploy_ready("shop-green", product, 2)?;
     shop.route("shop", product)?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "shop-green"])?.succeeds()?;
-    // A preview makes nothing live.
+    // A preview Service makes no workload live.
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.route("app-blue", BLUE)?.passes_silently()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_silently()
 }
 
-/// What neither the rules nor the labels can speak on never reaches flipguard: over a thousand writes, and not one call.
-fn irrelevant_writes_send_nothing(shop: &Shop) -> Result<()> {
+/// Writes that no rule and no label can apply to are not sent to flipguard: more than a thousand writes without one
+/// call.
+fn irrelevant_writes_are_not_sent(shop: &Shop) -> Result<()> {
     let app = &[("app", "plain")];
     shop.deploy_ready("plain", app, 1)?;
     shop.route("plain", app)?.passes_silently()?;
     shop.blue_is_live()?;
     let asked = shop.decisions()?.len();
-    // As people do it.
+    // Writes of a user.
     shop.apply(&super::shop::service("app", BLUE))?.succeeds()?;
     shop.apply(&super::shop::service("plain", app))?.succeeds()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=4"])?.succeeds()?;
-    // And as a busy cluster does it.
+    // Writes of a busy cluster.
     let namespace = &shop.namespace;
     let (core, apps) = (format!("/api/v1/namespaces/{namespace}"), format!("/apis/apps/v1/namespaces/{namespace}"));
     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");

@@ -1,7 +1,7 @@
 //! End-to-end tests: real kubectl against a real API server with flipguard registered.
 //!
-//! One control plane serves the whole run; each test has a namespace of its own, and they run in parallel. What
-//! disturbs the others runs alone afterwards.
+//! One control plane serves the whole run. Each test has a namespace of its own, and the tests run in parallel. Tests
+//! that disturb others run one at a time afterwards.
 
 mod admission;
 mod alone;
@@ -39,18 +39,18 @@ use libtest_mimic::{Arguments, Trial};
 
 use shop::Shop;
 
-/// Tests at a time. They mostly wait for controllers.
+/// The number of parallel tests. They mostly wait for controllers.
 const PARALLEL: usize = 6;
 
-/// What the guard of all tests is told: as in a distribution whose controllers run under another name; and a new
-/// authority is served after a third of a second, and not after a minute.
+/// The flags of the shared guard. They exempt controllers of another name, as some distributions need. A new authority
+/// is served after 300 ms instead of a minute.
 const FLAGS: &[&str] =
     &["--exempt-users", "system:serviceaccount:controllers:deployments,the-controllers", "--ca-propagation", "300ms"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
-        // Listing needs no control plane, but the same names.
+        // Listing needs no control plane, only the names.
         let all = [tests(), alone()].concat();
         let trials = all.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
@@ -89,7 +89,7 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// In this order: the last of them end the guard of the others, and bring their own.
+/// The order matters: the last tests end the shared guard and start their own.
 fn alone() -> Vec<Test> {
     [alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD].concat()
 }
@@ -126,6 +126,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
     let alone = libtest_mimic::run(&one_at_a_time, trials(&alone()));
     eprintln!("alone: {:.1} s", started.elapsed().as_secs_f64());
-    // Both leave by the end of this process; the watchdog ends and removes what is left.
+    // Control plane and guard end with this process; the watchdog removes the rest.
     Ok(if conclusion.has_failed() { conclusion.exit_code() } else { alone.exit_code() })
 }

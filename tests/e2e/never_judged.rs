@@ -1,4 +1,4 @@
-//! What is never judged, counted by what flipguard was asked about.
+//! Writes that are never judged, checked by the reviews that flipguard received.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -11,13 +11,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("never_judged::the_namespace_of_the_system", the_namespace_of_the_system),
 ];
 
-/// The decisions about what the parts of Kubernetes itself wrote.
+/// The decisions on writes of Kubernetes' own components.
 fn by_the_system(shop: &Shop) -> Result<Vec<Value>> {
     let user = |line: &Value| line.get("user").and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(shop.decisions()?.into_iter().filter(|line| user(line).starts_with("system:")).collect())
 }
 
-/// Rollouts, scaling, old ReplicaSets, and all that goes after its owner.
+/// Rollouts, scaling, old ReplicaSets, and garbage collection.
 fn controllers_and_the_garbage_collector(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     shop.kubectl(&["patch", "deployment", "app-green", "-p", r#"{"spec":{"revisionHistoryLimit":0}}"#])?.succeeds()?;
@@ -28,7 +28,7 @@ fn controllers_and_the_garbage_collector(shop: &Shop) -> Result<()> {
     shop.until("the old ReplicaSets are gone", || {
         Ok(shop.kubectl(&["get", "rs", "-l", "name=app-green", "--no-headers"])?.out.lines().count() == 1)
     })?;
-    // Of the live colour as well.
+    // Also of the live colour.
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     for kind in ["StatefulSet", "DaemonSet"] {
@@ -43,17 +43,17 @@ fn controllers_and_the_garbage_collector(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "service", "app"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment", "app-green", "--cascade=background"])?.passes_silently()?;
     shop.kubectl(&["delete", "deployment", "app-blue", "--cascade=foreground"])?.passes_silently()?;
-    shop.until("all is collected", || {
+    shop.until("all objects are garbage-collected", || {
         let left = shop.kubectl(&["get", "deploy,rs,pods,controllerrevisions", "--no-headers"])?;
         Ok(left.ok && left.out.is_empty())
     })?;
     let asked = by_the_system(shop)?;
     ensure!(asked.is_empty(), "flipguard was asked: {asked:?}");
-    ensure!(!shop.decisions()?.is_empty(), "nothing is counted");
+    ensure!(!shop.decisions()?.is_empty(), "no decision was logged");
     Ok(())
 }
 
-/// Whatever stands there: a cluster must come up without flipguard.
+/// Every kind of object in `kube-system`: a cluster must start without flipguard.
 fn the_namespace_of_the_system(shop: &Shop) -> Result<()> {
     let system = |args: &[&str]| shop.plain_kubectl(&[&["-n", "kube-system"], args].concat());
     for manifest in

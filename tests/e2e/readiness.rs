@@ -1,4 +1,4 @@
-//! What "fully ready" means, by what controllers really write.
+//! The definition of "fully ready", tested on the status that real controllers write.
 
 use anyhow::Result;
 
@@ -59,7 +59,7 @@ fn scaled_to_zero(shop: &Shop) -> Result<()> {
 fn in_mid_rollout(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 4)?;
-    // The new pods fail, so the rollout stays in the middle with old pods that are ready.
+    // The new Pods fail, so the rollout stops halfway with ready old Pods.
     shop.apply(&workload("Deployment", "app-green", GREEN, 4, Pods::Failing("CrashLoopBackOff"), "web:2"))?
         .succeeds()?;
     shop.wait_for_pods("name=app-green", 2, "CrashLoopBackOff")?;
@@ -69,7 +69,7 @@ fn in_mid_rollout(shop: &Shop) -> Result<()> {
 fn just_changed(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 2)?;
-    // At once after the write, before any controller can have acted.
+    // Immediately after the write, before any controller can have acted.
     shop.apply(&workload("Deployment", "app-green", GREEN, 2, Pods::Starting, "web:2"))?.succeeds()?;
     refused(shop, &["Deployment app-green"])
 }
@@ -134,7 +134,7 @@ fn of_two_workloads(shop: &Shop) -> Result<()> {
     refused(shop, &["Deployment worker-green has 0 of 2 pods ready"])?;
     shop.kubectl(&["scale", "deployment/worker-green", "--replicas=0"])?.succeeds()?;
     shop.wait_for_pods("name=worker-green", 0, "")?;
-    shop.until("the status says so", || {
+    shop.until("the status shows no replicas", || {
         let status = shop.kubectl(&["get", "deployment/worker-green", "-o=jsonpath={.status.replicas}"])?;
         Ok(status.out.is_empty() || status.out == "0")
     })?;

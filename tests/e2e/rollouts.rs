@@ -1,4 +1,4 @@
-//! Rollouts of the live colour: what goes back, restarts or repairs passes, and nothing takes all Pods at once.
+//! Rollouts of the live colour. Rollbacks, restarts and repairs are allowed, and no rollout may stop all Pods at once.
 
 use anyhow::Result;
 
@@ -8,8 +8,8 @@ use super::shop::{BLUE, GREEN, Pods, Shop, workload};
 pub(crate) const TESTS: &[Test] = &[
     ("rollouts::undo_restart_pause_and_repair_pass", undo_restart_pause_and_repair_pass),
     ("rollouts::stateful_sets_and_daemon_sets_may_be_undone", stateful_sets_and_daemon_sets_may_be_undone),
-    ("rollouts::recreate_is_refused", recreate_is_refused),
-    ("rollouts::in_the_middle_only_the_strategy_is_sure", in_the_middle_only_the_strategy_is_sure),
+    ("rollouts::recreate_is_denied", recreate_is_denied),
+    ("rollouts::mid_rollout_only_the_strategy_counts", mid_rollout_only_the_strategy_counts),
     ("rollouts::the_rollback_annotation_is_obeyed", the_rollback_annotation_is_obeyed),
 ];
 
@@ -19,7 +19,7 @@ fn undo_restart_pause_and_repair_pass(shop: &Shop) -> Result<()> {
     shop.rolled_out("deployment/app-blue")?;
     shop.deploy_ready("app-green", GREEN, 3)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    // kubectl itself warns that the last applied configuration is left behind.
+    // kubectl itself warns that the last applied configuration is outdated.
     shop.kubectl(&["rollout", "undo", "deployment/app-blue"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.passes_silently()?;
@@ -57,15 +57,15 @@ fn stateful_sets_and_daemon_sets_may_be_undone(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-fn recreate_is_refused(shop: &Shop) -> Result<()> {
+fn recreate_is_denied(shop: &Shop) -> Result<()> {
     shop.blue_is_live()?;
     let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
-    // Nothing is rolled out yet, so it harms nobody.
+    // Nothing is rolled out yet, so the change is harmless.
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.passes_silently()?;
     shop.wait_for("deployment/app-blue", "{.spec.strategy.type}", "Recreate")?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?
         .is_refused("live-recreate", &["strategy Recreate stops every pod before new ones start"])?;
-    // Queued while paused, and released.
+    // A template changed while paused, and then resumed.
     shop.kubectl(&["rollout", "pause", "deployment/app-blue"])?.passes_silently()?;
     let restarted = r#"{"spec":{"template":{"metadata":{"annotations":{"at":"now"}}}}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", restarted])?.passes_silently()?;
@@ -73,25 +73,25 @@ fn recreate_is_refused(shop: &Shop) -> Result<()> {
     shop.kubectl(&["rollout", "resume", "deployment/app-blue"])?.is_refused("live-recreate", &[])
 }
 
-/// A new template whose pods do not come up: a restart, since only an annotation of the template changes.
+/// A new template whose Pods do not become ready. Only an annotation of the template changes, as in a restart.
 const RESTARTED_AND_STUCK: &str =
     r#"{"spec":{"template":{"metadata":{"annotations":{"kwok.flipguard.dev/pod":"starting"}}}}}"#;
 
-/// Scale-downs are shared out by proportion among old and new Pods, ready or not.
-fn in_the_middle_only_the_strategy_is_sure(shop: &Shop) -> Result<()> {
+/// Scale-downs are spread over old and new Pods by proportion, ready or not.
+fn mid_rollout_only_the_strategy_counts(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 10)?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1", "--dry-run=server"])?
         .passes_with_warning(&["live-shrunk: "])?;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", RESTARTED_AND_STUCK])?.passes_silently()?;
-    // A quarter more, and a quarter less.
+    // A quarter of the Pods in addition, and a quarter missing.
     shop.wait_for("deployment/app-blue", "{.status.updatedReplicas} {.status.readyReplicas}", "5 8")?;
     shop.wait_for("deployment/app-blue", "{.status.replicas}", "13")?;
     let words = &["would keep 0 of 8 ready pods"];
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.is_refused("live-scaled-down", words)?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=9"])?.passes_silently()?;
-    // Now the strategy is all that holds the old Pods.
+    // Now only the strategy keeps the old Pods.
     let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?
         .is_refused("live-recreate", &["strategy Recreate stops every pod"])?;
@@ -99,7 +99,7 @@ fn in_the_middle_only_the_strategy_is_sure(shop: &Shop) -> Result<()> {
     shop.rolled_out("deployment/app-blue")
 }
 
-/// `deprecated.deployment.rollback.to` goes back to a revision without a word about the template.
+/// `deprecated.deployment.rollback.to` returns to a revision. The write itself carries no other template.
 fn the_rollback_annotation_is_obeyed(shop: &Shop) -> Result<()> {
     for image in ["web:1", "web:2"] {
         shop.apply(&workload("Deployment", "app-blue", BLUE, 2, Pods::Ready, image))?.succeeds()?;

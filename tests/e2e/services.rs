@@ -1,4 +1,4 @@
-//! What may not be done to a traffic Service, and what is warned of on a flip.
+//! Changes of a traffic Service that are denied, and the warnings on a flip.
 
 use anyhow::{Result, ensure};
 
@@ -13,14 +13,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("services::no_traffic_to_pods_that_are_not_ready", no_traffic_to_pods_that_are_not_ready),
     ("services::opting_out_needs_permission", opting_out_needs_permission),
     ("services::argo_rollouts_mark_needs_a_rollout", argo_rollouts_mark_needs_a_rollout),
-    ("services::a_smaller_target_is_warned_of", a_smaller_target_is_warned_of),
-    ("services::another_environment_is_warned_of", another_environment_is_warned_of),
-    ("services::a_missing_probe_is_warned_of", a_missing_probe_is_warned_of),
-    ("services::a_version_that_disagrees_is_warned_of", a_version_that_disagrees_is_warned_of),
-    ("services::tools_are_told_how_they_go_on", tools_are_told_how_they_go_on),
+    ("services::a_smaller_target_causes_a_warning", a_smaller_target_causes_a_warning),
+    ("services::another_environment_causes_a_warning", another_environment_causes_a_warning),
+    ("services::a_missing_probe_causes_a_warning", a_missing_probe_causes_a_warning),
+    ("services::a_version_mismatch_causes_a_warning", a_version_mismatch_causes_a_warning),
+    ("services::tools_get_hints", tools_get_hints),
 ];
 
-/// A Deployment of two pods whose container says more than usual.
+/// A Deployment of two Pods with further fields in its container.
 fn deploy_with(shop: &Shop, name: &str, labels: &[(&str, &str)], replicas: u32, container: &str) -> Result<()> {
     let mut all = vec![("name", name)];
     all.extend(labels);
@@ -51,7 +51,7 @@ fn the_selector_is_not_emptied(shop: &Shop) -> Result<()> {
         "-p",
         r#"[{"op":"replace","path":"/spec/selector","value":{}}]"#,
     ])?;
-    // Waiting does not mend it, so a dry run is refused as well.
+    // Waiting does not help, so a dry run is denied as well.
     refused(&["patch", "service", "app", "--dry-run=server", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#])
 }
 
@@ -128,19 +128,19 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
     alice("argo-rollouts.argoproj.io/managed-by-rollouts=none")?
         .is_refused("opt-out-not-permitted", &["names no Rollout"])?;
     alice("note=anything")?.passes_silently()?;
-    // By the status, too, annotations can be written; the status itself is nobody's business.
+    // Annotations can also be written through the status. No rule applies to the status itself.
     let status = |patch: &str| {
         shop.kubectl(&["--as=alice", "patch", "service", "app", "--subresource=status", "--type=merge", "-p", patch])
     };
     status(r#"{"metadata":{"annotations":{"flipguard.dev/guard":"false"}}}"#)?
         .is_refused("opt-out-not-permitted", &[])?;
     status(r#"{"metadata":{"annotations":{"note":"more"}}}"#)?.passes_silently()?;
-    // The verb comes by the group.
+    // The user gets the verb through a group.
     let bob = |note: &str| {
         shop.kubectl(&["--as=bob", "--as-group=on-call", "annotate", "service", "app", "--overwrite", note])
     };
     bob("flipguard.dev/guard=false")?.passes_silently()?;
-    // It counts at once.
+    // The opt-out applies at once.
     shop.route("app", &[("app", "nothing"), ("color", "red")])?.passes_silently()
 }
 
@@ -159,13 +159,13 @@ fn argo_rollouts_mark_needs_a_rollout(shop: &Shop) -> Result<()> {
     let mark = "argo-rollouts.argoproj.io/managed-by-rollouts=shop";
     shop.kubectl(&["--as=argo", "annotate", "service", "app", mark])?
         .is_refused("opt-out-not-permitted", &["names no Rollout"])?;
-    shop.until("the Rollout is there", || {
+    shop.until("the Rollout exists", || {
         Ok(shop.apply("{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: shop}}")?.ok)
     })?;
     shop.kubectl(&["--as=argo", "annotate", "service", "app", mark])?.passes_silently()
 }
 
-fn a_smaller_target_is_warned_of(shop: &Shop) -> Result<()> {
+fn a_smaller_target_causes_a_warning(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 3)?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
@@ -174,7 +174,7 @@ fn a_smaller_target_is_warned_of(shop: &Shop) -> Result<()> {
     shop.route("app", BLUE)?.passes_silently()
 }
 
-fn another_environment_is_warned_of(shop: &Shop) -> Result<()> {
+fn another_environment_causes_a_warning(shop: &Shop) -> Result<()> {
     let container = |value: &str| format!("image: 'web:1', {PROBE}, env: [{{name: LEVEL, value: {value}}}]");
     deploy_with(shop, "app-blue", BLUE, 1, &container("info"))?;
     deploy_with(shop, "app-green", GREEN, 1, &container("debug"))?;
@@ -182,14 +182,14 @@ fn another_environment_is_warned_of(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_with_warning(&["environment-differs: ", "containers[web].env[LEVEL].value"])
 }
 
-fn a_missing_probe_is_warned_of(shop: &Shop) -> Result<()> {
+fn a_missing_probe_causes_a_warning(shop: &Shop) -> Result<()> {
     deploy_with(shop, "app-blue", BLUE, 1, "image: 'web:1'")?;
     deploy_with(shop, "app-green", GREEN, 1, "image: 'web:2'")?;
     shop.route("app", BLUE)?.passes_silently()?;
     shop.route("app", GREEN)?.passes_with_warning(&["no-readiness-probe: Deployment app-green has no readiness probe"])
 }
 
-fn a_version_that_disagrees_is_warned_of(shop: &Shop) -> Result<()> {
+fn a_version_mismatch_causes_a_warning(shop: &Shop) -> Result<()> {
     let labels = |version: &'static str| [("app", "shop"), ("version", version)];
     deploy_with(shop, "app-one", &labels("1.0"), 1, &format!("image: 'web:1.0', {PROBE}"))?;
     deploy_with(shop, "app-two", &labels("2.0"), 1, &format!("image: 'web:1.9', {PROBE}"))?;
@@ -198,7 +198,7 @@ fn a_version_that_disagrees_is_warned_of(shop: &Shop) -> Result<()> {
         .passes_with_warning(&["version-mismatch: Deployment app-two has the label version=2.0 but runs web:1.9"])
 }
 
-fn tools_are_told_how_they_go_on(shop: &Shop) -> Result<()> {
+fn tools_get_hints(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
     let by = |manager: &str| {

@@ -1,4 +1,4 @@
-//! A namespace of one test, and what a user does in it.
+//! The namespace of one test, and the commands of a user in it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,21 +11,21 @@ use anyhow::{Context, Result, bail, ensure};
 use controlplane::{ControlPlane, Guard};
 use serde_json::Value;
 
-/// How long a condition may take; a loaded machine is slow.
+/// The time limit for a condition; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The two colours of the shop.
 pub(crate) const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
 pub(crate) const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
 
-/// A namespace of one test.
+/// The namespace of one test.
 pub(crate) struct Shop {
     pub(crate) namespace: String,
     pub(crate) control_plane: &'static ControlPlane,
     pub(crate) guard: &'static Guard,
 }
 
-/// What a command printed, and whether it succeeded.
+/// The output of a command, and whether it succeeded.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     command: String,
@@ -34,7 +34,7 @@ pub(crate) struct Attempt {
     pub(crate) err: String,
 }
 
-/// How a Pod behaves: the annotations that kwok plays by.
+/// The behaviour of a Pod, set by the annotations that kwok reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pods {
     Ready,
@@ -50,17 +50,17 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Ends the guard of all tests, as SIGTERM does.
+    /// Ends the shared guard with SIGTERM.
     pub(crate) fn without_the_guard(&self) -> Result<()> {
         if self.guard.process().is_running() {
             self.guard.process().terminate()?;
-            let status = self.guard.process().wait(PATIENCE).context("it does not stop on SIGTERM")?;
-            ensure!(status.success(), "it ended with {status}");
+            let status = self.guard.process().wait(PATIENCE).context("the guard does not end on SIGTERM")?;
+            ensure!(status.success(), "the guard ended with {status}");
         }
         Ok(())
     }
 
-    /// kubectl in this namespace.
+    /// Runs kubectl in this namespace.
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<Attempt> {
         let mut all = vec!["-n", self.namespace.as_str()];
         all.extend(args);
@@ -73,7 +73,7 @@ impl Shop {
         attempt(command, None)
     }
 
-    /// `kubectl apply` of YAML, with more arguments.
+    /// Runs `kubectl apply` on YAML, with further arguments.
     pub(crate) fn apply_with(&self, yaml: &str, args: &[&str]) -> Result<Attempt> {
         let mut command = self.control_plane.kubectl();
         command.args(["-n", &self.namespace, "apply", "-f", "-"]).args(args);
@@ -84,7 +84,7 @@ impl Shop {
         self.apply_with(yaml, &[])
     }
 
-    /// `kubectl replace` of YAML.
+    /// Runs `kubectl replace` on YAML.
     pub(crate) fn replace(&self, yaml: &str) -> Result<Attempt> {
         let mut command = self.control_plane.kubectl();
         command.args(["-n", &self.namespace, "replace", "-f", "-"]);
@@ -96,33 +96,33 @@ impl Shop {
         self.apply(&service(name, selector))
     }
 
-    /// Applies a Deployment whose pods carry these labels.
+    /// Applies a Deployment whose Pods have these labels.
     pub(crate) fn deploy(&self, name: &str, labels: &[(&str, &str)], replicas: u32, pods: Pods) -> Result<()> {
-        // The image says what a version label says, or flips would warn.
+        // The image has the tag of the version label; otherwise flips would warn.
         let version = labels.iter().find(|(key, _)| *key == "version").map_or("1", |(_, version)| version);
         self.apply(&workload("Deployment", name, labels, replicas, pods, &format!("web:{version}")))?.succeeds()
     }
 
-    /// Deploys and waits until all is ready.
+    /// Applies a Deployment and waits until it is fully ready.
     pub(crate) fn deploy_ready(&self, name: &str, labels: &[(&str, &str)], replicas: u32) -> Result<()> {
         self.deploy(name, labels, replicas, Pods::Ready)?;
         self.rolled_out(&format!("deployment/{name}"))
     }
 
-    /// Blue is deployed, ready, and gets the traffic.
+    /// Deploys blue, waits until it is ready, and routes the Service to it.
     pub(crate) fn blue_serves(&self) -> Result<()> {
         self.deploy_ready("app-blue", BLUE, 1)?;
         self.route("app", BLUE)?.passes_silently()
     }
 
-    /// Both colours are ready, and blue is live.
+    /// Deploys both colours, waits until they are ready, and routes the Service to blue.
     pub(crate) fn blue_is_live(&self) -> Result<()> {
         self.deploy_ready("app-blue", BLUE, 3)?;
         self.deploy_ready("app-green", GREEN, 3)?;
         self.route("app", BLUE)?.passes_silently()
     }
 
-    /// The first ReplicaSet of a Deployment, as `kubectl` names it.
+    /// The first ReplicaSet of a Deployment, as `kubectl` takes it.
     pub(crate) fn replica_set_of(&self, deployment: &str) -> Result<String> {
         let label = format!("name={deployment}");
         let name = self.kubectl(&["get", "rs", "-l", &label, "-o=jsonpath={.items[0].metadata.name}"])?.out;
@@ -133,7 +133,7 @@ impl Shop {
         self.kubectl(&["rollout", "status", object, "--timeout=60s"])?.succeeds()
     }
 
-    /// Changes how the pods with a label behave.
+    /// Changes the behaviour of the Pods with a label.
     pub(crate) fn pods_become(&self, selector: &str, pods: Pods) -> Result<()> {
         let annotations: Vec<String> =
             pods.annotations().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -150,7 +150,7 @@ impl Shop {
         })
     }
 
-    /// Waits until as many pods with a label show a text in `kubectl get pods`.
+    /// Waits until this many Pods with a label show a text in `kubectl get pods`.
     pub(crate) fn wait_for_pods(&self, selector: &str, count: usize, shows: &str) -> Result<()> {
         self.until(&format!("{count} pods of {selector} show {shows}"), || {
             let read = self.kubectl(&["get", "pods", "-l", selector, "--no-headers"])?;
@@ -163,21 +163,21 @@ impl Shop {
         while !holds()? {
             if Instant::now() > deadline {
                 let all = self.kubectl(&["get", "svc,deploy,sts,ds,rs,pods", "-o", "wide"])?;
-                bail!("waited in vain until {what}:\n{}", all.out);
+                bail!("timed out waiting until {what}:\n{}", all.out);
             }
             sleep(Duration::from_millis(100));
         }
         Ok(())
     }
 
-    /// The selector that a Service has now.
+    /// The current selector of a Service.
     pub(crate) fn selector(&self, service: &str) -> Result<BTreeMap<String, String>> {
         let read = self.kubectl(&["get", "service", service, "-o", "json"])?;
         let object: Value = serde_json::from_str(&read.out).with_context(|| read.err.clone())?;
         Ok(serde_json::from_value(object.pointer("/spec/selector").cloned().unwrap_or_default())?)
     }
 
-    /// The guard's log lines of decisions in this namespace.
+    /// The guard's log lines about decisions in this namespace.
     pub(crate) fn decisions(&self) -> Result<Vec<Value>> {
         let log = self.guard.log()?;
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -191,30 +191,30 @@ impl Attempt {
         Ok(())
     }
 
-    /// It succeeded, and nobody warned.
+    /// Asserts success without a warning.
     pub(crate) fn passes_silently(&self) -> Result<()> {
         self.succeeds()?;
         ensure!(!self.err.contains("Warning:"), "{} should not warn:\n{}", self.command, self.err);
         Ok(())
     }
 
-    /// It succeeded with a warning that says this.
+    /// Asserts success with a warning that contains these words.
     pub(crate) fn passes_with_warning(&self, words: &[&str]) -> Result<()> {
         self.succeeds()?;
         self.says("Warning: ")?;
         words.iter().try_for_each(|words| self.says(words))
     }
 
-    /// flipguard refused it, for this reason, with these words.
+    /// Asserts that flipguard denied the request for this reason, with these words.
     pub(crate) fn is_refused(&self, reason: &str, words: &[&str]) -> Result<()> {
-        ensure!(!self.ok, "{} should be refused, but passed:\n{}{}", self.command, self.out, self.err);
+        ensure!(!self.ok, "{} should be denied, but was allowed:\n{}{}", self.command, self.out, self.err);
         self.says("flipguard.dev\" denied the request")?;
         self.says(&format!("({reason}): "))?;
         words.iter().try_for_each(|words| self.says(words))
     }
 
     pub(crate) fn says(&self, words: &str) -> Result<()> {
-        // kubectl's warnings break where flipguard breaks them.
+        // kubectl wraps warnings where flipguard does.
         let all = format!("{}{}", self.out, self.err);
         ensure!(all.contains(words), "{} should say `{words}`:\n{all}", self.command);
         Ok(())

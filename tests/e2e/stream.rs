@@ -1,5 +1,5 @@
-//! A constant stream of admissions: flips that must pass, flips that must be refused, and connections as an API server
-//! would make them.
+//! A constant stream of admissions: flips that must be allowed, flips that must be denied, and new connections as an
+//! API server makes them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,28 +16,29 @@ use super::admission::on_runtime;
 use super::shop::{BLUE, GREEN, Shop};
 use super::tls;
 
-/// Writers at a time. Each has a Service of its own.
+/// The number of parallel writers. Each has a Service of its own.
 const WRITERS: usize = 3;
 
-/// A stream that runs until it is ended.
+/// A running stream.
 pub(crate) struct Stream {
     ended: Arc<AtomicBool>,
     counts: Arc<Mutex<Counts>>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
 
-/// What came of it.
+/// The results of a stream.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
     pub(crate) allowed: usize,
     pub(crate) refused: usize,
     pub(crate) handshakes: usize,
-    /// What was neither: the call to the webhook failed, or the verdict was wrong.
+    /// Other results: the call to the webhook failed, or the verdict was wrong.
     pub(crate) failures: Vec<String>,
 }
 
 impl Stream {
-    /// Blue and green are ready, red does not exist; the writers flip to and fro, and to red.
+    /// Starts the writers. Blue and green are ready, and red does not exist. The writers flip between blue and green,
+    /// and to red.
     pub(crate) fn start(shop: &Shop) -> Result<Self> {
         shop.deploy_ready("app-blue", BLUE, 1)?;
         shop.deploy_ready("app-green", GREEN, 1)?;
@@ -69,7 +70,7 @@ impl Stream {
         Ok(Self { ended, counts, threads })
     }
 
-    /// Ends it; any failure is an error, and so is a stream that did not flow.
+    /// Ends the stream. Any failure is an error, and so are too few requests.
     pub(crate) fn end(self) -> Result<Counts> {
         self.ended.store(true, Ordering::Relaxed);
         for thread in self.threads {
@@ -82,7 +83,10 @@ impl Stream {
             counts.failures.len(),
             counts.failures.first()
         );
-        ensure!(counts.allowed > 20 && counts.refused > 20 && counts.handshakes > 20, "it did not flow: {counts:?}");
+        ensure!(
+            counts.allowed > 20 && counts.refused > 20 && counts.handshakes > 20,
+            "the stream sent too few requests: {counts:?}"
+        );
         Ok(counts)
     }
 }
@@ -111,7 +115,8 @@ fn note(counts: &Mutex<Counts>, colour: &str, answer: kube::Result<Value>) {
     }
 }
 
-/// Makes a new connection each time, trusting the bundle that is registered: an API server without open connections.
+/// Makes one new connection after another, and trusts the currently registered authority. An API server without an open
+/// connection does the same.
 async fn connect_again_and_again(
     kubeconfig: &std::path::Path,
     ended: &AtomicBool,
@@ -132,7 +137,7 @@ async fn connect_once(client: &kube::Client) -> Result<()> {
     use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
     let configurations: kube::Api<ValidatingWebhookConfiguration> = kube::Api::all(client.clone());
     let registered = configurations.get("flipguard").await?;
-    let Some(webhook) = registered.webhooks.iter().flatten().next() else { bail!("nothing is registered") };
+    let Some(webhook) = registered.webhooks.iter().flatten().next() else { bail!("no webhook is registered") };
     let config = &webhook.client_config;
     let url: http::Uri = config.url.as_deref().context("no URL")?.parse()?;
     let bundle = String::from_utf8(config.ca_bundle.clone().context("no bundle")?.0)?;

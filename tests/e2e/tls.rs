@@ -1,4 +1,4 @@
-//! TLS handshakes, to read the served certificate.
+//! The certificates that an address serves.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// Makes a new connection to an address, without verifying the server.
+/// Makes a new connection to an address, whatever certificate it serves.
 pub(crate) async fn connect(address: &str) -> Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
@@ -24,14 +24,14 @@ pub(crate) async fn connect(address: &str) -> Result<TlsStream<TcpStream>> {
     Ok(connector.connect(ServerName::try_from("localhost")?, stream).await?)
 }
 
-/// The leaf that an address serves to a new connection, in PEM.
+/// The server certificate of a new connection to an address, in PEM.
 pub(crate) async fn served(address: &str) -> Result<String> {
     let stream = connect(address).await?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).context("no certificate is served")?;
     Ok(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(leaf)))
 }
 
-/// Accepts any certificate; the test reads it afterwards.
+/// Accepts any certificate; the test inspects it afterwards.
 #[derive(Debug)]
 struct Anything(Arc<rustls::crypto::CryptoProvider>);
 

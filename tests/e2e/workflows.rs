@@ -1,6 +1,7 @@
-//! Nothing gets stuck: the request sequences of the usual tools, each to its end.
+//! Workflows: the request sequences of common tools, each from start to end. None may get stuck.
 //!
-//! A workflow is a table of steps. What a tool does in one pass must pass in one; what takes two says so.
+//! A workflow is a table of steps. A sequence that a tool sends in one pass must also pass in one, unless the test's
+//! name says two.
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,26 +21,26 @@ pub(crate) const TESTS: &[Test] = &[
     ("workflows::kubectl_deletes_in_file_order", kubectl_deletes_in_file_order),
 ];
 
-/// What a tool sends.
+/// A request or a wait of a tool.
 enum Step {
     /// Server-side apply.
     Apply(String),
-    /// The same as a dry run.
+    /// Server-side apply as a dry run.
     DryRun(String),
     /// A strategic merge patch.
     Patch(&'static str, &'static str),
-    /// A deletion.
+    /// A deletion of this object.
     Delete(&'static str),
-    /// It waits until this is rolled out.
+    /// A wait until this object is rolled out.
     Wait(&'static str),
 }
 
-/// How a step ends.
+/// The expected result of a step.
 enum End {
     Passes,
-    /// It passes with a warning for this reason.
+    /// The request is allowed with a warning for this reason.
     Warns(&'static str),
-    /// Refused for this reason; the tool stops here.
+    /// The request is denied for this reason, and the tool stops here.
     Refused(&'static str),
 }
 
@@ -78,7 +79,7 @@ fn is_routed_to(shop: &Shop, colour: &str) -> Result<()> {
     Ok(())
 }
 
-/// A chart without colours, and one with a colour in its one Deployment: Services come before Deployments.
+/// A chart without colours, and one with a colour in its single Deployment. Services come before Deployments.
 fn helm_installs_upgrades_and_uninstalls(shop: &Shop) -> Result<()> {
     let plain = &[("app", "plain")];
     let steps = [
@@ -106,8 +107,8 @@ fn helm_installs_upgrades_and_uninstalls(shop: &Shop) -> Result<()> {
     play(shop, "helm", &steps)
 }
 
-/// One release that changes `green.tag` and `active` together writes the Service first: that is refused, and Helm goes on
-/// with the Deployment. The same once more flips. `helm.rs` does it with Helm itself.
+/// One release changes `green.tag` and `active` together. Helm writes the Service first and is denied, then continues
+/// with the Deployment. A second run flips. `helm.rs` does the same with real Helm.
 fn helm_flips_when_it_is_run_again(shop: &Shop) -> Result<()> {
     let steps = [
         (Apply(service("app", BLUE)), Passes),
@@ -124,8 +125,8 @@ fn helm_flips_when_it_is_run_again(shop: &Shop) -> Result<()> {
     is_routed_to(shop, "green")
 }
 
-/// A label that no Service selects may change on both. One that a Service selects may not: it would find nobody in
-/// between.
+/// A label that no Service selects may change on both colours. A selected label may not: the Service would match no
+/// Pods for a while.
 fn a_label_of_both_templates_changes(shop: &Shop) -> Result<()> {
     let with = |name: &str, colour: &'static str, more: (&'static str, &'static str)| {
         workload("Deployment", name, &[("app", "shop"), ("color", colour), more], 2, Pods::Ready, "web:1")
@@ -142,14 +143,14 @@ fn a_label_of_both_templates_changes(shop: &Shop) -> Result<()> {
         (Apply(with("app-green", "green", ("chart", "shop-2"))), Passes),
         (Wait("deployment/app-blue"), Passes),
         (Wait("deployment/app-green"), Passes),
-        // A new label: first on the Pods, then in the selector.
+        // A new label is added first to the Pods, then to the selector.
         (Apply(tier("web")), Refused("target-missing")),
         (Apply(with("app-blue", "blue", ("tier", "web"))), Passes),
         (Apply(with("app-green", "green", ("tier", "web"))), Passes),
         (Wait("deployment/app-blue"), Passes),
         (Wait("deployment/app-green"), Passes),
         (Apply(tier("web")), Passes),
-        // Another value of it: of the live colour that takes a flip.
+        // Another value of a label: for the live colour this requires a flip.
         (Apply(tier("shop")), Refused("target-missing")),
         (Apply(with("app-blue", "blue", ("tier", "shop"))), Refused("live-detached")),
         (Apply(with("app-green", "green", ("tier", "shop"))), Passes),
@@ -160,7 +161,7 @@ fn a_label_of_both_templates_changes(shop: &Shop) -> Result<()> {
     play(shop, "helm", &steps)
 }
 
-/// A later wave for the Service: Argo CD waits until the Deployments of the wave before are healthy.
+/// The Service is in a later wave. Argo CD waits until the Deployments of the earlier wave are healthy.
 fn argo_cd_in_waves_takes_one_pass(shop: &Shop) -> Result<()> {
     let steps = [
         (Apply(color("app-blue", BLUE, "web:1")), Passes),
@@ -168,7 +169,7 @@ fn argo_cd_in_waves_takes_one_pass(shop: &Shop) -> Result<()> {
         (Wait("deployment/app-blue"), Passes),
         (Wait("deployment/app-green"), Passes),
         (Apply(service("app", BLUE)), Passes),
-        // The diff of all, and then green and the flip in one commit.
+        // The diff of all objects; then green and the flip in one commit.
         (DryRun(color("app-blue", BLUE, "web:1")), Passes),
         (DryRun(color("app-green", GREEN, "web:2")), Passes),
         (DryRun(service("app", GREEN)), Passes),
@@ -182,8 +183,8 @@ fn argo_cd_in_waves_takes_one_pass(shop: &Shop) -> Result<()> {
     is_routed_to(shop, "green")
 }
 
-/// One Kustomization with both, while green still runs its old version: the Service flips to that, and the new version is
-/// refused from then on. The commit is taken back as a whole; then in two.
+/// One Kustomization contains both colours, and green still runs its old version. The Service flips to that version,
+/// and the new version is denied from then on. The whole commit is reverted, and then split in two.
 fn flux_goes_back_by_a_whole_commit(shop: &Shop) -> Result<()> {
     let blue = || color("app-blue", BLUE, "web:1");
     let green = |image: &str| color("app-green", GREEN, image);
@@ -193,21 +194,21 @@ fn flux_goes_back_by_a_whole_commit(shop: &Shop) -> Result<()> {
         (Apply(green("web:1")), Passes),
         (Wait("deployment/app-blue"), Passes),
         (Wait("deployment/app-green"), Passes),
-        // Both in one commit.
+        // Both changes in one commit.
         (DryRun(service("app", GREEN)), Passes),
         (DryRun(blue()), Passes),
         (DryRun(green("web:2")), Passes),
         (Apply(service("app", GREEN)), Passes),
         (Apply(green("web:2")), Refused("live-redeployed")),
-        // To take back the flip alone is not enough: the dry run of green is refused before anything is applied.
+        // Reverting only the flip is not enough: the dry run of green is denied before anything is applied.
         (DryRun(service("app", BLUE)), Passes),
         (DryRun(green("web:2")), Refused("live-redeployed")),
-        // The whole commit.
+        // The whole commit is reverted.
         (DryRun(service("app", BLUE)), Passes),
         (DryRun(green("web:1")), Passes),
         (Apply(service("app", BLUE)), Passes),
         (Apply(green("web:1")), Passes),
-        // In two.
+        // The change in two commits.
         (DryRun(green("web:2")), Passes),
         (Apply(green("web:2")), Passes),
         (Wait("deployment/app-green"), Passes),
@@ -218,7 +219,7 @@ fn flux_goes_back_by_a_whole_commit(shop: &Shop) -> Result<()> {
     is_routed_to(shop, "green")
 }
 
-/// Reloader rolls out workloads whose ConfigMap has changed, by a variable in their template, or by an annotation.
+/// Reloader restarts workloads whose ConfigMap has changed, by a variable in their template or by an annotation.
 fn reloader_restarts_by_an_annotation(shop: &Shop) -> Result<()> {
     const BY_ENV: &str = r#"{"spec":{"template":{"spec":{"containers":[{"name":"web",
         "env":[{"name":"STAKATER_SHOP_CONFIGMAP","value":"5f1c"}]}]}}}}"#;
@@ -233,7 +234,7 @@ fn reloader_restarts_by_an_annotation(shop: &Shop) -> Result<()> {
         // One colour alone.
         (Patch("deployment/app-blue", BY_ENV), Warns("live-redeployed")),
         (Wait("deployment/app-blue"), Passes),
-        // With another one beside it, a variable is a new template, and an annotation is a restart.
+        // With a second colour, a changed variable is a new template, and a changed annotation is a restart.
         (Apply(color("app-green", GREEN, "web:2")), Passes),
         (Wait("deployment/app-green"), Passes),
         (Patch("deployment/app-green", BY_ENV), Passes),
@@ -245,7 +246,8 @@ fn reloader_restarts_by_an_annotation(shop: &Shop) -> Result<()> {
     play(shop, "Reloader", &steps)
 }
 
-/// Server-side diff dry-runs each object, and one refusal would stop all syncs; then it applies by kind, and prunes.
+/// Server-side diff dry-runs each object, and one denial would stop all syncs. Then Argo CD applies by kind, and
+/// prunes.
 fn argo_cd_diffs_syncs_and_prunes(shop: &Shop) -> Result<()> {
     let blue = || color("app-blue", BLUE, "web:1");
     let green = || color("app-green", GREEN, "web:2");
@@ -255,7 +257,7 @@ fn argo_cd_diffs_syncs_and_prunes(shop: &Shop) -> Result<()> {
         (Apply(service("app", BLUE)), Passes),
         (Apply(blue()), Passes),
         (Wait("deployment/app-blue"), Passes),
-        // Green and the flip in one commit: the diff passes, the sync stops at the Service and is tried again.
+        // Green and the flip in one commit: the diff passes. The sync stops at the Service and is retried.
         (DryRun(service("app", GREEN)), Passes),
         (DryRun(green()), Passes),
         (Apply(service("app", GREEN)), Refused("target-missing")),
@@ -264,14 +266,15 @@ fn argo_cd_diffs_syncs_and_prunes(shop: &Shop) -> Result<()> {
         (Apply(service("app", GREEN)), Passes),
         (DryRun(service("app", GREEN)), Passes),
         (DryRun(green()), Passes),
-        // The old colour leaves Git and is pruned.
+        // The old colour is removed from Git and pruned.
         (Delete("deployment/app-blue"), Passes),
     ];
     play(shop, "argocd-controller", &steps)?;
     is_routed_to(shop, "green")
 }
 
-/// Flux applies nothing where one dry run is refused; then Services before Deployments, and it stops at the first error.
+/// Flux applies nothing if one dry run is denied. Otherwise it applies Services before Deployments, and stops at the
+/// first error.
 fn flux_dry_runs_all_and_retries(shop: &Shop) -> Result<()> {
     let blue = || color("app-blue", BLUE, "web:1");
     let green = || color("app-green", GREEN, "web:2");
@@ -279,12 +282,12 @@ fn flux_dry_runs_all_and_retries(shop: &Shop) -> Result<()> {
         (Apply(service("app", BLUE)), Passes),
         (Apply(blue()), Passes),
         (Wait("deployment/app-blue"), Passes),
-        // The new colour in one Kustomization ...
+        // The new colour is in one Kustomization ...
         (DryRun(service("app", BLUE)), Passes),
         (DryRun(blue()), Passes),
         (DryRun(green()), Passes),
         (Apply(green()), Passes),
-        // ... and the flip in another, which depends on it.
+        // ... and the flip is in another one, which depends on it.
         (DryRun(service("app", GREEN)), Passes),
         (Wait("deployment/app-green"), Passes),
         (Apply(service("app", GREEN)), Passes),
@@ -293,7 +296,7 @@ fn flux_dry_runs_all_and_retries(shop: &Shop) -> Result<()> {
     is_routed_to(shop, "green")
 }
 
-/// It compares what it reads with what it wrote: of the labels that it wrote, none has changed.
+/// Terraform compares the objects that it reads with those that it wrote. None of its labels may have changed.
 fn terraform_reads_back_what_it_wrote(shop: &Shop) -> Result<()> {
     play(
         shop,
@@ -310,20 +313,20 @@ fn terraform_reads_back_what_it_wrote(shop: &Shop) -> Result<()> {
     }
     let generation = labels("{.metadata.generation}")?;
     play(shop, "Terraform", &[(Apply(color("app-blue", BLUE, "web:1")), Passes)])?;
-    ensure!(generation == labels("{.metadata.generation}")?, "the second apply changed it");
+    ensure!(generation == labels("{.metadata.generation}")?, "the second apply changed the Deployment");
     Ok(())
 }
 
-/// `kubectl delete -f` goes by the order of the file: with the Deployment first it takes two passes.
+/// `kubectl delete -f` follows the order of the file. With the Deployment first, two passes are needed.
 fn kubectl_deletes_in_file_order(shop: &Shop) -> Result<()> {
     let steps = [
         (Apply(color("app-blue", BLUE, "web:1")), Passes),
         (Wait("deployment/app-blue"), Passes),
         (Apply(service("app", BLUE)), Passes),
-        // The first pass: refused, and goes on with the Service.
+        // The first pass: the Deployment is denied, and the Service is deleted.
         (Delete("deployment/app-blue"), Refused("live-deleted")),
         (Delete("service/app"), Passes),
-        // The second.
+        // The second pass.
         (Delete("deployment/app-blue"), Passes),
     ];
     play(shop, "kubectl", &steps)

@@ -1,4 +1,4 @@
-//! One namespace in which two requests race, round after round.
+//! A lane: one namespace in which two requests race, round after round.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-/// How long a condition may take on a loaded machine.
+/// The time limit for a condition, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How often client-go tries again (`client-go/rest/request.go`).
+/// The number of attempts of client-go (`client-go/rest/request.go`).
 const TRIES: usize = 10;
 
-/// What races in a lane.
+/// The two requests of a race.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Race {
     /// A flip to green, and green scaled to zero.
@@ -28,28 +28,28 @@ pub(crate) enum Race {
     ScaleBoth,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Passed,
-    /// Refused for a reason: 403, 404 or a conflict.
+    /// Denied, or failed with 403, 404 or a conflict.
     Refused,
-    /// Told to try again, until the client had no patience left.
+    /// Asked to retry until the client had no attempts left.
     GivenUp,
-    /// Nobody could be asked: a replica was killed or frozen.
+    /// No replica answered: it was killed or frozen.
     Lost,
 }
 
-/// What became of a round.
+/// The outcome of a round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) answers: (Answer, Answer),
-    /// Whether the Service routes to nothing that runs.
+    /// Whether the Service routes to no running Pod.
     pub(crate) broken: bool,
     pub(crate) took: Duration,
 }
 
-/// One namespace.
+/// A namespace with two workloads and a Service.
 pub(crate) struct Lane {
     race: Race,
     services: Api<Service>,
@@ -91,7 +91,7 @@ impl Lane {
         Ok(Self { race, services, deployments: Api::namespaced(client.clone(), namespace), round: 0 })
     }
 
-    /// Both colours run, and blue serves; then two requests at once.
+    /// Makes both colours ready with blue serving, then sends two requests at once.
     pub(crate) async fn round(&mut self) -> Result<Round> {
         self.round += 1;
         self.reset().await.with_context(|| format!("{:?} round {}: reset", self.race, self.round))?;
@@ -130,7 +130,7 @@ impl Lane {
         .await
     }
 
-    /// A label that changes with each round moves the versions on, as the life of a cluster does.
+    /// A label with the number of the round. It changes the versions of all objects, as in a real cluster.
     fn mark(&self) -> Value {
         json!({ "round": self.round.to_string() })
     }
@@ -173,7 +173,7 @@ impl Lane {
         insisting(|| async { self.deployments.patch(name, &merge(), &Patch::Strategic(&patch)).await.map(drop) }).await
     }
 
-    /// Whether what the Service selects runs, once the controllers have done what they were asked for.
+    /// Whether the selected colour runs, once the controllers have processed all changes.
     async fn is_broken(&self) -> Result<bool> {
         let service = self.services.get("app").await?;
         let color = service.spec.and_then(|spec| spec.selector).and_then(|mut it| it.remove("color"));
@@ -208,7 +208,7 @@ impl Lane {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await? {
             if Instant::now() > deadline {
-                bail!("waited in vain until {what}");
+                bail!("timed out waiting until {what}");
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -224,7 +224,7 @@ fn apply() -> PatchParams {
     PatchParams::apply("races").force()
 }
 
-/// Tries again where the answer says when, as client-go does.
+/// Retries after the time given in the answer, as client-go does.
 async fn insisting<F: Future<Output = Result<(), Error>>>(request: impl Fn() -> F) -> Result<Answer> {
     for _ in 0..TRIES {
         match request().await {

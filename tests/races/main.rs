@@ -1,9 +1,9 @@
-//! Races on a real control plane: two real requests at once, each fine by itself, round after round. No round may end
-//! with a Service that routes to nothing.
+//! Races on a real control plane. In each round, two real requests that are each harmless alone are sent at once. No
+//! round may end with a Service that routes to no Pod.
 //!
-//! First against one replica, then against three behind HAProxy, of which one is killed or frozen every few seconds.
-//! `ROUNDS` says how many rounds in all (240), `make soak` asks for more. `CONCURRENCY=fresh` shows what happens without the
-//! ledger: then it fails.
+//! The rounds run against one replica first. Then they run against three replicas behind HAProxy, one of which is
+//! killed or frozen every few seconds. `ROUNDS` sets the total number of rounds (240 by default; `make soak` sets
+//! more). With `CONCURRENCY=fresh`, the test fails, which shows the need for the ledger.
 
 mod lane;
 
@@ -20,7 +20,7 @@ use kube::{Client, Config};
 
 use lane::{Answer, Lane, Race, Round};
 
-/// How many rounds in all, unless `ROUNDS` says more.
+/// The total number of rounds, unless `ROUNDS` is set.
 const ROUNDS: usize = 240;
 
 fn main() -> ExitCode {
@@ -57,9 +57,12 @@ fn races() -> Result<()> {
     let calm = runtime.block_on(all_lanes(&client, alone))?;
     calm.report();
     drop(one);
-    ensure!(calm.count(|round| round.broken) == 0, "a Service routes to nothing");
-    ensure!(calm.count(Round::is_lost) == 0, "a request was lost, and nobody was killed");
-    ensure!(calm.count(Round::is_needlessly_refused) == 0, "both were refused, and either would have been fine");
+    ensure!(calm.count(|round| round.broken) == 0, "a Service routes to no Pod");
+    ensure!(calm.count(Round::is_lost) == 0, "a request was lost although no replica was killed");
+    ensure!(
+        calm.count(Round::is_needlessly_refused) == 0,
+        "both requests were denied, although one could have been allowed"
+    );
 
     println!("races: {} rounds against three replicas, of which one is killed or frozen now and then", rounds - alone);
     let three = Replicas::start(&control_plane, binary, 3, &flags)?;
@@ -76,8 +79,8 @@ fn races() -> Result<()> {
     println!("races: {} replicas killed, {} frozen", troubles.killed, troubles.frozen);
     drop(three);
     control_plane.stop()?;
-    ensure!(rough.count(|round| round.broken) == 0, "a Service routes to nothing");
-    ensure!(troubles.killed > 0, "nobody was killed");
+    ensure!(rough.count(|round| round.broken) == 0, "a Service routes to no Pod");
+    ensure!(troubles.killed > 0, "no replica was killed");
     println!("test result: ok. {rounds} rounds, 0 broken");
     Ok(())
 }
@@ -85,13 +88,13 @@ fn races() -> Result<()> {
 async fn client(kubeconfig: &Path) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    // The client would try again for minutes by itself; the races do it as client-go does.
+    // The client's own retries would last for minutes. The races retry as client-go does.
     config.default_retry = false;
     config.read_timeout = Some(Duration::from_secs(70));
     Ok(Client::try_from(config)?)
 }
 
-/// All kinds of races at once, each in a namespace of its own.
+/// Runs all kinds of races at once, each in a namespace of its own.
 async fn all_lanes(client: &Client, rounds: usize) -> Result<Tally> {
     let each = rounds / Race::ALL.len();
     let run = |race: Race| async move {
@@ -114,7 +117,7 @@ async fn all_lanes(client: &Client, rounds: usize) -> Result<Tally> {
     Ok(Tally([one, two, three, four].concat()))
 }
 
-/// What came of all rounds.
+/// The results of all rounds.
 struct Tally(Vec<(Race, Round)>);
 
 impl Tally {
@@ -160,13 +163,13 @@ impl Round {
     }
 }
 
-/// What was done to the replicas.
+/// The number of killed and frozen replicas.
 struct Troubles {
     killed: usize,
     frozen: usize,
 }
 
-/// Kills or freezes a replica now and then, one at a time, until all rounds are over.
+/// Kills or freezes one replica at a time, at intervals, until all rounds are over.
 fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool) -> Result<Troubles> {
     let mut troubles = Troubles { killed: 0, frozen: 0 };
     let is_over = |pause: u64| {

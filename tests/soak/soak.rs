@@ -1,8 +1,8 @@
-//! Rolling and crashing under load: three replicas behind HAProxy, writers that never stop, and one trouble after
-//! another. `make soak` runs it; `TIMES` says how often each trouble comes (3).
+//! Rolling updates and crashes under load: three replicas behind HAProxy, writers that never stop, and one fault after
+//! another. `make soak` runs the test; `TIMES` sets the number of each fault (3 by default).
 //!
-//! What must hold: no verdict is ever wrong; a replica that is asked to stop loses nothing; one that is killed loses at
-//! most what it was judging, and the client can tell that from a verdict.
+//! No verdict may ever be wrong. A replica that is asked to stop may lose no request. A killed replica may lose the
+//! requests that it was judging, and the client must be able to tell their failure from a verdict.
 
 mod writers;
 
@@ -16,9 +16,9 @@ use controlplane::{Binaries, ControlPlane, Replicas};
 
 use writers::{Tally, WRITERS, Writers};
 
-/// How long one condition may take.
+/// The time limit for one condition.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// How long the writers go on before, between and after.
+/// The time for which the writers run before, between and after faults.
 const BREATH: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -31,14 +31,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether a request may get no answer.
+/// The number of requests that a fault may lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    /// Not one.
+    /// None.
     None,
-    /// As many as can be in flight, each time.
+    /// For each fault, as many as can be in flight.
     InFlight,
-    /// The API server itself was away.
+    /// Any number: the API server itself was unavailable.
     Away,
 }
 
@@ -87,7 +87,8 @@ fn soak() -> Result<()> {
     }
     report.push(("etcd restarted", Loss::Away, times, writers.lap()));
 
-    // The ledger forgets uncommitted changes after 90 s. Then all is as before.
+    // Normal operation returns as soon as no request waits for a change that never committed. Such an intent expires
+    // after 90 s.
     writers.until_calm(PATIENCE)?;
     sleep(BREATH);
     report.push(("calm again", Loss::None, 1, writers.lap()));
@@ -97,17 +98,18 @@ fn soak() -> Result<()> {
     judge(&report)
 }
 
-/// As a rolling update does: one ends, another one takes its place.
+/// A rolling update: one replica ends, and a new one replaces it.
 fn roll(control_plane: &ControlPlane, replicas: &Replicas, number: usize) -> Result<()> {
     replicas.with(number, |guard| guard.process().terminate())?;
-    let status = replicas.with(number, |guard| guard.process().wait(PATIENCE).context("it does not end on SIGTERM"))?;
-    ensure!(status.success(), "it ended with {status}");
+    let status =
+        replicas.with(number, |guard| guard.process().wait(PATIENCE).context("the replica does not end on SIGTERM"))?;
+    ensure!(status.success(), "replica {number} ended with {status}");
     comes_back(control_plane, replicas, number)
 }
 
 fn kill(control_plane: &ControlPlane, replicas: &Replicas, number: usize) -> Result<()> {
     replicas.with(number, |guard| guard.process().kill())?;
-    replicas.with(number, |guard| guard.process().wait(PATIENCE).context("it does not end on SIGKILL"))?;
+    replicas.with(number, |guard| guard.process().wait(PATIENCE).context("the replica does not end on SIGKILL"))?;
     comes_back(control_plane, replicas, number)
 }
 
@@ -117,10 +119,10 @@ fn comes_back(control_plane: &ControlPlane, replicas: &Replicas, number: usize) 
     let ready = || replicas.with(number, |guard| guard.ask("/readyz")).is_ok_and(|(status, _)| status.contains("200"));
     while !ready() {
         replicas.with(number, |guard| guard.process().ensure_running())?;
-        ensure!(Instant::now() < deadline, "replica {number} does not get ready");
+        ensure!(Instant::now() < deadline, "replica {number} does not become ready");
         sleep(Duration::from_millis(50));
     }
-    // A Service hears of it a moment later, and so does the balancer.
+    // A Service notices the new replica with a delay, and so does the balancer.
     sleep(Duration::from_millis(500));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Writers that never stop: flips that must pass, flips and scales that must be refused.
+//! Writers that never stop. They send flips that must be allowed, and flips and scales that must be denied.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,19 +16,20 @@ use kube::core::Request;
 use kube::core::params::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// Each writes into a namespace of its own, one request after the other: so many are in flight at most.
+/// The number of writers. Each one writes to its own namespace, one request after the other, so this many requests are
+/// in flight at most.
 pub(crate) const WRITERS: usize = 4;
 
-/// What came of the requests since the last look.
+/// The results of the requests since the last call of [`lap`](Writers::lap).
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
     pub(crate) allowed: usize,
     pub(crate) refused: usize,
-    /// The API server asked, and got no verdict; the client is told so, and may ask again.
+    /// The API server got no verdict. The client is told so, and may retry.
     pub(crate) lost: Vec<String>,
-    /// Answered with 429: the verdict depends on another change that is still pending.
+    /// The request was told to wait, because its verdict depends on a pending change.
     pub(crate) waits: Vec<String>,
-    /// The API server itself did not answer, or had no store.
+    /// The API server itself did not answer, or could not reach etcd.
     pub(crate) away: Vec<String>,
     pub(crate) wrong: Vec<String>,
 }
@@ -40,7 +41,7 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// Blue and green are ready in each namespace, and blue serves.
+    /// Makes blue and green ready in each namespace, with blue serving, and starts the writers.
     pub(crate) fn start(control_plane: &ControlPlane) -> Result<Self> {
         let ended = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Mutex::new(Tally::default()));
@@ -52,7 +53,7 @@ impl Writers {
                 let deployment = format!("deployment/app-{colour}");
                 let mut rollout = control_plane.kubectl();
                 rollout.args(["-n", &namespace(number), "rollout", "status", &deployment, "--timeout=90s"]);
-                ensure!(rollout.output()?.status.success(), "{deployment} does not get ready");
+                ensure!(rollout.output()?.status.success(), "{deployment} does not become ready");
             }
         }
         let threads = (0..WRITERS).map(|number| {
@@ -67,12 +68,13 @@ impl Writers {
         Ok(Self { ended, tally, threads })
     }
 
-    /// What came since the last look.
+    /// The results since the last call.
     pub(crate) fn lap(&self) -> Tally {
         std::mem::take(&mut *self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until no request was lost for two seconds. Of the requests meanwhile, only wrong verdicts count.
+    /// Waits until no request is lost for two seconds. Requests lost meanwhile are dropped; a wrong verdict is an
+    /// error.
     pub(crate) fn until_calm(&self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
@@ -86,7 +88,7 @@ impl Writers {
             {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "it does not become calm: {seen:?}");
+            ensure!(Instant::now() < deadline, "requests are still lost: {seen:?}");
             sleep(Duration::from_secs(2));
         }
     }
@@ -113,11 +115,11 @@ async fn write(kubeconfig: &Path, namespace: &str, ended: &AtomicBool, tally: &M
             let serves = passed.is_ok();
             note(tally, "a flip to what is ready", None, passed);
             note(tally, "a flip to what does not exist", Some("target-missing"), patch(&client, flip("red")).await);
-            // Whether it serves is known only where the flip was answered.
+            // The serving colour is known only if the flip was answered.
             if serves {
                 note(tally, "scaling away what serves", Some("live-scaled-down"), patch(&client, scale(live)).await);
             } else {
-                // As clients do after a 429, or without an answer.
+                // Clients pause in the same way if told to wait or if no server answers.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -145,7 +147,7 @@ fn note(tally: &Mutex<Tally>, what: &str, refusal: Option<&str>, answer: kube::R
         (_, 403) => tally.wrong.push(said),
         (_, 500) if message.contains("failed calling webhook") => tally.lost.push(said),
         (_, 429) if message.contains("concurrent-change") => tally.waits.push(said),
-        // A change that cannot be judged because a read failed; clients try again by themselves.
+        // A request that could not be judged. Clients retry by themselves.
         (_, 503) if message.contains("flipguard") => tally.lost.push(said),
         _ => tally.away.push(said),
     }

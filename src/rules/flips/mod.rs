@@ -1,9 +1,9 @@
-//! A Service changes: may its traffic go there?
+//! Changes of a Service: may its traffic move to the new target?
 //!
-//! - `opt_out`: does it leave flipguard's care? `settings`: can its annotations be read?
-//! - `routing`: is it denied whether it flips or not?
+//! - `opt_out`: does the Service leave flipguard's care? `settings`: can its annotations be read?
+//! - `routing`: is the change denied even without a flip?
 //! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
-//! - `rollback`: does it go back to the previous colour? `recreated`: a deleted Service is created again
+//! - `rollback`: does the flip return to the previous colour? `recreated`: is a deleted Service created again?
 
 mod opt_out;
 mod parity;
@@ -123,11 +123,11 @@ fn cured(finding: Finding, update: &Update<'_>) -> Finding {
     finding
 }
 
-/// Rules about the target of a flip. Going back is never harder than going forward.
+/// Rules about the target of a flip. A rollback never has to meet more than a flip forward.
 fn on_a_flip(update: &Update<'_>, goes_back: bool) -> Vec<Finding> {
     let allowed_because = target::allowed_because(update);
     let mut findings = target::findings(update);
-    // A target that is not ready yet says nothing about its size.
+    // The size of a target that is not ready yet is no finding of its own.
     let is_ready = findings.is_empty();
     findings.extend(ports::on_a_flip(update));
     for finding in &mut findings {

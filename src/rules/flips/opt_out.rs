@@ -1,4 +1,4 @@
-//! Opting out: a traffic Service leaves flipguard's care by its annotations.
+//! Opt-outs: the annotations of a Service remove it from flipguard's care.
 
 use super::update::Update;
 use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
@@ -7,8 +7,8 @@ use crate::rules::state::roles::{is_traffic, other_traffic_services, role};
 use crate::rules::wording::{Remedy, serves};
 use crate::rules::{Finding, Reason, overrides};
 
-/// Whether the annotations of a change take a traffic Service out of flipguard's care. With its old annotations, it would
-/// still be a traffic Service.
+/// Whether the new annotations of a Service remove it from flipguard's care. With its old annotations, it would still
+/// be a traffic Service.
 pub(crate) fn opts_out(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
     let mut guarded = new.clone();
     guarded.meta.annotations.clone_from(&old.meta.annotations);
@@ -26,7 +26,7 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     } else if meta.annotation(annotation::ARGO_ROLLOUTS).is_none() {
         (format!("removing {}=traffic", annotation::ROLE), "Keep it")
     } else if view.rollout_exists == Some(true) {
-        // Argo Rollouts takes over.
+        // Argo Rollouts routes the Service from now on.
         return None;
     } else {
         (format!("{} names no Rollout, and", annotation::ARGO_ROLLOUTS), "Leave it out")

@@ -1,4 +1,4 @@
-//! Is the target like the current colour, apart from its version?
+//! Parity: does the target differ from the current colour in more than its version?
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::rules::state::version;
 use crate::rules::wording::{Remedy, object, pods};
 use crate::rules::{Finding, Reason};
 
-/// How many paths a message lists.
+/// The largest number of paths in a message.
 const PATHS: usize = 6;
 
 /// The warnings about templates and probes.
@@ -52,8 +52,8 @@ fn without_probe(update: &Update<'_>) -> impl Iterator<Item = Finding> {
         })
 }
 
-/// Each target workload with its counterpart of the current colour: the only one on either side; or one of the same kind,
-/// and of the same name apart from the colour.
+/// Each target workload with its counterpart of the current colour. If both sides have one workload, the two are a
+/// pair. Otherwise a pair has the same kind, and the same name apart from the colour.
 fn pairs<'a>(update: &Update<'a>) -> Vec<(&'a Workload, &'a Workload)> {
     let (live, target) = (&update.current.workloads, &update.target.workloads);
     if let ([live], [target]) = (live.as_slice(), target.as_slice()) {
@@ -101,7 +101,7 @@ fn environment(update: &Update<'_>, live: &Workload, target: &Workload) -> Optio
     })
 }
 
-/// The words that spell a colour. A difference in them, or in the version, does not count.
+/// The words that spell a colour. A difference in these words or in the version does not count.
 fn words(update: &Update<'_>, of_target: bool) -> Vec<String> {
     let (selector, other) =
         if of_target { (update.new.routed(), update.old.routed()) } else { (update.old.routed(), update.new.routed()) };
@@ -112,7 +112,7 @@ fn words(update: &Update<'_>, of_target: bool) -> Vec<String> {
     words
 }
 
-/// A text with a star for each of these words, where they stand as words: `b` in `app-b`, not in `web`.
+/// Replaces each of these words by a star, where it stands as a word: `b` in `app-b`, but not in `web`.
 fn neutral(text: &str, words: &[String]) -> String {
     words.iter().filter(|word| !word.is_empty()).fold(text.to_owned(), |text, word| {
         let mut neutral = String::new();
@@ -127,7 +127,7 @@ fn neutral(text: &str, words: &[String]) -> String {
     })
 }
 
-/// A template's spec without images, and with the words that spell its colour made neutral.
+/// The spec of a template without images, and with the words of its colour replaced.
 fn comparable(template: &Template, words: &[String]) -> Option<Value> {
     let mut spec: Value = serde_json::from_str(&template.spec).ok()?;
     for list in ["containers", "initContainers"] {
@@ -148,7 +148,7 @@ fn make_neutral(value: &mut Value, words: &[String]) {
     }
 }
 
-/// The paths at which two values differ; items of a list that have names are told by them.
+/// The paths at which two values differ. Items of a list are matched by `name` where they have one.
 fn differences(a: &Value, b: &Value, path: &mut String, found: &mut BTreeSet<String>) {
     let length = path.len();
     match (a, b) {

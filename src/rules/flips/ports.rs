@@ -1,12 +1,12 @@
-//! Named ports: do the Pods declare the ports that the Service names?
+//! Named ports: do the Pods declare the ports that the Service refers to?
 
 use super::update::Update;
 use crate::model::{Pod, ServicePort};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// On a flip every named port must be found in every Pod of the target that would serve. Where not even every current
-/// Pod has it (a worker behind the same selector), one that has it is enough.
+/// On a flip, every serving Pod of the target must declare every named port. Where some current Pods lack the port (a
+/// worker behind the same selector), one Pod that declares it is enough.
 pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
     let serving = servers(&update.target.serving);
     let findings = unresolved(update, &serving).filter_map(|(port, name, pod)| {
@@ -17,7 +17,7 @@ pub(super) fn on_a_flip(update: &Update<'_>) -> Vec<Finding> {
     findings.collect()
 }
 
-/// On any other change, a port that resolves today must still resolve.
+/// On any other change, a port that resolves now must still resolve.
 pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
     let (current, serving) = (servers(&update.current.serving), servers(&update.target.serving));
     unresolved(update, &serving)
@@ -46,13 +46,13 @@ fn unresolved<'a>(
     })
 }
 
-/// Whether a port is added beside others that stay. Where none stays, clients must move to it.
+/// Whether a port is added while other ports remain. If none remains, clients have to move to the new one.
 fn is_new(update: &Update<'_>, port: &ServicePort) -> bool {
     let stays = |port: &ServicePort| update.old.ports.iter().any(|old| old.is_same_to_clients(port));
     !stays(port) && update.new.ports.iter().any(stays)
 }
 
-/// The Pods without those of Jobs, which may have the labels too.
+/// The Pods without those of Jobs, which may carry the same labels.
 fn servers<'a>(pods: &[&'a Pod]) -> Vec<&'a Pod> {
     pods.iter().copied().filter(|pod| !pod.is_of_a_job()).collect()
 }

@@ -1,4 +1,4 @@
-//! A deleted Service is created again: for another colour, that is a flip too.
+//! Recreated Services: a deleted Service that is created for another colour counts as a flip.
 
 use super::update::Update;
 use super::{opt_out, ports, target};
@@ -13,7 +13,7 @@ pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     let colours = &policy.colours;
     let tombstone = view.records.tombstone(&new.meta.name, now)?;
     let leaves = opt_out::opts_out(&old, new, view, colours);
-    // The colour that it had always passes.
+    // The previous colour is always allowed.
     if colours.pins(old.routed()) == colours.pins(new.routed()) && !leaves {
         return None;
     }
@@ -41,12 +41,12 @@ pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     Some(finding)
 }
 
-/// Whether creating a Service again takes it out of flipguard's care.
+/// Whether a Service leaves flipguard's care by its deletion and re-creation.
 pub(crate) fn opts_out(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> bool {
     previous(new, view, now).is_some_and(|old| opt_out::opts_out(&old, new, view, &policy.colours))
 }
 
-/// The Service that was deleted, as far as it is known: with its selector, and in flipguard's care.
+/// The deleted Service, rebuilt from its record: its selector, and annotations that keep it in flipguard's care.
 fn previous(new: &Service, view: &ClusterView, now: Timestamp) -> Option<Service> {
     let tombstone = view.records.tombstone(&new.meta.name, now)?;
     let mut old = Service { selector: tombstone.selector.clone(), ..new.clone() };

@@ -16,7 +16,7 @@ fn taken_back<'a>(old: &Service, new: &Service, records: &'a Records, colours: &
     records.last_flip(old).filter(|flip| !pins.is_empty() && colours.pins(&flip.from) == pins)
 }
 
-/// Whether a change goes back to the previous colour, whatever runs there now.
+/// Whether a change returns to the previous colour, whatever its template is now.
 pub(crate) fn may_be(old: &Service, new: &Service, records: &Records, colours: &ColourScheme) -> bool {
     taken_back(old, new, records, colours).is_some()
 }

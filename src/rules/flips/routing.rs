@@ -1,4 +1,4 @@
-//! Changes of a traffic Service that are denied whether it flips or not.
+//! Changes of a traffic Service that are denied even without a flip.
 
 use super::update::Update;
 use crate::model::Workload;

@@ -6,8 +6,8 @@ use crate::rules::state::readiness::{Shortfall, counters, shortfall};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// Whether the change drops a Pod that serves now, or changes the pinned value while none serves. Another key that all
-/// serving Pods have is no flip.
+/// Whether a change is a flip: it drops a serving Pod, or, if no Pod serves, it changes the pinned value. A key added
+/// to the selector is no flip if all serving Pods carry it.
 pub(super) fn is_flip(update: &Update<'_>) -> bool {
     let Update { old, new, current, colours, .. } = update;
     if current.serving.is_empty() {
@@ -16,7 +16,7 @@ pub(super) fn is_flip(update: &Update<'_>) -> bool {
     current.serving.iter().any(|pod| !new.routed().matches(&pod.meta.labels))
 }
 
-/// Why a flip to a target that is not ready is allowed all the same.
+/// The reason why a flip to a target that is not ready is allowed all the same.
 pub(super) fn allowed_because(update: &Update<'_>) -> Option<String> {
     let Update { current, target, .. } = update;
     if current.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn allowed_because(update: &Update<'_>) -> Option<String> {
         .then(|| format!("the current colour has no ready pod and the target has {}", target.ready()))
 }
 
-/// `flip version 1.0 -> 2.0`.
+/// The summary of a flip: `flip version 1.0 -> 2.0`.
 pub(super) fn describe(old: &Service, new: &Service) -> String {
     let dropped = old.routed().without(new.routed());
     let gained = new.routed().without(old.routed());
@@ -43,7 +43,7 @@ pub(super) fn describe(old: &Service, new: &Service) -> String {
     }
 }
 
-/// The findings about what the target lacks.
+/// The findings about a target that is missing or not ready.
 pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
     let Update { target, .. } = update;
     if target.is_empty() {
@@ -73,7 +73,7 @@ fn of_workloads(update: &Update<'_>) -> Vec<Finding> {
         .map(|workload| (*workload, shortfall(workload, new.routed(), view, *percent)))
         .collect();
     let something_ready = gaps.iter().any(|(_, gap)| gap.is_none()) || target.unowned.iter().any(|pod| pod.serves());
-    // A colour may keep a workload at zero, such as a batch part that is off, as long as another one runs.
+    // One workload of a colour may stay at zero replicas, such as a batch component, while another one runs.
     let counts = |workload: &Workload| workload.desired > 0 || workload.meta.deleting || !something_ready;
     gaps.into_iter()
         .filter(|(workload, _)| counts(workload))
@@ -97,7 +97,7 @@ fn missing(update: &Update<'_>) -> Finding {
     )
 }
 
-/// The finding about a target whose workloads say that they are ready, while nothing would answer.
+/// The finding about a target whose workloads report ready although no Pod would serve.
 fn nothing_serves(update: &Update<'_>) -> Finding {
     let Update { new, target, .. } = update;
     let namespace = update.namespace();

@@ -13,7 +13,7 @@ pub(crate) struct Update<'a> {
     pub(crate) current: Backends<'a>,
     /// The backends of the new selector.
     pub(crate) target: Backends<'a>,
-    /// The percentage of the target's Pods that must be ready.
+    /// The percentage of the target's Pods that must be ready: 100, or less for a rollback.
     pub(crate) percent: u32,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Update<'a> {
         Self { old, new, view, colours, current, target, percent }
     }
 
-    /// The namespace of the Service.
+    /// `metadata.namespace` of the Service.
     pub(crate) fn namespace(&self) -> &'a str {
         &self.new.meta.namespace
     }

@@ -1,4 +1,4 @@
-//! Does a version label say what its image says?
+//! Version labels: does a version label agree with its image?
 
 use super::update::Update;
 use crate::rules::state::version::of_image;
@@ -26,8 +26,8 @@ pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether a label and a tag tell the same version: equal, or one goes into more detail (`1.0` and `v1.0.3`). A label
-/// without a digit is no version number (`version: blue`), and `latest` and digests are none either.
+/// Whether a label and a tag name the same version: they are equal, or one has more detail (`1.0` and `v1.0.3`). A
+/// label without a digit (`version: blue`) is not compared, nor are `latest` and digests.
 fn agree(label: &str, tag: &str) -> bool {
     let plain = |text: &str| text.strip_prefix(['v', 'V']).unwrap_or(text).to_owned();
     let (label, tag) = (plain(label), plain(tag));

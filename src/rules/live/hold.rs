@@ -1,4 +1,5 @@
-//! The hold: after a flip, the previous colour is kept for a while, so that a rollback stays one change of a selector.
+//! The hold: after a flip, the previous colour is kept for a while. During that time, a rollback takes one change of
+//! the selector.
 
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use crate::rules::{Finding, Reason};
 /// The hold of the last flip of a Service.
 struct Hold<'a> {
     flip: &'a Flip,
-    /// The Service, with the Pods of its previous colour.
+    /// The Service with the Pods of its previous colour.
     previous: TrafficService<'a>,
-    /// The hold time.
+    /// The duration of the hold.
     lasts: Duration,
-    /// Whether the Service itself asks for a hold.
+    /// Whether the Service itself sets `flipguard.dev/hold`.
     is_asked_for: bool,
 }
 
@@ -39,7 +40,7 @@ pub(super) fn findings(
         .collect()
 }
 
-/// All holds that are not over. A rollback ends the hold and does not start a new one.
+/// All holds that have not ended. A rollback ends the hold and does not start a new one.
 fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold<'a>> {
     let colours = &policy.colours;
     let traffic = view.services.iter().filter(|service| !service.meta.deleting && is_traffic(service, view, colours));
@@ -56,7 +57,7 @@ fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold
 }
 
 impl Hold<'_> {
-    /// Whether a workload served before the flip, and does not serve now.
+    /// Whether the hold keeps a workload: it served before the flip, and does not serve now.
     fn keeps(&self, workload: &Workload) -> bool {
         self.previous.selects(workload) && !self.previous.service.routed().matches(&workload.template.labels)
     }

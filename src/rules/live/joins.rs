@@ -1,11 +1,11 @@
-//! Another colour joins a live selector.
+//! A workload of another colour starts to match a live selector.
 
 use crate::model::{ColourScheme, Workload, has_word};
 use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
 
-/// A workload of another colour that is created behind a live selector, or relabelled to match one.
+/// The finding about a workload of another colour that is created behind a live selector, or relabelled to match one.
 pub(super) fn joins(
     old: Option<&Workload>,
     new: &Workload,

@@ -1,12 +1,12 @@
-//! A workload changes, or a Service is deleted: does the live colour keep serving?
+//! Changes of a workload, and deletions of a Service: does the live colour keep serving?
 //!
-//! Traffic first, then Pods. While a Service sends traffic to a colour, no change may leave it fewer ready Pods than it
-//! needs. Deleting the Service ends that promise, and frees its Pods.
+//! While a Service sends traffic to a colour, no change may leave fewer ready Pods than the Service needs. Deleting the
+//! Service ends this guarantee, and its Pods may then be deleted.
 //!
 //! - `scaled`, `deleted`, `owners`, `template`: the ways in which Pods are lost
 //! - `joins`: another colour gets live traffic
 //! - `hold`: the previous colour is kept for a while
-//! - `wording`: the words that these share
+//! - `wording`: words that these rules share
 
 mod deleted;
 mod hold;
@@ -21,7 +21,7 @@ use crate::rules::state::remaining::After;
 use crate::rules::state::traffic::TrafficService;
 use crate::rules::{Finding, Reason};
 
-/// The findings about a change of a workload, or the deletion of a Service; and what it does.
+/// The findings about a change of a workload or the deletion of a Service, and the summary of the change.
 pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> (String, Vec<Finding>) {
     let traffic = TrafficService::all(view, &policy.colours);
     match &change.write {

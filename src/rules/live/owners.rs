@@ -6,7 +6,7 @@ use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
-/// An update after which no owner exists: the garbage collector would delete the object.
+/// The finding about an update after which no owner exists. The garbage collector would delete the object.
 pub(super) fn collected(
     old: &Workload,
     new: &Workload,
@@ -18,7 +18,7 @@ pub(super) fn collected(
     let Some(first) = owners.first().filter(|_| old.meta.owners != *owners && !exists.contains(&Some(true))) else {
         return Vec::new();
     };
-    // While one of the owners may exist, the object may stay.
+    // While one of the owners may exist, the object may remain.
     let unknown = owners.iter().zip(&exists).find(|(_, exists)| exists.is_none()).map(|(owner, _)| owner);
     let selecting = traffic.iter().filter(|service| service.selects(old));
     selecting
@@ -54,7 +54,7 @@ fn correct(owner: &Owner, namespace: &str) -> Remedy {
     Remedy::kubectl("Correct the ownerReference", namespace, &command)
 }
 
-/// A ReplicaSet that stood alone is given to a Deployment, which scales it as one of its own.
+/// The finding about a standalone ReplicaSet that is given to a Deployment, which then scales it.
 pub(super) fn adopted(
     old: &Workload,
     new: &Workload,
@@ -73,7 +73,8 @@ pub(super) fn adopted(
         .collect()
 }
 
-/// A new Deployment whose selector matches ReplicaSets that stand alone: its controller adopts and scales them.
+/// The finding about a new Deployment whose selector matches standalone ReplicaSets. Its controller adopts and scales
+/// them.
 pub(super) fn adopts(new: &Workload, traffic: &[TrafficService<'_>], view: &ClusterView) -> Vec<Finding> {
     if new.kind != WorkloadKind::Deployment {
         return Vec::new();

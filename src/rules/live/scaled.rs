@@ -7,11 +7,12 @@ use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::{Remedy, object};
 use crate::rules::{Finding, Reason};
 
-/// The autoscalers: a big step of theirs is no accident (Kubernetes, `cmd/kube-controller-manager`; KEDA).
+/// The autoscalers. A large step of an autoscaler is not taken for an accident (Kubernetes,
+/// `cmd/kube-controller-manager`; KEDA).
 const AUTOSCALERS: [&str; 2] =
     ["system:serviceaccount:kube-system:horizontal-pod-autoscaler", "system:serviceaccount:keda:keda-operator"];
 
-/// Whether a change ends Pods: fewer are desired, or the ordinals of a StatefulSet begin elsewhere.
+/// Whether a change ends Pods: the desired number falls, or the ordinals of a StatefulSet start elsewhere.
 fn is_scale_down(old: &Workload, new: &Workload) -> bool {
     new.desired < old.desired || new.first_ordinal != old.first_ordinal
 }

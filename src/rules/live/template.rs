@@ -1,4 +1,4 @@
-//! The live colour gets another Pod template, or another way to roll it out.
+//! The live colour gets another Pod template or another update strategy.
 
 use crate::model::{ClusterView, Selector, Strategy, Workload, annotation};
 use crate::rules::state::remaining::After;
@@ -13,7 +13,8 @@ pub(super) fn detached(service: &TrafficService<'_>, old: &Workload, new: &Workl
     Some(service.finding_of_loss(Reason::LiveDetached, message))
 }
 
-/// A new version in place of the one that serves. A return to a known revision passes, and so do changes of metadata.
+/// The finding about a new version in place of the serving one. A return to a known revision is allowed, and so are
+/// changes of the template's metadata.
 pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
     if old.template.spec == new.template.spec || is_known_revision(service.view, old, new) || service.ready() == 0 {
         return None;
@@ -53,7 +54,7 @@ fn is_known_revision(view: &ClusterView, old: &Workload, new: &Workload) -> bool
         || own.any(|revision| revision.matches_template(new))
 }
 
-/// A change during whose rollout the floor is not guaranteed.
+/// The finding about a change whose rollout does not guarantee the floor.
 pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
     if !starts_a_rollout(old, new) || new.strategy == Strategy::OnDelete {
         return None;
@@ -78,7 +79,7 @@ pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Work
     Some(if is_strict { finding } else { finding.at_most_warn() })
 }
 
-/// Whether a change starts a rollout, releases a paused one, or changes the strategy of a running one.
+/// Whether a change starts a rollout, resumes a paused one, or changes the strategy of a running one.
 fn starts_a_rollout(old: &Workload, new: &Workload) -> bool {
     let undo = |workload: &Workload| workload.meta.annotation(annotation::ROLLBACK).map(str::to_owned);
     let undoes = undo(new).is_some() && undo(old) != undo(new);

@@ -1,4 +1,4 @@
-//! Words about a loss of ready Pods, and the ways to go on.
+//! Words about a loss of ready Pods, and the next steps.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ impl TrafficService<'_> {
         if self.uses_blue_green { finding } else { finding.at_most_warn() }
     }
 
-    /// A finding about ready Pods that are lost: the other colour has to take over first.
+    /// A finding about lost ready Pods; the other colour has to take over first.
     pub(super) fn finding_of_loss(&self, reason: Reason, message: String) -> Finding {
         let retire = Remedy::words(format!("To retire the app, delete Service {} first", self.name()));
         self.finding(reason, message, self.switch_first()).or(Some(retire))
@@ -36,7 +36,7 @@ impl TrafficService<'_> {
         )
     }
 
-    /// The safe first step: the other colour takes over, where there is one.
+    /// The safe first step: switch to another colour, where there is one.
     pub(super) fn switch_first(&self) -> Remedy {
         let Some(idle) = self.idle else {
             return Remedy::words("Deploy another colour and switch to it first");
@@ -46,7 +46,7 @@ impl TrafficService<'_> {
         Remedy::kubectl(format!("Switch to {idle} first"), &self.service.meta.namespace, &command)
     }
 
-    /// The pairs of its selector that another colour has differently.
+    /// The pairs of the Service's selector that have another value in this colour.
     fn selector_of(&self, colour: &Workload) -> Map<String, Value> {
         let labels = &colour.template.labels;
         let pairs = self.service.routed().pairs();
@@ -54,7 +54,7 @@ impl TrafficService<'_> {
         other.map(|(key, own)| (key.to_owned(), json!(own))).collect()
     }
 
-    /// The place for a new version.
+    /// The other colour, as the place for a new version.
     pub(super) fn other_colour(&self) -> Option<String> {
         match (self.idle, self.siblings.first()) {
             (Some(idle), _) => Some(idle.to_string()),

@@ -1,4 +1,4 @@
-//! What one selector matches.
+//! The workloads and Pods that one selector matches.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::model::{ClusterView, Pod, Selector, Workload, WorkloadKind};
 pub struct Backends<'a> {
     /// Workloads whose Pod template has the labels of the selector.
     pub workloads: Vec<&'a Workload>,
-    /// Matched Pods that no matched workload owns: bare Pods, Pods of an operator's own kind, and Pods that got their
-    /// labels at run time. Pods that have ended or are being deleted are left out.
+    /// Matched Pods without a matched workload: bare Pods, Pods of an operator's own kind, and Pods labelled at run
+    /// time. Ended Pods and Pods that are being deleted are left out.
     pub unowned: Vec<&'a Pod>,
-    /// Matched Pods whose owner was deleted. After a background DELETE of a Deployment, its ReplicaSet and Pods live on
+    /// Matched Pods whose owner was deleted. After a background DELETE of a Deployment, its ReplicaSet and Pods exist
     /// until the garbage collector deletes them.
     pub orphaned: Vec<&'a Pod>,
     /// Matched Pods that serve now.
@@ -41,7 +41,7 @@ impl<'a> Backends<'a> {
         self.serving.len()
     }
 
-    /// The number of those that keep their owner.
+    /// The number of serving Pods without the orphaned ones.
     #[must_use]
     pub fn ready_with_owner(&self) -> usize {
         self.serving.iter().filter(|pod| !self.orphaned.iter().any(|orphaned| orphaned.meta == pod.meta)).count()
@@ -54,8 +54,8 @@ impl<'a> Backends<'a> {
     }
 }
 
-/// Whether the owner of a Pod was deleted, or is being deleted. An owner of another API group is not listed, so nothing
-/// is known of it: OpenKruise has a StatefulSet and a DaemonSet of its own (`apps.kruise.io`).
+/// Whether the owner of a Pod was deleted, or is being deleted. Owners of other API groups are not listed, so their
+/// state is unknown. OpenKruise has its own StatefulSet and DaemonSet (`apps.kruise.io`).
 fn is_orphaned(view: &ClusterView, pod: &Pod) -> bool {
     let Some(owner) = pod.meta.controller.as_ref().filter(|owner| owner.workload_kind().is_some()) else {
         return false;

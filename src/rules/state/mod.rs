@@ -1,9 +1,8 @@
-//! What is true of a namespace, without any change: its Services and their roles, its colours, what serves, and whether
-//! it is ready.
+//! Facts about a namespace, independent of any change: roles of Services, colours, serving Pods and readiness.
 //!
 //! - [`app`]: the app of a selector, and its colours
 //! - [`roles`]: which Services carry traffic
-//! - [`backends`]: what one selector matches
+//! - [`backends`]: the workloads and Pods that one selector matches
 //! - `blue_green`: whether an app uses blue-green at all
 //! - `traffic`: a traffic Service, with all that is asked about it
 //! - [`readiness`]: what "fully ready" means

@@ -1,22 +1,23 @@
-//! What "fully ready" means.
+//! The definition of "fully ready".
 //!
-//! A workload's status counters alone are not enough: they lag behind its spec and its Pods, and they count Pods of
-//! every template. So the counters must agree with the spec, **and** the Pods must be there: Ready, with an IP, not
-//! on their way out, of the current template. Unknown is not ready.
+//! The status counters of a workload alone are not enough. They lag behind its spec and its Pods, and they count Pods
+//! of every template. So the counters must agree with the spec, **and** the Pods themselves must exist: Ready, with an
+//! IP, not being deleted, of the current template. Unknown is not ready.
 
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 use crate::rules::wording::{Remedy, object, pods};
 
-/// Why a workload is not fully ready.
+/// The reason why a workload is not fully ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortfall {
-    /// What is wrong, as the rest of a sentence that begins with the workload: `has 3 of 5 pods ready`.
+    /// The rest of a sentence that begins with the workload: `has 3 of 5 pods ready`.
     pub what: String,
-    /// The way to go on.
+    /// The next step for the user.
     pub remedy: Remedy,
 }
 
-/// What a workload lacks to serve behind a selector; `None` if it is fully ready, or so many of a hundred of its Pods are.
+/// The shortfall of a workload behind a selector. `None` if the workload is fully ready, or if `percent` of its Pods
+/// are ready.
 #[must_use]
 pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, percent: u32) -> Option<Shortfall> {
     let enough = enough(workload.desired, percent);
@@ -28,7 +29,7 @@ pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, p
         .or_else(|| unserved(workload, enough, selector, view).map(|what| waiting(workload, failing(), what)))
 }
 
-/// The counters, in one line.
+/// The status counters, in one line.
 #[must_use]
 pub fn counters(workload: &Workload) -> String {
     let counts = workload.counts;
@@ -38,7 +39,7 @@ pub fn counters(workload: &Workload) -> String {
     )
 }
 
-/// A state that waiting alone does not end.
+/// A shortfall that does not resolve by waiting alone.
 fn blocked(workload: &Workload) -> Option<Shortfall> {
     let Workload { kind, meta, .. } = workload;
     let object = object(workload);
@@ -61,7 +62,7 @@ fn blocked(workload: &Workload) -> Option<Shortfall> {
     blocked("is scaled to 0", "Scale it up", format!("scale {object} --replicas=N"))
 }
 
-/// A state that ends by itself, or after the step that is named.
+/// A shortfall that resolves by waiting, or after the named step.
 fn waiting(workload: &Workload, failing: Option<&Pod>, what: String) -> Shortfall {
     let Workload { kind, meta, .. } = workload;
     let object = object(workload);
@@ -77,20 +78,20 @@ fn waiting(workload: &Workload, failing: Option<&Pod>, what: String) -> Shortfal
     } else if *kind == WorkloadKind::StatefulSet && is_behind {
         with("Wait, or lower spec.updateStrategy.rollingUpdate.partition", format!("get {object} -o yaml"))
     } else {
-        // `rollout status` knows three of the four kinds.
+        // `kubectl rollout status` supports three of the four kinds.
         let command = if *kind == WorkloadKind::ReplicaSet { "get" } else { "rollout status" };
         with("Wait, then retry", format!("{command} {object}"))
     };
     Shortfall { what, remedy }
 }
 
-/// A percentage of the desired Pods, rounded up, at least one.
+/// This percentage of the desired Pods, rounded up; at least one.
 fn enough(desired: u32, percent: u32) -> u32 {
     let share = (u64::from(desired) * u64::from(percent)).div_ceil(100);
     u32::try_from(share).unwrap_or(u32::MAX).clamp(1, desired.max(1))
 }
 
-/// A change that the controller has not seen yet.
+/// A shortfall because the controller has not processed the latest generation.
 fn unobserved(workload: &Workload) -> Option<String> {
     let (generation, observed) = (workload.meta.generation, workload.observed_generation);
     (observed < generation).then(|| {
@@ -98,7 +99,7 @@ fn unobserved(workload: &Workload) -> Option<String> {
     })
 }
 
-/// A shortfall by the counters of the status.
+/// A shortfall by the status counters.
 fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<String> {
     let Workload { desired, counts, .. } = workload;
     let why = why(workload, view);
@@ -158,10 +159,10 @@ fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &Cluste
     Some(format!("says {ready} of {desired} ready, but {serving} of {desired} current pods serve{why}"))
 }
 
-/// Pods that are still to go.
+/// A shortfall because surplus Pods still exist.
 fn surplus(workload: &Workload) -> Option<String> {
     let Workload { desired, counts, .. } = workload;
-    // A DaemonSet counts elsewhere the Pods on Nodes that should run none.
+    // A DaemonSet counts the Pods on Nodes that should run none in another field.
     if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *desired || counts.updated != *desired) {
         return Some(format!("still has {} instead of {desired}", pods(number(counts.replicas), "")));
     }
@@ -177,7 +178,7 @@ fn why(workload: &Workload, view: &ClusterView) -> String {
     failing.map(|pod| format!(" ({}: {})", pod.meta.name, pod.not_ready_because())).unwrap_or_default()
 }
 
-/// The first Pod by name that does not serve; one whose failure waiting does not end comes before all others.
+/// The first failing Pod by name. A Pod whose failure does not resolve by waiting comes before all others.
 fn first_failing<'a>(workload: &Workload, view: &'a ClusterView) -> Option<&'a Pod> {
     let failing = |pod: &&Pod| !pod.serves() && !pod.terminal && !pod.meta.deleting;
     let failing = view.pods_of(workload).into_iter().filter(failing);

@@ -1,18 +1,19 @@
-//! The ready Pods that are sure to remain behind a selector after a change. That may be fewer than are ready now.
+//! The ready Pods that are sure to remain behind a selector after a change. They may be fewer than the Pods that are
+//! ready now.
 
 use super::backends::Backends;
 use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
 
-/// A workload after a change.
+/// The state of a workload after a change.
 pub(crate) enum After<'a> {
-    /// It is deleted.
+    /// The workload is deleted.
     Gone,
-    /// It becomes this one.
+    /// The workload becomes this one.
     Becomes(&'a Workload),
 }
 
-/// The ready Pods that a selector is sure to keep when `changed` becomes what `after` says. `backends` are those of the
-/// selector. The other workloads count with the Pods that are sure now; unowned Pods count as they are.
+/// The number of ready Pods that a selector is sure to keep after `changed` becomes `after`. `backends` are those of
+/// the selector. Other workloads count with the Pods that are sure now, and unowned Pods count as they are.
 pub(crate) fn ready_after(
     selector: &Selector,
     backends: &Backends<'_>,
@@ -31,7 +32,7 @@ pub(crate) fn ready_after(
             if workload.meta.uid == changed.meta.uid && workload.kind == changed.kind {
                 return match after {
                     After::Gone => 0,
-                    // Its Pods count with those of its new owner.
+                    // The Pods count with those of the new owner.
                     After::Becomes(new) if !new.stands_alone() => 0,
                     After::Becomes(new) if !selector.matches(&new.template.labels) => keeping_their_labels(new, &ready),
                     After::Becomes(new) => sure(workload, new, &ready),
@@ -48,7 +49,7 @@ pub(crate) fn ready_after(
     workloads + unowned
 }
 
-/// Whether a ReplicaSet that stood alone becomes a part of a workload.
+/// Whether a standalone ReplicaSet becomes part of this workload.
 fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
     let owner = match after {
         After::Becomes(new) if changed.stands_alone() => new.meta.controller.as_ref(),
@@ -74,13 +75,14 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let desired = count(new.desired);
     match new.kind {
-        // A scale-down removes the highest ordinals, ready or not, and another start those that it leaves out.
+        // A scale-down deletes the highest ordinals, ready or not. Another start ordinal deletes the Pods below it.
         WorkloadKind::StatefulSet => {
             let end = new.first_ordinal.saturating_add(new.desired);
             let stays = |ordinal: u32| (new.first_ordinal..end).contains(&ordinal);
             ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(stays)).count()
         }
-        // In mid-rollout scale-downs are shared out by proportion, ready or not; only the strategy's word is sure.
+        // During a rollout, the controller spreads a scale-down by proportion, ready or not. Only the limits of the
+        // strategy are sure.
         WorkloadKind::Deployment if !old.is_rolled_out() && new.strategy != Strategy::OnDelete => {
             if new.strategy == Strategy::Recreate {
                 return 0;
@@ -93,7 +95,7 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
     }
 }
 
-/// How many ready Pods a write to one ReplicaSet takes from the Deployment that owns it.
+/// The number of ready Pods that a Deployment loses by a write to one of its ReplicaSets.
 fn taken_from_part(part: &Workload, after: &After<'_>, ready: &[&Pod]) -> usize {
     let of_part = ready.iter().filter(|pod| pod.meta.is_controlled_by(&part.meta.uid)).count();
     match after {
@@ -108,7 +110,7 @@ fn serving<'a>(selector: &Selector, view: &'a ClusterView, workload: &Workload) 
     pods.filter(|pod| pod.serves() && selector.matches(&pod.meta.labels)).collect()
 }
 
-/// The number at the end of the name of a StatefulSet's Pod.
+/// The ordinal at the end of the name of a StatefulSet's Pod.
 fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }

@@ -79,7 +79,7 @@ pub fn is_traffic(service: &Service, view: &ClusterView, colours: &ColourScheme)
     role(service, view, colours) == Role::Traffic
 }
 
-/// The traffic Services of a namespace. One that is being deleted promises nothing any more, and is left out.
+/// The traffic Services of a namespace, without those that are being deleted.
 pub fn traffic_services<'a>(view: &'a ClusterView, colours: &'a ColourScheme) -> impl Iterator<Item = &'a Service> {
     view.services.iter().filter(move |service| !service.meta.deleting && is_traffic(service, view, colours))
 }

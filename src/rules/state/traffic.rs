@@ -1,4 +1,4 @@
-//! A traffic Service, and what each rule about its Pods asks of it.
+//! A traffic Service, with the facts that rules need about its Pods.
 
 use super::app::App;
 use super::backends::Backends;
@@ -7,28 +7,28 @@ use super::remaining::{After, ready_after};
 use super::roles::{is_traffic, traffic_services};
 use crate::model::{ClusterView, ColourScheme, Selector, Service, Workload};
 
-/// A traffic Service with the Pods behind one of its selectors: the present one, or the one before its last flip.
+/// A traffic Service with the Pods behind its current selector, or behind the one before its last flip.
 pub(crate) struct TrafficService<'a> {
     pub(crate) service: &'a Service,
     pub(crate) selector: &'a Selector,
     pub(crate) view: &'a ClusterView,
     pub(crate) backends: Backends<'a>,
-    /// The workloads of its other colours.
+    /// The workloads of the other colours.
     pub(crate) siblings: Vec<&'a Workload>,
     /// The first sibling that no traffic Service selects.
     pub(crate) idle: Option<&'a Workload>,
     pub(crate) uses_blue_green: bool,
-    /// The number of ready Pods that it needs.
+    /// The number of Pods that must stay ready.
     pub(crate) floor: usize,
 }
 
 impl<'a> TrafficService<'a> {
-    /// A Service with what it selects now.
+    /// A Service with the Pods behind its current selector.
     pub(crate) fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
         Self::behind(service.routed(), service, view, colours)
     }
 
-    /// A Service with what another selector matches.
+    /// A Service with the Pods behind another selector.
     pub(crate) fn behind(
         selector: &'a Selector,
         service: &'a Service,
@@ -58,22 +58,22 @@ impl<'a> TrafficService<'a> {
         traffic.map(|service| Self::of(service, view, colours)).collect()
     }
 
-    /// The name of the Service.
+    /// `metadata.name` of the Service.
     pub(crate) fn name(&self) -> &'a str {
         &self.service.meta.name
     }
 
-    /// The number of its Pods that are ready now.
+    /// The number of Pods behind the selector that are ready now.
     pub(crate) fn ready(&self) -> usize {
         self.backends.ready()
     }
 
-    /// Whether it has the ready Pods that it needs.
+    /// Whether at least as many Pods are ready as the Service needs.
     pub(crate) fn is_healthy(&self) -> bool {
         self.ready() >= self.floor
     }
 
-    /// Whether a workload is behind the selector, or is a ReplicaSet of one that is.
+    /// Whether the selector matches a workload, or the Deployment of a ReplicaSet.
     pub(crate) fn selects(&self, workload: &Workload) -> bool {
         if workload.stands_alone() {
             self.selector.matches(&workload.template.labels)
@@ -82,17 +82,17 @@ impl<'a> TrafficService<'a> {
         }
     }
 
-    /// The ready Pods that are sure to remain after a workload changes.
+    /// The number of ready Pods that are sure to remain after a workload changes.
     pub(crate) fn ready_after(&self, changed: &Workload, after: &After<'_>) -> usize {
         ready_after(self.selector, &self.backends, self.view, changed, after)
     }
 
-    /// Whether so many ready Pods are fewer than now, and fewer than it needs.
+    /// Whether this number of ready Pods is less than now, and less than the Service needs.
     pub(crate) fn is_loss(&self, remaining: usize) -> bool {
         remaining < self.ready() && remaining < self.floor
     }
 
-    /// The ready Pods that would remain, where that is a loss.
+    /// The number of ready Pods that would remain, if that is a loss.
     pub(crate) fn loss(&self, changed: &Workload, after: &After<'_>) -> Option<usize> {
         Some(self.ready_after(changed, after)).filter(|remaining| self.is_loss(*remaining))
     }

@@ -1,4 +1,4 @@
-//! Versions: what an image's tag says, and whether a label says the same.
+//! Versions: the version in an image's tag, as a label value.
 
 /// The longest label value (API doc, `metadata.labels`).
 const LABEL_LIMIT: usize = 63;
@@ -6,14 +6,14 @@ const LABEL_LIMIT: usize = 63;
 /// The version in an image reference, as a label value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// The label value.
+    /// The label value, such as `1.0`.
     pub label: String,
     /// Whether the image has neither tag nor digest, so that the value is a guess.
     pub is_guess: bool,
 }
 
-/// The version of an image. The tag follows the last `:` after the last `/`; a digest alone gives the beginning of the
-/// digest; neither gives `latest`.
+/// The version of an image: the part after the last `:` behind the last `/`. An image with only a digest gives the
+/// beginning of the digest. An image with neither gives `latest`.
 #[must_use]
 pub fn of_image(image: &str) -> Version {
     let (reference, digest) = match image.split_once('@') {
@@ -32,8 +32,8 @@ pub fn of_image(image: &str) -> Version {
     }
 }
 
-/// A text trimmed to a legal label value: letters, digits, `-`, `_` and `.`, with a letter or digit at either end. One
-/// that is too long keeps its beginning, and a hash of the whole.
+/// A text reduced to a legal label value: letters, digits, `-`, `_` and `.`, with a letter or digit at either end. A
+/// text that is too long keeps its beginning, followed by a hash of the whole.
 fn legal(text: &str) -> String {
     let is_end = |letter: char| !letter.is_ascii_alphanumeric();
     let replaced: String = text
@@ -48,7 +48,7 @@ fn legal(text: &str) -> String {
     format!("{}-{:08x}", beginning.trim_end_matches(is_end), fnv1a(text))
 }
 
-/// FNV-1a, 32 bits: the same in every release, which the standard library's hasher does not promise.
+/// FNV-1a, 32 bits. The value is the same in every release; the standard library's hasher does not promise that.
 pub(crate) fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn long_tags_stay_apart() {
+    fn long_tags_stay_distinct() {
         let long = |end: &str| label(&format!("app:{}{end}", "x".repeat(80)));
         assert_eq!(long("a").len(), 63);
         assert_ne!(long("a"), long("b"));

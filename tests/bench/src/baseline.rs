@@ -1,4 +1,4 @@
-//! Exact figures, held at what is committed.
+//! Exact figures, compared with a committed baseline.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 /// Figures by the name of a review.
 pub type Figures = BTreeMap<String, u64>;
 
-/// One file of figures: `NAME FIGURE` on each line.
+/// A file of figures, with `NAME FIGURE` on each line.
 #[derive(Debug)]
 pub struct Baseline {
     path: PathBuf,
-    /// What is counted, for messages.
+    /// The counted unit, for messages.
     of: &'static str,
 }
 
@@ -24,10 +24,11 @@ impl Baseline {
         Self { path: Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline").join(name), of }
     }
 
-    /// Holds figures at the baseline: at most 3 % more of each. With `UPDATE=1` in the environment, it is written.
+    /// Compares figures with the baseline: each may be at most 3 % higher. With `UPDATE=1` in the environment, the
+    /// baseline is written instead.
     ///
     /// # Errors
-    /// When a figure is more, or has no baseline, with all of them in the message.
+    /// When a figure is too high or has no baseline. The message has all figures.
     pub fn hold(&self, figures: &Figures) -> Result<()> {
         if std::env::var_os("UPDATE").is_some() {
             let lines: String = figures.iter().fold(String::new(), |mut text, (name, figure)| {

@@ -1,4 +1,4 @@
-//! Two ways into one cluster: through an API server that asks flipguard, and through one that asks nobody.
+//! One cluster with two API servers: one that calls flipguard, and one without webhooks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-/// How long a namespace may take to settle.
+/// The time limit for a namespace to become ready.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How many objects are created at once.
+/// The number of objects created concurrently.
 const AT_ONCE: usize = 16;
 
 /// A cluster with two API servers.
 pub struct Cluster {
-    /// Asks the webhooks.
+    /// A client of the API server with webhooks.
     pub guarded: Client,
-    /// Asks nobody.
+    /// A client of the API server without webhooks.
     pub bare: Client,
-    /// The process of the one that asks.
+    /// The process id of the API server with webhooks.
     pub guarded_process: u32,
-    /// The process of the other.
+    /// The process id of the API server without webhooks.
     pub bare_process: u32,
     _ends: Process,
 }
@@ -37,7 +37,7 @@ impl Cluster {
     /// Starts the second API server.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the API server does not start.
     pub async fn open(control_plane: &ControlPlane) -> Result<Self> {
         let (process, kubeconfig) = control_plane.api_server_without_webhooks()?;
         Ok(Self {
@@ -49,10 +49,10 @@ impl Cluster {
         })
     }
 
-    /// A namespace with so many Deployments: blue, green, and others; each of the others with so many Pods.
+    /// Creates a namespace with this many Deployments: blue, green, and others. Each of the others has this many Pods.
     ///
     /// # Errors
-    /// When something is not taken, or does not become ready.
+    /// When an object is rejected, or does not become ready.
     pub async fn shop(&self, namespace: &str, deployments: usize) -> Result<()> {
         self.namespace(namespace).await?;
         let others = (2..deployments).map(|number| deployment(&format!("other-{number}"), None, 1));
@@ -75,18 +75,18 @@ impl Cluster {
         }
     }
 
-    /// A namespace.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// When it is not taken.
+    /// When the namespace is rejected.
     pub async fn namespace(&self, name: &str) -> Result<()> {
         self.create("/api/v1/namespaces", [json!({ "metadata": { "name": name } })]).await
     }
 
-    /// Creates objects, some at once.
+    /// Creates objects, several at a time.
     ///
     /// # Errors
-    /// When one is not taken.
+    /// When an object is rejected.
     pub async fn create(&self, path: &str, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         let mut objects = objects.into_iter().peekable();
         while objects.peek().is_some() {
@@ -100,10 +100,10 @@ impl Cluster {
     }
 }
 
-/// Sends a request, and gives the answer as it is.
+/// Sends a request and returns the answer as JSON.
 ///
 /// # Errors
-/// When it is not taken.
+/// When the request is rejected.
 pub async fn send(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Result<String> {
     let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
@@ -111,10 +111,10 @@ pub async fn send(client: &Client, method: Method, path: &str, body: Option<&Val
     Ok(client.request_text(request.body(body)?).await?)
 }
 
-/// Gives an answer that is no text.
+/// Returns a binary answer.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no answer.
 pub async fn bytes(client: &Client, path: &str) -> Result<Bytes> {
     let answer = client.send(http::Request::get(path).body(Body::empty())?).await?;
     let status = answer.status();
@@ -126,13 +126,13 @@ pub async fn bytes(client: &Client, path: &str) -> Result<Bytes> {
 /// A client with the credentials of a kubeconfig.
 ///
 /// # Errors
-/// When it cannot be used.
+/// When the kubeconfig cannot be used.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
 }
 
-/// A Deployment; without a colour, nothing of it concerns flipguard.
+/// A Deployment. Without a colour, it is irrelevant to flipguard.
 #[must_use]
 pub fn deployment(name: &str, colour: Option<&str>, replicas: u32) -> Value {
     let mut labels = json!({ "app": if colour.is_some() { "app" } else { name } });
@@ -153,7 +153,7 @@ pub fn deployment(name: &str, colour: Option<&str>, replicas: u32) -> Value {
     })
 }
 
-/// A Service; without a colour, it is plain.
+/// A Service. Without a colour, it is a plain one.
 #[must_use]
 pub fn service(name: &str, colour: Option<&str>) -> Value {
     let selector = colour.map_or_else(|| json!({ "app": "app" }), |colour| json!({ "app": "app", "color": colour }));

@@ -1,5 +1,5 @@
-//! One decision, from the bytes of a review to those of its answer, over a recorded namespace: no network, no clock that
-//! counts, no log.
+//! One decision, from the bytes of a review to the bytes of its answer, over a recorded namespace. It uses no network,
+//! no real clock and no log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tokio::time::Instant;
 
 use crate::recorded;
 
-/// When it is judged.
+/// The time of the decision.
 const NOW: Timestamp = Timestamp(1_893_456_000);
 
-/// Judges by the rules, over a namespace that was read before.
+/// Judges by the rules, over a recorded namespace.
 struct Recorded {
     view: ClusterView,
     policy: Policy,
@@ -40,14 +40,14 @@ impl Mutate for Recorded {
     }
 }
 
-/// Takes decisions.
+/// Makes decisions over the recorded namespace.
 pub struct Decisions(Shared<Recorded>);
 
 impl Decisions {
-    /// Over the recorded namespace.
+    /// Reads the recorded namespace.
     ///
     /// # Errors
-    /// When that cannot be read.
+    /// When the recording cannot be read.
     pub fn new() -> Result<Self> {
         let view = Manifests::read(&[recorded::namespace()])?.view("shop")?;
         ensure!(!view.pods.is_empty() && !view.services.is_empty(), "the recorded namespace is empty");
@@ -61,10 +61,10 @@ impl Decisions {
         }))
     }
 
-    /// Takes one, and gives the HTTP status of the answer.
+    /// Makes one decision and returns the HTTP status of the answer.
     ///
     /// # Errors
-    /// When it waits for something: nothing here may.
+    /// When the decision waits for anything.
     #[inline(never)]
     pub fn take(&self, body: &[u8]) -> Result<u16> {
         let arrived = Instant::now();

@@ -1,24 +1,24 @@
-//! Medians, spreads, and slices that are measured in turn.
+//! Medians, spreads, and slices measured in turn.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How many rounds of slices: each is one pair for every comparison.
+/// The number of rounds. Each round gives one pair for every comparison.
 pub const ROUNDS: usize = 11;
 
-/// The middle of some figures, with the quarters around it.
+/// The median of some figures, with the quartiles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Half of them are at most this.
+    /// The median.
     pub median: f64,
-    /// A quarter is at most this,
+    /// The lower quartile.
     pub low: f64,
-    /// and a quarter at least this.
+    /// The upper quartile.
     pub high: f64,
 }
 
 impl Spread {
-    /// Of these figures; all 0 of none.
+    /// The spread of these figures; all 0 if there are none.
     #[must_use]
     pub fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
@@ -27,14 +27,14 @@ impl Spread {
     }
 }
 
-/// As a ratio is printed.
+/// Writes the spread as a ratio.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "x{:.2} [{:.2}-{:.2}]", self.median, self.low, self.high)
     }
 }
 
-/// The smallest of the sorted figures that so much of them does not exceed.
+/// The quantile: the smallest of the sorted figures that this part of them does not exceed.
 #[must_use]
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     #[expect(
@@ -47,21 +47,21 @@ pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted.get(index).or(sorted.last()).copied().unwrap_or_default()
 }
 
-/// The order of the slices of a round: there, and back in the next (ABBA), so that a machine that slows down does not
-/// favour the first.
+/// The order of the slices of a round: forwards, and backwards in the next round (ABBA). So a machine that slows down
+/// does not favour the first server.
 #[must_use]
 pub fn order(round: usize, servers: usize) -> Vec<usize> {
     let there = 0..servers;
     if round.is_multiple_of(2) { there.collect() } else { there.rev().collect() }
 }
 
-/// Ratios, pair by pair.
+/// The spread of the ratios, pair by pair.
 #[must_use]
 pub fn ratios(of: &[f64], to: &[f64]) -> Spread {
     Spread::of(of.iter().zip(to).filter(|(_, to)| **to > 0.0).map(|(of, to)| of / to).collect())
 }
 
-/// In microseconds.
+/// The duration in microseconds.
 #[must_use]
 pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6

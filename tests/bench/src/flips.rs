@@ -1,4 +1,4 @@
-//! Part 2: a judged flip end to end, against the same PATCH through an API server that asks no webhook.
+//! Part 2: a judged flip from end to end, compared with the same PATCH through an API server without webhooks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,39 +18,39 @@ use crate::servers::Handler;
 use crate::webhook::end;
 use crate::{reads, without_flipguard};
 
-/// How many Deployments are in the namespace.
+/// The numbers of Deployments in the namespace.
 const SIZES: [usize; 3] = [10, 100, 1000];
-/// How many flips are in a slice: an even number, so that each begins at blue.
+/// The number of flips in a slice. It is even, so that each slice starts at blue.
 const FLIPS: usize = 6;
-/// How long nobody asks before each of them. The API server asks etcd at most every 100 ms how far its cache of a kind is
-/// behind (`apiserver/pkg/storage/cacher/progress`), so the second of two fresh LISTs within that time waits for the rest
-/// of it. Nobody flips ten times a second; who did would wait for that, and it is in the time of the flips that are
-/// counted in processor time below.
+/// The pause before each flip. The API server checks at most every 100 ms how far its cache of a kind is behind etcd
+/// (`apiserver/pkg/storage/cacher/progress`). So the second of two fresh LISTs within that time waits for the rest of
+/// it. Ten flips a second are not realistic. The wait is included in the flips below that are counted in processor
+/// time.
 const PAUSE: Duration = Duration::from_millis(150);
-/// How many flips are counted in processor time.
+/// The number of flips for which processor time is counted.
 const COUNTED: usize = 1000;
-/// How long it is counted what is spent on nothing.
+/// The duration for which the processor time of the idle servers is counted.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long the API server is profiled.
+/// The duration for which the API server is profiled.
 const PROFILED: Duration = Duration::from_secs(30);
 
-/// What is done in a slice.
+/// The work of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// The PATCH, through the API server that asks nobody,
+    /// The PATCH through the API server without webhooks.
     Bare,
-    /// and through the other.
+    /// The PATCH through the API server with webhooks.
     Asked,
-    /// What a flip lists, by the bench itself,
+    /// The lists of a flip, read by the bench itself.
     Lists,
-    /// and one of these lists.
+    /// One of these lists.
     List,
 }
 
-/// Measures it.
+/// Measures flips in namespaces of each size.
 ///
 /// # Errors
-/// When a flip is refused.
+/// When a flip is denied.
 pub async fn measure(
     control_plane: &ControlPlane,
     cluster: &Cluster,
@@ -92,10 +92,10 @@ pub async fn measure(
     Ok(())
 }
 
-/// The ratio of guarded to unguarded, round by round, and the median of each in milliseconds.
+/// The ratio of guarded to unguarded flips by round, and the median of each in milliseconds.
 pub(crate) async fn slices(cluster: &Cluster, size: usize, doing: &[Doing]) -> Result<(Spread, Vec<f64>)> {
     let mut p50: Vec<Vec<f64>> = doing.iter().map(|_| Vec::new()).collect();
-    // The first flip makes the ledger, and connections are opened.
+    // The first flip creates the ledger and opens connections.
     for what in doing {
         slice(cluster, size, *what).await?;
     }
@@ -146,7 +146,7 @@ pub(crate) fn namespace(size: usize) -> String {
 async fn processor_time(cluster: &Cluster, guard: &Guard, level: &str) -> Result<()> {
     heading(&format!("2. processor time of {COUNTED} flips, level {level}, 10 Deployments, in ms a flip"));
     let servers = [cluster.bare_process, cluster.guarded_process, guard.process().id()];
-    // A control plane is never idle, and guarded flips take long: what passes meanwhile is not theirs.
+    // A control plane is never idle, and guarded flips take long. The idle time spent meanwhile is subtracted.
     let (idle, _) = spent(&servers, sleep(IDLE).map(Ok)).await?;
     let idle = idle.map(|time| time.as_secs_f64() / IDLE.as_secs_f64());
     let (bare, bare_took) = spent(&servers, flips(&cluster.bare)).await?;
@@ -183,14 +183,14 @@ async fn flips(client: &kube::Client) -> Result<()> {
     Ok(())
 }
 
-/// Where the API server's processor time goes while guarded flips are sent, for `tests/bench/profile.sh`.
+/// Profiles the processor time of the API server while guarded flips are sent, for `tests/bench/profile.sh`.
 async fn profile(cluster: &Cluster, file: &Path) -> Result<()> {
     let client = cluster.guarded.clone();
     let path = format!("/debug/pprof/profile?seconds={}", PROFILED.as_secs());
     let profile = tokio::spawn(async move { bytes(&client, &path).await });
     let mut flips = 0;
     while !profile.is_finished() {
-        // There and back, so that whoever flips next begins at blue.
+        // One flip there and one back, so that the next slice starts at blue.
         for number in 0..2 {
             flip(&cluster.guarded, 10, number).await?;
             flips += 1;
@@ -202,7 +202,7 @@ async fn profile(cluster: &Cluster, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The processor time that each server spends meanwhile, and how long that is.
+/// The processor time of each server during some work, and the duration of the work.
 async fn spent<const N: usize>(
     servers: &[u32; N],
     doing: impl Future<Output = Result<()>>,

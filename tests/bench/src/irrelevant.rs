@@ -1,5 +1,5 @@
-//! Part 5: writes that do not concern flipguard: how many of them it is asked about, and what its registration adds to
-//! their latency.
+//! Part 5: writes that are irrelevant to flipguard. Measured are the number of calls to flipguard, and the latency that
+//! its registration adds.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::figures::{ROUNDS, Spread, order, ratios};
 use crate::report::{Report, heading};
 use crate::webhook::end;
 
-/// The kinds of such writes.
+/// The kinds of irrelevant writes.
 const KINDS: [&str; 5] = [
     "status of a coloured Deployment",
     "no-op of a coloured Deployment",
@@ -23,14 +23,14 @@ const KINDS: [&str; 5] = [
     "uncoloured Deployment",
     "plain Service",
 ];
-/// How many of each are in a slice: 1100 through the API server that asks, in all rounds.
+/// The number of writes of each kind in a slice. All rounds together send 1100 through the API server with webhooks.
 const WRITES: usize = 20;
 const NAMESPACE: &str = "irrelevant";
 
-/// Measures it.
+/// Measures the calls and the latency.
 ///
 /// # Errors
-/// When a write is not taken.
+/// When a write fails.
 pub async fn measure(
     control_plane: &ControlPlane,
     cluster: &Cluster,
@@ -108,7 +108,7 @@ async fn write(client: &Client, kind: &str, number: usize) -> Result<()> {
     send(client, Method::PATCH, &path, Some(&change)).await.map(drop)
 }
 
-/// How many reviews flipguard has answered.
+/// The number of reviews that flipguard has answered.
 fn calls(guard: &Guard) -> Result<f64> {
     let (_, metrics) = guard.ask("/metrics")?;
     let counts = metrics.lines().filter(|line| line.starts_with("flipguard_admission_seconds_count"));

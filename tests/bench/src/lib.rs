@@ -1,16 +1,16 @@
-//! What flipguard costs. `make bench` measures it side by side with other webhooks, in one run; two tests hold what is
-//! exact, instructions and allocations for each decision, at a committed baseline.
+//! The cost of flipguard. `make bench` compares it with other webhooks, side by side in one run. Two tests compare
+//! exact figures with a committed baseline: instructions and allocations for each decision.
 //!
 //! | file | does |
 //! |---|---|
-//! | `decision.rs` | one decision, from bytes to bytes, over a recorded namespace: what the gates measure |
-//! | `baseline.rs` | holds figures at what is committed |
-//! | `recorded.rs` | the recorded reviews; `record.rs` records them anew |
-//! | `servers.rs` | the webhooks that flipguard is held against; `reads.rs`: what some of them read, as a flip does |
-//! | `load.rs` | a client that asks as the API server does |
+//! | `decision.rs` | one decision, from bytes to bytes, over a recorded namespace; both tests measure it |
+//! | `baseline.rs` | compares figures with the committed ones |
+//! | `recorded.rs` | the recorded reviews; `record.rs` records them again |
+//! | `servers.rs` | the webhooks that flipguard is compared with; `reads.rs`: the reads that some of them make |
+//! | `load.rs` | a client that sends reviews as the API server does |
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
-//! | `report.rs` | the table for people, and `report.json` |
+//! | `report.rs` | the printed table, and `report.json` |
 //! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
 
 pub mod baseline;

@@ -1,4 +1,4 @@
-//! A client that asks as the API server does: HTTP/1.1 over TLS 1.3, connections that are kept, the same headers.
+//! A client that sends reviews as the API server does: HTTP/1.1 over TLS 1.3, persistent connections, the same headers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::figures::quantile;
 
-/// A webhook, with the connections to it.
+/// A webhook with the connections to it.
 pub struct Target {
     address: SocketAddr,
     path: String,
@@ -27,17 +27,17 @@ pub struct Target {
     open: Vec<SendRequest<Full<Bytes>>>,
 }
 
-/// What a slice of load came to.
+/// The results of a slice of load.
 #[derive(Debug, Clone)]
 pub struct Slice {
-    /// How many reviews were answered.
+    /// The number of answered reviews.
     pub answered: usize,
-    /// How long each took, in seconds, in order.
+    /// The latencies in seconds, in ascending order.
     pub latencies: Vec<f64>,
 }
 
 impl Slice {
-    /// A latency in microseconds that so much of them does not exceed.
+    /// The latency in microseconds that this part of the reviews does not exceed.
     #[must_use]
     pub fn latency(&self, part: f64) -> f64 {
         quantile(&self.latencies, part) * 1e6
@@ -45,10 +45,10 @@ impl Slice {
 }
 
 impl Target {
-    /// A webhook at an address, with the certificate that signed its own.
+    /// A webhook at an address, with its CA certificate.
     ///
     /// # Errors
-    /// When the certificate cannot be read.
+    /// When the CA certificate cannot be read.
     pub fn new(address: SocketAddr, token: &str, authority: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).context("no certificate")?)?;
@@ -58,24 +58,25 @@ impl Target {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // As client-go, which keeps no sessions.
+        // client-go keeps no TLS sessions either.
         config.resumption = rustls::client::Resumption::disabled();
         let path = format!("/validate/{token}?timeout=5s");
         Ok(Self { address, path, tls: TlsConnector::from(Arc::new(config)), open: Vec::new() })
     }
 
-    /// Asks on so many connections at once, each as fast as it is answered, for so long.
+    /// Sends reviews for this long on this many connections. Each connection sends the next review as soon as it has an
+    /// answer.
     ///
     /// # Errors
-    /// When it is not answered with 200.
+    /// When an answer is not 200.
     pub async fn ask_for(&mut self, body: &Bytes, connections: usize, time: Duration) -> Result<Slice> {
         self.ask(body, connections, Until::Time(time)).await
     }
 
-    /// Asks so many times in all.
+    /// Sends this many reviews in total.
     ///
     /// # Errors
-    /// As above.
+    /// When an answer is not 200.
     pub async fn ask_times(&mut self, body: &Bytes, connections: usize, times: usize) -> Result<Slice> {
         self.ask(body, connections, Until::Times(times / connections.max(1))).await
     }
@@ -111,7 +112,7 @@ impl Target {
         let name = ServerName::try_from(self.address.ip().to_string())?;
         let stream = self.tls.connect(name, stream).await.context("no TLS")?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender.
+        // The task ends with the sender.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }

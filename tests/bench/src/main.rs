@@ -1,4 +1,4 @@
-//! `make bench`.
+//! The command line of `make bench`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,9 @@ enum Command {
     Run {
         /// A release build of flipguard
         flipguard: PathBuf,
-        /// Where report.json goes
+        /// The folder for report.json
         folder: PathBuf,
-        /// What the image holds: the static binary
+        /// The content of the image: the static binary
         #[arg(long)]
         image: Option<PathBuf>,
         /// Only these parts
@@ -37,13 +37,13 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         reviews: Vec<String>,
     },
-    /// Record the reviews in tests/bench/reviews anew
+    /// Record the reviews in tests/bench/reviews again
     Record,
-    /// Serve a webhook to be held against: prints its port, its token and its authority
+    /// Serve a webhook for comparison: prints its port, its token and its authority
     Serve {
-        /// What its handler does
+        /// The work of the handler
         handler: Handler,
-        /// The cluster that it reads, if it reads
+        /// The cluster that the handler reads, if it reads
         #[arg(long)]
         kubeconfig: Option<PathBuf>,
     },
@@ -79,7 +79,7 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
             if wanted(2) {
                 flips::measure(&control_plane, &cluster, flipguard, folder, &mut report).await?;
             }
-            // Before the many Deployments of part 3 are there.
+            // Measured before part 3 creates many Deployments.
             if wanted(4) {
                 start::measure(&control_plane, flipguard, image)?;
             }
@@ -102,7 +102,7 @@ fn serve(handler: Handler, kubeconfig: Option<&Path>) -> Result<()> {
     let (listener, address) = servers::listener()?;
     println!("{}\n{}\n{}", address.port(), identity.token, identity.authority);
     std::io::stdout().flush()?;
-    // As flipguard's own.
+    // The same settings as flipguard's own runtime.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = match kubeconfig {

@@ -1,4 +1,4 @@
-//! Part 3: resident memory: idle, with more and more Deployments in the cluster, and after many reviews.
+//! Part 3: resident memory when idle, with a growing number of Deployments in the cluster, and after many reviews.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::recorded;
 use crate::report::{Report, heading};
 use crate::webhook::{Registered, Webhook, end};
 
-/// How many reviews.
+/// The number of reviews.
 const REVIEWS: usize = 100_000;
-/// Deployments of a namespace of these.
+/// The number of Deployments in each namespace.
 const IN_EACH: usize = 500;
-/// So much more is no growth: one page of the allocator here or there.
+/// The largest difference in MiB that does not count as growth: a few pages of the allocator.
 const NO_GROWTH: f64 = 1.0;
 
-/// Measures it.
+/// Measures the resident memory.
 ///
 /// # Errors
-/// When something is not taken.
+/// When an object is rejected.
 pub async fn measure(
     control_plane: &ControlPlane,
     cluster: &Cluster,
@@ -44,7 +44,7 @@ pub async fn measure(
         while made < deployments {
             let namespace = format!("crowd-{made}");
             cluster.namespace(&namespace).await?;
-            // Paused, so that the controllers leave them alone.
+            // The Deployments are paused, so that the controllers ignore them.
             let crowd = (0..IN_EACH).map(|number| {
                 let mut deployment = deployment(&format!("web-{number}"), Some("blue"), 0);
                 if let Some(spec) = deployment.pointer_mut("/spec").and_then(serde_json::Value::as_object_mut) {
@@ -76,7 +76,7 @@ pub async fn measure(
     Ok(())
 }
 
-/// An earlier part has made it.
+/// Ignores a conflict: an earlier part has created the object.
 fn already_there(error: anyhow::Error) -> Result<()> {
     if format!("{error:#}").contains("already exists") { Ok(()) } else { Err(error) }
 }

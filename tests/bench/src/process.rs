@@ -1,4 +1,4 @@
-//! Processor time and memory of one process, as the operating system counts them.
+//! Processor time and memory of one process, as counted by the operating system.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The time that all threads of a process have run, in user and kernel mode: to the nanosecond, where
+/// The processor time of all threads of a process, in user and kernel mode. It is exact to the nanosecond;
 /// `/proc/PID/stat` has steps of 10 ms.
 ///
 /// # Errors
-/// When the process is gone.
+/// When the process has ended.
 pub fn cpu(process: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{process}/task")).context("the process is gone")? {
@@ -25,7 +25,7 @@ pub fn cpu(process: u32) -> Result<Duration> {
 /// Resident memory in MiB.
 ///
 /// # Errors
-/// When the process is gone.
+/// When the process has ended.
 pub fn resident(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -33,7 +33,7 @@ pub fn resident(process: u32) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// A command on the first processor only: servers that are compared share it, and the client has the others.
+/// A command on the first processor only. Compared servers share that processor; the client has the others.
 #[must_use]
 pub fn on_first_processor(program: &Path) -> Command {
     let mut command = Command::new("taskset");
@@ -41,7 +41,7 @@ pub fn on_first_processor(program: &Path) -> Command {
     command
 }
 
-/// Puts the calling thread, and those that it starts from now on, on the second processor.
+/// Moves the calling thread, and its later threads, to the second processor.
 ///
 /// # Errors
 /// When taskset is missing.

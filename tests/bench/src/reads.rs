@@ -1,4 +1,4 @@
-//! What a flip reads and writes, done without flipguard.
+//! The reads and writes of a flip, made without flipguard.
 
 use anyhow::{Context, Result};
 use futures_util::future::{try_join, try_join_all};
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::send;
 
-/// The object that is read and written as a ledger is: a ConfigMap in the namespace.
+/// An object that is read and written like a ledger: a ConfigMap in the namespace.
 const LEDGER: &str = "api/v1 configmaps/ledger";
-/// What a flip reads after it has arrived, in pages: without these, nobody knows what would serve.
+/// The lists that a flip reads after its arrival, in pages. Without them, readiness is unknown.
 const LISTS: [&str; 5] = [
     "apis/apps/v1 deployments?",
     "apis/apps/v1 statefulsets?",
@@ -20,45 +20,45 @@ const LISTS: [&str; 5] = [
     "api/v1 pods?labelSelector=app%3Dapp&",
 ];
 
-/// One object is read.
+/// Reads one object.
 ///
 /// # Errors
-/// When it is not there.
+/// When the object does not exist.
 pub async fn one(client: &Client, namespace: &str) -> Result<()> {
     read(client, namespace, LEDGER).await.map(drop)
 }
 
-/// One kind is listed.
+/// Lists the Deployments.
 ///
 /// # Errors
-/// When that is refused.
+/// When the list is denied.
 pub async fn deployments(client: &Client, namespace: &str) -> Result<()> {
     list(client, namespace, LISTS[0]).await
 }
 
-/// All that a flip lists is listed, at once.
+/// Reads all lists of a flip concurrently.
 ///
 /// # Errors
-/// When that is refused.
+/// When a list is denied.
 pub async fn lists(client: &Client, namespace: &str) -> Result<()> {
     try_join_all(LISTS.map(|what| list(client, namespace, what))).await.map(drop)
 }
 
-/// A ledger is read; then it is written, and meanwhile all is listed.
+/// Reads a ledger, and then writes it while all lists are read.
 ///
 /// # Errors
-/// When that is refused.
+/// When a read or the write is denied.
 pub async fn with_ledger(client: &Client, namespace: &str) -> Result<()> {
     let mut ledger: Value = serde_json::from_str(&read(client, namespace, LEDGER).await?)?;
     let version = ledger.pointer("/metadata/resourceVersion").context("no version")?.clone();
-    // Something else than before, or nothing would be written.
+    // The content differs from before; otherwise nothing would be written.
     ledger.as_object_mut().context("no object")?.insert("data".to_owned(), json!({ "last": version }));
     let path = path(namespace, LEDGER)?;
     let write = send(client, Method::PUT, &path, Some(&ledger));
     try_join(write, lists(client, namespace)).await.map(drop)
 }
 
-/// Page by page, as flipguard lists.
+/// Reads a list page by page, as flipguard does.
 async fn list(client: &Client, namespace: &str, what: &str) -> Result<()> {
     let mut more = String::new();
     loop {
@@ -70,7 +70,7 @@ async fn list(client: &Client, namespace: &str, what: &str) -> Result<()> {
     }
 }
 
-/// As much of a page as tells where the next begins.
+/// The part of a page that names the next one.
 #[derive(Deserialize)]
 struct Page {
     metadata: PageMeta,

@@ -1,5 +1,5 @@
-//! Records the reviews anew: a real API server is told of a webhook that keeps what it is sent, and real writes are made
-//! with kubectl. `make reviews` does it.
+//! Records the reviews again. A real API server gets a webhook that stores the reviews, and kubectl makes real writes.
+//! `make reviews` runs it.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ use crate::servers::{self, Handler, Kept};
 const SERVICE: &str = "{apiVersion: v1, kind: Service, metadata: {name: app, namespace: shop}, \
                        spec: {selector: {app: shop, color: blue}, ports: [{name: http, port: 80, targetPort: http}]}}";
 
-/// A Deployment of some size.
+/// The size of a Deployment.
 struct Shape {
     name: &'static str,
     containers: usize,
@@ -30,10 +30,10 @@ const SHAPES: [Shape; 4] = [
     Shape { name: "large-blue", containers: 7, variables: 80 },
 ];
 
-/// Records all of them.
+/// Records all reviews.
 ///
 /// # Errors
-/// When a write does not come to the webhook, or a file cannot be written.
+/// When a write does not reach the webhook, or a file cannot be written.
 pub fn record() -> Result<()> {
     let control_plane = ControlPlane::start(&Binaries::ensure()?)?;
     let kept = Kept::default();
@@ -47,8 +47,8 @@ pub fn record() -> Result<()> {
     recorder.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")?;
     recorder.apply_on_the_server(SERVICE)?;
     for shape in &SHAPES {
-        // The small ones as Argo CD, Flux and Helm 4 do it, the others as `kubectl apply`: then each holds its own manifest
-        // once more, in an annotation.
+        // Small objects are written as Argo CD, Flux and Helm 4 do, the others by `kubectl apply`. That command stores
+        // the manifest once more, in an annotation.
         if shape.variables == 0 {
             recorder.apply_on_the_server(&deployment(shape)?)?;
         } else {
@@ -126,7 +126,7 @@ impl Recorder<'_> {
             }],
         });
         self.apply(&registration.to_string())?;
-        // Every part of the API server has to see it first.
+        // Every part of the API server has to see the registration first.
         for number in 0..100 {
             self.kubectl(&["label", "service/app", "--overwrite", &format!("seen=n{number}")])?;
             if !self.taken().is_empty() {
@@ -153,7 +153,8 @@ impl Recorder<'_> {
     }
 }
 
-/// A Deployment as charts write them: probes, resources, a volume, and as much environment as makes its size.
+/// A Deployment like those of common charts: probes, resources, a volume, and enough environment variables for its
+/// size.
 fn deployment(shape: &Shape) -> Result<String> {
     let (app, colour) = shape.name.split_once('-').context("a name is APP-COLOUR")?;
     let app = if app == "app" { "shop" } else { app };
@@ -183,7 +184,7 @@ fn deployment(shape: &Shape) -> Result<String> {
     .to_string())
 }
 
-/// In base64, as JSON has bytes.
+/// A text in base64, as JSON encodes bytes.
 fn base64(text: &str) -> Result<Value> {
     Ok(serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec()))?)
 }

@@ -1,4 +1,4 @@
-//! Reviews as a real API server sent them: see [`record`](crate::record).
+//! Reviews recorded from a real API server: see [`record`](crate::record).
 
 use std::path::{Path, PathBuf};
 
@@ -7,35 +7,35 @@ use anyhow::{Context, Result};
 /// One recorded review.
 #[derive(Debug, Clone)]
 pub struct Review {
-    /// The file's name without its ending, such as `service-flip`.
+    /// The name of the file without its extension, such as `service-flip`.
     pub name: String,
-    /// The body, byte by byte.
+    /// The unchanged body.
     pub body: Vec<u8>,
 }
 
-/// Those that no rule speaks on: their answer needs no read.
+/// The reviews that no rule applies to. Their answers need no reads.
 pub const UNJUDGED: [&str; 5] =
     ["service-label", "deployment-6k-label", "deployment-24k-label", "deployment-200k-label", "scale-up"];
 
-/// Those that are judged.
+/// The reviews that are judged.
 pub const JUDGED: [&str; 4] = ["service-flip", "deployment-6k-image", "deployment-24k-image", "scale-to-zero"];
 
-/// Where they are.
+/// The folder of the reviews.
 #[must_use]
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reviews")
 }
 
-/// The namespace that they were recorded in, as `kubectl get -o json` shows it.
+/// The recorded namespace, in the format of `kubectl get -o json`.
 #[must_use]
 pub fn namespace() -> PathBuf {
     folder().join("namespace.json")
 }
 
-/// Reads these.
+/// Reads the reviews with these names.
 ///
 /// # Errors
-/// When one is missing.
+/// When a review is missing.
 pub fn reviews(names: &[&str]) -> Result<Vec<Review>> {
     let read = |name: &&str| {
         let path = folder().join(format!("{name}.json"));

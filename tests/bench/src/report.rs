@@ -1,39 +1,40 @@
-//! The table for people, and `report.json`.
+//! The printed table, and `report.json`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// A figure that has to hold.
+/// A figure with a limit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Bar {
-    /// What it is.
+    /// The name of the figure.
     pub name: String,
-    /// What was measured.
+    /// The measured value.
     pub value: f64,
-    /// The most that it may be.
+    /// The largest allowed value.
     pub bar: f64,
-    /// Whether it is no more.
+    /// Whether the value is within the limit.
     pub holds: bool,
-    /// About the least that it can be on this machine: what was measured without flipguard in the same run, added up.
+    /// An estimate of the smallest possible value on this machine: the sum of the parts that were measured without
+    /// flipguard in the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
 }
 
-/// All that was measured.
+/// All measured figures.
 #[derive(Debug, Default)]
 pub struct Report {
     bars: Vec<Bar>,
 }
 
 impl Report {
-    /// A figure with the most that it may be.
+    /// Adds a figure with its limit.
     pub fn bar(&mut self, name: impl Into<String>, value: f64, bar: f64) {
         self.add(name.into(), value, bar, None);
     }
 
-    /// The same, where much less than so much cannot be had.
+    /// Adds a figure with its limit and with the smallest possible value.
     pub fn bar_over_floor(&mut self, name: impl Into<String>, value: f64, bar: f64, floor: f64) {
         self.add(name.into(), value, bar, Some(thousandths(floor)));
     }
@@ -45,7 +46,7 @@ impl Report {
         self.bars.push(bar);
     }
 
-    /// Prints all bars once more, and writes them.
+    /// Prints all figures with a limit again, and writes them.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -66,7 +67,7 @@ impl Report {
         Ok(())
     }
 
-    /// Whether all bars hold.
+    /// Whether all figures are within their limits.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.bars.iter().all(|bar| bar.holds)
@@ -83,7 +84,7 @@ fn thousandths(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// A heading.
+/// Prints a heading.
 pub fn heading(text: &str) {
     println!("\n{text}");
 }

@@ -1,7 +1,7 @@
-//! Part 1: processor time and latency of a request, against a null webhook and one that decodes into trees.
+//! Part 1: processor time and latency of a request, compared with a null webhook and with one that decodes into trees.
 //!
-//! The reviews are such that no rule speaks on them, so flipguard reads nothing: envelope, both objects, relevance,
-//! answer. What judging costs is part 2.
+//! No rule applies to these reviews, so flipguard reads nothing from the cluster. Measured are the envelope, both
+//! objects, the filter and the answer. Part 2 measures the cost of judging.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::report::{Report, heading};
 use crate::servers::Handler;
 use crate::webhook::{Registered, Webhook, pinned};
 
-/// How long a slice lasts: long enough that a timer tick of the system does not show.
+/// The duration of a slice: long enough that a timer tick of the system is negligible.
 const SLICE: Duration = Duration::from_millis(250);
-/// How many connections at once.
+/// The numbers of concurrent connections.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 
-/// One server's slices.
+/// The slices of one server.
 #[derive(Debug, Default)]
 struct Measured {
     cpu: Vec<f64>,
@@ -30,7 +30,7 @@ struct Measured {
     p99: Vec<f64>,
 }
 
-/// Measures it, for all reviews or only some.
+/// Measures all reviews, or only the named ones.
 ///
 /// # Errors
 /// When a server does not answer.
@@ -50,8 +50,8 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path, only: &[String], 
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                // It never sleeps. To wake another processor up costs the server up to a sixth of its time, and only
-                // where it is slower than the client; across a network it costs nothing.
+                // The thread never sleeps. Waking another processor costs the server up to a sixth of its time, and
+                // only where the server is slower than the client. Across a network, it costs nothing.
                 tokio::spawn(async {
                     loop {
                         tokio::task::yield_now().await;
@@ -117,7 +117,7 @@ fn table(webhooks: &[Webhook], measured: &[Measured]) {
     }
 }
 
-/// The bars of the design, at 8 connections.
+/// The limits of the design, at 8 connections.
 fn bars(review: &str, measured: &[Measured], report: &mut Report) -> Option<()> {
     let [null, silent, shipped, tree] = measured else { return None };
     let size = review.trim_end_matches("-label").trim_end_matches("-up");

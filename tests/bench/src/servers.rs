@@ -1,5 +1,5 @@
-//! The webhooks that flipguard is held against: on the same axum, hyper, rustls and axum-server, with the same kind of
-//! certificate and the same time limits, but with a handler that does less.
+//! The webhooks that flipguard is compared with. They use the same axum, hyper, rustls and axum-server, the same kind
+//! of certificate and the same time limits. Their handlers do less.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,37 +26,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::reads;
 
-/// As in flipguard.
+/// The same limit as in flipguard.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
-/// What a handler does.
+/// The work of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Handler {
-    /// Reads the body, and answers a constant.
+    /// Reads the body and answers a constant.
     Null,
-    /// Decodes it into kube's `AdmissionReview<DynamicObject>`, and answers under its uid.
+    /// Decodes the body into kube's `AdmissionReview<DynamicObject>` and answers under its uid.
     Tree,
-    /// The same, and reads one object before it answers,
+    /// As `Tree`, and reads one object before the answer.
     OneRead,
-    /// or all that a flip lists,
+    /// As `Tree`, and reads all lists of a flip.
     Lists,
-    /// or that and a ledger, which it writes beside.
+    /// As `Lists`, and reads and writes a ledger.
     WithLedger,
 }
 
 impl Handler {
-    /// What `bench serve` calls it.
+    /// The name in `bench serve`.
     #[must_use]
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
-/// Where bodies go that are kept.
+/// The recorded request bodies.
 pub type Kept = Arc<Mutex<Vec<Bytes>>>;
 
-/// `kube::core::admission::AdmissionReview<DynamicObject>`: those types are behind a feature of kube that flipguard does
-/// not turn on, and with it flipguard would not be built as it ships. The fields are the same.
+/// `kube::core::admission::AdmissionReview<DynamicObject>`. Those types are behind a feature of kube that flipguard
+/// does not enable; with it, flipguard would not be built as released. The fields are the same.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "what is decoded is not used: that is what is measured")]
 struct Review {
@@ -115,7 +115,7 @@ struct Shared {
     kept: Option<Kept>,
 }
 
-/// Serves on a listener, with a certificate for 127.0.0.1, until the process ends. With a client, handlers can read.
+/// Serves on a listener, with a certificate for 127.0.0.1, until the process ends. Handlers that read need a client.
 ///
 /// # Errors
 /// When the certificate cannot be used, or the listener fails.
@@ -147,7 +147,7 @@ pub async fn serve(
 /// A listener on a free port of this machine.
 ///
 /// # Errors
-/// When there is none.
+/// When no port is free.
 pub fn listener() -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
@@ -165,7 +165,7 @@ async fn review(State(shared): State<Shared>, Path(token): Path<String>, request
         kept.lock().unwrap_or_else(PoisonError::into_inner).push(body.clone());
     }
     if shared.handler == Handler::Null && shared.kept.is_none() {
-        // As long as flipguard's own answer to a write that no rule speaks on.
+        // The answer is as long as flipguard's answer to a write that no rule applies to.
         return json(
             br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"00000000-0000-0000-0000-000000000000","allowed":true}}"#.to_vec(),
         );

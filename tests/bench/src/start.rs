@@ -1,4 +1,4 @@
-//! Part 4: from exec to `/readyz`, with the certificate in place; and the sizes of binary and image.
+//! Part 4: the time from exec to `/readyz` with an existing certificate, and the sizes of binary and image.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,16 +13,16 @@ use crate::figures::Spread;
 use crate::report::heading;
 use crate::webhook::end;
 
-/// How many starts.
+/// The number of starts.
 const STARTS: usize = 7;
 
-/// Measures it.
+/// Measures the starts and the sizes.
 ///
 /// # Errors
-/// When it does not become ready.
+/// When flipguard does not become ready.
 pub fn measure(control_plane: &ControlPlane, flipguard: &Path, image: Option<&Path>) -> Result<()> {
     heading("4. start");
-    // Makes the certificate, and the kubeconfig.
+    // Creates the certificate and the kubeconfig.
     let guard = Guard::start(control_plane, flipguard, &[])?;
     let mut took = Vec::new();
     for number in 0..STARTS {
@@ -46,14 +46,14 @@ pub fn measure(control_plane: &ControlPlane, flipguard: &Path, image: Option<&Pa
     println!("  from exec to /readyz: {:.0} ms [{:.0}-{:.0}]", took.median, took.low, took.high);
     println!("  binary: {:.1} MiB", size(flipguard)?);
     match image {
-        // The Dockerfile puts nothing else into it.
+        // The Dockerfile adds nothing but the binary.
         Some(image) => println!("  image: {:.1} MiB, the static binary, its only file", size(image)?),
         None => println!("  image: not built; `make bench` builds what is in it"),
     }
     Ok(())
 }
 
-/// In MiB.
+/// The size of a file in MiB.
 fn size(file: &Path) -> Result<f64> {
     let length = std::fs::metadata(file).with_context(|| format!("no {}", file.display()))?.len();
     #[expect(clippy::cast_precision_loss, reason = "some MiB")]

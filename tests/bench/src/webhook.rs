@@ -1,4 +1,4 @@
-//! Webhooks under load: flipguard itself, and those that it is held against.
+//! Webhooks under load: flipguard itself, and the ones that it is compared with.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,38 +13,38 @@ use crate::load::Target;
 use crate::process;
 use crate::servers::Handler;
 
-/// How long a server may take to listen.
+/// The time limit for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server and the way to it.
+/// A server with its address and credentials.
 pub struct Webhook {
-    /// What it is called in tables.
+    /// The name in tables.
     pub name: String,
-    /// Its process.
+    /// The process id.
     pub process: u32,
-    /// Where it is asked.
+    /// The connections of the load client.
     pub target: Target,
-    /// How an API server finds it.
+    /// The registration data for an API server.
     pub registered: Registered,
     _ends: Option<Process>,
 }
 
-/// How an API server finds a webhook: its token, and the authority of its certificate.
+/// The data that an API server needs for a webhook: its URL, its token and its CA certificate.
 #[derive(Debug, Clone)]
 pub struct Registered {
-    /// The URL without the path.
+    /// The URL without its path.
     pub url: String,
-    /// The last part of the path.
+    /// The token: the last part of the path.
     pub token: String,
-    /// The certificate that signed its own, as PEM.
+    /// The CA certificate of the server, as PEM.
     pub authority: String,
 }
 
 impl Registered {
-    /// As the API server knows it.
+    /// Reads the data of the registered flipguard.
     ///
     /// # Errors
-    /// When it is not registered.
+    /// When flipguard is not registered.
     pub fn read(control_plane: &ControlPlane) -> Result<Self> {
         let output =
             control_plane.kubectl().args(["get", "validatingwebhookconfiguration/flipguard", "-o", "json"]).output()?;
@@ -60,18 +60,18 @@ impl Registered {
 }
 
 impl Webhook {
-    /// The flipguard that is registered.
+    /// The registered flipguard.
     ///
     /// # Errors
-    /// When its certificate cannot be read.
+    /// When the CA certificate cannot be read.
     pub fn of_guard(name: &str, guard: &Guard, registered: &Registered) -> Result<Self> {
         Self::at(guard.listen(), name, guard.process().id(), registered.clone(), None)
     }
 
-    /// One more replica of flipguard, without a log.
+    /// Starts another replica of flipguard, without a log.
     ///
     /// # Errors
-    /// When it does not listen.
+    /// When the replica does not listen.
     pub fn without_log(
         name: &str,
         control_plane: &ControlPlane,
@@ -97,18 +97,18 @@ impl Webhook {
         Self::at(listen, name, ends.id(), registered.clone(), Some(ends))
     }
 
-    /// A server of our own, on the first processor: see [`servers`](crate::servers).
+    /// Starts a server of the bench on the first processor: see [`servers`](crate::servers).
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the server does not start.
     pub fn own(control_plane: &ControlPlane, handler: Handler) -> Result<Self> {
         Self::start(control_plane, handler, process::on_first_processor(&std::env::current_exe()?), None)
     }
 
-    /// A server of our own that may read the cluster, on any processor.
+    /// Starts a server of the bench that may read the cluster, on any processor.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When the server does not start.
     pub fn reading(control_plane: &ControlPlane, handler: Handler, kubeconfig: &Path) -> Result<Self> {
         Self::start(control_plane, handler, Command::new(std::env::current_exe()?), Some(kubeconfig))
     }
@@ -152,10 +152,10 @@ impl Webhook {
     }
 }
 
-/// Writes a program that runs flipguard on the first processor.
+/// Writes a script that runs flipguard on the first processor.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When the script cannot be written.
 pub fn pinned(control_plane: &ControlPlane, flipguard: &Path) -> Result<PathBuf> {
     let path = control_plane.dir().join("flipguard-on-first-processor");
     std::fs::write(&path, format!("#!/bin/sh\nexec taskset -c 0 '{}' \"$@\"\n", flipguard.display()))?;
@@ -163,10 +163,10 @@ pub fn pinned(control_plane: &ControlPlane, flipguard: &Path) -> Result<PathBuf>
     Ok(path)
 }
 
-/// Ends a flipguard so that the next one finds the keeper's Lease free.
+/// Ends a flipguard, so that the next one finds the Lease of the reconciler free.
 ///
 /// # Errors
-/// When it cannot be told.
+/// When the signal cannot be sent.
 pub fn end(guard: &Guard) -> Result<()> {
     guard.process().stop(Duration::from_secs(10))
 }

@@ -1,5 +1,5 @@
-//! What it costs that a webhook is asked at all, and that it reads before it answers: no webhook that judges flips by
-//! fresh reads can take less.
+//! The cost of any webhook, and of one that reads before it answers. No webhook that judges flips by fresh reads can be
+//! faster.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::webhook::Webhook;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const NAME: &str = "without-flipguard";
-/// How long an API server may take to notice.
+/// The time limit for an API server to notice a registration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is asked, and what it does.
+/// The webhooks, each with a description of its work.
 const WEBHOOKS: [(Handler, &str); 4] = [
     (Handler::Tree, "reads nothing"),
     (Handler::OneRead, "reads one object"),
@@ -30,12 +30,13 @@ const WEBHOOKS: [(Handler, &str); 4] = [
     (Handler::WithLedger, "reads a ConfigMap, and writes it beside the 5 LISTs"),
 ];
 
-/// Measures flips through each.
+/// Measures flips through each webhook.
 ///
 /// # Errors
-/// When one is not called, or cannot read.
+/// When a webhook is not called, or cannot read.
 pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Vec<(Handler, Spread)>> {
-    // A ServiceAccount, as flipguard has one: the API server takes longer to check a client certificate than a token.
+    // The clients use a ServiceAccount, as flipguard does. The API server takes longer to check a client certificate
+    // than a token.
     let account = json!({ "metadata": { "name": NAME } });
     cluster.create("/api/v1/namespaces/default/serviceaccounts", [account]).await?;
     let rights = json!({
@@ -81,7 +82,7 @@ async fn through(
     Ok(ratio)
 }
 
-/// Waits until flips go through the webhook, or do not any more: it has nothing else to do.
+/// Waits until flips go through the webhook, or no longer do. The webhook gets no other requests.
 async fn until(cluster: &Cluster, webhook: &Webhook, called: bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for number in 0.. {

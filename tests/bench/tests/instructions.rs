@@ -1,7 +1,7 @@
-//! Instructions for each decision, counted by callgrind, held at a committed baseline.
+//! Instructions for each decision, counted by callgrind and compared with a committed baseline.
 //!
-//! They are those of the build that the other tests use, which is not optimised: exact, for one version of Rust, and there
-//! without another build. What an optimised build takes is for `make bench`.
+//! They are counted in the unoptimised build of the other tests. That build is exact for one version of Rust, and is
+//! already there. `make bench` measures the optimised build.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bench::baseline::{Baseline, Figures};
 use bench::recorded;
 
-/// How many decisions are counted: enough that one rare event among them, such as a map that grows, does not show.
+/// The number of counted decisions: enough that one rare event, such as a map that grows, is negligible.
 const COUNTED: u64 = 5;
 
 #[test]
@@ -37,12 +37,12 @@ fn a_decision_takes_no_more_instructions_than_the_baseline() -> Result<()> {
     Baseline::new("instructions", "instructions").hold(&figures)
 }
 
-/// Past the test harness, which swallows what a test prints that passes.
+/// Prints past the test harness, which captures the output of passing tests.
 fn say(text: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
 }
 
-/// Those within decisions: what the start costs is not counted.
+/// The instructions within decisions, without those of the start.
 fn instructions(review: &str) -> Result<u64> {
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*Decisions*take*"])

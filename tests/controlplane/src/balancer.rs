@@ -1,4 +1,5 @@
-//! A TCP balancer in front of several replicas, as a Service is inside a cluster: HAProxy, from the system's packages.
+//! A TCP balancer in front of several replicas, in the role of a Service of the cluster. It is HAProxy from the
+//! system's packages.
 
 use std::{
     fmt::Write as _,
@@ -14,24 +15,24 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{ControlPlane, Process};
 
-/// How long it may take to listen.
+/// The time limit for the balancer to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One server behind a balancer.
 #[derive(Debug, Clone, Copy)]
 pub struct Backend {
-    /// Where it serves.
+    /// The address for connections.
     pub serves: SocketAddr,
-    /// Where it answers `/readyz`.
+    /// The address that answers `/readyz`.
     pub status: SocketAddr,
 }
 
-/// What becomes of open connections to a backend that is not ready any more.
+/// The treatment of open connections to a backend that is no longer ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
-    /// They are cut, so that one which does not answer is not asked again.
+    /// They are closed, so that a backend that does not answer gets no further requests.
     Cut,
-    /// They go on, as they do behind a Service of the cluster.
+    /// They stay open, as behind a Service of the cluster.
     Kept,
 }
 
@@ -43,8 +44,8 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts one that listens at `listen` and spreads connections over all backends that are ready. What becomes of
-    /// those to a backend that is ready no more, `open` says.
+    /// Starts a balancer that listens at `listen` and spreads connections over all ready backends. `open` decides about
+    /// open connections to a backend that is no longer ready.
     ///
     /// # Errors
     /// When HAProxy is missing and cannot be installed, or does not listen.
@@ -65,13 +66,13 @@ impl Balancer {
         Ok(Self { process, listen })
     }
 
-    /// Where it listens.
+    /// The address that listens for connections.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Its process.
+    /// The process of HAProxy.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
@@ -100,7 +101,7 @@ fn configuration(listen: SocketAddr, backends: &[Backend], open: Open) -> Result
     Ok(text)
 }
 
-/// HAProxy's program, installed from the system's packages where it is missing.
+/// The HAProxy program. It is installed from the system's packages if missing.
 fn haproxy() -> Result<PathBuf> {
     let found = || {
         let path = std::env::var_os("PATH").unwrap_or_default();

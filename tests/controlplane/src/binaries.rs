@@ -1,4 +1,4 @@
-//! Where the control plane's binaries are; built once, if need be.
+//! The binaries of the control plane. Missing ones are built once.
 
 use std::{
     env,
@@ -21,19 +21,19 @@ use crate::{
 /// kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and kwok; and Helm, if asked for.
 #[derive(Debug, Clone)]
 pub struct Binaries {
-    /// `KUBEBUILDER_ASSETS`: the user's own binaries come first.
+    /// `KUBEBUILDER_ASSETS`: the user's own binaries take precedence.
     assets: Option<PathBuf>,
-    /// Our cache; each module has a folder of its own there, so that a new version of one does not build the others.
+    /// The cache. Each module has its own folder there, so a new version of one does not rebuild the others.
     root: PathBuf,
 }
 
 impl Binaries {
-    /// Finds the binaries: in the folder `KUBEBUILDER_ASSETS` (the envtest convention) when it is set, else in our
-    /// cache `$XDG_CACHE_HOME/flipguard/controlplane`. What is missing is built into the cache with Go, with its
-    /// progress on stderr; the first time that takes about eight minutes on two cores.
+    /// Finds the binaries in the folder `KUBEBUILDER_ASSETS` (the envtest convention), if it is set, or else in the
+    /// cache `$XDG_CACHE_HOME/flipguard/controlplane`. Missing binaries are built into the cache with Go, with the
+    /// progress on stderr. The first build takes about eight minutes on two cores.
     ///
     /// # Errors
-    /// When something is missing and cannot be built.
+    /// When a binary is missing and cannot be built.
     pub fn ensure() -> Result<Self> {
         let assets = match env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()) {
             Some(folder) => Some(
@@ -47,10 +47,10 @@ impl Binaries {
         Ok(binaries)
     }
 
-    /// Builds `helm` too, which the control plane itself does not need; the first time that takes about two minutes.
+    /// Builds `helm` too, which the control plane itself does not need. The first build takes about two minutes.
     ///
     /// # Errors
-    /// When it is missing and cannot be built.
+    /// When `helm` is missing and cannot be built.
     pub fn with_helm(self) -> Result<Self> {
         self.build_if_missing(&HELM)?;
         Ok(self)
@@ -72,7 +72,7 @@ impl Binaries {
         module.programs.iter().filter(|program| !self.path(program.name).is_file()).collect()
     }
 
-    /// Builds what `module` lacks, unless another run has just done so.
+    /// Builds the missing binaries of `module`, unless another run has just built them.
     fn build_if_missing(&self, module: &'static GoModule) -> Result<()> {
         if self.missing(module).is_empty() {
             return Ok(());
@@ -100,7 +100,7 @@ impl Binaries {
             eprintln!("controlplane: not in KUBEBUILDER_ASSETS ({}): {}", assets.display(), names.join(", "));
         }
         build(module, &missing, &self.root, &cache)
-        // The lock ends with its file.
+        // The lock is released with its file.
     }
 }
 
@@ -111,7 +111,7 @@ fn cache_root() -> Result<PathBuf> {
     Ok(cache.join("flipguard").join("controlplane"))
 }
 
-/// Builds in a folder of its own and moves the results: an interrupted build leaves nothing half.
+/// Builds in a temporary folder and moves the results, so an interrupted build leaves no partial files.
 fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) -> Result<()> {
     ensure_go()?;
     let began = Instant::now();
@@ -138,7 +138,7 @@ fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) ->
         .arg(&built)
         .args(programs.iter().map(|program| program.package))
         .env("CGO_ENABLED", "0")
-        // A workspace around the cache folder is none of ours.
+        // A Go workspace around the cache folder must not apply.
         .env("GOWORK", "off")
         .env("GOTMPDIR", &scratch);
     let go = Process::spawn(&watchdog, "go build", go, folder.path().join("log"))?;
@@ -155,7 +155,7 @@ fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) ->
         go.log_tail()
     );
     for program in programs {
-        // `go build -o FOLDER` keeps the package's own name.
+        // `go build -o FOLDER` names the binary after the package.
         let (from, to) = (built.join(program.built_as), cache.join(program.name));
         fs::rename(&from, &to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
     }

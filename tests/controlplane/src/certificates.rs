@@ -1,4 +1,4 @@
-//! The control plane's own authority and what it signs.
+//! The authority of the control plane, and the certificates that it signs.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ pub(crate) struct Identity {
     pub(crate) key: String,
 }
 
-/// Signs the API server's certificate and every client's.
+/// The authority that signs the API server's certificate and those of all clients.
 #[derive(Debug)]
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -46,10 +46,10 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A client certificate: Kubernetes reads the user from the common name, and the groups from the organisations.
+    /// A client certificate. Kubernetes reads the user from the common name, and the groups from the organisations.
     pub(crate) fn client(&self, user: &str, groups: &[&str]) -> Result<Identity> {
-        // rcgen keeps one value per attribute type; its own name and the bare number (2.5.4.10) are two types to it,
-        // and one to every reader.
+        // rcgen keeps one value per attribute type. The named type and the bare number (2.5.4.10) are two types for
+        // rcgen, but the same one for every reader.
         let organisations = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
         ensure!(
             groups.len() <= organisations.len(),
@@ -82,7 +82,8 @@ pub(crate) fn service_account_key() -> Result<(String, String)> {
     Ok((key.serialize_pem(), key.public_key_pem()))
 }
 
-/// rcgen's default name is the same for all: a leaf with its issuer's name reads as self-signed.
+/// rcgen's default name is the same for all certificates. A certificate with the name of its issuer would count as
+/// self-signed.
 fn common_name(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);
@@ -92,7 +93,7 @@ fn common_name(name: &str) -> DistinguishedName {
 fn valid_for_a_year(params: &mut CertificateParams) -> Result<()> {
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed().context("the clock says that it is before 1970")?;
     let now = date_time_ymd(1970, 1, 1) + since_1970;
-    // An hour back: clocks that are set while we run must not make it "not yet valid".
+    // The certificate is valid from an hour ago, so that an adjusted clock does not make it "not yet valid".
     params.not_before = now - HOUR;
     params.not_after = now + YEAR;
     Ok(())

@@ -1,4 +1,5 @@
-//! The command lines of the control plane's components. Pure: a component is restarted by running its command again.
+//! The command lines of the control plane's components. They are pure: a component is restarted by running its command
+//! again.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,10 +11,10 @@ use anyhow::Result;
 use crate::{binaries::Binaries, ports::free_port};
 
 const SERVICE_IPS: &str = "10.96.0.0/12";
-/// Beside the Nodes' addresses (10.0.0.0/24), and room for half a million Pods.
+/// The addresses of Pods, outside those of Nodes (10.0.0.0/24). The range has room for half a million Pods.
 const POD_IPS: &str = "10.32.0.1/13";
 
-/// What the commands need to know.
+/// The values that the commands need.
 #[derive(Debug)]
 pub(crate) struct Components {
     binaries: Binaries,
@@ -42,7 +43,7 @@ impl Components {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
-    /// Certificates, keys and the components' kubeconfigs.
+    /// The folder with certificates, keys and the components' kubeconfigs.
     pub(crate) fn pki(&self) -> PathBuf {
         self.dir.join("pki")
     }
@@ -72,7 +73,7 @@ impl Components {
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster=controlplane={peer}"))
             .arg("--log-level=warn")
-            // The state is thrown away: waiting for the disk would only make tests slow.
+            // The state is temporary, so waiting for the disk would only slow tests down.
             .arg("--unsafe-no-fsync");
         command
     }
@@ -81,7 +82,7 @@ impl Components {
         self.api_server_at(self.api_port)
     }
 
-    /// One more, over the same etcd, that asks no webhook.
+    /// Another API server over the same etcd, which calls no webhook.
     pub(crate) fn api_server_without_webhooks(&self, port: u16) -> Command {
         let mut command = self.api_server_at(port);
         command.arg("--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook");
@@ -96,10 +97,11 @@ impl Components {
             .arg("--bind-address=127.0.0.1")
             .arg(format!("--secure-port={port}"))
             .arg("--advertise-address=127.0.0.1")
-            // Endpoints may not be loopback addresses. The Service `kubernetes` is not used here.
+            // Endpoints may not be loopback addresses, and no test uses the Service `kubernetes`.
             .arg("--endpoint-reconciler-type=none")
             .arg(format!("--service-cluster-ip-range={SERVICE_IPS}"))
-            // Nothing routes the Services' own addresses here: webhooks behind a Service are called at its endpoints.
+            // The cluster IPs of Services are not routed here, so webhooks behind a Service are called at their
+            // endpoints.
             .arg("--enable-aggregator-routing=true")
             .arg("--authorization-mode=RBAC")
             .arg(format!("--client-ca-file={}", pki.join("ca.crt").display()))
@@ -123,7 +125,7 @@ impl Components {
             .arg("--use-service-account-credentials=true")
             .arg("--leader-elect=false")
             .arg("--secure-port=0")
-            // The defaults (20 and 30) make a test with many Pods wait for the client's own rate limiter.
+            // With the defaults (20 and 30), a test with many Pods would wait for the client's rate limiter.
             .arg("--kube-api-qps=300")
             .arg("--kube-api-burst=600");
         command
@@ -146,7 +148,7 @@ impl Components {
             .arg(format!("--kubeconfig={}", self.pki().join("kwok.kubeconfig").display()))
             .arg(format!("--config={}", self.stages().display()))
             .arg("--manage-all-nodes")
-            // Without leases the Nodes are NotReady after 40 s.
+            // Without leases, the Nodes become NotReady after 40 s.
             .arg("--node-lease-duration-seconds=40")
             .arg(format!("--cidr={POD_IPS}"));
         command
@@ -163,12 +165,12 @@ impl Components {
         for folder in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(folder, self.home().join(folder));
         }
-        // Not as an option, which would have to stand before the name of a chart.
+        // The kubeconfig is not an option, because that would have to precede the name of a chart.
         command.env("KUBECONFIG", kubeconfig);
         command
     }
 
-    /// A command that finds nothing of the user's own configuration, and leaves nothing there.
+    /// A command that neither reads nor changes the user's own configuration.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.path(name));
         command.env("HOME", self.home()).env_remove("KUBECONFIG").env_remove("KUBERC").env_remove("KUBECACHEDIR");

@@ -32,21 +32,21 @@ use crate::{
 const NODES: &str = include_str!("../kwok/nodes.yaml");
 const KWOK_STAGES: &str = include_str!("../kwok/stages.yaml");
 
-/// What ends a kept control plane, in its folder.
+/// The file that ends a kept control plane, in its folder.
 const STOP_FILE: &str = "stop";
 
-/// How long one condition of the start may take. A loaded machine is slow; a broken start mostly shows by a process
-/// that ends, and that is seen at once.
+/// The time limit for one condition of the start. A loaded machine is slow. A broken start usually ends a process, and
+/// that is noticed at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a component may take to end when asked.
+/// The time for a component to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A running control plane. Dropping it kills everything and removes its folder; so does the end of this process,
-/// whatever ends it.
+/// A running control plane. Dropping it kills all components and removes its folder. So does the end of this process,
+/// whatever its cause.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // In the order in which a drop ends them: what depends on the API server first.
+    // Ordered for the drop: components that depend on the API server end first.
     controllers: Vec<Process>,
     api_server: Process,
     etcd: Process,
@@ -61,11 +61,11 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts everything in a new temporary folder (in `TMPDIR`), with a free port for each server, and waits until
-    /// the two Nodes are Ready and Pods can be created.
+    /// Starts all components in a new temporary folder (in `TMPDIR`), with a free port for each server. Waits until
+    /// both Nodes are Ready and Pods can be created.
     ///
     /// # Errors
-    /// When something does not start; the error shows the end of that component's log.
+    /// When a component does not start. The error shows the end of its log.
     pub fn start(binaries: &Binaries) -> Result<Self> {
         let mut stopwatch = Stopwatch::start();
         let watchdog = Arc::new(Watchdog::start()?);
@@ -85,7 +85,7 @@ impl ControlPlane {
 
         let spawn = |name: &str, command| Process::spawn(&watchdog, name, command, components.log(name));
         let etcd = spawn("etcd", components.etcd())?;
-        // It waits for etcd by itself.
+        // The API server waits for etcd by itself.
         let api_server = spawn("kube-apiserver", components.api_server())?;
         let mut control_plane = Self {
             controllers: Vec::new(),
@@ -113,58 +113,59 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
-    /// The API server's address, such as `https://127.0.0.1:20443`.
+    /// The address of the API server, such as `https://127.0.0.1:20443`.
     #[must_use]
     pub fn url(&self) -> String {
         self.components.url()
     }
 
-    /// The kubeconfig of a cluster admin (group `system:masters`). It names its certificate and key by absolute path.
+    /// The kubeconfig of a cluster admin (group `system:masters`). It names certificate and key by absolute path.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.admin
     }
 
-    /// The folder with its state, its certificates (`pki/`) and its logs (`logs/`).
+    /// The folder with the state, the certificates (`pki/`) and the logs (`logs/`).
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The certificate of the authority that signed the API server's.
+    /// The CA certificate of the API server, as PEM.
     #[must_use]
     pub fn ca_pem(&self) -> String {
         self.authority.certificate()
     }
 
-    /// A kubectl as cluster admin. It reads nothing from the user's home or environment, and leaves nothing there.
+    /// kubectl as cluster admin. It neither reads nor changes the user's home or environment.
     #[must_use]
     pub fn kubectl(&self) -> Command {
         self.components.kubectl(&self.admin)
     }
 
-    /// A Helm as cluster admin, likewise. It is there if the binaries were built [with it](Binaries::with_helm).
+    /// Helm as cluster admin, isolated in the same way. It exists if the binaries were built [with
+    /// it](Binaries::with_helm).
     #[must_use]
     pub fn helm(&self) -> Command {
         self.components.helm(&self.admin)
     }
 
-    /// Issues a client certificate for `user` in `groups` (at most two) and writes a kubeconfig for it.
+    /// Issues a client certificate for `user` in `groups` (at most two), and writes a kubeconfig for it.
     ///
     /// # Errors
     /// When there are more groups, or when a file cannot be written.
     pub fn client_kubeconfig(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
         let identity = self.authority.client(user, groups)?;
         let plain: String = user.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
-        // The number tells `a:b` from `a-b`, and two certificates of one user from each other.
+        // The number distinguishes `a:b` from `a-b`, and several certificates of one user.
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
         self.write_kubeconfig(&format!("{plain}-{number}"), &Credential::Certificate(&identity))
     }
 
-    /// Writes a kubeconfig with a token of a ServiceAccount, as its Pods have one, for a day: with its own rights.
+    /// Writes a kubeconfig with a token of a ServiceAccount, valid for a day. It has the permissions of that account.
     ///
     /// # Errors
-    /// When there is no such ServiceAccount, or the file cannot be written.
+    /// When the ServiceAccount does not exist, or the file cannot be written.
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let token = self
             .kubectl()
@@ -181,26 +182,26 @@ impl ControlPlane {
         kubeconfig::write(&self.dir.join("clients"), name, &self.url(), &authority, shows)
     }
 
-    /// Starts another process beside it, such as the webhook under test: supervised, with its output in
-    /// `logs/NAME.log`. It ends when the returned value is dropped, and with this process at the latest.
+    /// Starts another supervised process, such as the webhook under test, with its output in `logs/NAME.log`. It ends
+    /// when the returned value is dropped, and with this process at the latest.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the process cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
         Process::spawn(&self.watchdog, name, command, self.components.log(name))
     }
 
-    /// The API server's process.
+    /// The process of the API server.
     #[must_use]
     pub fn api_server(&self) -> &Process {
         &self.api_server
     }
 
-    /// Starts one more API server over the same etcd, which asks no webhook, and gives the kubeconfig of a cluster
-    /// admin for it: the same cluster, as it would be without any.
+    /// Starts another API server over the same etcd, which calls no webhook. Returns its process and the kubeconfig of
+    /// a cluster admin: the same cluster, without any webhook.
     ///
     /// # Errors
-    /// When it cannot be started, or is not ready in time.
+    /// When the API server cannot be started, or is not ready in time.
     pub fn api_server_without_webhooks(&self) -> Result<(Process, PathBuf)> {
         let port = free_port()?;
         let process = self.spawn("kube-apiserver-bare", self.components.api_server_without_webhooks(port))?;
@@ -216,19 +217,19 @@ impl ControlPlane {
         Ok((process, kubeconfig))
     }
 
-    /// How long each stage of the start took.
+    /// The stages of the start, each with its duration.
     #[must_use]
     pub fn stages(&self) -> &[(String, Duration)] {
         &self.stages
     }
 
-    /// The same, to be printed.
+    /// The stages of the start as a table to print.
     #[must_use]
     pub fn stage_table(&self) -> StageTable<'_> {
         StageTable(&self.stages)
     }
 
-    /// An error with the end of its log if one of the components has ended.
+    /// Returns an error with the end of the log if a component has ended.
     ///
     /// # Errors
     /// When a component has ended.
@@ -236,11 +237,11 @@ impl ControlPlane {
         self.processes().try_for_each(Process::ensure_running)
     }
 
-    /// Ends the API server as a kubelet would: SIGTERM, and SIGKILL when that takes too long. Starts it again, and
-    /// waits until it is ready.
+    /// Ends the API server as a kubelet does: by SIGTERM, and by SIGKILL if that takes too long. Starts the API server
+    /// again, and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not end or start.
+    /// When the API server does not end or start.
     pub fn restart_api_server(&mut self) -> Result<()> {
         self.api_server.stop(Duration::from_secs(10))?;
         self.api_server = self.spawn("kube-apiserver", self.components.api_server())?;
@@ -250,7 +251,7 @@ impl ControlPlane {
     /// Kills etcd, starts it again with its data, and waits until the API server is ready.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When etcd does not start.
     pub fn restart_etcd(&mut self) -> Result<()> {
         self.etcd.kill()?;
         ensure!(self.etcd.wait(PATIENCE).is_some(), "etcd survives SIGKILL");
@@ -258,10 +259,11 @@ impl ControlPlane {
         self.wait_for_api_server()
     }
 
-    /// Ends everything in order and removes the folder. Processes of [`spawn`](Self::spawn) are their owner's.
+    /// Ends all components in order and removes the folder. Processes of [`spawn`](Self::spawn) are not ended; they
+    /// belong to the caller.
     ///
     /// # Errors
-    /// When a process cannot be ended or a file cannot be removed. The watchdog removes the rest at the end of this
+    /// When a component does not end, or the folder cannot be removed. The watchdog removes the rest at the end of this
     /// process.
     pub fn stop(self) -> Result<()> {
         for process in &self.controllers {
@@ -274,9 +276,9 @@ impl ControlPlane {
         folder.close().with_context(|| format!("cannot remove {}", dir.display()))
     }
 
-    /// Leaves everything running, even after our end, and gives its folder. [`end_kept`](Self::end_kept) (or
-    /// `controlplane down DIR`, or `touch DIR/stop`) ends it and removes the folder. So it goes with `others`, which
-    /// [`spawn`](Self::spawn) gave.
+    /// Leaves all components running after the end of this process, and returns their folder.
+    /// [`end_kept`](Self::end_kept), `controlplane down DIR` or `touch DIR/stop` ends them and removes the folder. The
+    /// same applies to `others`, which [`spawn`](Self::spawn) returned.
     ///
     /// # Errors
     /// When the watchdog cannot be told.
@@ -284,15 +286,15 @@ impl ControlPlane {
         self.watchdog.keep(&self.dir.join(STOP_FILE))?;
         self.processes().chain(others).for_each(Process::release);
         let Self { folder, dir, .. } = self;
-        // Its path may go through symbolic links; ours does not.
+        // The path of the temporary folder may contain symbolic links; this one does not.
         drop(folder.keep());
         Ok(dir)
     }
 
-    /// Ends a control plane that was kept, and waits until its folder is gone.
+    /// Ends a kept control plane, and waits until its folder is removed.
     ///
     /// # Errors
-    /// When `dir` is no folder of a control plane, or when the folder stays.
+    /// When `dir` is not the folder of a control plane, or is not removed.
     pub fn end_kept(dir: &Path) -> Result<()> {
         ensure!(dir.join("pki").join("ca.crt").is_file(), "{} is no control plane's folder", dir.display());
         let stop = dir.join(STOP_FILE);
@@ -324,7 +326,7 @@ impl ControlPlane {
     fn wait_for_api_server(&self) -> Result<()> {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.components.api_port()));
         self.wait_until("kube-apiserver listens", || {
-            // Cheap, and so asked first: a kubectl costs more than the API server can spare while it starts.
+            // A connection is cheap, so it is tried first. The API server has no time for a kubectl while it starts.
             std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).map(drop).map_err(Into::into)
         })?;
         self.wait_until("kube-apiserver is ready", || self.ask(["get", "--raw=/readyz"]).map(drop))
@@ -335,7 +337,7 @@ impl ControlPlane {
         create.args(["create", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut create = create.spawn().context("cannot start kubectl")?;
         if let Some(mut stdin) = create.stdin.take() {
-            // When kubectl reads nothing, its own error says why.
+            // If kubectl reads nothing, its own error gives the cause.
             drop(stdin.write_all(NODES.as_bytes()));
         }
         let output = create.wait_with_output().context("cannot wait for kubectl")?;
@@ -343,7 +345,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Ready, and without the taint that a new Node has until the node controller has seen it.
+    /// Waits until the Nodes are Ready, and without the taint of a new Node, which the node controller removes.
     fn wait_for_nodes(&self) -> Result<()> {
         let columns =
             r#"-o=jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{.spec.taints}{"\n"}{end}"#;
@@ -354,7 +356,7 @@ impl ControlPlane {
         })
     }
 
-    /// Until it exists, the API server refuses every Pod of the namespace.
+    /// Waits for the ServiceAccount. Until it exists, the API server rejects every Pod of the namespace.
     fn wait_for_service_account(&self) -> Result<()> {
         self.wait_until("the namespace default has its service account", || {
             self.ask(["--namespace=default", "get", "serviceaccount", "default"]).map(drop)
@@ -386,7 +388,7 @@ impl ControlPlane {
     }
 }
 
-/// Writes certificates, keys, kubeconfigs and kwok's stages; gives the admin's kubeconfig.
+/// Writes certificates, keys, kubeconfigs and kwok's stages. Returns the admin's kubeconfig.
 fn write_files(dir: &Path, components: &Components, authority: &Authority) -> Result<PathBuf> {
     let pki = components.pki();
     for folder in [&pki, &dir.join("logs"), &dir.join("clients"), &components.home()] {
@@ -408,7 +410,7 @@ fn write_files(dir: &Path, components: &Components, authority: &Authority) -> Re
     let clients: [(&str, &str, &[&str]); 3] = [
         ("kube-controller-manager", "system:kube-controller-manager", &[]),
         ("kube-scheduler", "system:kube-scheduler", &[]),
-        // It writes the status of what it plays, as kubelets would; there is no role for that.
+        // kwok writes the status of Nodes and Pods, as kubelets do. No predefined role permits that.
         ("kwok", "kwok", &["system:masters"]),
     ];
     for (name, user, groups) in clients {

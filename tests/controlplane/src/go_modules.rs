@@ -1,25 +1,25 @@
-//! The Go modules that the binaries are built from. Their `go.mod` and `go.sum` are part of this crate, so a build
-//! is the same everywhere, and needs nothing from the source tree at run time.
+//! The Go modules of the binaries. Their `go.mod` and `go.sum` are embedded in this crate. So a build is the same
+//! everywhere, and needs no source tree at run time.
 
-/// One of our four Go modules.
+/// One of the four Go modules.
 #[derive(Debug)]
 pub(crate) struct GoModule {
     pub(crate) name: &'static str,
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
-    /// Linker flags: the versions that the binaries report.
+    /// Linker flags that set the reported versions of the binaries.
     pub(crate) versions: &'static str,
     pub(crate) programs: &'static [Program],
-    /// With an empty Go build cache, on two cores.
+    /// The time of a build with an empty Go build cache, on two cores.
     pub(crate) usual_time: &'static str,
 }
 
-/// A binary and the package that it is built from.
+/// A binary and its Go package.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) name: &'static str,
     pub(crate) package: &'static str,
-    /// What `go build` calls it: the last element of the package's path that is no version.
+    /// The name that `go build` gives the binary: the last element of the package's path that is not a version.
     pub(crate) built_as: &'static str,
 }
 
@@ -29,7 +29,7 @@ impl Program {
     }
 }
 
-/// What the tests drive beside it.
+/// Programs that only the tests use.
 pub(crate) const HELM: GoModule = GoModule {
     name: "Helm v4.3.1",
     go_mod: include_str!("../go/helm/go.mod"),
@@ -39,8 +39,8 @@ pub(crate) const HELM: GoModule = GoModule {
     usual_time: "cold about 2 min on 2 cores",
 };
 
-/// All that the control plane needs, in the order in which it is built: the quick ones first, so that a Go
-/// installation that cannot build shows it soon.
+/// The modules of the control plane, in build order. The quick ones come first, so a broken Go installation fails
+/// early.
 pub(crate) const GO_MODULES: [GoModule; 3] = [
     GoModule {
         name: "etcd v3.6.16",
@@ -77,17 +77,19 @@ pub(crate) const GO_MODULES: [GoModule; 3] = [
 ];
 
 impl GoModule {
-    /// The module that a binary is built from.
+    /// The module of a binary.
     pub(crate) fn of(program: &str) -> Option<&'static Self> {
         let of_the_control_plane: &'static [Self] = &GO_MODULES;
         let all = of_the_control_plane.iter().chain([&HELM]);
         all.into_iter().find(|module| module.programs.iter().any(|one| one.name == program))
     }
 
-    /// Names one state of this module: another version, another folder in the cache, and those of the others stay.
+    /// The name of one state of this module. Another version has another folder in the cache, and does not affect other
+    /// modules.
     pub(crate) fn cache_key(&self) -> String {
         let texts = [self.go_mod, self.go_sum, self.versions];
-        // FNV-1a: std's hashers may change from one Rust to the next, and that must not cost a build of seven minutes.
+        // FNV-1a. The hashers of the standard library may change with a Rust version, and that must not cost a build of
+        // seven minutes.
         let hash = texts
             .into_iter()
             .flat_map(|text| text.bytes().chain([0]))

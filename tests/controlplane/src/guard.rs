@@ -1,4 +1,5 @@
-//! flipguard under test: installed by its own manifests, run beside the control plane under its own ServiceAccount.
+//! flipguard under test. It is installed by its own manifests, and runs beside the control plane under its own
+//! ServiceAccount.
 
 use std::{
     fs,
@@ -15,13 +16,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::balancer::Backend;
 use crate::{ControlPlane, Process, free_port};
 
-/// Its own namespace.
+/// The namespace of flipguard.
 const NAMESPACE: &str = "flipguard-system";
 
-/// Where the Service lives that shows whether it guards.
+/// The namespace of the Service that shows whether flipguard guards.
 const CANARY: &str = "flipguard-canary";
 
-/// How long it may take to guard. It takes well under two seconds; a loaded machine is slow.
+/// The time limit for flipguard to guard. It usually takes less than two seconds; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running flipguard that guards its control plane.
@@ -34,11 +35,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Applies the manifests that `binary` prints, starts it with `flags` besides those that it needs, and waits
-    /// until the API server asks it.
+    /// Applies the manifests that `binary` prints, and starts it with `flags` in addition to the required ones. Waits
+    /// until the API server calls it.
     ///
     /// # Errors
-    /// When something cannot be applied or started, or when it does not guard within a minute.
+    /// When an object cannot be applied, flipguard cannot be started, or it does not guard within a minute.
     pub fn start(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
@@ -49,10 +50,10 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Starts one more beside another that guards already, with an address of its own, and waits until it serves.
+    /// Starts another replica with its own address beside one that guards, and waits until it serves.
     ///
     /// # Errors
-    /// When it does not within a minute.
+    /// When the replica does not serve within a minute.
     pub fn start_beside(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
         let kubeconfig = own_kubeconfig(control_plane)?;
@@ -66,7 +67,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Starts one more replica behind the same address.
+    /// Starts another replica behind the same address.
     pub(crate) fn serve(
         control_plane: &ControlPlane,
         binary: &Path,
@@ -78,7 +79,7 @@ impl Guard {
         Self::serve_at(control_plane, binary, kubeconfig, (listen, local(free_port()?)), url, flags)
     }
 
-    /// Starts it anew at its old address.
+    /// Starts flipguard again at its old address.
     pub(crate) fn serve_again(
         &self,
         control_plane: &ControlPlane,
@@ -90,7 +91,7 @@ impl Guard {
         Self::serve_at(control_plane, binary, kubeconfig, (self.listen, self.status), url, flags)
     }
 
-    /// Where a balancer finds it.
+    /// The addresses for a balancer.
     pub(crate) fn backend(&self) -> Backend {
         Backend { serves: self.listen, status: self.status }
     }
@@ -116,31 +117,31 @@ impl Guard {
         Ok(Self { process, listen, status, kubeconfig: kubeconfig.to_owned() })
     }
 
-    /// Its process.
+    /// The process of flipguard.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Gives up its process, to keep it running.
+    /// Returns the process, which then keeps running.
     #[must_use]
     pub fn into_process(self) -> Process {
         self.process
     }
 
-    /// Where it listens for reviews.
+    /// The address that listens for reviews.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
     }
 
-    /// The kubeconfig of its ServiceAccount.
+    /// The kubeconfig of flipguard's ServiceAccount.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// What it has logged so far: one JSON object a line.
+    /// The log so far, with one JSON object per line.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -149,10 +150,10 @@ impl Guard {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Asks its status listener, and gives the status line and the body.
+    /// Sends a request to the status listener. Returns the status line and the body.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When there is no answer.
     pub fn ask(&self, path: &str) -> Result<(String, String)> {
         let mut stream = TcpStream::connect_timeout(&self.status, Duration::from_secs(5)).context("status listener")?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -164,11 +165,11 @@ impl Guard {
         Ok((status, body.to_owned()))
     }
 
-    /// Waits until a change that it has a warning for comes back with that warning: only then has every part of the
-    /// API server seen the registration.
+    /// Waits until a change gets an expected warning from flipguard. Only then has every part of the API server seen
+    /// the registration.
     ///
     /// # Errors
-    /// When it does not within a minute, or has ended.
+    /// When that takes more than a minute, or flipguard has ended.
     pub fn wait_until_it_guards(&self, control_plane: &ControlPlane) -> Result<()> {
         apply(
             control_plane,
@@ -198,7 +199,7 @@ impl Guard {
     }
 }
 
-/// Applies what the cluster needs, as `binary` prints it.
+/// Applies the manifests that `binary` prints.
 pub(crate) fn install(control_plane: &ControlPlane, binary: &Path, url: &str) -> Result<()> {
     let manifests = Command::new(binary)
         .args(["manifests", "--namespace", NAMESPACE, "--external-url", url])
@@ -214,7 +215,7 @@ fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
     apply.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut apply = apply.spawn().context("cannot start kubectl")?;
     if let Some(mut stdin) = apply.stdin.take() {
-        // When kubectl reads nothing, its own error says why.
+        // If kubectl reads nothing, its own error gives the cause.
         drop(stdin.write_all(yaml.as_bytes()));
     }
     let output = apply.wait_with_output().context("cannot wait for kubectl")?;
@@ -222,7 +223,7 @@ fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
     Ok(output)
 }
 
-/// A kubeconfig of flipguard's own ServiceAccount, so that its RBAC is the real one.
+/// A kubeconfig of flipguard's ServiceAccount, so that its real RBAC applies.
 pub(crate) fn own_kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
     control_plane.service_account_kubeconfig(NAMESPACE, "flipguard")
 }

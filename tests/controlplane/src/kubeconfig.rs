@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 
 use crate::certificates::Identity;
 
-/// What a user shows to the API server.
+/// The credentials of a user.
 pub(crate) enum Credential<'a> {
-    /// A client certificate, written beside the kubeconfig: `NAME.crt`, `NAME.key`.
+    /// A client certificate, written beside the kubeconfig as `NAME.crt` and `NAME.key`.
     Certificate(&'a Identity),
-    /// A bearer token, as a Pod's.
+    /// A bearer token, like that of a Pod.
     Token(&'a str),
 }
 

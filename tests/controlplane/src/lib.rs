@@ -1,5 +1,5 @@
-//! A real Kubernetes control plane on one machine: etcd, kube-apiserver, kube-controller-manager and
-//! kube-scheduler, with kwok as the kubelet. Tests, the demo and the bench run against it.
+//! A real Kubernetes control plane on one machine: etcd, kube-apiserver, kube-controller-manager and kube-scheduler,
+//! with kwok in place of the kubelet. Tests, the demo and the bench use it.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! Pods do what their annotations say, see `kwok/stages.yaml`:
+//! The annotations of a Pod set its behaviour, see `kwok/stages.yaml`:
 //!
 //! | `kwok.flipguard.dev/pod` | the Pod is |
 //! |---|---|
@@ -20,9 +20,9 @@
 //! | `late` | running, and Ready after `kwok.flipguard.dev/after` (default `5s`) |
 //! | `starting` | running, but not Ready |
 //! | `failing` | waiting, with the reason in `kwok.flipguard.dev/reason` (default `ImagePullBackOff`) |
-//! | `pending` | left as it is |
+//! | `pending` | not changed by kwok |
 //!
-//! Put it on a Pod template, or change it later with `kubectl annotate pod --overwrite`.
+//! Set the annotation on a Pod template, or change it later with `kubectl annotate pod --overwrite`.
 
 mod balancer;
 mod binaries;

@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     match run(&args.iter().map(String::as_str).collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not by returning it: with RUST_BACKTRACE set, the log's end would stand above a screen of frames.
+            // The error is not returned from `main`: with RUST_BACKTRACE set, a screen of frames would follow the end
+            // of the log.
             eprintln!("controlplane: {error:#}");
             ExitCode::FAILURE
         }
@@ -36,7 +37,7 @@ fn run(args: &[&str]) -> Result<()> {
 fn up() -> Result<()> {
     let control_plane = start()?;
     eprintln!("Ctrl-C ends it.");
-    // A signal ends this process at once, and then the watchdog ends the others: there is nothing to do here.
+    // A signal ends this process at once, and then the watchdog ends the others. So nothing is done here.
     loop {
         sleep(Duration::from_millis(500));
         control_plane.ensure_running()?;

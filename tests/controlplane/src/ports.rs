@@ -1,4 +1,4 @@
-//! Ports for servers that must be told their port before they start.
+//! Ports for servers whose port must be known before they start.
 
 use std::{
     collections::hash_map::RandomState,
@@ -11,19 +11,19 @@ use std::{
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Socket, Type};
 
-/// Below the ranges that kernels take outgoing ports from (Linux from 32768, macOS from 49152): no client can get
-/// the port between the look and the server's start, nor while a server is restarted.
+/// The first port of the range. It is below the ranges from which kernels take outgoing ports (Linux from 32768, macOS
+/// from 49152). So no client can take the port before the server starts, or while it restarts.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port on 127.0.0.1 that nothing listens on; never the same twice in one process.
+/// A port on 127.0.0.1 without a listener. One process never gets the same port twice.
 ///
 /// # Errors
-/// When all of them are taken, or no socket can be had.
+/// When all ports are taken, or no socket can be opened.
 pub fn free_port() -> Result<u16> {
     static HANDED_OUT: AtomicU16 = AtomicU16::new(0);
     static START: std::sync::LazyLock<u16> = std::sync::LazyLock::new(|| {
-        // Two test runs at the same time must not walk over the same ports.
+        // Two concurrent test runs must not use the same ports.
         let random = RandomState::new().build_hasher().finish() % u64::from(COUNT);
         u16::try_from(random).unwrap_or(0)
     });
@@ -37,8 +37,8 @@ pub fn free_port() -> Result<u16> {
     bail!("no free port on 127.0.0.1 between {FIRST} and {}", FIRST + COUNT - 1)
 }
 
-/// Binds and does not listen: a process that another thread starts meanwhile inherits the socket until it runs its
-/// own program, and Linux lets a server have the address all the same as long as nobody listens there (socket(7),
+/// Binds without listening. A process that another thread starts meanwhile inherits the socket until it runs its own
+/// program. Linux still gives the address to a server as long as the socket does not listen (socket(7),
 /// `SO_REUSEADDR`).
 fn is_free(port: u16) -> io::Result<bool> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -76,7 +76,7 @@ mod tests {
         Ok(())
     }
 
-    /// As where one test looks for a port while another starts a program.
+    /// One test looks for a port while another one starts a program.
     #[test]
     fn a_server_can_start_on_it_while_programs_are_started() -> Result<()> {
         let done = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! A process that never outlives us.
+//! Processes that never outlive this one.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +16,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::watchdog::Watchdog;
 
-/// A supervised process: it leads a process group of its own (Ctrl-C does not reach it), writes to a log file, and
-/// is ended with us, whatever happens. Dropping it kills and reaps it.
+/// A supervised process. It leads its own process group, so Ctrl-C does not reach it, and it writes to a log file. It
+/// ends with this process at the latest. Dropping it kills and reaps the process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -30,7 +30,7 @@ pub struct Process {
 #[derive(Debug)]
 struct State {
     child: Child,
-    /// Whether it was reaped. From then on the id may belong to another process, and gets no signal.
+    /// Set once the process is reaped. From then on, the id may belong to another process, so no signal is sent.
     ended: Option<ExitStatus>,
     released: bool,
 }
@@ -54,13 +54,13 @@ impl Process {
             .with_context(|| format!("cannot start {name} ({program})"))?;
         let id = child.id();
         let state = Mutex::new(State { child, ended: None, released: false });
-        // Made before the watchdog is told: if that fails, the drop kills it.
+        // Created before the watchdog is told. If telling it fails, the drop kills the process.
         let process = Self { name: name.to_owned(), id, log, state, watchdog: Arc::clone(watchdog) };
         watchdog.started(id)?;
         Ok(process)
     }
 
-    /// The name that it was started under.
+    /// The name under which the process was started.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -72,13 +72,13 @@ impl Process {
         self.id
     }
 
-    /// Where both its outputs go.
+    /// The file with both outputs of the process.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// Asks it to end (SIGTERM to its group). Does nothing when it has ended.
+    /// Asks the process to end, by SIGTERM to its group. Does nothing if it has ended.
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -86,7 +86,7 @@ impl Process {
         self.signal("TERM")
     }
 
-    /// Kills it (SIGKILL to its group). Does nothing when it has ended.
+    /// Kills the process, by SIGKILL to its group. Does nothing if it has ended.
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -94,7 +94,7 @@ impl Process {
         self.signal("KILL")
     }
 
-    /// Freezes it (SIGSTOP): it keeps its ports and answers nothing.
+    /// Freezes the process by SIGSTOP: it keeps its ports, but answers nothing.
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -102,7 +102,7 @@ impl Process {
         self.signal("STOP")
     }
 
-    /// Lets a suspended process go on (SIGCONT).
+    /// Resumes a suspended process by SIGCONT.
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -110,7 +110,7 @@ impl Process {
         self.signal("CONT")
     }
 
-    /// Waits for its end, at most for `timeout`.
+    /// Waits up to `timeout` for the end of the process.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + timeout;
@@ -123,16 +123,16 @@ impl Process {
         }
     }
 
-    /// Whether it still runs; a suspended process does.
+    /// Whether the process runs; a suspended process does.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.reap(&mut self.lock()).is_none()
     }
 
-    /// An error with the end of its log, if it does not run any more.
+    /// Returns an error with the end of the log if the process has ended.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has ended.
     pub fn ensure_running(&self) -> Result<()> {
         let ended = self.reap(&mut self.lock());
         ensure!(
@@ -146,13 +146,13 @@ impl Process {
         Ok(())
     }
 
-    /// The last 20 lines of its log.
+    /// The last 20 lines of the log.
     #[must_use]
     pub fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("(cannot read the log: {error})"))
     }
 
-    /// Asks it to end, and kills it when it has not after `patience`.
+    /// Asks the process to end, and kills it after `patience`.
     ///
     /// # Errors
     /// When the signals cannot be sent.
@@ -160,24 +160,24 @@ impl Process {
         self.terminate()?;
         if self.wait(patience).is_none() {
             self.kill()?;
-            // A killed process ends at once, unless the kernel holds it: then the watchdog is its last hope.
+            // A killed process ends at once, unless the kernel blocks it. Then only the watchdog can end it later.
             ensure!(self.wait(Duration::from_secs(10)).is_some(), "{} survives SIGKILL", self.name);
         }
         Ok(())
     }
 
-    /// Leaves it to the watchdog: dropping this no longer kills it.
+    /// Leaves the process to the watchdog: dropping this value no longer kills it.
     pub(crate) fn release(&self) {
         self.lock().released = true;
     }
 
     fn signal(&self, signal: &str) -> Result<()> {
-        // While the lock is held, no other thread can reap the process, so its id is not reused before the signal.
+        // The lock is held, so no other thread can reap the process, and free its id, between the check and the signal.
         let mut state = self.lock();
         if self.reap(&mut state).is_some() {
             return Ok(());
         }
-        // The shell's own kill: a kill program is not installed everywhere.
+        // The kill command of the shell is used, because a separate kill program is not installed everywhere.
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s "$0" -- "-$1""#, signal, &self.id.to_string()])
             .stdin(Stdio::null())
@@ -199,7 +199,7 @@ impl Process {
             && let Ok(Some(status)) = state.child.try_wait()
         {
             state.ended = Some(status);
-            // A dead watchdog has nothing to forget.
+            // If the watchdog has died, it need not be told.
             drop(self.watchdog.ended(self.id));
         }
         state.ended
@@ -213,7 +213,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.lock().released {
-            // A drop cannot report; what survives this, the watchdog ends.
+            // A drop cannot report errors. The watchdog ends processes that survive it.
             drop(self.kill());
             let _ = self.wait(Duration::from_secs(10));
         }
@@ -269,7 +269,7 @@ mod tests {
         assert!(process.is_running());
         process.stop(Duration::from_millis(100))?;
         assert!(!process.is_running());
-        // Its group was killed with it; on a loaded machine it is seen to be dead only a moment later.
+        // The group of the process was killed too. On a loaded machine, its death becomes visible a moment later.
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();

@@ -20,18 +20,18 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Starts so many, with `flags` besides those that each needs, and waits until the API server asks them.
+    /// Starts this many replicas with `flags` in addition to the required ones. Waits until the API server calls them.
     ///
     /// # Errors
-    /// When something cannot be applied or started, or when they do not guard within a minute.
+    /// When an object cannot be applied, a replica cannot be started, or they do not guard within a minute.
     pub fn start(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
         Self::start_behind(Open::Cut, control_plane, binary, count, flags)
     }
 
-    /// The same behind a balancer that is as gentle as a Service of the cluster.
+    /// As [`start`](Self::start), behind a balancer that keeps open connections, like a Service of the cluster.
     ///
     /// # Errors
-    /// As those of [`start`](Self::start).
+    /// As for [`start`](Self::start).
     pub fn behind_a_service(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
         Self::start_behind(Open::Kept, control_plane, binary, count, flags)
     }
@@ -57,19 +57,19 @@ impl Replicas {
         Ok(Self { guards: Mutex::new(guards), balancer, binary: binary.to_owned(), kubeconfig, flags })
     }
 
-    /// Does something with the replica of this number, counted from 0.
+    /// Calls a function with the replica of this number, counted from 0.
     ///
     /// # Errors
-    /// When there is no such replica, or the action fails.
+    /// When there is no such replica, or the function fails.
     pub fn with<T>(&self, number: usize, what: impl FnOnce(&Guard) -> Result<T>) -> Result<T> {
         let guards = self.guards.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         what(guards.get(number).context("no such replica")?)
     }
 
-    /// Starts the replica of this number anew, at its old address; the one before has ended.
+    /// Starts the replica of this number again, at its old address. The previous process must have ended.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the replica cannot be started.
     pub fn restart(&self, control_plane: &ControlPlane, number: usize) -> Result<()> {
         let url = format!("https://{}", self.balancer.listen());
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
@@ -79,7 +79,7 @@ impl Replicas {
         Ok(())
     }
 
-    /// How many there are.
+    /// The number of replicas.
     #[must_use]
     pub fn count(&self) -> usize {
         self.guards.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()

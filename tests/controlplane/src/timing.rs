@@ -1,11 +1,11 @@
-//! How long each stage of the start took.
+//! The duration of each stage of the start.
 
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
-/// The stages of a start, one a line, with their total: see
+/// The stages of a start, one per line, with their total: see
 /// [`ControlPlane::stage_table`](crate::ControlPlane::stage_table).
 #[derive(Debug)]
 pub struct StageTable<'a>(pub(crate) &'a [(String, Duration)]);
@@ -21,7 +21,7 @@ impl fmt::Display for StageTable<'_> {
     }
 }
 
-/// Takes the time between two laps.
+/// Measures the time between two laps.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     last: Instant,

@@ -1,5 +1,5 @@
-//! One `sh` that ends our processes and removes our folders when we are gone, however we went: by Ctrl-C, SIGKILL,
-//! a panic or an ordinary end. It holds the other end of a pipe, which the kernel closes for us.
+//! The watchdog: one `sh` that ends the processes and removes the folders of this process after its end. It works after
+//! Ctrl-C, SIGKILL, a panic or a normal end. It reads from a pipe that the kernel closes at that moment.
 
 use std::{
     io::Write,
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 const SCRIPT: &str = include_str!("watchdog.sh");
 
-/// The watchdog. Dropping it is the ordinary end: it cleans up, and the drop waits for that.
+/// The watchdog. Dropping it is the normal end: the watchdog cleans up, and the drop waits for that.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     state: Mutex<State>,
@@ -32,7 +32,7 @@ impl Watchdog {
             .args(["-c", SCRIPT, "controlplane-watchdog"])
             .current_dir("/")
             .stdin(Stdio::piped())
-            // It outlives this process, and must not keep the pipe of its output open.
+            // The watchdog outlives this process, so it must not hold an output pipe of this process open.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -55,7 +55,7 @@ impl Watchdog {
         self.order("remove", line(folder)?)
     }
 
-    /// Leaves everything running after our end, until `stop` exists or its folder is gone.
+    /// Leaves all processes running after the end of this one, until the file `stop` exists or its folder is gone.
     pub(crate) fn keep(&self, stop: &Path) -> Result<()> {
         self.order("keep", line(stop)?)?;
         self.lock().kept = true;
@@ -65,7 +65,7 @@ impl Watchdog {
     fn order(&self, order: &str, what: &str) -> Result<()> {
         let mut state = self.lock();
         let orders = state.orders.as_mut().context("the watchdog has no pipe")?;
-        // One write: a line cut in half by our death would name the wrong process.
+        // The order is a single write. A line that is cut in half would name the wrong process.
         orders
             .write_all(format!("{order} {what}\n").as_bytes())
             .context("the watchdog (sh) has died, so nothing would end our processes")
@@ -81,7 +81,7 @@ impl Drop for Watchdog {
         let mut state = self.lock();
         state.orders = None;
         if !state.kept {
-            // An error would only say that it is gone already.
+            // An error would only say that the watchdog has ended already.
             drop(state.shell.wait());
         }
     }
@@ -116,7 +116,7 @@ mod tests {
         watchdog.started(started.id())?;
         watchdog.started(ended.id())?;
         watchdog.ended(ended.id())?;
-        // Reaped here, or the zombie would make the watchdog wait.
+        // The process is reaped here; otherwise the watchdog would wait for the zombie.
         let reaper = std::thread::spawn(move || started.wait());
         drop(watchdog);
         assert!(!folder.path().exists());

@@ -1,5 +1,5 @@
-//! The control plane itself, from start to end. The first time, its binaries take minutes to build; `controlplane
-//! build` shows their progress, which a test runner would hide.
+//! A smoke test of the control plane, from start to end. The first build of its binaries takes minutes. `controlplane
+//! build` shows the progress, which a test runner would hide.
 
 use std::{
     process::Command,

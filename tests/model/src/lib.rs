@@ -1,2 +1,2 @@
-//! Nothing but a place of its own for the exhaustive model in `tests/ledger/`: so it is optimised, and flipguard itself
-//! is not while it is tested.
+//! A crate of its own for the exhaustive model in `tests/ledger/`, so that the model is built with optimisations while
+//! flipguard's own tests are not.

@@ -1,4 +1,4 @@
-//! Takes decisions on one recorded review, so many times: run under callgrind.
+//! Makes this many decisions on one recorded review; run under callgrind.
 
 use anyhow::{Context, Result, ensure};
 use bench::decision::Decisions;

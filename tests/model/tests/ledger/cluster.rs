@@ -1,8 +1,8 @@
 //! The modelled cluster: one namespace with two colours, the ledger's ConfigMap, and the controllers.
 //!
-//! It is small and exact where the protocol is concerned: every write is a compare-and-swap on a version, and every read
-//! is of one kind of object at one instant. What a rule sees of it are flipguard's own types, decoded from the JSON that
-//! an API server would send.
+//! The model is small, and exact where the protocol depends on it. Every write is a compare-and-swap on a version, and
+//! every read lists one kind of object at one instant. Rules see flipguard's own types, decoded from the JSON that an
+//! API server would send.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use flipguard::model::{
 };
 use serde_json::{Value, json};
 
-/// When everything happens: time itself is no part of the model, only what may happen in it.
+/// The time of all events. The model has no clock; it only has the events that time permits.
 pub(crate) const NOW: Timestamp = Timestamp(1_893_456_000);
 
 /// The two colours.
@@ -28,8 +28,8 @@ pub(crate) struct TheService {
     pub(crate) uid: u8,
     pub(crate) version: u8,
     pub(crate) to: Colour,
-    /// Where nothing is promised: made for a colour that is not ready when the one before did not run any more, or its
-    /// colour repaired in place with nothing beside it.
+    /// Whether no guarantee applies to the Service. Either it was created for a colour that is not ready when the
+    /// previous colour no longer ran. Or its colour was repaired in place without another colour beside it.
     pub(crate) excused: bool,
 }
 
@@ -43,14 +43,14 @@ pub(crate) struct TheDeployment {
     pub(crate) observed: u8,
 }
 
-/// What runs of a colour. It outlives its Deployment for a moment.
+/// The running Pods of a colour. They outlive their Deployment for a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Pods {
     pub(crate) ready: u8,
     pub(crate) template: u8,
 }
 
-/// Everything that is stored.
+/// The stored objects, and the history that the ledger is checked against.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Cluster {
     pub(crate) service: Option<TheService>,
@@ -60,16 +60,16 @@ pub(crate) struct Cluster {
     pub(crate) ledger_version: u8,
     /// Whether the ledger was created.
     pub(crate) has_ledger: bool,
-    /// Flips of Service 0 that were really committed, `from` and `to`; and whether it was really deleted.
+    /// Whether a flip of Service 0 to each colour was committed, and whether the Service was deleted.
     pub(crate) flipped: [bool; 2],
     pub(crate) deleted: bool,
-    /// Where the last flip of the Service that is there went, which has to be remembered.
+    /// The target of the last flip of the existing Service. The ledger must have this flip on record.
     pub(crate) last_flip: Option<Colour>,
-    /// How many label edits and status writes may still come.
+    /// The number of label edits and status writes that may still occur.
     pub(crate) noise: u8,
 }
 
-/// What was read of it, each part at an instant of its own.
+/// The parts of a cluster that were read, each at an instant of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Read {
     pub(crate) services: Option<Vec<TheService>>,
@@ -97,7 +97,7 @@ impl Colour {
 }
 
 impl Cluster {
-    /// Blue serves. Green is ready, or not yet.
+    /// The initial cluster: blue serves, and green is ready or not.
     pub(crate) fn new(green_is_ready: bool, noise: u8) -> Self {
         let deployment = || Some(TheDeployment { version: 1, desired: 1, template: 1, generation: 1, observed: 1 });
         let pods = |ready| Pods { ready, template: 1 };
@@ -123,13 +123,13 @@ impl Cluster {
         &mut self.deployments[colour as usize]
     }
 
-    /// Whether a colour runs, and will go on running by itself.
+    /// Whether a colour runs, and will keep running without any further write.
     pub(crate) fn runs(&self, colour: Colour) -> bool {
         let pods = &self.pods[colour as usize];
         self.deployment(colour).is_some_and(|it| it.desired > 0 && it.template == pods.template) && pods.ready > 0
     }
 
-    /// What must never be: a Service whose colour does not run, or a record of what never happened.
+    /// A violated invariant: a Service whose colour does not run, or a record of an event that never happened.
     pub(crate) fn broken(&self) -> Option<String> {
         if let Some(service) = &self.service
             && !service.excused
@@ -149,7 +149,7 @@ impl Cluster {
         None
     }
 
-    /// What happened, and is neither remembered nor still to be settled.
+    /// An event that the ledger neither has on record nor can still resolve.
     pub(crate) fn forgotten(&self) -> Option<String> {
         let Ledger { intents, records } = &self.ledger;
         let Some(service) = &self.service else {
@@ -165,7 +165,7 @@ impl Cluster {
         (!known).then(|| format!("the ledger has forgotten the flip to {}", to.name()))
     }
 
-    /// An object as a GET finds it.
+    /// The result of a GET of this object.
     pub(crate) fn look(&self, object: &ObjectRef) -> Found {
         let (uid, version, selector) = match Colour::of(object) {
             None => match &self.service {
@@ -181,18 +181,18 @@ impl Cluster {
     }
 }
 
-/// What a controller or a bystander does by itself.
+/// A step of a controller or of a bystander.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stir {
-    /// The Deployment controller carries out what is asked for.
+    /// The Deployment controller creates or deletes Pods as desired.
     Reconcile(Colour),
-    /// A Pod of what is desired becomes ready.
+    /// A desired Pod becomes ready.
     Start(Colour),
-    /// The collector removes what a deleted Deployment left.
+    /// The garbage collector deletes the Pods of a deleted Deployment.
     Collect(Colour),
-    /// Somebody edits a label of the Service.
+    /// A user edits a label of the Service.
     EditService,
-    /// Somebody writes a status.
+    /// A controller writes a status.
     WriteStatus(Colour),
 }
 
@@ -203,7 +203,7 @@ impl Stir {
         Colour::ALL.into_iter().flat_map(of).chain([Self::EditService]).collect()
     }
 
-    /// What it leaves, if it has anything to do.
+    /// The cluster after this step; `None` if the step has nothing to do.
     pub(crate) fn of(self, cluster: &Cluster) -> Option<Cluster> {
         let mut next = cluster.clone();
         match self {
@@ -215,7 +215,7 @@ impl Stir {
                 }
                 it.observed = it.generation;
                 it.version += 1;
-                // Strategy Recreate: old Pods go before new ones come.
+                // Strategy Recreate: old Pods are deleted before new ones are created.
                 if pods.template != it.template || it.desired == 0 {
                     *pods = Pods { ready: 0, template: it.template };
                 }
@@ -250,7 +250,7 @@ impl Stir {
 }
 
 impl Read {
-    /// All of it at one instant.
+    /// All parts, read at one instant.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         Self {
             services: Some(cluster.service.iter().cloned().collect()),
@@ -263,7 +263,7 @@ impl Read {
         self.services.is_some() && self.deployments.is_some() && self.pods.is_some()
     }
 
-    /// As flipguard sees it. The ReplicaSets are read with the Pods that they own.
+    /// The view that flipguard gets. ReplicaSets are read together with their Pods.
     pub(crate) fn view(&self) -> ClusterView {
         let mut view = ClusterView::default();
         for it in self.services.iter().flatten() {

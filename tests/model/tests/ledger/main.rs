@@ -1,9 +1,11 @@
-//! The exhaustive model of the intent ledger: flipguard's own protocol and its own rules, run through every interleaving
-//! of a few concurrent requests, with controllers, label edits, crashes, requests that are given up, and replicas' views of
-//! the cluster that are pieced together from reads at different instants.
+//! The exhaustive model of the intent ledger. It runs flipguard's own protocol and rules through every interleaving of
+//! a few concurrent requests. The steps in between include controllers, label edits, crashes and abandoned requests.
+//! Replicas see the cluster by reads at different instants.
 //!
-//! Never may a Service route to a colour of which nothing runs, and never may the ledger tell of what did not happen, or
-//! forget what did. And the model can fail: twelve deliberate mistakes are each found, with the story that leads there.
+//! Two invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
+//! event that did not happen, and never loses one that did.
+//!
+//! The model can fail: twelve deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -28,7 +30,7 @@ fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     Scenario { name, start, requests: requests.to_vec(), tries: 1, crashes: true, expiry: true, at_once: false }
 }
 
-/// Said also where the tests' own output is captured: how much was searched is what makes the result worth something.
+/// Prints even where the test harness captures output. The number of searched states shows the strength of the result.
 macro_rules! say {
     ($($words:tt)*) => {
         drop(writeln!(std::io::stdout(), $($words)*))
@@ -51,7 +53,7 @@ fn holds(scenario: &Scenario) {
     }
 }
 
-/// Every pair, tried twice, with a status write or label edit in between.
+/// Every pair of requests, with two attempts each and a status write or label edit in between.
 #[test]
 fn every_two_requests() {
     let all = [
@@ -88,7 +90,7 @@ fn three_requests() {
     }
 }
 
-/// The first dangerous requests of a namespace: the ledger is created by them.
+/// The first dangerous requests of a namespace create the ledger.
 #[test]
 fn without_a_ledger_yet() {
     let start = Cluster { has_ledger: false, ..Cluster::new(true, 0) };
@@ -111,7 +113,8 @@ fn without_a_ledger_yet() {
     holds(&Scenario { start, at_once: true, ..scenario("three requests, no ledger", &triple) });
 }
 
-/// What is read together is read at one instant here, and attempts are given up rather than crash: the same to the others.
+/// All lists are read at one instant here, and attempts are abandoned instead of crashing. Other requests cannot tell
+/// the difference.
 #[test]
 fn four_requests() {
     let quadruples = [
@@ -123,9 +126,9 @@ fn four_requests() {
     }
 }
 
-/// A mistake is found, and this is how it comes to harm.
+/// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
-    // One mistake can be made only where there is no ledger yet.
+    // This mistake is possible only where there is no ledger yet.
     let has_ledger = mistake != Mistake::LooksOnce;
     let start = Cluster { has_ledger, ..Cluster::new(true, 1) };
     let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
@@ -157,12 +160,12 @@ fn reading_before_the_ledger_breaks() {
 }
 
 #[test]
-fn reading_before_looking_at_others_breaks() {
+fn reading_before_the_objects_of_others_breaks() {
     is_found("reads before looking", Mistake::ReadsBeforeLooking, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]
-fn keeping_what_was_read_over_a_conflict_breaks() {
+fn keeping_reads_after_a_conflict_breaks() {
     is_found("keeps what was read", Mistake::KeepsWhatWasRead, &[Flip(Green), ScaleToZero(Green)]);
 }
 
@@ -172,12 +175,12 @@ fn an_early_expiry_breaks() {
 }
 
 #[test]
-fn dropping_what_nobody_has_looked_at_breaks() {
+fn expiring_without_a_read_breaks() {
     is_found("dropped unseen", Mistake::DropsUnseen, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]
-fn trying_only_nothing_and_everything_breaks() {
+fn trying_only_none_and_all_breaks() {
     is_found("only none and all", Mistake::OnlyNoneAndAll, &[Flip(Green), DeleteService, ScaleToZero(Green)]);
 }
 
@@ -187,11 +190,11 @@ fn withdrawing_by_object_breaks() {
 }
 
 #[test]
-fn looking_for_a_ledger_only_once_breaks() {
+fn reading_a_missing_ledger_once_breaks() {
     is_found("looks once", Mistake::LooksOnce, &[ScaleToZero(Green), DeleteService, CreateService(Green)]);
 }
 
 #[test]
-fn taking_a_moved_version_for_a_commit_breaks() {
+fn taking_a_changed_version_for_a_commit_breaks() {
     is_found("moved is committed", Mistake::MovedIsCommitted, &[Flip(Green), ScaleToZero(Blue)]);
 }

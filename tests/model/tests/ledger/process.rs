@@ -1,5 +1,5 @@
-//! A request: admitted by flipguard's own code, one read or write of the API server at a time, and then committed, or
-//! given up.
+//! A request of the model. flipguard's own code admits it, one read or write of the API server at a time. Then the
+//! request commits or is abandoned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,58 +9,58 @@ use flipguard::rules::{Outcome, Verdict};
 
 use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
 
-/// What somebody asks for.
+/// The change that a user requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Request {
     Flip(Colour),
     ScaleToZero(Colour),
     Delete(Colour),
-    /// A new image.
+    /// Sets a new image.
     Redeploy(Colour),
     DeleteService,
-    /// Make the Service, for a colour.
+    /// Creates the Service for a colour.
     CreateService(Colour),
 }
 
-/// A deliberate mistake, which the search must find.
+/// A deliberate mistake that the search must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mistake {
     /// Fresh reads alone decide.
     NoLedger,
-    /// A lock around each admission instead.
+    /// A lock around each admission replaces the ledger.
     Mutex,
-    /// Only flips write down what they would do.
+    /// Only flips write an intent.
     FlipsOnly,
     /// The cluster is read before the ledger.
     ReadsBeforeLedger,
-    /// The cluster is read while others' objects are still to be looked at.
+    /// The cluster is read before the objects of others' intents.
     ReadsBeforeLooking,
-    /// What was read is kept where the own intent could not be written.
+    /// Reads are kept although the own intent could not be written.
     KeepsWhatWasRead,
     /// An intent is dropped while its request can still commit.
     EarlyExpiry,
-    /// An intent that is too old is dropped, and nobody looks whether it happened.
+    /// An expired intent is dropped without reading its object.
     DropsUnseen,
-    /// Of what may happen, only nothing and everything is looked at.
+    /// Only the scenarios "none commits" and "all commit" are judged.
     OnlyNoneAndAll,
-    /// A refused request withdraws all intents on its object.
+    /// A denied request withdraws all intents on its object.
     WithdrawByObject,
-    /// A version that moved is taken for a commit.
+    /// A changed version is taken for a commit.
     MovedIsCommitted,
-    /// Where no Service carries traffic, a ledger that was created meanwhile is overlooked.
+    /// Where no Service carries traffic, the ledger is not read a second time, so one created meanwhile is missed.
     LooksOnce,
 }
 
-/// How far a request is.
+/// The progress of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Stage {
-    /// Not yet sent; how often it may be tried.
+    /// Not yet sent, with the number of remaining attempts.
     Waiting { tries: u8 },
-    /// Being judged.
+    /// In admission.
     Admission(Box<Admission>),
-    /// Allowed; it may commit on its base at any time.
+    /// Allowed. It may commit on its base at any time.
     Allowed { base: Base, tries: u8, id: String },
-    /// Committed, refused, or given up.
+    /// Committed, denied or abandoned.
     Over,
 }
 
@@ -69,11 +69,11 @@ pub(crate) enum Stage {
 pub(crate) enum Base {
     Service(TheService),
     Deployment(Colour, super::cluster::TheDeployment, u8),
-    /// Nothing: it creates one with this uid.
+    /// None: the attempt creates an object with this uid.
     New(u8),
 }
 
-/// An attempt on its way through admission.
+/// An attempt in admission.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Admission {
     base: Base,
@@ -84,15 +84,15 @@ pub(crate) struct Admission {
     looked: BTreeMap<ObjectRef, Found>,
     read: Read,
     refused: bool,
-    /// Whether the Services were read, since there was no ledger.
+    /// Whether the Services were read because there was no ledger.
     searched: bool,
 }
 
-/// The steps that a request can take: in words, what becomes of the cluster if anything does, and of the request.
+/// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
 pub(crate) type Steps = Vec<(String, Option<Cluster>, Stage)>;
 
 impl Request {
-    /// Everything that this request can do next. `alive` are the attempts that may still commit.
+    /// All possible next steps of this request. `alive` are the attempts that may still commit.
     pub(crate) fn steps(
         self,
         name: &str,
@@ -157,7 +157,7 @@ impl Request {
         steps
     }
 
-    /// What is asked for; the cluster is read beside it.
+    /// The steps that the attempt asks for, while the cluster is read.
     fn asked(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &mut Rules) -> Steps {
         let with = |change: &dyn Fn(&mut Admission)| {
             let mut next = now.clone();
@@ -232,7 +232,7 @@ impl Request {
                 vec![(what, None, Stage::Admission(Box::new(next)))]
             }
             Ask::Nothing(_) => {
-                // What cannot commit is allowed too, and then does not commit.
+                // An attempt that cannot commit is allowed too; it then fails to commit.
                 let stage = if now.refused {
                     Stage::again(now.tries)
                 } else {
@@ -269,7 +269,7 @@ impl Request {
         steps
     }
 
-    /// The object as it is when the request arrives; none where the request makes no sense.
+    /// The object when the request arrives; `None` if the request does not make sense.
     fn base(self, cluster: &Cluster, name: &str, tries: u8) -> Option<Base> {
         match self {
             Self::Flip(_) | Self::DeleteService => cluster.service.clone().map(Base::Service),
@@ -281,7 +281,7 @@ impl Request {
         }
     }
 
-    /// The request as flipguard gets it.
+    /// The request in flipguard's own types.
     fn change(self, base: &Base) -> Change {
         let write = match (self, base) {
             (Self::Flip(to), Base::Service(it)) => Write::ServiceUpdate {
@@ -322,7 +322,7 @@ impl Request {
         Change { write, dry_run: false, user: User::default(), manager: String::new() }
     }
 
-    /// What the API server makes of it: a compare-and-swap.
+    /// The cluster after a compare-and-swap by the API server; `None` if the version has changed.
     fn commit(self, base: &Base, cluster: &Cluster) -> Option<Cluster> {
         let mut next = cluster.clone();
         match (self, base) {
@@ -347,7 +347,7 @@ impl Request {
                 if cluster.service.is_some() {
                     return None;
                 }
-                // Where the other colour does not run any more, nothing is lost.
+                // If the other colour no longer runs, nothing is lost.
                 let other = if to == Colour::Blue { Colour::Green } else { Colour::Blue };
                 let excused = !cluster.runs(other);
                 next.service = Some(TheService { uid: *uid, version: 1, to, excused });
@@ -365,7 +365,7 @@ impl Request {
                     Self::Redeploy(_) => stored.template += 1,
                     _ => stored.desired = 0,
                 }
-                // With nothing beside it, a colour is repaired in place: that is only warned of.
+                // Without another colour beside it, a colour is repaired in place. That only causes a warning.
                 let is_alone = next.deployments.iter().flatten().count() == 1;
                 if let (Self::Redeploy(_), Some(service)) = (self, next.service.as_mut().filter(|_| is_alone)) {
                     service.excused = true;
@@ -377,7 +377,7 @@ impl Request {
     }
 }
 
-/// Each list is read at an instant of its own.
+/// The steps that read the cluster. Each list is read at an instant of its own.
 fn reads(now: &Admission, cluster: &Cluster, rules: &Rules) -> Steps {
     if rules.at_once {
         let mut next = now.clone();
@@ -403,7 +403,7 @@ fn reads(now: &Admission, cluster: &Cluster, rules: &Rules) -> Steps {
 }
 
 impl Stage {
-    /// Clients try again, as long as they have patience.
+    /// The next attempt; clients retry a limited number of times.
     fn again(tries: u8) -> Self {
         if tries > 1 { Self::Waiting { tries: tries - 1 } } else { Self::Over }
     }
@@ -412,7 +412,7 @@ impl Stage {
         matches!(self, Self::Admission(_))
     }
 
-    /// The attempt that may still commit.
+    /// The id of the attempt that may still commit.
     pub(crate) fn alive(&self) -> Option<&String> {
         match self {
             Self::Admission(admission) => Some(&admission.id),
@@ -422,13 +422,13 @@ impl Stage {
     }
 }
 
-/// How requests are judged: flipguard's own code, its answers remembered, and what is done wrong on purpose.
+/// The judge of all requests: flipguard's own code with a cache of its verdicts, and one deliberate mistake.
 pub(crate) struct Rules {
     pub(crate) policy: Policy,
     pub(crate) mistake: Option<Mistake>,
     pub(crate) crashes: bool,
     pub(crate) expiry: bool,
-    /// Whether what is read together is read at one instant.
+    /// Whether all lists are read at one instant.
     pub(crate) at_once: bool,
     known: std::collections::HashMap<Question, Verdict>,
 }
@@ -444,13 +444,14 @@ impl Rules {
         self.mistake == Some(mistake)
     }
 
-    /// What must never be. That something is forgotten is the least of it: of a mistake, worse is looked for.
+    /// A violated invariant. Lost records count only without a mistake, or with `DropsUnseen`; for any other mistake,
+    /// the search looks for worse.
     pub(crate) fn broken(&self, cluster: &Cluster) -> Option<String> {
         let forgets = matches!(self.mistake, None | Some(Mistake::DropsUnseen));
         cluster.broken().or_else(|| cluster.forgotten().filter(|_| forgets))
     }
 
-    /// How many different questions were judged.
+    /// The number of different questions that were judged.
     pub(crate) fn judged(&self) -> usize {
         self.known.len()
     }

@@ -1,4 +1,4 @@
-//! Breadth first over everything that can happen, so that the first mistake found is the shortest story.
+//! A breadth-first search over all possible steps. So the first error found has the shortest history.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,28 +7,28 @@ use std::rc::Rc;
 use super::cluster::{Cluster, Stir};
 use super::process::{Mistake, Request, Rules, Stage};
 
-/// What is searched.
+/// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) start: Cluster,
     pub(crate) requests: Vec<Request>,
-    /// How often each request is tried.
+    /// The number of attempts of each request.
     pub(crate) tries: u8,
     /// Whether replicas crash.
     pub(crate) crashes: bool,
-    /// Whether intents grow too old.
+    /// Whether intents expire.
     pub(crate) expiry: bool,
-    /// Whether what is read together is read at one instant.
+    /// Whether all lists are read at one instant.
     pub(crate) at_once: bool,
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Debug)]
 pub(crate) struct Searched {
     pub(crate) states: usize,
     pub(crate) verdicts: usize,
-    /// The shortest story that ends badly.
+    /// The shortest history that violates an invariant.
     pub(crate) broken: Option<String>,
 }
 
@@ -38,7 +38,7 @@ struct State {
     stages: Vec<Rc<Hashed<Stage>>>,
 }
 
-/// A part of a state with its hash: from one state to the next, most parts stay.
+/// A part of a state with its hash. Most parts are unchanged from one state to the next.
 #[derive(Debug)]
 struct Hashed<T> {
     part: T,
@@ -58,7 +58,7 @@ impl<T: Hash> Hashed<T> {
 }
 
 impl State {
-    /// 128 bits that no other state of a search has, as good as certainly.
+    /// A 128-bit hash of the state. A collision within a search is practically impossible.
     fn fingerprint(&self) -> u128 {
         let stages = self.stages.iter().map(|stage| stage.hash);
         let mix =
@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-/// Searches everything.
+/// Searches all reachable states.
 pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched {
     let mut rules = Rules::new(
         mistake,
@@ -77,7 +77,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     );
     let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
     let start = State { cluster: Hashed::new(scenario.start.clone()), stages };
-    // Of each state that was met, 128 bits of hash; of how it was reached, where from and by what.
+    // For each visited state, its 128-bit hash; for its history, the previous state and the step.
     let mut met: HashSet<u128> = HashSet::from([start.fingerprint()]);
     let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
     let mut queue = VecDeque::from([(0, start)]);
