@@ -172,7 +172,7 @@ mod tests {
             from: Selector::nothing(),
             to: Selector::nothing(),
             at: Timestamp(1),
-            undoes: Some(Timestamp(1)),
+            earlier: vec![Timestamp(1)],
             user: String::new(),
             manager: String::new(),
         });
@@ -225,7 +225,7 @@ mod tests {
                 from: Selector::new([("app".to_owned(), "x".repeat(40_000))].into()),
                 to: Selector::nothing(),
                 at: Timestamp(at),
-                undoes: None,
+                earlier: Vec::new(),
                 user: String::new(),
                 manager: String::new(),
             });

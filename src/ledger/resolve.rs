@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{IntendedChange, Intent, Ledger, ObjectRef};
 use crate::model::{ColourScheme, Flip, Selector, Timestamp, Tombstone};
 
+/// The number of earlier flips that a record keeps.
+const MAX_EARLIER: usize = 8;
+
 /// The result of reading an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Found {
@@ -107,16 +110,18 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
         IntendedChange::Service(after) if colours.pins(&after.from) != colours.pins(&after.to) => {
             let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
             // Going back once more is going forward again.
-            let undoes = last
-                .filter(|last| last.undoes.is_none() && last.to == after.from && last.from == after.to)
-                .map(|last| last.at);
+            let back_and_forth = last.filter(|last| last.to == after.from && last.from == after.to);
+            let mut earlier: Vec<Timestamp> =
+                back_and_forth.map(|last| last.earlier.iter().copied().chain([last.at]).collect()).unwrap_or_default();
+            // Flips come in pairs, so that the oldest that is kept is one forward.
+            earlier.drain(..earlier.len().saturating_sub(MAX_EARLIER) / 2 * 2);
             let flip = Flip {
                 service,
                 uid: intent.uid,
                 from: after.from,
                 to: after.to,
                 at: intent.at,
-                undoes,
+                earlier,
                 user: intent.user,
                 manager: intent.manager,
             };
@@ -204,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_is_recorded_as_such_and_once() {
+    fn flips_back_and_forth_are_recorded() {
         let mut ledger = Ledger::default();
         let colours = ColourScheme::default();
         let mut committed = |from: &str, to: &str| {
@@ -213,10 +218,10 @@ mod tests {
             let found = [(ObjectRef::service("app"), there("u", "2", to))].into();
             resolve(&mut ledger, &found, &BTreeSet::new(), &colours, Timestamp(100));
             assert!(ledger.intents.is_empty());
-            ledger.records.flips.first().map(|flip| flip.undoes.is_some())
+            ledger.records.flips.first().map(|flip| flip.earlier.len())
         };
-        assert_eq!(committed("blue", "green"), Some(false));
-        assert_eq!(committed("green", "blue"), Some(true));
-        assert_eq!(committed("blue", "green"), Some(false), "going back once more is going forward");
+        assert_eq!(committed("blue", "green"), Some(0));
+        assert_eq!(committed("green", "blue"), Some(1));
+        assert_eq!(committed("blue", "green"), Some(2));
     }
 }

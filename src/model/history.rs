@@ -29,10 +29,10 @@ pub struct Flip {
     pub to: Selector,
     /// The time of the request.
     pub at: Timestamp,
-    /// The time of the flip that this one takes back by its selectors. Whether it was a rollback also depends on the
-    /// templates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undoes: Option<Timestamp>,
+    /// When the flips before it were requested that went back and forth between the same two selectors, the oldest first.
+    /// Together with the age of the templates, they tell a rollback from a flip forward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Timestamp>,
     /// Who asked for it.
     pub user: String,
     /// The field manager that asked for it.

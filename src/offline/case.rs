@@ -111,8 +111,9 @@ struct FlipFixture {
     to: Labels,
     /// The age of the flip, in seconds.
     seconds_ago: i64,
-    /// How long ago the flip was that this one takes back.
-    undoes_seconds_ago: Option<i64>,
+    /// How long ago the flips before it were that went back and forth, the oldest first.
+    #[serde(default)]
+    earlier_seconds_ago: Vec<i64>,
     /// The field manager that flipped.
     #[serde(default)]
     manager: String,
@@ -335,7 +336,7 @@ impl Case {
             from: Selector::new(flip.from.clone()),
             to: Selector::new(flip.to.clone()),
             at: ago(flip.seconds_ago),
-            undoes: flip.undoes_seconds_ago.map(ago),
+            earlier: flip.earlier_seconds_ago.iter().map(|seconds| ago(*seconds)).collect(),
             user: "somebody".to_owned(),
             manager: flip.manager.clone(),
         };

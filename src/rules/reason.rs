@@ -300,8 +300,7 @@ reasons! {
         code: "live-reconfigured",
         action: Warn,
         retryable: false,
-        says: "The Pod template of the live colour changes, and no image does: an environment variable, resources, a checksum \
-               annotation.",
+        says: "The Pod template of the live colour changes, and no image does: an environment variable, resources, a volume.",
         why: "The change gets traffic untested. A flag that moves with the flip, or a reload of configuration, is ordinary.",
         remedy: "Deploy a new version to the idle colour, and flip.",
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::Workload;
+use crate::model::{Meta, Workload};
 
 /// The next step after a failed read.
 pub(crate) const RETRY_OR_DOCTOR: &str = "Retry; if it persists, run flipguard doctor";
@@ -26,6 +26,14 @@ impl Remedy {
     pub(crate) fn kubectl(words: impl Into<String>, namespace: &str, rest: &str) -> Self {
         Self { words: words.into(), command: Some(format!("kubectl -n {namespace} {rest}")) }
     }
+}
+
+/// The cure of a Service that is stamped with a version: the selector no longer names it.
+pub(crate) fn version_cure(service: &Meta, key: &str) -> Remedy {
+    let patch = format!("[{{\"op\":\"remove\",\"path\":\"/spec/selector/{}\"}}]", key.replace('/', "~1"));
+    let command = format!("patch service {} --type=json -p '{patch}'", service.name);
+    let words = format!("Only one version is deployed at a time: take {key} out of the selector");
+    Remedy::kubectl(words, &service.namespace, &command)
 }
 
 /// A workload as `kubectl` takes it: `deployment/app-green`.

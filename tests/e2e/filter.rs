@@ -20,6 +20,8 @@ use super::shop::Shop;
 pub(crate) const TESTS: &[Test] = &[
     ("filter::of_services_is_exact", of_services_is_exact),
     ("filter::of_deployments_is_exact", of_deployments_is_exact),
+    ("filter::of_stateful_sets_is_exact", |shop| of_kind_is_exact(shop, WorkloadKind::StatefulSet)),
+    ("filter::of_daemon_sets_is_exact", |shop| of_kind_is_exact(shop, WorkloadKind::DaemonSet)),
     ("filter::of_scales_is_exact", of_scales_is_exact),
     ("filter::of_creations_and_deletions_is_exact", of_creations_and_deletions_is_exact),
 ];
@@ -27,8 +29,27 @@ pub(crate) const TESTS: &[Test] = &[
 const PAIRS: usize = 150;
 
 fn labels() -> impl Strategy<Value = Value> {
-    let key = prop::sample::select(vec!["app", "color", "slot", "version", "track"]);
-    let value = prop::sample::select(vec!["shop", "blue", "green", "shop-green", "evergreen", "v1"]);
+    let key = prop::sample::select(vec![
+        "app",
+        "color",
+        "slot",
+        "version",
+        "track",
+        "Color",
+        "harness.io/slot",
+        "app.kubernetes.io/version",
+    ]);
+    let value = prop::sample::select(vec![
+        "shop",
+        "blue",
+        "Green",
+        "shop-green",
+        "green-shop",
+        "evergreen",
+        "v1",
+        "shop-v2",
+        "shop-x2",
+    ]);
     prop::collection::btree_map(key, value, 1..4).prop_map(|labels| json!(labels))
 }
 
@@ -38,9 +59,11 @@ fn annotations() -> impl Strategy<Value = Value> {
         annotation::ROLE,
         annotation::ARGO_ROLLOUTS,
         annotation::OVERRIDE,
+        annotation::HOLD,
+        annotation::MIN_REPLICAS,
         "note",
     ]);
-    let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x"]);
+    let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x", "5m", "2"]);
     prop::collection::btree_map(key, value, 0..3).prop_map(|annotations| json!(annotations))
 }
 
@@ -124,6 +147,30 @@ fn of_deployments_is_exact(shop: &Shop) -> Result<()> {
         pair(deployment().boxed()),
         write,
     )
+}
+
+/// StatefulSets and DaemonSets have another field for their strategy, and StatefulSets have ordinals.
+fn of_kind_is_exact(shop: &Shop, kind: WorkloadKind) -> Result<()> {
+    let generated = (deployment(), any::<bool>(), 0..2_u32).prop_map(move |(deployment, on_delete, start)| {
+        let mut workload = of_kind(kind, &deployment, "generated").unwrap_or_default();
+        let strategy = json!({ "type": if on_delete { "OnDelete" } else { "RollingUpdate" } });
+        if let Some(spec) = workload.pointer_mut("/spec").and_then(Value::as_object_mut) {
+            spec.insert("updateStrategy".to_owned(), strategy);
+            if kind == WorkloadKind::StatefulSet {
+                spec.insert("ordinals".to_owned(), json!({ "start": start }));
+            }
+        }
+        workload
+    });
+    let write = move |old: Value, new: Value| {
+        let parse = |value| {
+            let manifest = serde_json::from_value::<WorkloadManifest>(value)?;
+            Ok::<_, serde_json::Error>(Box::new(manifest.into_workload(kind)))
+        };
+        Ok(Write::WorkloadUpdate { old: parse(old)?, new: parse(new)? })
+    };
+    let path = format!("/apis/apps/v1/namespaces/{}/{}", shop.namespace, kind.resource());
+    is_exact(shop, &path, pair(generated.boxed()), write)
 }
 
 fn is_exact(

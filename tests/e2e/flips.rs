@@ -87,7 +87,7 @@ fn of_preview_plain_and_unguarded_services_pass(shop: &Shop) -> Result<()> {
     shop.route("app-preview", BLUE)?.passes_silently()?;
     shop.route("app-preview", nothing)?.passes_silently()?;
     shop.route("plain", &[("app", "shop")])?.passes_silently()?;
-    shop.route("plain", &[("app", "nothing")])?.passes_silently()?;
+    shop.route("plain", &[("app", "nothing")])?.passes_with_warning(&["endpoints-lost: "])?;
     for annotation in ["flipguard.dev/guard: \"false\"", "flipguard.dev/role: preview"] {
         let service = |colour: &str| {
             format!(

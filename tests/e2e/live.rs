@@ -357,13 +357,14 @@ fn irrelevant_writes_are_not_sent(shop: &Shop) -> Result<()> {
                 "message": round.to_string(), "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
             let image = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web",
                 "image": format!("web:{round}") }] } } } });
-            let plain_selector = json!({ "spec": { "selector": { "app": format!("plain-{round}") } } });
+            let affinity = if round % 2 == 0 { "ClientIP" } else { "None" };
+            let plain_affinity = json!({ "spec": { "sessionAffinity": affinity } });
             let holder = json!({ "spec": { "holderIdentity": round.to_string() } });
             for (path, patch) in [
                 (format!("{core}/services/app"), &label),
                 (format!("{core}/services/app"), &note),
                 (format!("{core}/services/app/status"), &status),
-                (format!("{core}/services/plain"), &plain_selector),
+                (format!("{core}/services/plain"), &plain_affinity),
                 (format!("{apps}/deployments/app-blue"), &label),
                 (format!("{apps}/deployments/app-blue"), &note),
                 (format!("{apps}/deployments/plain"), &image),

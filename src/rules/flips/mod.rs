@@ -27,7 +27,7 @@ use crate::model::{Change, ClusterView, PinKind, Policy, Role, Service, Timestam
 use crate::rules::state::app::App;
 use crate::rules::state::blue_green;
 use crate::rules::state::roles::{is_traffic, role};
-use crate::rules::wording::Remedy;
+use crate::rules::wording::version_cure;
 use crate::rules::{Finding, Reason};
 
 /// The findings about an update of a Service; and what it does, where it flips.
@@ -53,15 +53,13 @@ pub(super) fn judge(
         findings.extend(opt_out::opt_out(&update));
         return (String::new(), findings);
     }
-    if new.is_external_name {
-        findings.extend(routing::external_name(&update));
-        return (String::new(), findings);
-    }
-    if new.selector.is_empty() {
-        findings.extend(routing::emptied(&update));
-        return (String::new(), findings);
-    }
-    let (summary, of_routing) = routed(&update, change, goes_back, now);
+    let (summary, of_routing) = if new.is_external_name {
+        (String::new(), routing::external_name(&update).into_iter().collect())
+    } else if new.selector.is_empty() {
+        (String::new(), routing::emptied(&update).into_iter().collect())
+    } else {
+        routed(&update, change, goes_back, now)
+    };
     let not_in_use = !uses_blue_green(&update);
     findings.extend(of_routing.into_iter().map(|finding| if not_in_use { cured(finding, &update) } else { finding }));
     (summary, findings)
@@ -115,10 +113,7 @@ fn cured(finding: Finding, update: &Update<'_>) -> Finding {
     let version = app.pins().iter().find(|pin| pin.kind == PinKind::Version);
     let is_about_target = matches!(finding.reason, Reason::TargetMissing | Reason::TargetNotReady);
     if let Some(pin) = version.filter(|_| is_about_target) {
-        let patch = format!("[{{\"op\":\"remove\",\"path\":\"/spec/selector/{}\"}}]", pin.key.replace('/', "~1"));
-        let command = format!("patch service {} --type=json -p '{patch}'", update.new.meta.name);
-        let words = format!("Only one version is deployed at a time: take {} out of the selector", pin.key);
-        finding.remedies.insert(0, Remedy::kubectl(words, update.namespace(), &command));
+        finding.remedies.insert(0, version_cure(&update.new.meta, pin.key));
     }
     finding
 }

@@ -3,7 +3,7 @@
 use super::update::Update;
 use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
 use crate::rules::state::app::App;
-use crate::rules::state::roles::{is_traffic, other_traffic_services, role};
+use crate::rules::state::roles::{is_named_idle, is_traffic, other_traffic_services, role};
 use crate::rules::wording::{Remedy, serves};
 use crate::rules::{Finding, Reason, overrides};
 
@@ -34,7 +34,7 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     // Another traffic Service of the app stays, so this one may become a preview.
     let becomes_preview = meta.annotation(annotation::ROLE) == Some("preview");
     let app = App::of(old.routed(), colours);
-    if becomes_preview && other_traffic_services(old, &app, view, colours).next().is_some() {
+    if becomes_preview && other_traffic_services(old, &app, view, colours).any(|other| !is_named_idle(other)) {
         return None;
     }
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);

@@ -55,8 +55,10 @@ pub(crate) fn flip_undone(
 ) -> Option<Finding> {
     let flip = taken_back(old, new, &view.records, colours)?;
     let ago = now.since(flip.at);
+    // A new version in the previous colour is a flip forward.
+    let unchanged = run_since(new.routed(), flip.at, view);
     let is_other = writer(&flip.manager) != writer(&change.manager);
-    (ago < RECENT && !flip.manager.is_empty() && !change.manager.is_empty() && is_other).then(|| {
+    (ago < RECENT && !flip.manager.is_empty() && !change.manager.is_empty() && is_other && unchanged).then(|| {
         let message = format!(
             "{} takes back the flip to {} that {} made with {} {} ago",
             change.manager,

@@ -40,7 +40,9 @@ pub(crate) fn too_wide(update: &Update<'_>) -> Option<Finding> {
     let (own, others): (Vec<&Workload>, Vec<&Workload>) =
         target.workloads.iter().copied().partition(|workload| app.has(&workload.template.labels));
     let pins_only = colours.pins(new.routed()).len() == new.routed().pairs().count();
-    let other = others.first().filter(|_| !lost.is_empty() && (!own.is_empty() || pins_only))?;
+    let pod = target.unowned.iter().find(|pod| !app.has(&pod.meta.labels)).map(|pod| format!("Pod {}", pod.meta.name));
+    let other = others.first().map(ToString::to_string).or(pod);
+    let other = other.filter(|_| !lost.is_empty() && (!own.is_empty() || pins_only))?;
     let message = format!("without {}, it also matches {other} of another app", lost.join(","));
     let keep = Remedy::words(format!("Keep {}", lost.join(",")));
     Some(Finding::new(Reason::SelectorTooWide, message, keep))

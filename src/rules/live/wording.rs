@@ -4,14 +4,21 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Workload, annotation};
 use crate::rules::state::traffic::TrafficService;
-use crate::rules::wording::Remedy;
+use crate::rules::wording::{Remedy, version_cure};
 use crate::rules::{Finding, Reason};
 
 impl TrafficService<'_> {
     /// A finding that warns at most where blue-green is not in use.
     pub(super) fn finding(&self, reason: Reason, message: String, remedy: Remedy) -> Finding {
         let finding = Finding::new(reason, message, remedy);
-        if self.uses_blue_green { finding } else { finding.at_most_warn() }
+        if self.uses_blue_green {
+            return finding;
+        }
+        let mut finding = finding.at_most_warn();
+        if let Some(key) = self.version_key {
+            finding.remedies.insert(0, version_cure(&self.service.meta, key));
+        }
+        finding
     }
 
     /// A finding about lost ready Pods; the other colour has to take over first.
@@ -39,11 +46,22 @@ impl TrafficService<'_> {
     /// The safe first step: switch to another colour, where there is one.
     pub(super) fn switch_first(&self) -> Remedy {
         let Some(idle) = self.idle else {
-            return Remedy::words("Deploy another colour and switch to it first");
+            return self.no_other_colour();
         };
         let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
         let command = format!("patch service {} -p '{patch}'", self.name());
         Remedy::kubectl(format!("Switch to {idle} first"), &self.service.meta.namespace, &command)
+    }
+
+    /// The first step where no idle colour exists. If all others are live through other Services, this one may only show
+    /// its colour.
+    fn no_other_colour(&self) -> Remedy {
+        if self.siblings.is_empty() {
+            return Remedy::words("Deploy another colour and switch to it first");
+        }
+        let command = format!("annotate service {} flipguard.dev/role=preview", self.name());
+        let namespace = &self.service.meta.namespace;
+        Remedy::kubectl("Every colour is live; if this Service only shows one, mark it", namespace, &command)
     }
 
     /// The pairs of the Service's selector that have another value in this colour.

@@ -9,17 +9,25 @@ pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterVi
     !workloads.is_empty() && workloads.iter().all(|workload| runs_since(workload, before, view))
 }
 
-/// Whether a flip on record was a rollback: it took back the flip before it, and its target had kept its template since
-/// before that one. A new version in the previous colour makes it a flip forward.
+/// Whether a flip on record was a rollback: its target had kept its template since before the flip that it took back, and
+/// that one was none itself. A new version in the previous colour makes it a flip forward, and so does a second try of a
+/// version that was rolled back.
 pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
-    let Some(taken_back) = flip.undoes else { return false };
-    let has_revisions = |workload: &&Workload| {
+    let count = flip.earlier.len();
+    let has_revisions = |workload: &Workload| {
         matches!(workload.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet)
-            && flip.to.matches(&workload.template.labels)
+            && [&flip.from, &flip.to].iter().any(|selector| selector.matches(&workload.template.labels))
     };
     // Where the revisions were not read, the selectors decide.
-    let is_unknown = !view.done.revisions && view.workloads.iter().any(|workload| has_revisions(&workload));
-    is_unknown || run_since(&flip.to, taken_back, view)
+    if !view.done.revisions && view.workloads.iter().any(has_revisions) {
+        return count % 2 == 1;
+    }
+    let mut was = false;
+    for (index, before) in flip.earlier.iter().enumerate() {
+        let goes_to = if (count - index) % 2 == 1 { &flip.to } else { &flip.from };
+        was = !was && run_since(goes_to, *before, view);
+    }
+    was
 }
 
 fn runs_since(workload: &Workload, before: Timestamp, view: &ClusterView) -> bool {

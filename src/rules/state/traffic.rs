@@ -18,6 +18,8 @@ pub(crate) struct TrafficService<'a> {
     /// The first sibling that no traffic Service selects.
     pub(crate) idle: Option<&'a Workload>,
     pub(crate) uses_blue_green: bool,
+    /// The version key in its selector.
+    pub(crate) version_key: Option<&'a str>,
     /// The number of Pods that must stay ready.
     pub(crate) floor: usize,
 }
@@ -47,6 +49,7 @@ impl<'a> TrafficService<'a> {
             uses_blue_green: blue_green::uses_blue_green(service, &siblings, view, colours),
             idle: siblings.iter().copied().find(|sibling| !is_live(sibling)),
             siblings,
+            version_key: service.routed().pairs().map(|(key, _)| key).find(|key| colours.is_version_key(key)),
             floor: service.floor(),
         }
     }

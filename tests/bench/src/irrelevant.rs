@@ -102,7 +102,7 @@ async fn write(client: &Client, kind: &str, number: usize) -> Result<()> {
         }
         _ => (
             format!("/api/v1/namespaces/{NAMESPACE}/services/web"),
-            json!({ "spec": { "selector": { "app": format!("web-{number}") } } }),
+            json!({ "spec": { "sessionAffinity": if number % 2 == 0 { "ClientIP" } else { "None" } } }),
         ),
     };
     send(client, Method::PATCH, &path, Some(&change)).await.map(drop)
