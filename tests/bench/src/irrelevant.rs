@@ -102,7 +102,7 @@ async fn write(client: &Client, kind: &str, number: usize) -> Result<()> {
         }
         _ => (
             format!("/api/v1/namespaces/{NAMESPACE}/services/web"),
-            json!({ "spec": { "sessionAffinity": if number % 2 == 0 { "ClientIP" } else { "None" } } }),
+            json!({ "spec": { "sessionAffinity": if number.is_multiple_of(2) { "ClientIP" } else { "None" } } }),
         ),
     };
     send(client, Method::PATCH, &path, Some(&change)).await.map(drop)
