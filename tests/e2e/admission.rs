@@ -48,7 +48,7 @@ fn ordinary_writes_are_not_sent(shop: &Shop) -> Result<()> {
     ensure!(shop.decisions()?.len() == 4, "flipguard was asked: {:?}", shop.decisions()?);
     // One write that is sent, to show that the counter works.
     shop.route("app", GREEN)?.is_refused("target-missing", &[])?;
-    ensure!(shop.decisions()?.len() == 4, "{:?}", shop.decisions()?);
+    ensure!(shop.decisions()?.len() == 5, "{:?}", shop.decisions()?);
     Ok(())
 }
 

@@ -64,7 +64,13 @@ fn annotations() -> impl Strategy<Value = Value> {
         "note",
     ]);
     let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x", "5m", "2"]);
-    prop::collection::btree_map(key, value, 0..3).prop_map(|annotations| json!(annotations))
+    prop::collection::btree_map(key, value, 0..3).prop_map(|mut annotations| {
+        // A setting that cannot be read is denied, and the object would not be stored.
+        for (key, valid) in [(annotation::HOLD, "5m"), (annotation::MIN_REPLICAS, "2")] {
+            annotations.entry(key).and_modify(|value| *value = valid);
+        }
+        json!(annotations)
+    })
 }
 
 fn service() -> impl Strategy<Value = Value> {

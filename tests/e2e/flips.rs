@@ -105,7 +105,7 @@ fn of_preview_plain_and_unguarded_services_pass(shop: &Shop) -> Result<()> {
              spec: {{selector: {{app: {app}}}, ports: [{{port: 80}}]}}}}"
         )
     };
-    shop.apply(&traffic("shop"))?.passes_silently()?;
+    shop.apply(&traffic("shop"))?.passes_with_warning(&["key-unknown: "])?;
     shop.apply(&traffic("nothing"))?.is_refused("target-missing", &[])
 }
 
