@@ -216,8 +216,15 @@ impl Service {
 /// The word may contain dashes itself (`release-7`).
 #[must_use]
 pub fn has_word(name: &str, word: &str) -> bool {
-    let (name, word) = (name.to_ascii_lowercase(), word.to_ascii_lowercase());
-    !word.is_empty() && format!("-{name}-").contains(&format!("-{word}-"))
+    let is_end = |byte: Option<&u8>| byte.is_none_or(|byte| *byte == b'-');
+    let bytes = name.as_bytes();
+    let is_at = |start: usize| {
+        let end = start + word.len();
+        name.get(start..end).is_some_and(|part| part.eq_ignore_ascii_case(word))
+            && is_end(start.checked_sub(1).and_then(|before| bytes.get(before)))
+            && is_end(bytes.get(end))
+    };
+    !word.is_empty() && (0..name.len()).any(is_at)
 }
 
 #[derive(Deserialize)]

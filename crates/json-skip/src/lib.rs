@@ -127,6 +127,16 @@ mod tests {
         assert!(wrong(r#"{"name":"a","kind":"Small"}"#).contains("unknown variant `Small`"));
     }
 
+    /// As deep as serde_json goes, and no deeper.
+    #[test]
+    fn containers_stand_in_each_other_as_deep_as_in_serde_json() {
+        for depth in [126, 127, 128, 129] {
+            let text = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+            let (ours, theirs) = (from_str::<Value>(&text).is_ok(), serde_json::from_str::<Value>(&text).is_ok());
+            assert_eq!(ours, theirs, "{depth}");
+        }
+    }
+
     /// Every way in which a bracket, a quote or a backslash can stand across the end of a block.
     #[test]
     fn steps_over_the_same_at_any_offset() {

@@ -11,7 +11,7 @@ use super::raw::TOKEN;
 use super::skip::{container_end, plain_end, string_end};
 
 /// How deep containers may stand in each other where they are read; those that are stepped over may stand deeper.
-const DEEPEST: u8 = 128;
+const MAX_DEPTH: u8 = 127;
 
 /// Reads one JSON text, from front to back. `serde_json` tells apart what this does not: see the module.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl<'de> Reader<'de> {
 
     /// Goes into a container, at its opening bracket.
     fn enter<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth >= DEEPEST {
+        if self.depth >= MAX_DEPTH {
             return Err(self.error("nested too deeply"));
         }
         self.at += 1;
