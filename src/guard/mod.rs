@@ -1,7 +1,7 @@
 //! The guard: it takes a request through fresh reads, the ledger and the pure rules.
 //!
 //! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
-//! - `protocol`: drives an [`Attempt`](crate::ledger::Attempt) through its steps
+//! - `protocol`: drives an [`Attempt`] through its steps
 //! - `direct`: judges by fresh reads alone
 
 mod direct;
