@@ -242,17 +242,17 @@ async fn delete_orphaned_ledgers(ledgers: &LedgerStore) -> Infallible {
 async fn probe(client: &Client, readiness: &Readiness) -> Infallible {
     let mut known = None;
     loop {
-        let trouble = client.apiserver_version().await.err().map(|error| one_line(&error));
-        let pause = if trouble.is_some() { RETRY_INTERVAL } else { PROBE_INTERVAL };
-        if trouble != known {
-            if let Some(trouble) = &trouble {
-                tracing::warn!(trouble, "the API server does not answer");
+        let error = client.apiserver_version().await.err().map(|error| one_line(&error));
+        let pause = if error.is_some() { RETRY_INTERVAL } else { PROBE_INTERVAL };
+        if error != known {
+            if let Some(error) = &error {
+                tracing::warn!(error, "the API server does not answer");
             } else {
                 tracing::info!("the API server answers again");
             }
-            known.clone_from(&trouble);
+            known.clone_from(&error);
         }
-        readiness.api_server(trouble);
+        readiness.api_server(error);
         tokio::time::sleep(pause).await;
     }
 }

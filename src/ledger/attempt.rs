@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::resolve::{self, Found};
 use super::{Intent, Ledger, ObjectRef, scenarios};
-use crate::model::{Change, ClusterView, Kind, Policy, Records, Timestamp, Tombstone};
-use crate::rules::state::roles::traffic_services;
+use crate::model::{Change, ClusterView, Kind, Policy, Records, Role, Service, Timestamp, Tombstone};
 use crate::rules::{Outcome, Verdict};
 
 /// One attempt of a request to pass admission.
@@ -174,7 +173,9 @@ impl Attempt {
     /// needs a ledger where one of them carries traffic.
     pub fn services(&mut self, view: &ClusterView, policy: &Policy) {
         if self.phase == Phase::FindingTraffic {
-            let is_at_stake = traffic_services(view, &policy.colours).next().is_some();
+            // By their own marks: the workloads, which may tell more, were not read.
+            let is_traffic = |service: &Service| service.own_role(&policy.colours) == Role::Traffic;
+            let is_at_stake = view.services.iter().any(|service| !service.meta.deleting && is_traffic(service));
             self.phase = if is_at_stake { Phase::Opening } else { Phase::LookingAgain };
         }
     }

@@ -89,6 +89,9 @@ pub struct WorkloadAfter {
     pub template_changes: bool,
     /// The update strategy after the change.
     pub strategy: Strategy,
+    /// `updateStrategy.rollingUpdate.partition` of a StatefulSet.
+    #[serde(default)]
+    pub partition: u32,
     /// `spec.ordinals.start` after the change; 0 by default.
     pub first_ordinal: u32,
     /// Whether the owners change. If no new owner exists, the garbage collector deletes the workload.
@@ -177,6 +180,7 @@ impl WorkloadAfter {
             labels: new.template.labels.clone(),
             template_changes: new.template != old.template,
             strategy: new.strategy,
+            partition: new.partition,
             first_ordinal: new.first_ordinal,
             owners_change: new.meta.owners != old.meta.owners,
             annotations: new.meta.annotations.clone(),

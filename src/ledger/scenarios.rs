@@ -9,7 +9,7 @@ use super::{IntendedChange, Intent, MAX_INTENTS, ObjectRef, WorkloadAfter};
 use crate::model::{
     Change, ClusterView, Kind, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind,
 };
-use crate::rules::{self, Effect, Finding, Outcome, Verdict};
+use crate::rules::{self, Effect, Finding, Outcome, Reason, Verdict};
 
 /// The largest number of scenarios to judge. With more, the request must wait.
 pub const MAX_SCENARIOS: usize = 256;
@@ -59,6 +59,9 @@ pub fn scenarios<'a>(view: &ClusterView, pending: &'a [Intent]) -> Option<Vec<Sc
 
 /// Judges a change in every scenario. If all verdicts agree, that verdict is final. If they differ, the change must
 /// wait for the intents that make the difference.
+///
+/// A Service that is created again for a colour that is being scaled away also waits, although the finding about it only
+/// warns. The other change does not see the new Service, so nobody would be warned. The repeated request is allowed.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, pending: &[Intent], policy: &Policy, now: Timestamp) -> Verdict {
     let Some(scenarios) = scenarios(view, pending) else {
@@ -71,17 +74,25 @@ pub fn decide(change: &Change, view: &ClusterView, pending: &[Intent], policy: &
     let is_allowed = as_read.outcome() == Outcome::Allowed;
     let differing = scenarios
         .map(|scenario| (rules::decide(change, &scenario.view, policy, now), scenario))
-        .filter(|(verdict, _)| (verdict.outcome() == Outcome::Allowed) != is_allowed)
+        .filter(|(verdict, _)| {
+            (verdict.outcome() == Outcome::Allowed) != is_allowed
+                || (is_allowed && recreated(verdict).is_some() && recreated(&as_read).is_none())
+        })
         // The change waits for the fewest intents that make a difference.
         .min_by_key(|(_, scenario)| scenario.happens.len());
     match differing {
         None => as_read,
         Some((verdict, scenario)) => {
             let denial = if is_allowed { &verdict } else { &as_read };
-            let finding = denial.denying().next().cloned();
+            let finding = denial.denying().next().or_else(|| recreated(denial)).cloned();
             wait(as_read, &scenario.happens, finding, change, policy)
         }
     }
+}
+
+/// The finding about a Service that is created again for a colour that is not ready.
+fn recreated(verdict: &Verdict) -> Option<&Finding> {
+    verdict.findings.iter().map(|(finding, _)| finding).find(|finding| finding.reason == Reason::ServiceRecreated)
 }
 
 /// The verdict on a change for which the ledger has no room.
@@ -220,6 +231,7 @@ fn become_changed(workload: &mut Workload, after: &WorkloadAfter) {
         template.spec = "\"changed\"".into();
     }
     workload.strategy = after.strategy;
+    workload.partition = after.partition;
     workload.first_ordinal = after.first_ordinal;
     workload.meta.annotations.clone_from(&after.annotations);
 }

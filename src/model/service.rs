@@ -136,7 +136,7 @@ impl Service {
     /// # Errors
     /// When the value is not a whole number.
     pub fn minimum_replicas(&self) -> Result<Option<usize>, String> {
-        let parse = |text: &str| text.trim().parse().map_err(|_| "it must be a whole number, such as `2`".to_owned());
+        let parse = |text: &str| text.trim().parse().map_err(|_| "it must be a whole number".to_owned());
         self.meta.annotation(annotation::MIN_REPLICAS).map(parse).transpose()
     }
 

@@ -86,11 +86,11 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
 
 /// The hint at an override. It comes last, because it should not be tried first.
 fn override_hint(verdict: &Verdict) -> Option<String> {
-    let can_override = verdict.denying().any(|finding| finding.reason != Reason::OverrideNotPermitted);
+    let can_override = !verdict.denying().any(|finding| finding.reason == Reason::OverrideNotPermitted);
     (verdict.outcome() == Outcome::Denied && can_override).then(|| {
         format!(
-            "If you mean it: set {} on {}, for 1 h at most (needs verb override on bluegreenpolicies.flipguard.dev in \
-             namespace {}).",
+            "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for 1 h at most (needs verb override on \
+             bluegreenpolicies.flipguard.dev in namespace {}).",
             annotation::OVERRIDE,
             verdict.object,
             verdict.namespace

@@ -65,11 +65,15 @@ const SERVICE: [Row<Service>; 10] = [
 ];
 
 /// The changes of a workload that can take ready Pods away.
-const WORKLOAD: [Row<Workload>; 9] = [
+const WORKLOAD: [Row<Workload>; 10] = [
     Row { applies: |old, new| old.template != new.template, cel: differs!("?spec.?template.orValue({})") },
     // One field of the model: Deployments have the first, StatefulSets and DaemonSets the second.
     Row { applies: |old, new| old.strategy != new.strategy, cel: differs!("?spec.?strategy.orValue({})") },
     Row { applies: |old, new| old.strategy != new.strategy, cel: differs!("?spec.?updateStrategy.orValue({})") },
+    Row {
+        applies: |old, new| old.partition != new.partition,
+        cel: differs!("?spec.?updateStrategy.?rollingUpdate.?partition.orValue(0)"),
+    },
     Row { applies: |old, new| old.first_ordinal != new.first_ordinal, cel: differs!("?spec.?ordinals.orValue({})") },
     Row {
         applies: |old, new| new.desired < old.desired,
@@ -192,7 +196,7 @@ pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], wit
     vec![
         nobody_exempt(exempt),
         Condition { name: "colour-marked", expression: marked(colours) },
-        Condition { name: "override", expression: format!("{} {sign} ''", of("object", OVERRIDE)) },
+        Condition { name: "override", expression: format!("{} {sign} ''", on_object("object", OVERRIDE)) },
     ]
 }
 
@@ -201,7 +205,7 @@ pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], wit
 #[must_use]
 pub fn scale_conditions(to_nothing: bool, exempt: &[String]) -> Vec<Condition> {
     let replicas = "OBJECT.?spec.?replicas.orValue(0)";
-    let (new, old) = (of("object", replicas), of("oldObject", replicas));
+    let (new, old) = (on_object("object", replicas), on_object("oldObject", replicas));
     let (name, reach) = if to_nothing { ("scales-to-nothing", "< 1") } else { ("scales-to-something", ">= 1") };
     vec![
         nobody_exempt(exempt),
@@ -213,8 +217,8 @@ pub fn scale_conditions(to_nothing: bool, exempt: &[String]) -> Vec<Condition> {
 /// The conditions under which the API server calls for the deletion of a Service.
 #[must_use]
 pub fn service_delete_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
-    let selector = of("oldObject", SELECTOR);
-    let role = of("oldObject", ROLE);
+    let selector = on_object("oldObject", SELECTOR);
+    let role = on_object("oldObject", ROLE);
     let expression = format!("[{selector}].exists(s, s.exists(k, {})) || {role} == 'traffic'", pinned(colours));
     vec![nobody_exempt(exempt), Condition { name: "colour-pinned", expression }]
 }
@@ -255,8 +259,8 @@ fn pinned(colours: &ColourScheme) -> String {
 pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
     // On CREATE there is no old object.
     let both = |cel: &str| {
-        let new = of("object", cel);
-        format!("(request.operation == 'CREATE' ? [{new}] : [{new}, {}])", of("oldObject", cel))
+        let new = on_object("object", cel);
+        format!("(request.operation == 'CREATE' ? [{new}] : [{new}, {}])", on_object("oldObject", cel))
     };
     vec![
         Condition {
@@ -279,9 +283,9 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
 #[must_use]
 pub fn plain_service_conditions(colours: &ColourScheme) -> Vec<Condition> {
     let selector = SELECTOR.replace("OBJECT", "object");
-    let stored = of("oldObject", SELECTOR);
+    let stored = on_object("oldObject", SELECTOR);
     let no_pin = format!("![{selector}, {stored}].exists(s, s.exists(k, {}))", pinned(colours));
-    let role = of("object", ROLE);
+    let role = on_object("object", ROLE);
     vec![
         Condition { name: "selector-changes", expression: format!("{selector} != {stored}") },
         Condition { name: "no-colour-pinned", expression: no_pin },
@@ -308,10 +312,10 @@ pub fn label_conditions(colours: &ColourScheme) -> Vec<Condition> {
             name: "spec-or-mark-changes",
             expression: format!(
                 "request.operation == 'CREATE' || {} != {} || {} != {}",
-                of("object", spec),
-                of("oldObject", spec),
-                of("object", &mark),
-                of("oldObject", &mark),
+                on_object("object", spec),
+                on_object("oldObject", spec),
+                on_object("object", &mark),
+                on_object("oldObject", &mark),
             ),
         },
         Condition { name: "colour-known", expression: known.join(" || ") },
@@ -323,7 +327,7 @@ pub fn label_conditions(colours: &ColourScheme) -> Vec<Condition> {
     ]
 }
 
-fn of(object: &str, cel: &str) -> String {
+fn on_object(object: &str, cel: &str) -> String {
     cel.replace("OBJECT", object)
 }
 

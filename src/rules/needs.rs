@@ -14,7 +14,7 @@ pub fn needs(change: &Change, view: &ClusterView, policy: &Policy, now: Timestam
     if !view.failures.is_empty() || !filter::is_relevant(&change.write, &policy.colours) {
         return None;
     }
-    let mut wanted = of_write(change, view, policy);
+    let mut wanted = of_write(change, view, policy, now);
     // Permissions are checked once the Services are known.
     if wanted.clone().without(&view.done).is_empty() {
         wanted.permissions = permissions(change, view, policy, now);
@@ -23,12 +23,14 @@ pub fn needs(change: &Change, view: &ClusterView, policy: &Policy, now: Timestam
 }
 
 /// All reads that a write needs besides permissions.
-fn of_write(change: &Change, view: &ClusterView, policy: &Policy) -> ReadRequest {
+fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> ReadRequest {
     let all = ReadRequest { pods: Some(Selector::nothing()), services: true, ..ReadRequest::default() };
     match &change.write {
         Write::ServiceUpdate { old, new } => of_service(old, new, view, policy),
         // A new Service is judged only where it replaces a deleted one; the ledger has the deletions on record.
-        Write::ServiceCreate { .. } => ReadRequest { services: false, ..all },
+        Write::ServiceCreate { new } => {
+            ReadRequest { services: flips::recreation_opts_out(new, view, policy, now), ..all }
+        }
         Write::ServiceDelete { old } => ReadRequest { pods: Some(old.routed().clone()), ..ReadRequest::default() },
         Write::WorkloadUpdate { old, new } => {
             ReadRequest { owners: owners(&old.meta, &new.meta), revisions: may_undo(old, new), ..all }

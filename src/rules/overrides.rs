@@ -1,10 +1,11 @@
 //! Overrides: the permission to set one, and the changes that it allows.
 
-use super::state::roles::{is_traffic, traffic_services};
+use super::state::roles::traffic_services;
 use super::wording::Remedy;
 use super::{Finding, Reason};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Service, Timestamp, Write, annotation,
+    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Role, Service, Timestamp, Write,
+    annotation,
 };
 
 /// The Services on which the user needs the verb `override`, by name; an empty name is the whole namespace. A
@@ -63,18 +64,18 @@ pub(super) fn not_permitted(
 /// The override that applies to a change: that of the object itself, or of every traffic Service that selects it. On
 /// UPDATE, the new object is read; on DELETE and `/scale`, the stored one.
 pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
-    let lasting = |meta: &Meta| {
+    let of_meta = |meta: &Meta| {
         let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
         parsed.lasts(now).then_some(parsed)
     };
     let of_services = || {
         let labels = &change.write.template(view)?.labels;
-        let mut of_all = selecting(labels, view, colours).map(|service| lasting(&service.meta));
+        let mut of_all = selecting(labels, view, colours).map(|service| of_meta(&service.meta));
         // Every Service that could lose Pods must have an override.
         let first = of_all.next()??;
         of_all.all(|other| other.is_some()).then_some(first)
     };
-    lasting(change.write.meta(view)?).or_else(of_services)
+    of_meta(change.write.meta(view)?).or_else(of_services)
 }
 
 /// The traffic Services that select Pods with these labels.
@@ -90,7 +91,7 @@ fn selecting<'a>(
 /// nobody was asked to permit it.
 fn set<'a>(change: &'a Change, colours: &ColourScheme) -> Option<&'a str> {
     let was_guarded = match &change.write {
-        Write::ServiceUpdate { old, .. } => is_traffic(old, &ClusterView::default(), colours),
+        Write::ServiceUpdate { old, .. } => old.own_role(colours) == Role::Traffic,
         Write::WorkloadUpdate { old, .. } => colours.is_marked(&old.template.labels),
         _ => false,
     };

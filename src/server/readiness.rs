@@ -14,8 +14,8 @@ pub struct Readiness {
 
 impl Readiness {
     /// Records that the API server answers (`None`), or why not.
-    pub fn api_server(&self, trouble: Option<String>) {
-        self.api_server.store(Arc::new(trouble));
+    pub fn api_server(&self, error: Option<String>) {
+        self.api_server.store(Arc::new(error));
     }
 
     /// Records that this replica is stopping.
@@ -36,8 +36,8 @@ impl Readiness {
         if self.is_draining() {
             missing.push("draining: this replica is stopping".to_owned());
         }
-        if let Some(trouble) = self.api_server.load().as_ref() {
-            missing.push(format!("api-server: {trouble}"));
+        if let Some(error) = self.api_server.load().as_ref() {
+            missing.push(format!("api-server: {error}"));
         }
         missing
     }

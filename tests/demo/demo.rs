@@ -107,7 +107,7 @@ impl<'a> Story<'a> {
         self.runs("", &["wait", "pods", "-l", &label, waiting, "--timeout=60s"])?;
         let flip: &[&str] = &["apply", "-f", "service-green.yaml"];
         self.step(
-            "flip to it: refused, since nothing would answer",
+            "flip to it: denied, since nothing would answer",
             flip,
             Expect::Refused {
                 reason: "target-not-ready",
@@ -118,7 +118,7 @@ impl<'a> Story<'a> {
         let columns = "custom-columns=NAME:.metadata.name,COLOUR:.metadata.labels.color,VERSION:.metadata.labels.version,\
                        ADDED:.metadata.annotations.flipguard\\.dev/added-labels";
         self.step(
-            "nobody wrote labels on the Deployments: flipguard did, by name, template and image",
+            "flipguard wrote the labels of the Deployments, by name, template and image",
             &["get", "deployments", "-o", columns],
             Expect::Says(&["app-blue    blue     1.0", "app-green   green    2.0"]),
         )?;
@@ -128,7 +128,7 @@ impl<'a> Story<'a> {
         self.runs_owned("the image can be pulled now: the pods start (kwok plays the kubelet)", &starting)?;
         self.runs("", &["wait", "pods", "-l", &label, "--for=jsonpath={.status.phase}=Running", "--timeout=60s"])?;
         self.step(
-            "flip: still refused, they run but are not ready",
+            "flip: still denied, they run but are not ready",
             flip,
             Expect::Refused { reason: "target-not-ready", saying: &["readiness probe not passed"] },
         )?;
@@ -144,7 +144,7 @@ impl<'a> Story<'a> {
         self.step(
             "a selector that is emptied would freeze the endpoints",
             &["patch", "service", "app", "--type=merge", "-p", r#"{"spec":{"selector":null}}"#],
-            Expect::Refused { reason: "selector-emptied", saying: &["endpoints of 3 pods would stay"] },
+            Expect::Refused { reason: "selector-emptied", saying: &["freezes the endpoints"] },
         )?;
         self.step(
             "app-blue carries the traffic now: it may not be scaled away",
@@ -162,7 +162,7 @@ impl<'a> Story<'a> {
         self.step(
             "nor get a new version in place: that goes to the idle colour",
             &["set", "image", "deployment/app-blue", "web=app:3.0"],
-            Expect::Refused { reason: "live-redeployed", saying: &["deploy the new version to Deployment app-green"] },
+            Expect::Refused { reason: "live-redeployed", saying: &["Deploy it to Deployment app-green"] },
         )?;
         self.race()?;
         self.go_back()
@@ -180,7 +180,7 @@ impl<'a> Story<'a> {
             &["scale", "deployment/app-blue", "--replicas=0"],
             Expect::Refused {
                 reason: "held-scaled-down",
-                saying: &["Service app switched away from this Deployment", "so that going back stays instant"],
+                saying: &["Service app switched away from this Deployment", "for a quick rollback"],
             },
         )?;
         let pod =
@@ -196,7 +196,7 @@ impl<'a> Story<'a> {
         self.step(
             "taking the app down: the Service first, then its pods",
             &["delete", "service", "app", "app-preview"],
-            Expect::Says(&["service-deleted: 2 pods served through it"]),
+            Expect::Says(&["service-deleted: 2 pods got traffic through it"]),
         )?;
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
     }

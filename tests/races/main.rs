@@ -67,20 +67,21 @@ fn races() -> Result<()> {
     println!("races: {} rounds against three replicas, of which one is killed or frozen now and then", rounds - alone);
     let three = Replicas::start(&control_plane, binary, 3, &flags)?;
     let over = AtomicBool::new(false);
-    let (rough, troubles) = std::thread::scope(|scope| {
-        let trouble = scope.spawn(|| trouble(&control_plane, &three, &over));
+    let (rough, disturbances) = std::thread::scope(|scope| {
+        let disturb = scope.spawn(|| disturb(&control_plane, &three, &over));
         let rough = runtime.block_on(all_lanes(&client, rounds - alone));
         over.store(true, Ordering::Relaxed);
-        (rough, trouble.join())
+        (rough, disturb.join())
     });
     let rough = rough?;
-    let troubles = troubles.map_err(|_| anyhow::anyhow!("the one who makes trouble is in trouble"))??;
+    let disturbances =
+        disturbances.map_err(|_| anyhow::anyhow!("the thread that disturbs the replicas panicked"))??;
     rough.report();
-    println!("races: {} replicas killed, {} frozen", troubles.killed, troubles.frozen);
+    println!("races: {} replicas killed, {} frozen", disturbances.killed, disturbances.frozen);
     drop(three);
     control_plane.stop()?;
     ensure!(rough.count(|round| round.broken) == 0, "a Service routes to no Pod");
-    ensure!(troubles.killed > 0, "no replica was killed");
+    ensure!(disturbances.killed > 0, "no replica was killed");
     println!("test result: ok. {rounds} rounds, 0 broken");
     Ok(())
 }
@@ -164,14 +165,14 @@ impl Round {
 }
 
 /// The number of killed and frozen replicas.
-struct Troubles {
+struct Disturbances {
     killed: usize,
     frozen: usize,
 }
 
 /// Kills or freezes one replica at a time, at intervals, until all rounds are over.
-fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool) -> Result<Troubles> {
-    let mut troubles = Troubles { killed: 0, frozen: 0 };
+fn disturb(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool) -> Result<Disturbances> {
+    let mut disturbances = Disturbances { killed: 0, frozen: 0 };
     let is_over = |pause: u64| {
         let until = Instant::now() + Duration::from_millis(pause);
         while Instant::now() < until && !over.load(Ordering::Relaxed) {
@@ -182,7 +183,7 @@ fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool)
     while !is_over(fastrand::u64(500..3000)) {
         let victim = fastrand::usize(..replicas.count());
         if fastrand::bool() {
-            troubles.killed += 1;
+            disturbances.killed += 1;
             replicas.with(victim, |guard| {
                 guard.process().kill()?;
                 if guard.process().wait(Duration::from_secs(10)).is_none() {
@@ -193,11 +194,11 @@ fn trouble(control_plane: &ControlPlane, replicas: &Replicas, over: &AtomicBool)
             is_over(fastrand::u64(0..1000));
             replicas.restart(control_plane, victim)?;
         } else {
-            troubles.frozen += 1;
+            disturbances.frozen += 1;
             replicas.with(victim, |guard| guard.process().suspend())?;
             is_over(fastrand::u64(500..4000));
             replicas.with(victim, |guard| guard.process().resume())?;
         }
     }
-    Ok(troubles)
+    Ok(disturbances)
 }

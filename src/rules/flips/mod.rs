@@ -77,11 +77,7 @@ fn is_judged(update: &Update<'_>) -> bool {
 
 fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp) -> (String, Vec<Finding>) {
     let Update { old, new, view, colours, .. } = update;
-    let too_wide = routing::too_wide(update);
-    let mut findings: Vec<Finding> = match too_wide {
-        Some(finding) => vec![finding],
-        None => routing::unpinned(update).into_iter().collect(),
-    };
+    let mut findings: Vec<Finding> = routing::too_wide(update).into_iter().chain(routing::unpinned(update)).collect();
     findings.extend(routing::publishes_not_ready(update));
     if !target::is_flip(update) {
         findings.extend(ports::on_other_changes(update));

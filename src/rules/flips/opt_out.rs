@@ -34,7 +34,8 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     // Another traffic Service of the app stays, so this one may become a preview.
     let becomes_preview = meta.annotation(annotation::ROLE) == Some("preview");
     let app = App::of(old.routed(), colours);
-    if becomes_preview && other_traffic_services(old, &app, view, colours).any(|other| !is_named_idle(other)) {
+    let stays = old.routed() == new.routed();
+    if becomes_preview && stays && other_traffic_services(old, &app, view, colours).any(|other| !is_named_idle(other)) {
         return None;
     }
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);

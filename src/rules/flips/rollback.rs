@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp};
+use crate::rules::state::app::App;
 use crate::rules::state::past::{run_since, was_rollback};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
@@ -13,7 +14,10 @@ const RECENT: Duration = Duration::from_secs(3600);
 /// The last flip, where a change goes back to the colour before it.
 fn taken_back<'a>(old: &Service, new: &Service, records: &'a Records, colours: &ColourScheme) -> Option<&'a Flip> {
     let pins = colours.pins(new.routed());
-    records.last_flip(old).filter(|flip| !pins.is_empty() && colours.pins(&flip.from) == pins)
+    let is_back = |flip: &&Flip| {
+        !pins.is_empty() && colours.pins(&flip.from) == pins && App::of(&flip.from, colours).has_service(new.routed())
+    };
+    records.last_flip(old).filter(is_back)
 }
 
 /// Whether a change returns to the previous colour, whatever its template is now.

@@ -14,11 +14,7 @@ pub(crate) fn settings(old: Option<&Service>, new: &Service) -> Vec<Finding> {
 fn finding(old: Option<&Service>, new: &Service, key: &str, why: &str, example: &str) -> Option<Finding> {
     let value = new.meta.annotation(key)?;
     let is_set = old.and_then(|old| old.meta.annotation(key)) != Some(value);
-    let remedy = Remedy::kubectl(
-        "Correct it",
-        &new.meta.namespace,
-        &format!("annotate service {} --overwrite {key}={example}", new.meta.name),
-    );
+    let remedy = Remedy::words(format!("Correct it, for example {key}: \"{example}\""));
     is_set.then(|| Finding::new(Reason::AnnotationInvalid, format!("annotation {key} is `{value}`; {why}"), remedy))
 }
 

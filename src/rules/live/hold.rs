@@ -72,7 +72,7 @@ impl Hold<'_> {
             old.kind,
             ago.as_secs()
         );
-        let back = Remedy::words(format!("To end the hold now, switch back to {}", flip.from.without(&flip.to)));
+        let back = Remedy::words(format!("If the flip was wrong, switch back to {}", flip.from.without(&flip.to)));
         let finding = Finding::new(reason, message, Remedy::words(format!("Retry in {rest} s"))).or(Some(back));
         if *is_asked_for { finding.at_least_deny() } else { finding }
     }

@@ -1,6 +1,8 @@
 //! Whether an app uses blue-green at all. A constant `version` label (common with service meshes), a chart that stamps its
 //! version into its only Service, or a product name that ends in a colour also pin a value, but are not blue-green.
 
+use std::time::Duration;
+
 use super::app::App;
 use crate::model::{ClusterView, ColourScheme, Flip, PinKind, Service, Workload, WorkloadKind, annotation, has_word};
 
@@ -20,7 +22,12 @@ pub(crate) fn uses_blue_green(
         || app.pins().iter().any(|pin| pin.kind == PinKind::Key)
         || !siblings.is_empty()
         || is_named_for_its_colour(service, &app, view, colours)
-        || view.records.last_flip(service).is_some_and(|flip| went_between_two_workloads(flip, view))
+        || is_on_record(service, view)
+}
+
+/// Whether a flip on record shows that blue-green is in use.
+pub(crate) fn is_on_record(service: &Service, view: &ClusterView) -> bool {
+    view.records.last_flip(service).is_some_and(|flip| went_between_two_workloads(flip, view))
 }
 
 /// Whether a `version` is pinned and a live workload is named for its colour: by a colour name that is not in the stem, or
@@ -55,6 +62,15 @@ fn went_between_two_workloads(flip: &Flip, view: &ClusterView) -> bool {
             && flip.to.matches(&workload.template.labels)
             && workload.meta.created.is_some_and(|created| created < flip.at)
             && !view.replica_sets_of(workload).any(|replica_set| flip.from.matches(&replica_set.template.labels))
+            && view.replica_sets_of(workload).any(|replica_set| is_first(replica_set, workload))
     };
     view.workloads.iter().any(|workload| was_beside(&workload))
+}
+
+/// Whether a ReplicaSet is the first one of its Deployment. Where that one was pruned (`revisionHistoryLimit`), nothing is
+/// known of the templates before.
+fn is_first(replica_set: &Workload, deployment: &Workload) -> bool {
+    const AT_ONCE: Duration = Duration::from_secs(10);
+    let created = replica_set.meta.created.zip(deployment.meta.created);
+    created.is_some_and(|(replica_set, deployment)| replica_set.since(deployment) <= AT_ONCE)
 }

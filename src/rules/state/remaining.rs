@@ -45,8 +45,32 @@ pub(crate) fn ready_after(
             stays
         })
         .sum();
-    let unowned = backends.unowned.iter().filter(|pod| pod.serves()).count();
-    workloads + unowned
+    let drifting: usize = view
+        .workloads
+        .iter()
+        .filter(|workload| drifts(workload, selector))
+        .map(|workload| {
+            let ready = serving(selector, view, workload);
+            let is_changed = workload.meta.uid == changed.meta.uid && workload.kind == changed.kind;
+            match after {
+                After::Gone if is_changed => 0,
+                After::Becomes(new) if is_changed && selector.matches(&new.template.labels) => {
+                    sure(workload, new, &ready)
+                }
+                After::Becomes(new) if is_changed => keeping_their_labels(new, &ready),
+                _ if workload.is_rolled_out() => ready.len(),
+                _ => keeping_their_labels(workload, &ready),
+            }
+        })
+        .sum();
+    let is_drifting = |pod: &Pod| {
+        view.workloads.iter().filter(|workload| drifts(workload, selector)).any(|workload| {
+            let owners = view.owners_of_pods(workload);
+            pod.meta.controller.as_ref().is_some_and(|owner| owners.contains(&owner.uid.as_str()))
+        })
+    };
+    let unowned = backends.unowned.iter().filter(|pod| pod.serves() && !is_drifting(pod)).count();
+    workloads + drifting + unowned
 }
 
 /// Whether a standalone ReplicaSet becomes part of this workload.
@@ -58,13 +82,23 @@ fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
     owner.is_some_and(|owner| owner.uid == workload.meta.uid)
 }
 
-/// The ready Pods that keep their old labels although the template gets others.
+/// Whether the template of a workload does not match a selector. Its Pods may: those of an older template, or with labels
+/// that were put on at run time.
+fn drifts(workload: &Workload, selector: &Selector) -> bool {
+    workload.stands_alone() && !selector.matches(&workload.template.labels)
+}
+
+/// The ready Pods that keep their old labels although the template has others.
 fn keeping_their_labels(new: &Workload, ready: &[&Pod]) -> usize {
-    if new.strategy == Strategy::OnDelete {
-        return ready.len();
+    let desired = usize::try_from(new.desired).unwrap_or(usize::MAX);
+    if new.kind != WorkloadKind::StatefulSet {
+        return if new.strategy == Strategy::OnDelete { ready.len().min(desired) } else { 0 };
     }
-    let is_below = |pod: &&&Pod| ordinal(&pod.meta.name).is_some_and(|ordinal| ordinal < new.partition);
-    if new.kind == WorkloadKind::StatefulSet { ready.iter().filter(is_below).count() } else { 0 }
+    let end = new.first_ordinal.saturating_add(new.desired);
+    let end = if new.strategy == Strategy::OnDelete { end } else { end.min(new.partition) };
+    let keeps =
+        |pod: &&&Pod| ordinal(&pod.meta.name).is_some_and(|ordinal| (new.first_ordinal..end).contains(&ordinal));
+    ready.iter().filter(keeps).count()
 }
 
 /// How many Pods are sure to serve of a workload that becomes another.

@@ -1,6 +1,7 @@
 //! The role of each Service among the Services of its namespace, asked in one place.
 
 use super::app::App;
+use super::blue_green::is_on_record;
 use crate::model::{Because, ClusterView, ColourScheme, PinKind, Role, Service, has_word};
 
 /// Words in the name of a Service that shows a colour without traffic, where the app has another Service without them.
@@ -44,7 +45,8 @@ pub fn role_because(service: &Service, view: &ClusterView, colours: &ColourSchem
         return own;
     }
     let app = App::of(service.routed(), colours);
-    if app.pins().iter().all(|pin| pin.kind == PinKind::Number) && app.siblings(view).is_empty() {
+    let only_numbers = app.pins().iter().all(|pin| pin.kind == PinKind::Number);
+    if only_numbers && app.siblings(view).is_empty() && !is_on_record(service, view) {
         return (Role::Plain, Because::NumberAlone);
     }
     if is_named_idle(service) && has_main_service(service, &app, view, colours) {

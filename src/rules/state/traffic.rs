@@ -4,8 +4,8 @@ use super::app::App;
 use super::backends::Backends;
 use super::blue_green;
 use super::remaining::{After, ready_after};
-use super::roles::{is_traffic, traffic_services};
-use crate::model::{ClusterView, ColourScheme, Selector, Service, Workload};
+use super::roles::is_traffic;
+use crate::model::{ClusterView, ColourScheme, PinKind, Selector, Service, Workload};
 
 /// A traffic Service with the Pods behind its current selector, or behind the one before its last flip.
 pub(crate) struct TrafficService<'a> {
@@ -39,15 +39,24 @@ impl<'a> TrafficService<'a> {
     ) -> Self {
         let siblings = App::of(service.routed(), colours).siblings(view);
         let is_live = |workload: &Workload| {
-            traffic_services(view, colours).any(|other| other.routed().matches(&workload.template.labels))
+            view.services.iter().any(|other| {
+                !other.meta.deleting
+                    && other.routed().matches(&workload.template.labels)
+                    && is_traffic(other, view, colours)
+            })
         };
+        let idle = siblings.iter().copied().find(|sibling| !is_live(sibling));
+        // Two numbers that are both live are two versions side by side (`orders-v1`, `orders-v2`).
+        let pins = colours.pins(service.routed());
+        let only_numbers = pins.iter().all(|pin| pin.kind == PinKind::Number);
+        let side_by_side = only_numbers && !siblings.is_empty() && idle.is_none();
         Self {
             service,
             selector,
             view,
             backends: Backends::of(selector, view),
-            uses_blue_green: blue_green::uses_blue_green(service, &siblings, view, colours),
-            idle: siblings.iter().copied().find(|sibling| !is_live(sibling)),
+            uses_blue_green: !side_by_side && blue_green::uses_blue_green(service, &siblings, view, colours),
+            idle,
             siblings,
             version_key: service.routed().pairs().map(|(key, _)| key).find(|key| colours.is_version_key(key)),
             floor: service.floor(),
@@ -79,7 +88,11 @@ impl<'a> TrafficService<'a> {
     /// Whether the selector matches a workload, or the Deployment of a ReplicaSet.
     pub(crate) fn selects(&self, workload: &Workload) -> bool {
         if workload.stands_alone() {
-            self.selector.matches(&workload.template.labels)
+            let serves = || {
+                let pods = self.view.pods_of(workload);
+                pods.iter().any(|pod| pod.serves() && self.selector.matches(&pod.meta.labels))
+            };
+            self.selector.matches(&workload.template.labels) || serves()
         } else {
             self.backends.workloads.iter().any(|whole| workload.meta.is_controlled_by(&whole.meta.uid))
         }

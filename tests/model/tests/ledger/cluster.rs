@@ -28,7 +28,7 @@ pub(crate) struct TheService {
     pub(crate) uid: u8,
     pub(crate) version: u8,
     pub(crate) to: Colour,
-    /// Whether no guarantee applies to the Service. Either it was created for a colour that is not ready when the
+    /// Whether no guarantee applies to the Service. It may have been created for a colour that did not run, or when the
     /// previous colour no longer ran. Or its colour was repaired in place without another colour beside it.
     pub(crate) excused: bool,
 }

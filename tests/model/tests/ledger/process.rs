@@ -347,9 +347,9 @@ impl Request {
                 if cluster.service.is_some() {
                     return None;
                 }
-                // If the other colour no longer runs, nothing is lost.
+                // If the other colour no longer runs, nothing is lost. A colour that does not run only causes a warning.
                 let other = if to == Colour::Blue { Colour::Green } else { Colour::Blue };
-                let excused = !cluster.runs(other);
+                let excused = !cluster.runs(other) || !cluster.runs(to);
                 next.service = Some(TheService { uid: *uid, version: 1, to, excused });
             }
             (
