@@ -29,6 +29,22 @@ macro_rules! differs {
     };
 }
 
+/// An annotation that differs. CEL needs the key as a literal; a test compares the two.
+macro_rules! annotation_row {
+    ($name:ident, $key:literal) => {
+        Row {
+            applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::$name),
+            cel: concat!(
+                "NEW.?metadata.?annotations[?'",
+                $key,
+                "'].orValue('') != OLD.?metadata.?annotations[?'",
+                $key,
+                "'].orValue('')"
+            ),
+        }
+    };
+}
+
 /// The changes of a Service that move its traffic or its guard.
 const SERVICE: [Row<Service>; 10] = [
     Row { applies: |old, new| old.selector != new.selector, cel: differs!("?spec.?selector.orValue({})") },
@@ -38,30 +54,12 @@ const SERVICE: [Row<Service>; 10] = [
         applies: |old, new| old.publishes_not_ready != new.publishes_not_ready,
         cel: differs!("?spec.?publishNotReadyAddresses.orValue(false)"),
     },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::GUARD),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/guard'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ROLE),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/role'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ARGO_ROLLOUTS),
-        cel: differs!("?metadata.?annotations[?'argo-rollouts.argoproj.io/managed-by-rollouts'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::OVERRIDE),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/override'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::HOLD),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/hold'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::MIN_REPLICAS),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')"),
-    },
+    annotation_row!(GUARD, "flipguard.dev/guard"),
+    annotation_row!(ROLE, "flipguard.dev/role"),
+    annotation_row!(ARGO_ROLLOUTS, "argo-rollouts.argoproj.io/managed-by-rollouts"),
+    annotation_row!(OVERRIDE, "flipguard.dev/override"),
+    annotation_row!(HOLD, "flipguard.dev/hold"),
+    annotation_row!(MIN_REPLICAS, "flipguard.dev/min-replicas"),
 ];
 
 /// The changes of a workload that can take ready Pods away.
@@ -87,14 +85,8 @@ const WORKLOAD: [Row<Workload>; 10] = [
         applies: |old, new| old.meta.owners != new.meta.owners,
         cel: differs!("?metadata.?ownerReferences.orValue([])"),
     },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::OVERRIDE),
-        cel: differs!("?metadata.?annotations[?'flipguard.dev/override'].orValue('')"),
-    },
-    Row {
-        applies: |old, new| annotation_differs(&old.meta, &new.meta, annotation::ROLLBACK),
-        cel: differs!("?metadata.?annotations[?'deprecated.deployment.rollback.to'].orValue('')"),
-    },
+    annotation_row!(OVERRIDE, "flipguard.dev/override"),
+    annotation_row!(ROLLBACK, "deprecated.deployment.rollback.to"),
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";

@@ -69,14 +69,12 @@ pub(super) fn judge(
 fn is_judged(update: &Update<'_>) -> bool {
     let Update { old, new, view, colours, .. } = update;
     let app = App::of(old.routed(), colours);
-    let moves_number = app.pins().iter().any(|pin| pin.kind == PinKind::Number)
-        && old.routed() != new.routed()
-        && app.has_service(new.routed());
-    moves_number || opts_out(old, new, view, colours) || [old, new].iter().any(|one| is_traffic(one, view, colours))
+    let moves_number = app.pins_by(PinKind::Number) && old.routed() != new.routed() && app.has_service(new.routed());
+    moves_number || [old, new].iter().any(|one| is_traffic(one, view, colours))
 }
 
 fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp) -> (String, Vec<Finding>) {
-    let Update { old, new, view, colours, .. } = update;
+    let Update { old, new, .. } = update;
     let mut findings: Vec<Finding> = routing::too_wide(update).into_iter().chain(routing::unpinned(update)).collect();
     findings.extend(routing::publishes_not_ready(update));
     if !target::is_flip(update) {
@@ -84,8 +82,8 @@ fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp)
         return (String::new(), findings);
     }
     findings.extend(on_a_flip(update, goes_back));
-    findings.extend(rollback::returns_to_abandoned(old, new, view, colours, now));
-    findings.extend(rollback::flip_undone(old, new, view, change, colours, now));
+    findings.extend(rollback::returns_to_abandoned(update, now));
+    findings.extend(rollback::flip_undone(update, change, now));
     let flip = target::describe(old, new);
     (if goes_back { format!("rollback, {flip}") } else { flip }, findings)
 }
@@ -98,7 +96,7 @@ fn uses_blue_green(update: &Update<'_>) -> bool {
         let siblings = App::of(service.routed(), colours).siblings(view);
         blue_green::uses_blue_green(service, &siblings, view, colours)
     };
-    let pins_by_key = colours.pins(new.routed()).iter().any(|pin| pin.kind == PinKind::Key);
+    let pins_by_key = App::of(new.routed(), colours).pins_by(PinKind::Key);
     uses(old) || pins_by_key || (colours.pins(old.routed()).is_empty() && uses(new))
 }
 

@@ -3,7 +3,7 @@
 use super::update::Update;
 use crate::model::{ClusterView, ColourScheme, Role, Service, annotation};
 use crate::rules::state::app::App;
-use crate::rules::state::roles::{is_named_idle, is_traffic, other_traffic_services, role};
+use crate::rules::state::roles::{has_main_service, is_traffic, role};
 use crate::rules::wording::{Remedy, serves};
 use crate::rules::{Finding, Reason, overrides};
 
@@ -35,7 +35,7 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
     let becomes_preview = meta.annotation(annotation::ROLE) == Some("preview");
     let app = App::of(old.routed(), colours);
     let stays = old.routed() == new.routed();
-    if becomes_preview && stays && other_traffic_services(old, &app, view, colours).any(|other| !is_named_idle(other)) {
+    if becomes_preview && stays && has_main_service(old, &app, view, colours) {
         return None;
     }
     let is_permitted = view.may_override.get(&meta.name) == Some(&true);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::update::Update;
 use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp};
 use crate::rules::state::app::App;
 use crate::rules::state::past::{run_since, was_rollback};
@@ -33,13 +34,8 @@ pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colo
 }
 
 /// A second try of the version that a rollback left a moment ago.
-pub(crate) fn returns_to_abandoned(
-    old: &Service,
-    new: &Service,
-    view: &ClusterView,
-    colours: &ColourScheme,
-    now: Timestamp,
-) -> Option<Finding> {
+pub(crate) fn returns_to_abandoned(update: &Update<'_>, now: Timestamp) -> Option<Finding> {
+    let Update { old, new, view, colours, .. } = update;
     let flip = taken_back(old, new, &view.records, colours)?;
     let ago = now.since(flip.at);
     (was_rollback(flip, view) && ago < RECENT && run_since(new.routed(), flip.at, view)).then(|| {
@@ -49,14 +45,8 @@ pub(crate) fn returns_to_abandoned(
 }
 
 /// A recent flip that another field manager takes back: self-heal of Argo CD, or a second pipeline.
-pub(crate) fn flip_undone(
-    old: &Service,
-    new: &Service,
-    view: &ClusterView,
-    change: &Change,
-    colours: &ColourScheme,
-    now: Timestamp,
-) -> Option<Finding> {
+pub(crate) fn flip_undone(update: &Update<'_>, change: &Change, now: Timestamp) -> Option<Finding> {
+    let Update { old, new, view, colours, .. } = update;
     let flip = taken_back(old, new, &view.records, colours)?;
     let ago = now.since(flip.at);
     // A new version in the previous colour is a flip forward.

@@ -26,6 +26,18 @@ impl<'a> App<'a> {
         &self.pins
     }
 
+    /// Whether a pair of this kind picks a colour.
+    #[must_use]
+    pub fn pins_by(&self, kind: PinKind) -> bool {
+        self.pins.iter().any(|pin| pin.kind == kind)
+    }
+
+    /// Whether numbers alone pick its colours (`app: shop-v2`).
+    #[must_use]
+    pub fn pins_only_numbers(&self) -> bool {
+        self.pins.iter().all(|pin| pin.kind == PinKind::Number)
+    }
+
     /// The stem: pairs of the selector without its colour.
     #[must_use]
     pub fn stem(&self) -> Vec<(&'a str, &'a str)> {

@@ -19,7 +19,7 @@ pub(crate) fn uses_blue_green(
 ) -> bool {
     let app = App::of(service.routed(), colours);
     service.meta.annotation(annotation::ROLE) == Some("traffic")
-        || app.pins().iter().any(|pin| pin.kind == PinKind::Key)
+        || app.pins_by(PinKind::Key)
         || !siblings.is_empty()
         || is_named_for_its_colour(service, &app, view, colours)
         || is_on_record(service, view)

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::blue_green::is_on_record;
-use crate::model::{Because, ClusterView, ColourScheme, PinKind, Role, Service, has_word};
+use crate::model::{Because, ClusterView, ColourScheme, Role, Service, has_word};
 
 /// Words in the name of a Service that shows a colour without traffic, where the app has another Service without them.
 const IDLE_WORDS: [&str; 13] = [
@@ -45,8 +45,7 @@ pub fn role_because(service: &Service, view: &ClusterView, colours: &ColourSchem
         return own;
     }
     let app = App::of(service.routed(), colours);
-    let only_numbers = app.pins().iter().all(|pin| pin.kind == PinKind::Number);
-    if only_numbers && app.siblings(view).is_empty() && !is_on_record(service, view) {
+    if app.pins_only_numbers() && app.siblings(view).is_empty() && !is_on_record(service, view) {
         return (Role::Plain, Because::NumberAlone);
     }
     if is_named_idle(service) && has_main_service(service, &app, view, colours) {
@@ -55,23 +54,15 @@ pub fn role_because(service: &Service, view: &ClusterView, colours: &ColourSchem
     own
 }
 
-/// Whether the app has another traffic Service, whose name says nothing of an idle colour.
-fn has_main_service(service: &Service, app: &App<'_>, view: &ClusterView, colours: &ColourScheme) -> bool {
-    other_traffic_services(service, app, view, colours).any(|other| !is_named_idle(other))
-}
-
-/// The other Services of the app that carry traffic by their own marks.
-pub(crate) fn other_traffic_services<'a>(
-    service: &'a Service,
-    app: &'a App<'_>,
-    view: &'a ClusterView,
-    colours: &'a ColourScheme,
-) -> impl Iterator<Item = &'a Service> {
-    view.services.iter().filter(move |other| {
+/// Whether the app has another Service that carries traffic by its own marks, and whose name says nothing of an idle
+/// colour.
+pub(crate) fn has_main_service(service: &Service, app: &App<'_>, view: &ClusterView, colours: &ColourScheme) -> bool {
+    view.services.iter().any(|other| {
         other.meta.name != service.meta.name
             && !other.meta.deleting
             && other.own_role(colours) == Role::Traffic
             && app.has_service(other.routed())
+            && !is_named_idle(other)
     })
 }
 
@@ -82,6 +73,6 @@ pub fn is_traffic(service: &Service, view: &ClusterView, colours: &ColourScheme)
 }
 
 /// The traffic Services of a namespace, without those that are being deleted.
-pub fn traffic_services<'a>(view: &'a ClusterView, colours: &'a ColourScheme) -> impl Iterator<Item = &'a Service> {
+pub fn traffic_services<'a>(view: &'a ClusterView, colours: &ColourScheme) -> impl Iterator<Item = &'a Service> {
     view.services.iter().filter(move |service| !service.meta.deleting && is_traffic(service, view, colours))
 }

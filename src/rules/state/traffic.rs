@@ -4,8 +4,8 @@ use super::app::App;
 use super::backends::Backends;
 use super::blue_green;
 use super::remaining::{After, ready_after};
-use super::roles::is_traffic;
-use crate::model::{ClusterView, ColourScheme, PinKind, Selector, Service, Workload};
+use super::roles::{is_traffic, traffic_services};
+use crate::model::{ClusterView, ColourScheme, Selector, Service, Workload};
 
 /// A traffic Service with the Pods behind its current selector, or behind the one before its last flip.
 pub(crate) struct TrafficService<'a> {
@@ -37,7 +37,8 @@ impl<'a> TrafficService<'a> {
         view: &'a ClusterView,
         colours: &ColourScheme,
     ) -> Self {
-        let siblings = App::of(service.routed(), colours).siblings(view);
+        let app = App::of(service.routed(), colours);
+        let siblings = app.siblings(view);
         let is_live = |workload: &Workload| {
             view.services.iter().any(|other| {
                 !other.meta.deleting
@@ -47,9 +48,7 @@ impl<'a> TrafficService<'a> {
         };
         let idle = siblings.iter().copied().find(|sibling| !is_live(sibling));
         // Two numbers that are both live are two versions side by side (`orders-v1`, `orders-v2`).
-        let pins = colours.pins(service.routed());
-        let only_numbers = pins.iter().all(|pin| pin.kind == PinKind::Number);
-        let side_by_side = only_numbers && !siblings.is_empty() && idle.is_none();
+        let side_by_side = app.pins_only_numbers() && !siblings.is_empty() && idle.is_none();
         Self {
             service,
             selector,
@@ -65,9 +64,7 @@ impl<'a> TrafficService<'a> {
 
     /// All traffic Services of a namespace.
     pub(crate) fn all(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Self> {
-        let traffic =
-            view.services.iter().filter(|service| !service.meta.deleting && is_traffic(service, view, colours));
-        traffic.map(|service| Self::of(service, view, colours)).collect()
+        traffic_services(view, colours).map(|service| Self::of(service, view, colours)).collect()
     }
 
     /// `metadata.name` of the Service.
