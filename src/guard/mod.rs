@@ -20,7 +20,7 @@ use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::{meter, namespace};
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent};
-use crate::model::{Change, ClusterView, Policy, ReadFailure, Write};
+use crate::model::{Change, ClusterView, Enforcement, Policy, ReadFailure, Write};
 use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 
@@ -99,8 +99,8 @@ impl Mutate for Guard {
 }
 
 impl Inner {
-    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Without an answer, the API
-    /// server denies the change, except for an advisory request.
+    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Where the API server may admit the
+    /// change without an answer, the intent stays.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
@@ -111,7 +111,9 @@ impl Inner {
         let written = intent.clone().filter(|_| !change.dry_run);
         let (verdict, meter::Cost { reads, writes }) =
             meter::measured(Box::pin(self.verdict(change, intent, deadline))).await;
-        let is_kept = verdict.outcome() == Outcome::Allowed && !filter::is_advisory(change, &self.policy.colours);
+        let may_pass =
+            self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
+        let is_kept = verdict.outcome() == Outcome::Allowed && !may_pass;
         (Judgement { verdict, reads, writes }, written.filter(|_| is_kept))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{IntendedChange, Intent, MAX_INTENTS, ObjectRef, WorkloadAfter};
 use crate::model::{
-    Change, ClusterView, Kind, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind,
+    Change, ClusterView, Kind, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind, Write,
 };
 use crate::rules::{self, Effect, Finding, Outcome, Reason, Verdict};
 
@@ -128,10 +128,12 @@ fn wait(as_read: Verdict, awaited: &[&Intent], would_be: Option<Finding>, change
     verdict
 }
 
-/// The finding about a conflict. An advisory change goes on.
+/// The finding about a conflict. An advisory change goes on, but a new Service waits: the other change does not see it.
 fn conflict(message: String, change: &Change, policy: &Policy) -> Finding {
     let finding = Finding::of_concurrency(message);
-    if rules::filter::is_advisory(change, &policy.colours) { finding.at_most_warn() } else { finding }
+    let goes_on = rules::filter::is_advisory(change, &policy.colours);
+    let waits = matches!(change.write, Write::ServiceCreate { .. });
+    if goes_on && !waits { finding.at_most_warn() } else { finding }
 }
 
 /// Applies an intent to a view. Returns whether the view changes: an object with a newer version stays as it is.

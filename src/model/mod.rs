@@ -32,7 +32,7 @@ pub use pod::Pod;
 pub use policy::{Action, Enforcement, Policy};
 pub use revision::Revision;
 pub use selector::Selector;
-pub use service::{Because, Role, Service, ServicePort, ServiceSpec, Unguarded, has_word};
+pub use service::{Because, LocalTraffic, Role, Service, ServicePort, ServiceSpec, TargetPort, Unguarded, has_word};
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Containers, Labels, Meta, annotation};
+use super::{Container, Containers, Labels, Meta, annotation};
 use json_skip::Raw;
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, reduced to the fields that rules read.
@@ -56,11 +56,17 @@ pub struct Template {
 }
 
 impl Template {
-    /// The image of the main container: the one named by the annotation, else the first.
+    /// The main container: the one named by the annotation, else the first.
+    #[must_use]
+    pub fn main(&self) -> Option<&Container> {
+        let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
+        named.or_else(|| self.containers.main().next())
+    }
+
+    /// The image of the main container.
     #[must_use]
     pub fn main_image(&self) -> Option<&str> {
-        let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
-        named.or_else(|| self.containers.main().next()).map(|container| container.image.as_str())
+        self.main().map(|container| container.image.as_str())
     }
 }
 
@@ -228,6 +234,15 @@ impl Workload {
     pub fn would_select(&self, labels: &Labels) -> bool {
         let matches = |key: &String| labels.get(key).is_some_and(|value| self.template.labels.get(key) == Some(value));
         !self.selector_keys.is_empty() && self.selector_keys.iter().all(matches)
+    }
+
+    /// Whether this Deployment adopts a ReplicaSet that has no controller (Kubernetes, `controller_ref_manager.go`).
+    #[must_use]
+    pub fn would_adopt(&self, replica_set: &Self) -> bool {
+        self.kind == WorkloadKind::Deployment
+            && replica_set.kind == WorkloadKind::ReplicaSet
+            && replica_set.stands_alone()
+            && self.would_select(&replica_set.meta.labels)
     }
 
     /// Whether the controller has processed the latest generation, and no Pod of an older template is left.

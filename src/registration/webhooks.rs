@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 
 use crate::install::{NAME, SERVICE_PORT};
 use crate::model::ColourScheme;
-use crate::rules::filter::{self, Condition};
+use crate::rules::filter::{self, Condition, Unanswered};
 
 /// `timeoutSeconds` of the webhooks that can deny.
 const GUARD_TIMEOUT: i32 = 5;
@@ -91,6 +91,11 @@ const CONTROLLERS: [&str; 6] = [
 /// are, and it repeats the denied ones.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
+/// The workloads that users write. A write of the status can change annotations, too.
+const WORKLOADS: [&str; 6] =
+    ["deployments", "statefulsets", "daemonsets", "deployments/status", "statefulsets/status", "daemonsets/status"];
+const SCALABLE: [&str; 3] = ["deployments/scale", "statefulsets/scale", "replicasets/scale"];
+
 /// The values that the rendering depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Webhooks<'a> {
@@ -104,91 +109,112 @@ pub struct Webhooks<'a> {
     pub exempt_users: &'a [String],
 }
 
-/// The writes that a webhook receives, and whether they wait for its answer.
+/// The writes that a webhook receives, and how it treats those that flipguard does not answer.
 struct WebhookSpec {
     name: &'static str,
     group: &'static str,
     resources: &'static [&'static str],
     operations: &'static [&'static str],
     conditions: Vec<Condition>,
-    /// `failurePolicy`: `Fail` if true, else `Ignore`.
-    fails_closed: bool,
+    care: Care,
 }
 
-/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer.
-/// An `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be
-/// compared with these.
+/// How a webhook treats a write without an answer, and how long it waits for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// The write fails (`failurePolicy: Fail`).
+    Closed,
+    /// The write is admitted: nothing shows that blue-green is in use. With an answer, it is denied like any other.
+    Open,
+    /// The write is admitted: at most, there is a warning about it.
+    Advice,
+}
+
+/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer. A
+/// `guard-...-open` webhook receives those of workloads that mark no certain colour, which are admitted without one. An
+/// `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be compared
+/// with these.
 #[must_use]
 pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
-    let Webhooks { endpoint, colours, own_namespace, exempt_users } = *webhooks;
-    let controllers = CONTROLLERS.iter().map(|name| (*name).to_owned());
-    let exempt: Vec<String> = controllers.chain(exempt_users.iter().cloned()).collect();
+    let Webhooks { endpoint, own_namespace, .. } = *webhooks;
+    let specs = guards(webhooks).into_iter().chain(advice(webhooks));
+    specs.map(|spec| spec.webhook(endpoint, own_namespace)).collect()
+}
+
+/// The users whose writes of workloads are never judged.
+fn exempt_users(webhooks: &Webhooks<'_>) -> Vec<String> {
+    CONTROLLERS.iter().map(|name| (*name).to_owned()).chain(webhooks.exempt_users.iter().cloned()).collect()
+}
+
+fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
+    let Webhooks { colours, .. } = *webhooks;
+    let exempt = exempt_users(webhooks);
     let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
-    let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
-    let specs = [
+    vec![
         WebhookSpec {
             name: "guard.flipguard.dev",
             group: "",
             // A write of the status can change annotations, too.
             resources: &["services", "services/status"],
-            operations: &["CREATE", "UPDATE"],
+            operations: &["UPDATE"],
             conditions: filter::service_update_conditions(colours),
-            fails_closed: true,
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-new-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["CREATE"],
+            conditions: filter::service_create_conditions(colours, Unanswered::Denied),
+            care: Care::Closed,
         },
         WebhookSpec {
             name: "guard-workloads.flipguard.dev",
             group: "apps",
-            resources: &[
-                "deployments",
-                "statefulsets",
-                "daemonsets",
-                "deployments/status",
-                "statefulsets/status",
-                "daemonsets/status",
-            ],
+            resources: &WORKLOADS,
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &exempt),
-            fails_closed: true,
+            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Denied),
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-workloads-open.flipguard.dev",
+            group: "apps",
+            resources: &WORKLOADS,
+            operations: &["UPDATE", "DELETE"],
+            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-replicasets.flipguard.dev",
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &with_collector),
-            fails_closed: true,
+            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Denied),
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-replicasets-open.flipguard.dev",
+            group: "apps",
+            resources: &["replicasets", "replicasets/status"],
+            operations: &["UPDATE", "DELETE"],
+            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-scale.flipguard.dev",
             group: "apps",
-            resources: scalable,
+            resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_conditions(true, &exempt),
-            fails_closed: true,
+            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Denied),
+            care: Care::Closed,
         },
         WebhookSpec {
-            name: "advise-services.flipguard.dev",
-            group: "",
-            resources: &["services"],
-            operations: &["DELETE"],
-            conditions: filter::service_delete_conditions(colours, &exempt),
-            fails_closed: false,
-        },
-        WebhookSpec {
-            name: "advise-selectors.flipguard.dev",
-            group: "",
-            resources: &["services"],
-            operations: &["UPDATE"],
-            conditions: filter::plain_service_conditions(colours),
-            fails_closed: false,
-        },
-        WebhookSpec {
-            name: "advise-workloads.flipguard.dev",
+            name: "guard-scale-open.flipguard.dev",
             group: "apps",
-            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
-            operations: &["CREATE"],
-            conditions: filter::workload_create_conditions(colours, &exempt, false),
-            fails_closed: false,
+            resources: &SCALABLE,
+            operations: &["UPDATE"],
+            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-overrides.flipguard.dev",
@@ -196,23 +222,65 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
             conditions: filter::workload_create_conditions(colours, &exempt, true),
-            fails_closed: true,
+            care: Care::Closed,
+        },
+    ]
+}
+
+fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
+    let Webhooks { colours, .. } = *webhooks;
+    let exempt = exempt_users(webhooks);
+    vec![
+        WebhookSpec {
+            name: "advise-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["DELETE"],
+            conditions: filter::service_delete_conditions(colours, &exempt),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-new-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["CREATE"],
+            conditions: filter::service_create_conditions(colours, Unanswered::Admitted),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-selectors.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["UPDATE"],
+            conditions: filter::plain_service_conditions(colours),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-workloads.flipguard.dev",
+            group: "apps",
+            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
+            operations: &["CREATE"],
+            conditions: filter::workload_create_conditions(colours, &exempt, false),
+            care: Care::Advice,
         },
         WebhookSpec {
             name: "advise-scale.flipguard.dev",
             group: "apps",
-            resources: scalable,
+            resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_conditions(false, &exempt),
-            fails_closed: false,
+            conditions: filter::scale_down_conditions(&exempt),
+            care: Care::Advice,
         },
-    ];
-    specs.into_iter().map(|spec| spec.webhook(endpoint, own_namespace)).collect()
+    ]
 }
 
 impl WebhookSpec {
     fn webhook(self, endpoint: &Endpoint, own_namespace: &str) -> ValidatingWebhook {
-        let (policy, timeout) = if self.fails_closed { ("Fail", GUARD_TIMEOUT) } else { ("Ignore", ADVICE_TIMEOUT) };
+        let (policy, timeout) = match self.care {
+            Care::Closed => ("Fail", GUARD_TIMEOUT),
+            Care::Open => ("Ignore", GUARD_TIMEOUT),
+            Care::Advice => ("Ignore", ADVICE_TIMEOUT),
+        };
         ValidatingWebhook {
             name: self.name.to_owned(),
             client_config: endpoint.client_config(&endpoint.validate_path()),

@@ -92,7 +92,7 @@ fn override_hint(verdict: &Verdict) -> Option<String> {
             "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for 1 h at most (needs verb override on \
              bluegreenpolicies.flipguard.dev in namespace {}).",
             annotation::OVERRIDE,
-            verdict.object,
+            verdict.override_on,
             verdict.namespace
         )
     })

@@ -63,10 +63,15 @@ fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy)
 fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut names = overrides::to_be_permitted(change, view, &policy.colours, now);
     match &change.write {
-        Write::ServiceUpdate { old, new } if flips::opts_out(old, new, view, &policy.colours) => {
+        Write::ServiceUpdate { old, new }
+            if flips::opts_out(old, new, view, &policy.colours)
+                || flips::lets_sleep(Some(old), new, &policy.colours) =>
+        {
             names.push(new.meta.name.clone());
         }
-        Write::ServiceCreate { new } if flips::recreation_opts_out(new, view, policy, now) => {
+        Write::ServiceCreate { new }
+            if flips::recreation_opts_out(new, view, policy, now) || flips::lets_sleep(None, new, &policy.colours) =>
+        {
             names.push(new.meta.name.clone());
         }
         _ => {}

@@ -21,7 +21,7 @@ pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'
     if !is_scale_down(old, new) {
         return Vec::new();
     }
-    let selecting = traffic.iter().filter(|service| service.selects(old));
+    let selecting = traffic.iter().filter(|service| service.selects(old) && !service.service.may_sleep());
     selecting
         .filter_map(|service| {
             let remaining = service.ready_after(old, &After::Becomes(new));

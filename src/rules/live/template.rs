@@ -1,6 +1,6 @@
 //! The live colour gets another Pod template or another update strategy.
 
-use crate::model::{ClusterView, Selector, Strategy, Workload, annotation};
+use crate::model::{ClusterView, Containers, Pod, Selector, Strategy, Workload, annotation};
 use crate::rules::state::remaining::After;
 use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::{Remedy, pods};
@@ -35,8 +35,30 @@ pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Wor
     Some(if service.is_healthy() { finding } else { finding.at_most_warn() })
 }
 
+/// The findings about named ports that the Service uses and the new template drops. An undo drops them just as well.
+pub(super) fn ports_dropped(service: &TrafficService<'_>, old: &Workload, new: &Workload) -> Vec<Finding> {
+    let own = service.view.owners_of_pods(old);
+    let is_own = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| own.contains(&owner.uid.as_str()));
+    let dropped = service.service.ports.iter().filter_map(|port| {
+        let name = port.target_name()?;
+        let has = |containers: &Containers| containers.have_port(name, port.protocol);
+        let is_dropped = has(&old.template.containers) && !has(&new.template.containers) && service.ready() > 0;
+        let others = service.backends.serving.iter().any(|pod| !is_own(pod) && has(&pod.containers));
+        is_dropped.then(|| port_dropped(service, port.port, name, others))
+    });
+    dropped.collect()
+}
+
+fn port_dropped(service: &TrafficService<'_>, port: u32, name: &str, others: bool) -> Finding {
+    let message =
+        format!("the new pods would lack port `{name}` that port {port} of Service {} targets", service.name());
+    let remedy = Remedy::words("Declare it too, or deploy to another colour and switch");
+    let finding = service.finding(Reason::PortUnresolved, message, remedy);
+    if others { finding.at_most_warn() } else { finding }
+}
+
 /// Whether no container comes or goes, and each runs the image that it ran.
-fn same_images(old: &Workload, new: &Workload) -> bool {
+pub(super) fn same_images(old: &Workload, new: &Workload) -> bool {
     let images = |workload: &Workload| {
         let containers = workload.template.containers.all().iter();
         let mut images: Vec<_> = containers.map(|one| (one.name.clone(), one.image.clone())).collect();
