@@ -31,8 +31,9 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),
-    // This test comes last: no guard runs after it.
+    // These two come last: they leave no guard.
     ("alone::harmless_changes_pass_without_replicas", harmless_changes_pass_without_replicas),
+    ("alone::writes_that_wait_are_exact", writes_that_wait_are_exact),
 ];
 
 fn green_starts(shop: &Shop) -> Result<()> {
@@ -192,14 +193,32 @@ fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
+fn start_the_last_guard(shop: &Shop) -> Result<Guard> {
+    shop.without_the_guard()?;
+    Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)
+}
+
+fn kill(guard: &Guard) -> Result<()> {
+    guard.process().kill()?;
+    guard.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGKILL")?;
+    Ok(())
+}
+
+fn writes_that_wait_are_exact(shop: &Shop) -> Result<()> {
+    kill(&start_the_last_guard(shop)?)?;
+    super::filter::writes_that_wait_are_exact(shop)
+}
+
 /// Harmless changes do not depend on flipguard.
 fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
     // One guard has run, and none is left, whichever tests ran before.
-    shop.without_the_guard()?;
-    let last = Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)?;
+    let last = start_the_last_guard(shop)?;
     shop.blue_serves()?;
-    last.process().kill()?;
-    last.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGKILL")?;
+    kill(&last)?;
+    let waits = |attempt: Attempt| {
+        ensure!(!attempt.ok, "the change should fail without flipguard");
+        attempt.says("failed calling webhook")
+    };
     let plain = &[("app", "plain")];
     shop.deploy_ready("plain", plain, 2)?;
     shop.route("plain", plain)?.succeeds()?;
@@ -208,25 +227,27 @@ fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
-    // Scaling to zero by a manifest passes too. A Scale carries no labels, so the API server cannot tell whether its
-    // workload has a colour.
-    shop.kubectl(&["patch", "deployment", "plain", "-p", r#"{"spec":{"replicas":0}}"#])?.succeeds()?;
-    shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
-    let to_nothing = shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?;
-    ensure!(!to_nothing.ok, "a scale to zero should fail");
-    to_nothing.says("failed calling webhook")?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
+    // A label `version`, as a mesh wants it on every workload, is no sign of blue-green.
+    let mesh = &[("app", "mesh"), ("version", "v1")];
+    shop.deploy_ready("mesh", mesh, 2)?;
+    shop.route("mesh", &[("app", "mesh")])?.succeeds()?;
+    shop.kubectl(&["set", "image", "deployment/mesh", "web=web:2"])?.succeeds()?;
+    shop.rolled_out("deployment/mesh")?;
+    shop.kubectl(&["rollout", "undo", "deployment/mesh"])?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/mesh", "--replicas=0"])?.succeeds()?;
+    // An override needs permission everywhere, so it waits.
+    let overriding = "flipguard.dev/override=2030-01-01T00:00:00Z now";
+    waits(shop.kubectl(&["annotate", "deployment", "mesh", overriding])?)?;
+    shop.kubectl(&["delete", "deployment/mesh", "service/mesh"])?.succeeds()?;
     // New colours can be deployed.
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.kubectl(&["label", "service", "app", "team=shop"])?.succeeds()?;
+    shop.route("another", GREEN)?.succeeds()?;
     // Only risky changes fail.
-    let waits = |attempt: Attempt| {
-        ensure!(!attempt.ok, "the change should fail without flipguard");
-        attempt.says("failed calling webhook")
-    };
     waits(shop.route("app", GREEN)?)?;
-    waits(shop.route("another", GREEN)?)?;
     waits(shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?)?;
     waits(shop.kubectl(&["delete", "deployment", "app-blue"])?)?;
     waits(shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?)?;
