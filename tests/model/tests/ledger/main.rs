@@ -5,7 +5,7 @@
 //! Two invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
 //! event that did not happen, and never loses one that did.
 //!
-//! The model can fail: twelve deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: thirteen deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -182,6 +182,11 @@ fn expiring_without_a_read_breaks() {
 #[test]
 fn trying_only_none_and_all_breaks() {
     is_found("only none and all", Mistake::OnlyNoneAndAll, &[Flip(Green), DeleteService, ScaleToZero(Green)]);
+}
+
+#[test]
+fn leaving_out_an_intent_that_matters_breaks() {
+    is_found("leaves one out", Mistake::LeavesOneOut, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 #[test]

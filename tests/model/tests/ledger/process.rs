@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flipguard::ledger::apply::apply;
 use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, ObjectRef, resolve, scenarios};
 use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
-use flipguard::rules::{Outcome, Verdict};
+use flipguard::rules::{self, Outcome, Verdict};
 
 use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
 
@@ -43,6 +44,8 @@ pub(crate) enum Mistake {
     DropsUnseen,
     /// Only the scenarios "none commits" and "all commit" are judged.
     OnlyNoneAndAll,
+    /// An intent on an object of the same app is left out.
+    LeavesOneOut,
     /// A denied request withdraws all intents on its object.
     WithdrawByObject,
     /// A changed version is taken for a commit.
@@ -470,6 +473,11 @@ impl Rules {
             let verdict = self.none_and_all(&change, &view, pending);
             admission.attempt.judged(&verdict);
             verdict
+        } else if self.makes(Mistake::LeavesOneOut) {
+            let fewer: Vec<&Intent> = pending.iter().skip(1).collect();
+            let verdict = scenarios::decide_among(&change, &mut view, &fewer, &self.policy, NOW);
+            admission.attempt.judged(&verdict);
+            verdict
         } else {
             admission.attempt.judge(&change, &mut view, &self.policy, NOW)
         };
@@ -478,12 +486,12 @@ impl Rules {
     }
 
     fn none_and_all(&self, change: &Change, view: &ClusterView, pending: &[Intent]) -> Verdict {
-        let none = scenarios::decide(change, view, &[], &self.policy, NOW);
+        let none = rules::decide(change, view, &self.policy, NOW);
         let mut everything = view.clone();
         for intent in pending {
-            scenarios::apply(&mut everything, intent);
+            apply(&mut everything, intent);
         }
-        let all = scenarios::decide(change, &everything, &[], &self.policy, NOW);
+        let all = rules::decide(change, &everything, &self.policy, NOW);
         if none.outcome() == Outcome::Allowed { all } else { none }
     }
 
