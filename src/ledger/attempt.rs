@@ -146,7 +146,7 @@ impl Attempt {
             Phase::Reading | Phase::LookingAgain => self.phase = Phase::Looking(ledger, expired),
             Phase::Withdrawing => {
                 let before = ledger.clone();
-                self.own.ids.iter().for_each(|id| ledger.remove(id));
+                self.own.ids.iter().for_each(|id| ledger.withdraw(id));
                 self.phase = if ledger == before { Phase::Over(End::Judged) } else { Phase::Erasing(ledger) };
             }
             _ => {}
@@ -291,6 +291,7 @@ mod tests {
             user,
             manager: String::new(),
             at: Timestamp(0),
+            is_crowded: false,
         }
     }
 

@@ -12,8 +12,8 @@ use crate::model::{Flip, Records, Timestamp, Tombstone};
 
 /// The largest number of intents in a namespace. A further change has to wait.
 pub const MAX_INTENTS: usize = 64;
-/// The largest number of attempts in a namespace.
-const MAX_ATTEMPTS: usize = 256;
+/// The largest number of attempts that share an intent by name. Of more, only the newest is kept: it expires last.
+const MAX_ATTEMPTS: usize = 8;
 /// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
 pub const MAX_BYTES: usize = 256 * 1024;
 
@@ -74,17 +74,33 @@ impl Ledger {
         data
     }
 
-    /// Adds an intent. An equal intent on the same version is joined, with the ids of both attempts.
+    /// Adds an intent. An equal intent on the same version is joined, with the ids of both attempts. It is known by the
+    /// user of the newest one.
     pub(super) fn add(&mut self, own: &Intent) {
         let same = |intent: &&mut Intent| intent.excludes(own) && intent.effect == own.effect;
         match self.intents.iter_mut().find(same) {
-            Some(intent) => intent.ids.extend(own.ids.iter().cloned()),
+            Some(intent) => {
+                intent.is_crowded |= intent.ids.len() >= MAX_ATTEMPTS;
+                if intent.is_crowded {
+                    intent.ids.clear();
+                }
+                intent.ids.extend(own.ids.iter().cloned());
+                (intent.user, intent.manager, intent.at) = (own.user.clone(), own.manager.clone(), own.at);
+            }
             None => self.intents.push(own.clone()),
         }
         self.order();
     }
 
-    /// Removes one attempt's intent, by its id.
+    /// Withdraws one attempt's intent, by its id. A crowded one stays: other attempts, whose ids are no longer known, may
+    /// still commit.
+    pub(super) fn withdraw(&mut self, id: &str) {
+        if !self.intents.iter().any(|intent| intent.is_crowded && intent.ids.iter().any(|other| other == id)) {
+            self.remove(id);
+        }
+    }
+
+    /// Removes one attempt's intent, by its id: withdrawn, or expired.
     pub(super) fn remove(&mut self, id: &str) {
         for intent in &mut self.intents {
             intent.ids.retain(|other| other != id);
@@ -95,12 +111,11 @@ impl Ledger {
 
     /// Drops the oldest records until the ledger is small enough. Returns whether it is.
     pub(super) fn fits(&mut self) -> bool {
-        let attempts: usize = self.intents.iter().map(|intent| intent.ids.len()).sum();
         while self.size() > MAX_BYTES {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
-        self.intents.len() <= MAX_INTENTS && attempts <= MAX_ATTEMPTS && self.size() <= MAX_BYTES
+        self.intents.len() <= MAX_INTENTS && self.size() <= MAX_BYTES
     }
 
     /// Drops tombstones that no longer count.
@@ -154,6 +169,7 @@ mod tests {
             user: "somebody".to_owned(),
             manager: String::new(),
             at: Timestamp(1_893_456_000),
+            is_crowded: false,
         }
     }
 
@@ -210,6 +226,33 @@ mod tests {
         assert_eq!(ledger.intents.iter().map(|it| it.ids.clone()).collect::<Vec<_>>(), [["b"]]);
         ledger.remove("b");
         assert_eq!(ledger, Ledger::default());
+    }
+
+    /// A client that repeats one change again and again takes no room from others.
+    #[test]
+    fn a_crowd_of_equal_attempts_takes_little_room() {
+        let mut ledger = Ledger::default();
+        (0..500)
+            .for_each(|number| ledger.add(&Intent { at: Timestamp(number), ..intent(&format!("{number:03}"), "app") }));
+        assert!(ledger.fits());
+        let kept: Vec<_> = ledger.intents.iter().map(|it| (it.ids.clone(), it.at, it.is_crowded)).collect();
+        assert_eq!(kept, [(vec!["499".to_owned()], Timestamp(499), true)]);
+        // The attempts that are no longer known may still commit.
+        ledger.withdraw("499");
+        assert_eq!(ledger.intents.len(), 1);
+        assert_eq!(Ledger::parse(&ledger.render()), Ok(ledger.clone()));
+        // The newest expires last.
+        ledger.remove("499");
+        assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn a_joined_intent_is_known_by_its_newest_attempt() {
+        let mut ledger = Ledger::default();
+        ledger.add(&Intent { user: "alice".to_owned(), ..intent("a", "app") });
+        ledger.add(&Intent { user: "bob".to_owned(), at: Timestamp(7), ..intent("b", "app") });
+        let known: Vec<_> = ledger.intents.iter().map(|it| (it.user.as_str(), it.at)).collect();
+        assert_eq!(known, [("bob", Timestamp(7))]);
     }
 
     #[test]

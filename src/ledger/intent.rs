@@ -31,13 +31,17 @@ pub struct Intent {
     pub base: String,
     /// The change itself.
     pub effect: IntendedChange,
-    /// The name of the user whose request came first.
+    /// The name of the user whose request came last.
     pub user: String,
-    /// The field manager that asked first.
+    /// The field manager that asked last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manager: String,
-    /// When, by the API server's clock; 0 until it has answered.
+    /// When it was last asked for, by the API server's clock; 0 until it has answered.
     pub at: Timestamp,
+    /// Whether there were more attempts than are known by their ids. The intent then stays until its object changes, or
+    /// until its newest attempt expires.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_crowded: bool,
 }
 
 /// The change of an object.
@@ -156,7 +160,7 @@ impl Intent {
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
         let manager = change.manager.clone();
-        Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0) })
+        Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0), is_crowded: false })
     }
 
     /// Whether two intents start from the same state of the same object, so that at most one can commit.

@@ -260,6 +260,7 @@ fn nine_intents_on_other_objects_do_not_matter() {
         user: String::new(),
         manager: String::new(),
         at: Timestamp(0),
+        is_crowded: false,
     };
     let pending: Vec<Intent> = (0..9).map(unrelated).collect();
     let flip = change(write(Act::Flip { app: 0, to: 1 }, &view, 0).unwrap());

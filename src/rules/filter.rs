@@ -142,12 +142,25 @@ fn moves_plain_service(old: &Service, new: &Service, colours: &ColourScheme) -> 
 }
 
 /// Whether a change is to be written into the ledger: not where only a warning can come of it, and nothing depends on it.
+/// An override that is set or removed takes no Pod away.
 #[must_use]
 pub fn needs_ledger(change: &Change, colours: &ColourScheme) -> bool {
     match &change.write {
-        Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours),
+        Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours) && !changes_only_override(old, new),
         _ => true,
     }
+}
+
+/// Whether the override of a Service is all that a rule would look at. One permission decides it, so that an override can
+/// be set while the cluster cannot be read.
+#[must_use]
+pub fn changes_only_override(old: &Service, new: &Service) -> bool {
+    let mut without = new.clone();
+    without.meta.annotations.remove(annotation::OVERRIDE);
+    without.meta.annotations.extend(
+        old.meta.annotations.get_key_value(annotation::OVERRIDE).map(|(key, value)| (key.clone(), value.clone())),
+    );
+    !any_applies(&SERVICE, old, &without)
 }
 
 /// Whether any rule can apply to a write.
