@@ -65,8 +65,8 @@ pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
     }
 }
 
-/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays
-/// pending, unless its attempts have `expired`: they were watched until they could no longer commit.
+/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays pending.
+/// Attempts that have `expired` were watched until they could no longer commit.
 pub fn resolve(
     ledger: &mut Ledger,
     found: &BTreeMap<ObjectRef, Found>,
@@ -74,6 +74,10 @@ pub fn resolve(
     colours: &ColourScheme,
     now: Timestamp,
 ) {
+    // Nothing is dropped unseen: an attempt that has expired may have committed.
+    let is_seen = |intent: &&Intent| found.contains_key(&intent.object);
+    let seen: BTreeSet<String> = ledger.intents.iter().filter(is_seen).flat_map(|intent| intent.ids.clone()).collect();
+    let expired: BTreeSet<String> = expired.intersection(&seen).cloned().collect();
     let intents = std::mem::take(&mut ledger.intents);
     for intent in intents {
         match found.get(&intent.object).map_or(IntentState::Pending, |found| state_of(&intent, found)) {
@@ -83,7 +87,7 @@ pub fn resolve(
         }
     }
     // Expiry comes last: an expired intent may have committed, and is recorded first.
-    expire(ledger, expired);
+    expire(ledger, &expired);
     // A deletion is dropped from the records if the Service exists again.
     let exists =
         |name: &str| matches!(found.get(&ObjectRef::service(name)), Some(Found::There(seen)) if !seen.deleting);

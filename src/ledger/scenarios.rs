@@ -20,7 +20,9 @@ pub const MAX_SCENARIOS: usize = 256;
 /// warns. The other change does not see the new Service, so nobody would be warned. The repeated request is allowed.
 #[must_use]
 pub fn decide(change: &Change, view: &mut ClusterView, pending: &[Intent], policy: &Policy, now: Timestamp) -> Verdict {
-    let relevant = relevant(change, view, pending, &policy.colours);
+    let mut relevant = relevant(change, view, pending, &policy.colours);
+    // An object that has moved on, or that is not in the view, stays as it is in every scenario.
+    relevant.retain(|intent| apply(view, intent).map(|before| before.restore(view)).is_some());
     decide_among(change, view, &relevant, policy, now)
 }
 

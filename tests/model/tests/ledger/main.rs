@@ -27,7 +27,8 @@ use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToZero}
 
 fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     let start = Cluster::new(true, 0);
-    Scenario { name, start, requests: requests.to_vec(), tries: 1, crashes: true, expiry: true, at_once: false }
+    let requests = requests.to_vec();
+    Scenario { name, start, requests, tries: 1, crashes: true, expiry: true, at_once: false, looks: 8 }
 }
 
 /// Prints even where the test harness captures output. The number of searched states shows the strength of the result.
@@ -87,6 +88,19 @@ fn three_requests() {
     ];
     for triple in &triples {
         holds(&scenario("three requests", triple));
+    }
+}
+
+/// An attempt that looks at few of the objects in the ledger leaves the others pending.
+#[test]
+fn three_requests_with_few_looks() {
+    let triples = [
+        [Flip(Green), ScaleToZero(Green), DeleteService],
+        [Flip(Green), Delete(Green), Flip(Blue)],
+        [DeleteService, CreateService(Green), Delete(Blue)],
+    ];
+    for triple in &triples {
+        holds(&Scenario { looks: 0, at_once: true, ..scenario("three requests, few looks", triple) });
     }
 }
 

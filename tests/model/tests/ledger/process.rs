@@ -119,7 +119,7 @@ impl Request {
                     base,
                     tries: *tries,
                     id,
-                    attempt: Attempt::new(intent, writes),
+                    attempt: Attempt::new(intent, writes).with_looks(rules.looks),
                     ledger_version: 0,
                     looked: BTreeMap::new(),
                     read: Read::default(),
@@ -433,14 +433,17 @@ pub(crate) struct Rules {
     pub(crate) expiry: bool,
     /// Whether all lists are read at one instant.
     pub(crate) at_once: bool,
+    /// The number of objects of others that an attempt looks at.
+    pub(crate) looks: usize,
     known: std::collections::HashMap<Question, Verdict>,
 }
 
 type Question = (Request, Base, Read, Vec<Intent>, Ledger);
 
 impl Rules {
-    pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool) -> Self {
-        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, known: std::collections::HashMap::new() }
+    pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
+        let known = std::collections::HashMap::new();
+        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, looks, known }
     }
 
     pub(crate) fn makes(&self, mistake: Mistake) -> bool {
