@@ -5,21 +5,21 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::EnforcementFlag;
-use crate::install::manifests;
 use crate::install::workload::InCluster;
+use crate::install::{manifests, namespaces};
 
 /// Print the manifests to install.
 #[derive(Debug, Args)]
 pub(super) struct ManifestsCommand {
     /// The namespace in which flipguard runs
-    #[arg(long, default_value = "flipguard-system")]
+    #[arg(long, default_value = "flipguard-system", value_parser = namespaces::own)]
     namespace: String,
     /// The URL of a flipguard outside the cluster, such as https://127.0.0.1:10250; without it, flipguard runs inside
     #[arg(
         long,
         value_name = "URL",
         value_parser = super::serve::external_url,
-        conflicts_with_all = ["image", "enforcement"]
+        conflicts_with_all = ["image", "enforcement", "exempt_namespaces"]
     )]
     external_url: Option<String>,
     /// The image; without it, `flipguard` with the tag of this version
@@ -28,6 +28,9 @@ pub(super) struct ManifestsCommand {
     /// Whether unsafe changes are denied, or admitted with a warning
     #[arg(long, value_enum, default_value = "deny")]
     enforcement: EnforcementFlag,
+    /// Namespaces that are not guarded
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespaces::exempt)]
+    exempt_namespaces: Vec<String>,
     /// Print only the ServiceAccount and RBAC, for the chart
     #[arg(long, hide = true)]
     only_rights: bool,
@@ -35,7 +38,11 @@ pub(super) struct ManifestsCommand {
 
 impl ManifestsCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let in_cluster = InCluster { image: self.image, enforcement: self.enforcement.into() };
+        let in_cluster = InCluster {
+            image: self.image,
+            enforcement: self.enforcement.into(),
+            exempt_namespaces: self.exempt_namespaces,
+        };
         let (place, in_cluster) = match &self.external_url {
             Some(url) => (format!(" at {url}"), None),
             None => (String::new(), Some(&in_cluster)),

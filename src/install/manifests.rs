@@ -45,7 +45,8 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
         json!({
             "apiVersion": format!("{rbac}/v1"),
             "kind": "ClusterRoleBinding",
-            "metadata": { "name": NAME, "labels": labels },
+            // By namespace: a second installation must not take the rights of the first.
+            "metadata": { "name": format!("{NAME}:{namespace}"), "labels": labels },
             "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": NAME },
             "subjects": subject,
         }),

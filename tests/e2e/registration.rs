@@ -133,7 +133,9 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             address: Address::Url(format!("https://{}", shop.guard.listen())),
             colours: ColourScheme::default(),
             own_namespace: "flipguard-system".to_owned(),
+            enforcement: Enforcement::Deny,
             exempt_users: Vec::new(),
+            exempt_namespaces: Vec::new(),
             version: "99.1.0".to_owned(),
             replica: "newer".to_owned(),
         };
