@@ -63,7 +63,7 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
             "roleRef": { "apiGroup": rbac, "kind": "Role", "name": NAME },
             "subjects": subject,
         }),
-        // Without webhooks: flipguard fills them in once it can answer, so an installation blocks nobody.
+        // Without webhooks: flipguard fills them in once the API server reaches it, so an installation blocks nobody.
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",

@@ -7,8 +7,8 @@
 pub fn own(namespace: &str) -> Result<String, String> {
     if namespace == "default" || namespace.starts_with("kube-") {
         return Err(format!(
-            "flipguard cannot run in namespace {namespace}, because it does not guard its own namespace; give it one of \
-             its own, such as flipguard-system"
+            "cannot run in namespace {namespace}, because flipguard does not guard its own namespace; give it one \
+             without apps with --namespace, such as flipguard-system"
         ));
     }
     Ok(namespace.to_owned())
