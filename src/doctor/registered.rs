@@ -16,7 +16,7 @@ use crate::registration::configuration::Configuration;
 use crate::registration::probe::WEBHOOK;
 use crate::registration::selector::{additions, limits, with_additions};
 use crate::registration::self_check::call;
-use crate::registration::stored::{Ownership, SUSPEND, Webhook, hand_over, ownership};
+use crate::registration::stored::{Ownership, SUSPEND, Webhook, address_of, hand_over, ownership};
 use crate::registration::webhooks::{Address, Endpoint, Webhooks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -116,7 +116,9 @@ impl<W: Webhook> Compared<'_, W> {
     fn checks(&self, ownership: &Ownership, rendered: Option<&[W]>, enforcement: Enforcement) -> Vec<Check> {
         match (ownership, rendered) {
             (Ownership::Another(owner), _) => {
-                let message = format!("another flipguard, in namespace {owner}, owns it: this one does not guard");
+                let address = self.stored.first().and_then(address_of).unwrap_or_default();
+                let message =
+                    format!("another flipguard, in namespace {owner}, owns it: this one does not guard ({address})");
                 let next =
                     format!("remove one of the two; to hand it over to this one: {}", hand_over(self.own_namespace));
                 vec![self.broken(message, next)]

@@ -325,7 +325,9 @@ impl WebhookReconciler {
         let established_or = |why: &str| if established { Ok(()) } else { not_yet(why) };
         if lease.is_err() {
             self.reach = Reach::default();
-            return established_or("another replica, which holds the Lease, sends the probe");
+            return established_or(
+                "the replica that holds Lease flipguard-keeper sends the probe, and its log says why it fails",
+            );
         }
         if !rendering.is_probed(stored.webhooks()) {
             return established_or(&NotReached::Unanswered.to_string());
@@ -418,7 +420,11 @@ impl WebhookReconciler {
         let StoredConfig { stored, ownership, .. } = read;
         let kind = C::kind(&());
         match ownership {
-            Ownership::Another(owner) => Action::Leave(State::Another(format!("namespace {owner} owns {kind} {NAME}"))),
+            Ownership::Another(owner) => {
+                let address = stored.webhooks().first().and_then(stored::address_of);
+                let address = address.map(|address| format!(", called at {address}")).unwrap_or_default();
+                Action::Leave(State::Another(format!("namespace {owner} owns {kind} {NAME}{address}")))
+            }
             Ownership::Newer(by) if stored.webhooks().is_empty() => {
                 Action::Leave(State::Waiting(format!("{kind} {NAME} is empty, and version {by} is to fill it in")))
             }
@@ -762,7 +768,8 @@ mod tests {
         first.at(1).await;
         let mut second = Scene::of(&first.api, "second", "9.0.0");
         let before = (first.api.get(VALIDATING), first.api.get(MUTATING));
-        let another = State::Another("namespace own owns ValidatingWebhookConfiguration flipguard".to_owned());
+        let another = "namespace own owns ValidatingWebhookConfiguration flipguard, called at https://guard.example";
+        let another = State::Another(another.to_owned());
         assert_eq!(second.at(2).await, another);
         // Nor does it take the labels alone.
         first.edit(MUTATING, |stored| stored["metadata"]["annotations"] = json!({}));

@@ -2,7 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, ValidatingWebhook, WebhookClientConfig};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
 use semver::Version;
 use serde::Serialize;
 
@@ -104,12 +104,24 @@ pub fn wrong_annotations(metadata: &ObjectMeta, version: &str, own_namespace: &s
     wrong.filter(|(key, wanted)| annotation(key) != Some(wanted)).map(|(key, _)| format!("annotation {key}")).collect()
 }
 
-/// The field manager that last wrote a configuration, besides `own`, and when.
+/// The address of a webhook, without its path, which ends with a token.
+#[must_use]
+pub fn address_of<W: Webhook>(webhook: &W) -> Option<String> {
+    let WebhookClientConfig { url, service, .. } = webhook.client_config();
+    if let Some(service) = service {
+        return Some(format!("Service {}/{}", service.namespace, service.name));
+    }
+    let (scheme, rest) = url.as_ref()?.split_once("://")?;
+    Some(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
+}
+
+/// The field manager that last wrote a configuration, and when. Of two in the same second, that is the one that is not
+/// `own`.
 #[must_use]
 pub fn last_writer(metadata: &ObjectMeta, own: &str) -> Option<String> {
     let entries = metadata.managed_fields.iter().flatten();
-    let others = entries.filter(|entry| entry.manager.as_deref().is_some_and(|manager| manager != own));
-    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+    let last = entries.max_by_key(|entry| (time(entry), entry.manager.as_deref() != Some(own)))?;
     let time = last.time.as_ref().map(|time| format!(" at {}", time.0)).unwrap_or_default();
     Some(format!("{}{time}", last.manager.as_deref().unwrap_or_default()))
 }
@@ -127,6 +139,9 @@ pub(super) fn bundles<W: Webhook>(webhooks: &[W], into: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::admissionregistration::v1::ServiceReference;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn metadata(annotations: &[(&str, &str)]) -> ObjectMeta {
@@ -151,6 +166,36 @@ mod tests {
         // Another's registration is not even emptied.
         let another = Ownership::Another("theirs".to_owned());
         assert_eq!(own(&[(OWNER, "theirs"), (SUSPEND, "fire"), (RENDERED_BY, "2.0.0")]), another);
+    }
+
+    #[test]
+    fn the_last_writer_is_named_and_an_address_has_no_path() {
+        let entry = |manager: &str, second: i64| ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            time: k8s_openapi::jiff::Timestamp::from_second(second).ok().map(Time),
+            ..ManagedFieldsEntry::default()
+        };
+        let last = |entries: &[(&str, i64)]| {
+            let entries = entries.iter().map(|(manager, second)| entry(manager, *second)).collect();
+            last_writer(&ObjectMeta { managed_fields: Some(entries), ..ObjectMeta::default() }, "flipguard")
+        };
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&[("helm", 0), ("flipguard", 60)]).unwrap(), "flipguard at 1970-01-01T00:01:00Z");
+        assert_eq!(last(&[("kubectl-edit", 60), ("flipguard", 60)]).unwrap(), "kubectl-edit at 1970-01-01T00:01:00Z");
+
+        let called = |url: Option<&str>, service: Option<ServiceReference>| ValidatingWebhook {
+            client_config: WebhookClientConfig {
+                url: url.map(str::to_owned),
+                service,
+                ..WebhookClientConfig::default()
+            },
+            ..ValidatingWebhook::default()
+        };
+        let url = called(Some("https://guard.example:1/validate/s3cret"), None);
+        assert_eq!(address_of(&url).unwrap(), "https://guard.example:1");
+        let service =
+            ServiceReference { namespace: "a".to_owned(), name: "b".to_owned(), ..ServiceReference::default() };
+        assert_eq!(address_of(&called(None, Some(service))).unwrap(), "Service a/b");
     }
 
     #[test]

@@ -65,6 +65,9 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     let deadline = arrived + time_for_reads(request.uri().query());
     let mut response = if is_json(&request) {
         match timeout_at(deadline, to_bytes(request.into_body(), MAX_BODY)).await {
+            Ok(Ok(body)) if endpoint == Endpoint::Probe => {
+                review::probe::answer(&body).map_or_else(|unreadable| refuse(shared, endpoint, &unreadable), json)
+            }
             Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
             Ok(Err(error)) if is_too_large(&error) => {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {MAX_BODY} bytes"))
@@ -90,9 +93,6 @@ pub async fn answer_to<J: Judge>(
     arrived: Instant,
     deadline: Instant,
 ) -> Response {
-    if endpoint == Endpoint::Probe {
-        return review::probe::answer(body).map_or_else(|unreadable| refuse(shared, endpoint, &unreadable), json);
-    }
     let mut request = match wire::Request::parse(body) {
         Ok(request) => request,
         Err(unreadable) => return refuse(shared, endpoint, &unreadable),
