@@ -41,6 +41,13 @@ fn unknown_words() {
     exempt("system:serviceaccounts:kube-system").is_refused("it is a group");
     exempt("system:serviceaccount:deployer").is_refused("is `system:serviceaccount:NAMESPACE:NAME`");
     exempt("system:serviceaccount:ci:*").is_refused("names are compared as they are, without patterns");
+    for command in ["serve", "manifests"] {
+        let exempt = |names: &str| scene.run(&[command, "--exempt-namespaces", names]);
+        exempt("ci,Team")
+            .is_refused("'Team' for '--exempt-namespaces <NAMESPACE>': a namespace has at most 63 lower-case");
+        exempt("ci-*").is_refused("names are compared as they are, without patterns");
+        exempt("").is_refused("'--exempt-namespaces <NAMESPACE>': a namespace has at most");
+    }
     let serve = |flag: &str, value: &str| scene.run(&["serve", "--external-url", URL, flag, value]);
     serve("--drain", "10").is_refused("'10' for '--drain <DURATION>': it must be a number with a unit, such as 10s");
     serve("--ca-propagation", "soon").is_refused("'soon' for '--ca-propagation <DURATION>': it must be a number with");
@@ -53,6 +60,22 @@ fn unknown_words() {
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("Usage: flipguard <COMMAND>"), "{}", nothing.err);
+}
+
+/// flipguard does not guard its own namespace, so that must not be one with apps.
+#[test]
+fn namespaces_that_flipguard_may_not_run_in() {
+    let scene = Scene::new("namespaces_that_flipguard_may_not_run_in");
+    for namespace in ["default", "kube-system", "kube-public"] {
+        let words = format!("cannot run in namespace {namespace}, because flipguard does not guard its own namespace");
+        let serve = scene.run(&["serve", "--external-url", URL, "--namespace", namespace]);
+        serve.fails(1, &[&words, "with --namespace, such as flipguard-system"]);
+        scene.run(&["manifests", "--namespace", namespace]).is_refused(&words);
+    }
+    let manifests = scene.run(&["manifests", "--namespace", "guard", "--exempt-namespaces", "ci,builds"]);
+    assert_eq!(manifests.code, Some(0), "{}", manifests.err);
+    assert!(manifests.out.contains("- --exempt-namespaces=ci,builds\n"), "{}", manifests.out);
+    assert!(manifests.out.contains("name: flipguard:guard\n"), "{}", manifests.out);
 }
 
 #[test]

@@ -291,6 +291,30 @@ fn unknown_paths_and_wrong_tokens() -> Result<()> {
     Ok(())
 }
 
+/// The API server shows that it reaches flipguard by the nonce that comes back.
+#[test]
+fn a_probe_gets_its_nonce_back() -> Result<()> {
+    let probe = |nonce: &str| {
+        json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "the-uid",
+                "kind": { "group": "coordination.k8s.io", "version": "v1", "kind": "Lease" },
+                "operation": "CREATE",
+                "dryRun": true,
+                "object": { "metadata": { "name": "flipguard-probe", "annotations": { "flipguard.dev/probe": nonce } } },
+            },
+        })
+    };
+    let response = server().review("probe", &probe("a1b2"))?;
+    assert_eq!(response, json!({ "uid": "the-uid", "allowed": true, "warnings": ["flipguard was reached: a1b2"] }));
+    is_refused_as_unreadable(&server().review("probe", &probe("\u{1b}[2J"))?, "no review of a probe");
+    assert_eq!(server().post(&server().path("probe"), b"{}")?.0, 400);
+    assert_eq!(server().post("/probe/guessed", probe("a1b2").to_string().as_bytes())?.0, 404);
+    Ok(())
+}
+
 /// Each field that is read, with a value of another type.
 #[test]
 fn fields_of_a_wrong_type() -> Result<()> {

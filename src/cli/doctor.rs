@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::Output;
+use super::{EnforcementFlag, Output};
 use crate::cluster::connect::connect;
 use crate::doctor::{self, Check, Health, Target};
 
@@ -26,6 +26,12 @@ pub(super) struct Doctor {
     /// --exempt-users of `serve`; without it, those of its Deployment
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     exempt_users: Option<Vec<String>>,
+    /// --exempt-namespaces of `serve`; without it, those of its Deployment
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    exempt_namespaces: Option<Vec<String>>,
+    /// --enforcement of `serve`; without it, that of its Deployment
+    #[arg(long, value_enum)]
+    enforcement: Option<EnforcementFlag>,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -38,6 +44,8 @@ impl Doctor {
             namespace: self.namespace,
             probe_namespace: self.probe_namespace,
             exempt_users: self.exempt_users,
+            exempt_namespaces: self.exempt_namespaces,
+            enforcement: self.enforcement.map(Into::into),
         };
         let checks = runtime.block_on(async {
             let client = connect(self.kubeconfig.as_deref()).await?;

@@ -24,10 +24,10 @@ use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_nam
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
-use crate::install::NAME;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
+use crate::install::{NAME, namespaces};
 use crate::model::Policy;
-use crate::registration::reconciler::{Config, WebhookReconciler};
+use crate::registration::reconciler::{Config, TAKEOVER, WebhookReconciler};
 use crate::registration::webhooks::Address;
 use crate::server::{Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
@@ -72,6 +72,9 @@ pub(super) struct Serve {
     /// which the controllers run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
     exempt_users: Vec<String>,
+    /// Namespaces that are not guarded, besides kube-system, kube-node-lease and flipguard's own
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespaces::exempt)]
+    exempt_namespaces: Vec<String>,
     /// A folder with the files tls.crt, tls.key and ca.crt; without it, flipguard issues and renews a certificate
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -98,7 +101,7 @@ impl Serve {
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
         let in_cluster = self.kubeconfig.is_none() && in_cluster();
-        let namespace = self.namespace(in_cluster);
+        let namespace = self.namespace(in_cluster)?;
         let address = self.address(in_cluster, &namespace)?;
         let client = connect_and_check(self.kubeconfig.as_deref(), &namespace).await?;
         let listen = listen_address(self.listen, in_cluster, REVIEW_PORT);
@@ -115,7 +118,8 @@ impl Serve {
         let (bundles, registered_bundles) = watch::channel(None);
         let (trust, trusted) = watch::channel(rotator.trust(&None));
         let config = self.registration(&address, &namespace, &policy)?;
-        let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
+        let mut webhooks =
+            WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone());
         let app = listen::App {
             judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
             credentials: rotator.credentials(),
@@ -140,9 +144,9 @@ impl Serve {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn namespace(&self, in_cluster: bool) -> String {
+    fn namespace(&self, in_cluster: bool) -> anyhow::Result<String> {
         let own = self.namespace.clone().or_else(|| in_cluster.then(own_namespace).flatten());
-        own.unwrap_or_else(|| "flipguard-system".to_owned())
+        namespaces::own(own.as_deref().unwrap_or("flipguard-system")).map_err(anyhow::Error::msg)
     }
 
     fn address(&self, in_cluster: bool, namespace: &str) -> anyhow::Result<Address> {
@@ -161,10 +165,13 @@ impl Serve {
         Ok(Config {
             address: address.clone(),
             colours: policy.colours.clone(),
+            enforcement: policy.enforcement,
             own_namespace: namespace.to_owned(),
             exempt_users: self.exempt_users.clone(),
+            exempt_namespaces: self.exempt_namespaces.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica: replica_name()?,
+            takeover: TAKEOVER,
         })
     }
 

@@ -10,6 +10,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
+use crate::review::probe::{NONCE, warning};
+
 /// The objects by path, and the answers that are prepared.
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi(Arc<Mutex<State>>);
@@ -18,6 +20,10 @@ pub(crate) struct FakeApi(Arc<Mutex<State>>);
 struct State {
     objects: BTreeMap<String, Value>,
     failures: Vec<(Method, String, u16)>,
+    /// Whether a webhook that is registered for the probe is reached, or the error of its call.
+    reaches: Option<String>,
+    /// The probes that were sent.
+    probes: usize,
     /// The last uid or resourceVersion that was given.
     last: u64,
 }
@@ -31,9 +37,18 @@ impl FakeApi {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
-                let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-                Ok::<_, Infallible>(response.unwrap())
+                let dry_run = parts.uri.query().is_some_and(|query| query.contains("dryRun=All"));
+                let (code, answer, warning) = if dry_run {
+                    state.probed(&body)
+                } else {
+                    let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
+                    (code, answer, None)
+                };
+                let mut response = Response::builder().status(code);
+                if let Some(warning) = warning {
+                    response = response.header(http::header::WARNING, format!("299 - \"{warning}\""));
+                }
+                Ok::<_, Infallible>(response.body(Body::from(answer.to_string().into_bytes())).unwrap())
             }
         });
         Client::new(service, "default")
@@ -54,6 +69,38 @@ impl FakeApi {
         self.0.lock().unwrap().failures.push((method, path.to_owned(), code));
     }
 
+    /// Makes all calls of the probe's webhook fail with these words; `None` lets them pass.
+    pub(crate) fn unreachable(&self, why: Option<&str>) {
+        self.0.lock().unwrap().reaches = why.map(str::to_owned);
+    }
+
+    /// The number of probes so far.
+    pub(crate) fn probes(&self) -> usize {
+        self.0.lock().unwrap().probes
+    }
+
+    /// Answers a dry run of the probe as an API server with the stored registration.
+    fn probed(&self, body: &[u8]) -> (u16, Value, Option<String>) {
+        let mut state = self.0.lock().unwrap();
+        state.probes += 1;
+        let object: Value = serde_json::from_slice(body).unwrap();
+        let configuration = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/flipguard";
+        let webhooks = state.objects.get(configuration).and_then(|stored| stored["webhooks"].as_array().cloned());
+        let probe = webhooks.into_iter().flatten().find(|webhook| webhook["name"] == "probe.flipguard.dev");
+        match (probe, &state.reaches) {
+            (None, _) => (201, object, None),
+            (Some(_), None) => {
+                let nonce = object["metadata"]["annotations"][NONCE].as_str().unwrap().to_owned();
+                (201, object, Some(warning(&nonce)))
+            }
+            (Some(probe), Some(_)) if probe["failurePolicy"] == "Ignore" => (201, object, None),
+            (Some(_), Some(why)) => {
+                let message = format!("failed calling webhook \"probe.flipguard.dev\": failed to call webhook: {why}");
+                (500, json!({ "kind": "Status", "message": message, "code": 500 }), None)
+            }
+        }
+    }
+
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -66,6 +113,11 @@ impl FakeApi {
             Method::POST => {
                 let path = format!("{path}/{}", text(&body, "/metadata/name"));
                 if state.objects.contains_key(&path) { error(409) } else { (201, state.store(&path, body)) }
+            }
+            Method::PATCH if state.matches(path, &body, "/metadata") => {
+                let mut object = state.objects.get(path).cloned().unwrap();
+                json_patch::merge(&mut object, &body);
+                (200, state.store(path, object))
             }
             Method::PUT if state.matches(path, &body, "/metadata") => (200, state.store(path, body)),
             Method::DELETE if state.matches(path, &body, "/preconditions") => {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod clock;
 pub mod connect;
+pub mod dry_run;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -45,7 +45,8 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
         json!({
             "apiVersion": format!("{rbac}/v1"),
             "kind": "ClusterRoleBinding",
-            "metadata": { "name": NAME, "labels": labels },
+            // By namespace: a second installation must not take the rights of the first.
+            "metadata": { "name": format!("{NAME}:{namespace}"), "labels": labels },
             "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": NAME },
             "subjects": subject,
         }),
@@ -62,7 +63,7 @@ fn registration(namespace: &str, labels: &Value) -> Vec<Value> {
             "roleRef": { "apiGroup": rbac, "kind": "Role", "name": NAME },
             "subjects": subject,
         }),
-        // Without webhooks: flipguard fills them in once it can answer, so an installation blocks nobody.
+        // Without webhooks: flipguard fills them in once the API server reaches it, so an installation blocks nobody.
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingWebhookConfiguration",

@@ -1,6 +1,7 @@
 //! The installation: names, permissions, and the manifests that an admin applies.
 
 pub mod manifests;
+pub mod namespaces;
 mod permissions;
 pub mod workload;
 

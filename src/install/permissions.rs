@@ -18,7 +18,7 @@ pub struct Permission {
 }
 
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 19] = [
+pub const NEEDED: [Permission; 18] = [
     reads("apps", "deployments"),
     reads("apps", "statefulsets"),
     reads("apps", "daemonsets"),
@@ -70,15 +70,8 @@ pub const NEEDED: [Permission; 19] = [
         name: Some("flipguard-keeper"),
         everywhere: false,
     },
+    // Also for the dry run that shows whether the API server reaches flipguard.
     Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["create"], name: None, everywhere: false },
-    // To register only once the own Service has a ready endpoint.
-    Permission {
-        group: "discovery.k8s.io",
-        resource: "endpointslices",
-        verbs: &["list"],
-        name: None,
-        everywhere: false,
-    },
 ];
 
 const fn reads(group: &'static str, resource: &'static str) -> Permission {

@@ -19,9 +19,23 @@ pub struct InCluster {
     pub image: Option<String>,
     /// `--enforcement`: deny, or only warn.
     pub enforcement: Enforcement,
+    /// `--exempt-namespaces`: namespaces that are not guarded.
+    pub exempt_namespaces: Vec<String>,
 }
 
 impl InCluster {
+    fn arguments(&self) -> Vec<String> {
+        let enforcement = match self.enforcement {
+            Enforcement::Deny => "deny",
+            Enforcement::Warn => "warn",
+        };
+        let mut arguments = vec!["serve".to_owned(), format!("--enforcement={enforcement}")];
+        if !self.exempt_namespaces.is_empty() {
+            arguments.push(format!("--exempt-namespaces={}", self.exempt_namespaces.join(",")));
+        }
+        arguments
+    }
+
     fn image(&self) -> String {
         self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
     }
@@ -117,10 +131,6 @@ fn pod(in_cluster: &InCluster) -> Value {
         let get = json!({ "path": path, "port": "status" });
         json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3 })
     };
-    let enforcement = match in_cluster.enforcement {
-        Enforcement::Deny => "deny",
-        Enforcement::Warn => "warn",
-    };
     json!({
         "serviceAccountName": NAME,
         "automountServiceAccountToken": true,
@@ -132,7 +142,7 @@ fn pod(in_cluster: &InCluster) -> Value {
         "containers": [{
             "name": NAME,
             "image": in_cluster.image(),
-            "args": ["serve", format!("--enforcement={enforcement}")],
+            "args": in_cluster.arguments(),
             "ports": [
                 { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },
                 { "name": "status", "containerPort": STATUS_PORT, "protocol": "TCP" },

@@ -31,16 +31,18 @@ pub struct Shared<J> {
     pub readiness: Arc<Readiness>,
 }
 
-/// One of the two endpoints.
+/// One of the endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/validate`: denies, warns or allows.
     Validate,
     /// `/mutate`: adds labels.
     Mutate,
+    /// `/probe`: shows that the API server reaches this replica.
+    Probe,
 }
 
-/// `/validate/<token>` and `/mutate/<token>`. Any other path is answered with 404 before its body is read: a review has
+/// `/validate/<token>`, `/mutate/<token>` and `/probe/<token>`. Any other path is answered with 404 before its body is read: a review has
 /// side effects, so only the API server may send one.
 pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
     let endpoint = |endpoint: Endpoint| {
@@ -51,6 +53,7 @@ pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
     Router::new()
         .route("/validate/{token}", endpoint(Endpoint::Validate))
         .route("/mutate/{token}", endpoint(Endpoint::Mutate))
+        .route("/probe/{token}", endpoint(Endpoint::Probe))
         .with_state(shared)
 }
 
@@ -62,6 +65,9 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     let deadline = arrived + time_for_reads(request.uri().query());
     let mut response = if is_json(&request) {
         match timeout_at(deadline, to_bytes(request.into_body(), MAX_BODY)).await {
+            Ok(Ok(body)) if endpoint == Endpoint::Probe => {
+                review::probe::answer(&body).map_or_else(|unreadable| refuse(shared, endpoint, &unreadable), json)
+            }
             Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
             Ok(Err(error)) if is_too_large(&error) => {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {MAX_BODY} bytes"))
@@ -96,7 +102,7 @@ pub async fn answer_to<J: Judge>(
         Err(unreadable) => return refuse(shared, endpoint, &unreadable),
     };
     let (judgement, puts) = match endpoint {
-        Endpoint::Validate => (shared.judge.judge(&change, deadline).await, Vec::new()),
+        Endpoint::Validate | Endpoint::Probe => (shared.judge.judge(&change, deadline).await, Vec::new()),
         Endpoint::Mutate => {
             let (verdict, puts) = shared.judge.label(&change, deadline).await;
             (Judgement::from(verdict), puts)
@@ -109,7 +115,7 @@ pub async fn answer_to<J: Judge>(
         log(&request, &change.user, endpoint, &judgement, puts.len(), arrived);
     }
     json(match endpoint {
-        Endpoint::Validate => answer::judged(&request.uid, &judgement.verdict),
+        Endpoint::Validate | Endpoint::Probe => answer::judged(&request.uid, &judgement.verdict),
         Endpoint::Mutate => answer::labelled(&request.uid, &judgement.verdict, &puts),
     })
 }
@@ -159,7 +165,7 @@ fn refuse<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, unreadable: &Unreada
     shared.metrics.unreadable();
     tracing::warn!(uid = unreadable.uid.as_deref().unwrap_or(""), why = unreadable.why, "unreadable review");
     match (&unreadable.uid, endpoint) {
-        (Some(uid), Endpoint::Validate) => json(answer::unreadable(uid, unreadable)),
+        (Some(uid), Endpoint::Validate | Endpoint::Probe) => json(answer::unreadable(uid, unreadable)),
         (Some(uid), Endpoint::Mutate) => json(answer::unlabelled(uid, unreadable)),
         (None, _) => plain(StatusCode::BAD_REQUEST, unreadable.to_string()),
     }

@@ -25,6 +25,9 @@ pub struct Metrics {
     asked: Family<OutcomeLabels, Histogram>,
     written: Family<OutcomeLabels, Histogram>,
     registered: Gauge,
+    registration_repairs: Counter,
+    selector_additions: Gauge,
+    last_reached: Gauge,
     certificate_not_after: Family<CertificateLabels, Gauge>,
 }
 
@@ -97,6 +100,25 @@ impl Default for Metrics {
             "1 while the webhooks are registered as this replica renders them, else 0",
             registered.clone(),
         );
+        let registration_repairs = Counter::default();
+        registry.register(
+            "registration_repairs",
+            "Repairs of a webhook configuration that another client had changed",
+            registration_repairs.clone(),
+        );
+        let selector_additions = Gauge::default();
+        registry.register(
+            "selector_additions",
+            "Entries of others in the namespaceSelectors of the webhooks, which exempt namespaces",
+            selector_additions.clone(),
+        );
+        let last_reached = Gauge::default();
+        registry.register_with_unit(
+            "last_reached",
+            "The last time that the API server answered a probe of this replica through flipguard, in Unix seconds",
+            Unit::Seconds,
+            last_reached.clone(),
+        );
         let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
         registry.register_with_unit(
             "certificate_not_after",
@@ -114,6 +136,9 @@ impl Default for Metrics {
             asked,
             written,
             registered,
+            registration_repairs,
+            selector_additions,
+            last_reached,
             certificate_not_after,
         }
     }
@@ -153,6 +178,21 @@ impl Metrics {
     /// Sets whether the webhooks are registered.
     pub fn registered(&self, is: bool) {
         self.registered.set(i64::from(is));
+    }
+
+    /// Counts a repair of a webhook configuration.
+    pub fn registration_repaired(&self) {
+        self.registration_repairs.inc();
+    }
+
+    /// Sets the number of entries of others in the namespaceSelectors.
+    pub fn selector_additions(&self, count: usize) {
+        self.selector_additions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the time at which the API server was last seen to reach flipguard, in Unix seconds.
+    pub fn reached(&self, at: i64) {
+        self.last_reached.set(at);
     }
 
     /// Sets the expiry of a certificate, in Unix seconds.

@@ -27,6 +27,11 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
         "registration::two_replicas_do_not_overwrite_each_other",
         super::registration::two_replicas_do_not_overwrite_each_other,
     ),
+    (
+        "registration::nothing_waits_for_an_address_that_nobody_answers",
+        super::registration::nothing_waits_for_an_address_that_nobody_answers,
+    ),
+    ("registration::a_trial_stops_nothing", super::registration::a_trial_stops_nothing),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
@@ -35,6 +40,9 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::harmless_changes_pass_without_replicas", harmless_changes_pass_without_replicas),
     ("alone::writes_that_wait_are_exact", writes_that_wait_are_exact),
 ];
+
+/// The ClusterRoleBinding of the shared guard.
+const BINDING: &str = "flipguard:flipguard-system";
 
 fn green_starts(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
@@ -46,8 +54,8 @@ fn unreadable_objects_deny(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
-    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", BINDING, "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", BINDING])?.succeeds()?;
     let refused = shop.until("reads fail", || Ok(shop.route("app", GREEN)?.err.contains("cluster-unreadable")));
     let attempt = shop.route("app", GREEN)?;
     shop.apply(&binding)?.succeeds()?;

@@ -10,7 +10,7 @@ use super::{FLAGS, Test};
 
 pub(crate) const TESTS: &[Test] = &[("doctor::finds_each_illness", finds_each_illness)];
 
-fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+pub(crate) fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
     let exempt = FLAGS.get(1).context("no exempt users")?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     command.args(["doctor", "--kubeconfig"]).arg(shop.control_plane.kubeconfig()).args(["--exempt-users", exempt]);
@@ -51,6 +51,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
         "ok       endpoint      https://127.0.0.1:",
+        "ok       probe         the API server reaches flipguard",
         "ok       called        the API server calls flipguard, and gets an answer",
     ] {
         healthy.says(words)?;
@@ -62,12 +63,15 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     shop.guard.process().suspend()?;
     let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},
         {"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0",
-        "value":{"key":"control-plane","operator":"DoesNotExist"}}]"#;
+        "value":{"key":"control-plane","operator":"DoesNotExist"}},
+        {"op":"add","path":"/webhooks/0/namespaceSelector/matchLabels","value":{"flipguard":"on"}}]"#;
     kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
     is(shop, "registration", "broken", "guard.flipguard.dev: failurePolicy")?;
     let all = doctor(shop, &[])?;
     ensure!(!all.ok);
     all.says("warning  registration  others have added to its namespaceSelector: control-plane DoesNotExist")?;
+    all.says("BROKEN   registration  a namespaceSelector admits only some namespaces: flipguard=on")?;
+    all.says("BROKEN   probe         the API server does not reach flipguard: context deadline exceeded")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
     shop.until("the registration is repaired", || {
