@@ -11,28 +11,26 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::Client;
 use kube::core::Request;
 use kube::core::params::GetParams;
-use kube::{Client, Error};
 use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
+use super::config_maps::{ConfigMaps, MANAGED_BY, failed, is_managed, unread};
 use super::connect::causes;
-use super::request::{Answer, Anything, RequestError, ask, within};
+use super::request::{Answer, Anything, RequestError, ask};
 use crate::ledger::{Found, Ledger, ObjectRef, Seen};
 use crate::model::{Kind, Meta, ReadFailure, Selector, Service};
 
 /// The name of the ConfigMap with the uids of all ledgers.
 const INDEX: &str = "flipguard-ledgers";
-/// The label of flipguard's own ConfigMaps.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
 
 /// The ledgers of a cluster, and what this replica remembers of them.
 pub struct LedgerStore {
     client: Client,
-    own_namespace: String,
+    maps: ConfigMaps,
     /// The longest time from the admission of an attempt to its commit, which is the one assumption on time. It must
     /// exceed the API server's `--request-timeout` (60 s).
     ttl: Duration,
@@ -66,7 +64,8 @@ impl LedgerStore {
     /// A store in flipguard's own namespace.
     #[must_use]
     pub fn new(client: Client, own_namespace: &str, ttl: Duration) -> Self {
-        Self { client, own_namespace: own_namespace.to_owned(), ttl, turns: Mutex::default(), memory: Mutex::default() }
+        let maps = ConfigMaps::new(client.clone(), own_namespace);
+        Self { client, maps, ttl, turns: Mutex::default(), memory: Mutex::default() }
     }
 
     /// Waits for this request's turn with a namespace's ledger. Requests of one replica take turns in the order of
@@ -93,7 +92,7 @@ impl LedgerStore {
     /// # Errors
     /// When the ledger cannot be read, is not flipguard's, or was lost less than a ttl ago.
     pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<StoredLedger>, ReadFailure> {
-        let map = self.read_config_map(namespace, &ledger_name(namespace), deadline).await?;
+        let map = self.maps.read(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: the memory grows with ledgers, not with the cluster.
         let known = {
@@ -101,7 +100,7 @@ impl LedgerStore {
             memory.get(namespace).and_then(|memory| memory.named.clone())
         };
         if map.is_none() || known.as_ref() != Some(&uid) {
-            let index = self.read_config_map(namespace, INDEX, deadline).await?;
+            let index = self.maps.read(namespace, INDEX, deadline).await?;
             let named = index.as_ref().and_then(|index| index.data.as_ref()?.get(namespace).cloned());
             match named {
                 None => return Ok(None),
@@ -125,11 +124,11 @@ impl LedgerStore {
     /// When one of the two cannot be written.
     pub async fn create(&self, namespace: &str, deadline: Instant) -> Result<(), ReadFailure> {
         let name = ledger_name(namespace);
-        let uid = if let Some(map) = self.read_config_map(namespace, &name, deadline).await? {
+        let uid = if let Some(map) = self.maps.read(namespace, &name, deadline).await? {
             map.metadata.uid
         } else {
-            let new = self.new_config_map(&name, Ledger::default().render());
-            match self.create_config_map(namespace, &new, deadline).await? {
+            let new = self.maps.new_map(&name, Ledger::default().render());
+            match self.maps.create(namespace, &new, deadline).await? {
                 Some(map) => map.metadata.uid,
                 None => return Ok(()), // Another replica was faster; the next read shows it.
             }
@@ -149,11 +148,11 @@ impl LedgerStore {
         deadline: Instant,
     ) -> Result<bool, ReadFailure> {
         let name = ledger_name(namespace);
-        let mut map = self.new_config_map(&name, ledger.render());
+        let mut map = self.maps.new_map(&name, ledger.render());
         // The uid makes the write fail where the ledger was deleted and created again in between.
         map.metadata.uid = Some(over.uid.clone());
         map.metadata.resource_version = Some(over.version.clone());
-        Ok(self.replace_config_map(namespace, &map, deadline).await?.is_some())
+        Ok(self.maps.replace(namespace, &map, deadline).await?.is_some())
     }
 
     /// Reads the objects of pending changes, all at once.
@@ -178,7 +177,7 @@ impl LedgerStore {
     /// # Errors
     /// The first failure, after all namespaces were tried. The next call tries the rest again.
     pub async fn delete_orphans(&self, deadline: Instant) -> Result<usize, ReadFailure> {
-        let Some(index) = self.read_config_map("", INDEX, deadline).await? else { return Ok(0) };
+        let Some(index) = self.maps.read("", INDEX, deadline).await? else { return Ok(0) };
         let mut deleted = 0;
         let mut failure = None;
         for (namespace, uid) in index.data.iter().flatten() {
@@ -196,23 +195,18 @@ impl LedgerStore {
         let name = ledger_name(namespace);
         // Read before the namespace is: a new namespace of this name writes to the ledger only after that, and its
         // write makes the deletion fail.
-        let map = self.read_config_map(namespace, &name, deadline).await?;
+        let map = self.maps.read(namespace, &name, deadline).await?;
         let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
         let request = path.map_err(|error| unread(namespace, causes(&error)))?;
         let found = ask::<Anything>(&self.client, request, deadline).await;
         if !matches!(found.map_err(|error| failed(namespace, &error))?, Answer::NotFound) {
             return Ok(false);
         }
-        if let Some(map) = map.filter(is_managed) {
-            let ConfigMap { metadata: ObjectMeta { uid, resource_version, .. }, .. } = map;
-            let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
-            match within(deadline, self.config_maps().delete(&name, &params)).await {
-                Ok(_) => {}
-                Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {}
-                // Another replica has written to the ledger: its namespace exists again.
-                Err(RequestError::Api(Error::Api(status))) if status.code == 409 => return Ok(false),
-                Err(error) => return Err(failed(namespace, &error)),
-            }
+        // On a conflict, another replica has written to the ledger: its namespace exists again.
+        if let Some(map) = map.filter(is_managed)
+            && !self.maps.delete(namespace, map, deadline).await?
+        {
+            return Ok(false);
         }
         self.update_index(namespace, &Entry::Remove(uid), deadline).await?;
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
@@ -271,9 +265,9 @@ impl LedgerStore {
         let uid = if let Some(map) = map {
             map.metadata.uid.clone()
         } else {
-            let new = self.new_config_map(&ledger_name(namespace), Ledger::default().render());
+            let new = self.maps.new_map(&ledger_name(namespace), Ledger::default().render());
             // On a conflict, another replica has begun it anew and updates the index.
-            self.create_config_map(namespace, &new, deadline).await?.ok_or_else(anew)?.metadata.uid
+            self.maps.create(namespace, &new, deadline).await?.ok_or_else(anew)?.metadata.uid
         };
         self.update_index(namespace, &Entry::Put(uid.unwrap_or_default()), deadline).await?;
         Err(anew())
@@ -282,9 +276,9 @@ impl LedgerStore {
     /// Changes a namespace's entry in the index.
     async fn update_index(&self, namespace: &str, entry: &Entry<'_>, deadline: Instant) -> Result<(), ReadFailure> {
         loop {
-            let index = self.read_config_map(namespace, INDEX, deadline).await?;
+            let index = self.maps.read(namespace, INDEX, deadline).await?;
             let exists = index.is_some();
-            let mut index = index.unwrap_or_else(|| self.new_config_map(INDEX, BTreeMap::new()));
+            let mut index = index.unwrap_or_else(|| self.maps.new_map(INDEX, BTreeMap::new()));
             let data = index.data.get_or_insert_default();
             match entry {
                 Entry::Put(uid) => drop(data.insert(namespace.to_owned(), uid.clone())),
@@ -294,9 +288,9 @@ impl LedgerStore {
                 Entry::Remove(_) => return Ok(()),
             }
             let written = if exists {
-                self.replace_config_map(namespace, &index, deadline).await?
+                self.maps.replace(namespace, &index, deadline).await?
             } else {
-                self.create_config_map(namespace, &index, deadline).await?
+                self.maps.create(namespace, &index, deadline).await?
             };
             if written.is_some() {
                 return Ok(());
@@ -304,56 +298,14 @@ impl LedgerStore {
         }
     }
 
-    async fn read_config_map(
-        &self,
-        namespace: &str,
-        name: &str,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        within(deadline, self.config_maps().get_opt(name)).await.map_err(|error| failed(namespace, &error))
-    }
-
-    /// Creates a ConfigMap; `None` where one of this name exists.
-    async fn create_config_map(
-        &self,
-        namespace: &str,
-        map: &ConfigMap,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        match within(deadline, self.config_maps().create(&PostParams::default(), map)).await {
-            Ok(created) => Ok(Some(created)),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(None),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {
-                Err(unread(namespace, format!("flipguard's own namespace {} does not exist", self.own_namespace)))
-            }
-            Err(error) => Err(failed(namespace, &error)),
-        }
-    }
-
-    /// Replaces a ConfigMap; `None` where it was changed or deleted since it was read.
-    async fn replace_config_map(
-        &self,
-        namespace: &str,
-        map: &ConfigMap,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        let name = map.metadata.name.as_deref().unwrap_or_default();
-        match within(deadline, self.config_maps().replace(name, &PostParams::default(), map)).await {
-            Ok(written) => Ok(Some(written)),
-            // The next read tells a deletion from a change.
-            Err(RequestError::Api(Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
-            Err(error) => Err(failed(namespace, &error)),
-        }
-    }
-
     fn parse(&self, namespace: &str, map: &ConfigMap) -> Result<Ledger, ReadFailure> {
         let name = ledger_name(namespace);
         let foreign = |why: &str| ReadFailure {
             what: format!("the ledger of namespace {namespace}"),
-            why: format!("ConfigMap {}/{name}: {why}", self.own_namespace),
+            why: format!("ConfigMap {}/{name}: {why}", self.maps.own_namespace),
             remedy: Some(format!(
                 "Ask a cluster admin to delete it: kubectl -n {} delete configmap {name}",
-                self.own_namespace
+                self.maps.own_namespace
             )),
         };
         if !is_managed(map) {
@@ -366,21 +318,9 @@ impl LedgerStore {
         Ledger::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|why| foreign(&why))
     }
 
-    fn new_config_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
-        let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
-        map.metadata.name = Some(name.to_owned());
-        map.metadata.namespace = Some(self.own_namespace.clone());
-        map.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())]));
-        map
-    }
-
     fn with_memory<T>(&self, namespace: &str, what: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         what(memory.entry(namespace.to_owned()).or_default())
-    }
-
-    fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), &self.own_namespace)
     }
 }
 
@@ -390,19 +330,6 @@ enum Entry<'a> {
     Put(String),
     /// Removes the entry where it still has this uid.
     Remove(&'a str),
-}
-
-fn unread(namespace: &str, why: String) -> ReadFailure {
-    ReadFailure::online(format!("the ledger of namespace {namespace}"), why)
-}
-
-fn failed(namespace: &str, error: &RequestError) -> ReadFailure {
-    unread(namespace, error.to_string())
-}
-
-fn is_managed(map: &ConfigMap) -> bool {
-    let label = map.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
-    label.is_some_and(|value| value == MANAGED_BY.1)
 }
 
 fn ledger_name(namespace: &str) -> String {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod clock;
+mod config_maps;
 pub mod connect;
 pub mod events;
 #[cfg(test)]
