@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Client, Error};
 use tokio::time::Instant;
 
-use super::request::{RequestError, within};
+use super::request::{RequestError, is_not_found, within};
 use crate::model::ReadFailure;
 
 /// The label of flipguard's own ConfigMaps.
@@ -41,7 +41,11 @@ impl ConfigMaps {
         name: &str,
         deadline: Instant,
     ) -> Result<Option<ConfigMap>, ReadFailure> {
-        within(deadline, self.api.get_opt(name)).await.map_err(|error| failed(namespace, &error))
+        match within(deadline, self.api.get(name)).await {
+            Ok(map) => Ok(Some(map)),
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => Ok(None),
+            Err(error) => Err(failed(namespace, &error)),
+        }
     }
 
     /// Creates a ConfigMap; `None` where one of this name exists.
@@ -54,7 +58,7 @@ impl ConfigMaps {
         match within(deadline, self.api.create(&PostParams::default(), map)).await {
             Ok(created) => Ok(Some(created)),
             Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(None),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => {
                 Err(unread(namespace, format!("flipguard's own namespace {} does not exist", self.own_namespace)))
             }
             Err(error) => Err(failed(namespace, &error)),
@@ -72,7 +76,7 @@ impl ConfigMaps {
         match within(deadline, self.api.replace(name, &PostParams::default(), map)).await {
             Ok(written) => Ok(Some(written)),
             // The next read tells a deletion from a change.
-            Err(RequestError::Api(Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
+            Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(None),
             Err(error) => Err(failed(namespace, &error)),
         }
     }
@@ -83,7 +87,7 @@ impl ConfigMaps {
         let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
         match within(deadline, self.api.delete(&name.unwrap_or_default(), &params)).await {
             Ok(_) => Ok(true),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 404 => Ok(true),
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => Ok(true),
             Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(false),
             Err(error) => Err(failed(namespace, &error)),
         }
