@@ -8,6 +8,7 @@ pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kubeconfig;
+mod ledger_index;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;

@@ -26,8 +26,9 @@ mod config_map;
 mod intent;
 pub mod resolve;
 pub mod scenarios;
+mod unknown;
 
 pub use attempt::{Ask, Attempt, End};
-pub use config_map::{Ledger, MAX_BYTES, MAX_INTENTS};
+pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
 pub use resolve::{Found, Seen};
