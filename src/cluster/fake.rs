@@ -12,6 +12,10 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
+/// The resources that can be listed.
+const COLLECTIONS: [&str; 7] =
+    ["services", "pods", "deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"];
+
 /// The objects by path, and the answers that are prepared.
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi(Arc<Mutex<State>>);
@@ -103,6 +107,9 @@ impl FakeApi {
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         said(match *method {
+            Method::GET if COLLECTIONS.iter().any(|name| path.ends_with(&format!("/{name}"))) => {
+                (200, state.list(path))
+            }
             Method::GET => state.objects.get(path).map_or_else(|| error(404), |object| (200, object.clone())),
             Method::POST => {
                 let path = format!("{path}/{}", text(&body, "/metadata/name"));
@@ -119,6 +126,12 @@ impl FakeApi {
 }
 
 impl State {
+    fn list(&self, path: &str) -> Value {
+        let inside =
+            self.objects.iter().filter(|(of, _)| of.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+        json!({ "metadata": {}, "items": inside.map(|(_, object)| object).collect::<Vec<_>>() })
+    }
+
     fn store(&mut self, path: &str, mut object: Value) -> Value {
         self.last += 2;
         let uid = self.objects.get(path).map_or_else(|| format!("uid-{}", self.last), |old| text(old, "/metadata/uid"));

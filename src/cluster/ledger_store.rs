@@ -10,26 +10,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use kube::core::Request;
-use kube::core::params::GetParams;
-use serde::Deserialize;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::clock;
-use super::config_maps::{ConfigMaps, MANAGED_BY, failed, is_managed, unread};
-use super::connect::causes;
+use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
 use super::ledger_index::{LedgerIndex, lost};
-use super::request::{Answer, RequestError, ask};
-use crate::ledger::{Found, Ledger, LedgerError, ObjectRef, Seen};
-use crate::model::{Kind, Meta, ReadFailure, Selector, Service, Timestamp};
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{ReadFailure, Timestamp};
 
 /// The ledgers of a cluster, and what this replica remembers of them.
 pub struct LedgerStore {
-    client: Client,
+    pub(super) client: Client,
     maps: ConfigMaps,
     index: LedgerIndex,
     /// The longest time from the admission of an attempt to its commit, which is the one assumption on time. It must
@@ -173,23 +167,6 @@ impl LedgerStore {
         Ok(self.maps.replace(namespace, &map, deadline).await?.is_some())
     }
 
-    /// Reads the objects of pending changes, all at once.
-    ///
-    /// # Errors
-    /// When one of them cannot be read.
-    pub async fn read_objects(
-        &self,
-        namespace: &str,
-        objects: BTreeSet<ObjectRef>,
-        deadline: Instant,
-    ) -> Result<BTreeMap<ObjectRef, Found>, ReadFailure> {
-        let reads = objects.into_iter().map(|object| async move {
-            let found = self.read_object(namespace, &object, deadline).await?;
-            Ok((object, found))
-        });
-        join_all(reads).await.into_iter().collect()
-    }
-
     /// Deletes the ledgers of deleted namespaces, and returns their number.
     ///
     /// # Errors
@@ -240,38 +217,6 @@ impl LedgerStore {
         let seen = self.memory().get(namespace).and_then(|memory| memory.seen);
         let created = self.namespace_meta(namespace, deadline).await?.and_then(|meta| meta.created);
         Ok(created.zip(seen).is_none_or(|(created, seen)| created > seen))
-    }
-
-    /// The metadata of a namespace; `None` where it does not exist.
-    async fn namespace_meta(&self, namespace: &str, deadline: Instant) -> Result<Option<Meta>, ReadFailure> {
-        let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
-        let request = path.map_err(|error| unread(namespace, causes(&error)))?;
-        let found = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
-        found.map(|found| found.map(|bare| bare.metadata)).map_err(|error| failed(namespace, &error))
-    }
-
-    async fn read_object(&self, namespace: &str, object: &ObjectRef, deadline: Instant) -> Result<Found, ReadFailure> {
-        let unread =
-            |error: RequestError| ReadFailure::online(format!("{object} in namespace {namespace}"), error.to_string());
-        let path = match object.kind {
-            Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
-            Kind::Workload(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource()),
-        };
-        let request = Request::new(path).get(&object.name, &GetParams::default());
-        let request = request.map_err(|error| unread(error.into()))?;
-        let found = if object.kind == Kind::Service {
-            let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
-            service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
-        } else {
-            let workload = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
-            workload.map(|found| found.map(|bare| (Selector::nothing(), bare.metadata)))
-        };
-        Ok(match found.map_err(unread)? {
-            Some((selector, Meta { uid, resource_version: version, deleting, .. })) => {
-                Found::There(Seen { uid, version, deleting, selector })
-            }
-            None => Found::Missing,
-        })
     }
 
     /// Handles a ledger that was lost: the index has it, or this replica knows it, and it is missing or has another uid.
@@ -334,12 +279,6 @@ impl LedgerStore {
     }
 }
 
-/// An object of which only the metadata matter.
-#[derive(Deserialize)]
-struct Bare {
-    metadata: Meta,
-}
-
 fn ledger_name(namespace: &str) -> String {
     format!("ledger-{namespace}")
 }
@@ -356,6 +295,7 @@ fn expired_attempts(watched: &mut HashMap<String, Instant>, ledger: &Ledger, ttl
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
     use http::Method;
     use serde_json::json;
 

@@ -9,6 +9,7 @@ pub mod events;
 pub(crate) mod fake;
 mod kubeconfig;
 mod ledger_index;
+mod ledger_objects;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;
