@@ -15,3 +15,4 @@ pub mod meter;
 pub mod namespace;
 mod owners;
 mod request;
+pub mod token;

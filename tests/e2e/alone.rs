@@ -123,7 +123,7 @@ fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
 
 /// The changes of a lost ledger may still commit until their time limit is over.
 fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.succeeds()?;
@@ -149,7 +149,7 @@ fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
 
 /// An intent expires once it has been watched for longer than any change can take.
 fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
@@ -162,7 +162,7 @@ fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
 
 /// A flip whose intent expired without a further read is still recorded.
 fn expired_flips_are_recorded(shop: &Shop) -> Result<()> {
-    let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
+    let _guard = another_guard(shop, &["--unsafe-intent-ttl", "2s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.passes_silently()?;
