@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 const WALLED: [(&str, &[&str]); 5] = [
     ("review", &["labels", "model", "review", "rules"]),
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
-    ("telemetry", &["rules", "telemetry"]),
+    ("telemetry", &["model", "rules", "telemetry"]),
     ("install", &["install", "model"]),
     ("offline", &["labels", "model", "offline", "review", "rules"]),
 ];

@@ -1,5 +1,7 @@
 //! Checks that the API server permits what flipguard needs.
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
@@ -10,16 +12,21 @@ use kube::{Api, Client};
 use super::connect::one_line;
 use crate::install::{NAME, NEEDED, Permission};
 
+/// The number of permissions that are asked for at the same time.
+const AT_ONCE: usize = 10;
+
 /// Why the permissions are not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// RBAC does not grant some of them.
     #[error(
-        "missing permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
+        "{user} lacks permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
          {namespace}` and the Helm chart grant them",
         .missing.join(", ")
     )]
     Missing {
+        /// The user that was asked for, in words.
+        user: String,
         /// Each missing permission, by verb and resource.
         missing: Vec<String>,
         /// flipguard's own namespace, as it was given.
@@ -35,22 +42,30 @@ pub enum AccessError {
 /// # Errors
 /// When a permission is missing, or the API server does not answer.
 pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessError> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let mut missing = Vec::new();
-    for (permission, verb) in each() {
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(attributes(&permission, verb, own_namespace)),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            missing.push(describe(&permission, verb, own_namespace));
-        }
+    let missing = missing(client, own_namespace).await?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing { missing, namespace: own_namespace.to_owned() }) }
+    let user = user_of(client).await.map_or_else(|| "this user".to_owned(), |name| format!("user `{name}`"));
+    Err(AccessError::Missing { user, missing, namespace: own_namespace.to_owned() })
+}
+
+/// The permissions that flipguard needs and this client lacks.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn missing(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    missing_of(own_namespace, async |attributes| {
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    })
+    .await
 }
 
 /// The permissions that flipguard's ServiceAccount needs and lacks, asked with the credentials of an admin.
@@ -60,23 +75,38 @@ pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessErr
 pub async fn missing_for_account(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{own_namespace}"), "system:authenticated"];
-    let mut missing = Vec::new();
-    for (permission, verb) in each() {
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
-                groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
-                resource_attributes: Some(attributes(&permission, verb, own_namespace)),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
+    missing_of(own_namespace, async |attributes| {
+        let spec = SubjectAccessReviewSpec {
+            user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
+            groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
         };
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let answer = reviews.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            missing.push(describe(&permission, verb, own_namespace));
-        }
-    }
-    Ok(missing)
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    })
+    .await
+}
+
+/// Asks for each permission, several at the same time, and returns those that are denied.
+async fn missing_of(
+    own_namespace: &str,
+    is_allowed: impl AsyncFn(ResourceAttributes) -> kube::Result<bool>,
+) -> kube::Result<Vec<String>> {
+    let asked = stream::iter(each()).map(|(permission, verb)| {
+        let answer = is_allowed(attributes(&permission, verb, own_namespace));
+        async move { Ok::<_, kube::Error>((describe(&permission, verb, own_namespace), answer.await?)) }
+    });
+    let answers: Vec<(String, bool)> = asked.buffered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().filter(|(_, is_allowed)| !is_allowed).map(|(permission, _)| permission).collect())
+}
+
+/// The name of this client's user, as the API server knows it.
+async fn user_of(client: &Client) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
+    review.status?.user_info?.username
 }
 
 fn each() -> impl Iterator<Item = (Permission, &'static str)> {

@@ -4,8 +4,6 @@
 //! "Semantics for get and list"). No verdict depends on a cache. Only the fields that rules read are decoded. All lists
 //! are read concurrently, in pages, under the deadline of their request.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
@@ -14,11 +12,11 @@ use kube::core::params::{GetParams, ListParams};
 use kube::{Api, Client};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::connect::{causes, one_line};
+use super::connect::causes;
 use super::owners;
-use super::request::{Answer, Anything, ask};
+use super::request::{Answer, Anything, ask, within};
 use crate::model::{
     ClusterView, Pod, ReadFailure, ReadRequest, Revision, Selector, Service, User, Workload, WorkloadKind,
     WorkloadManifest,
@@ -167,10 +165,8 @@ async fn may_override(client: &Client, namespace: &str, user: &User, service: &s
         ..SubjectAccessReview::default()
     };
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let answer = timeout_at(deadline, reviews.create(&PostParams::default(), &review))
-        .await
-        .map_err(|_| unread("no answer in time".to_owned()))?
-        .map_err(|error| unread(one_line(&error)))?;
+    let answer = within(deadline, reviews.create(&PostParams::default(), &review)).await;
+    let answer = answer.map_err(|error| unread(error.to_string()))?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
@@ -179,8 +175,14 @@ async fn rollout_exists(client: &Client, namespace: &str, name: &str, deadline: 
     let unread = |why: String| ReadFailure::online(format!("Rollout {name} in namespace {namespace}"), why);
     let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts");
     let request = Request::new(path).get(name, &GetParams::default()).map_err(|error| unread(causes(&error)))?;
-    let found = ask::<Anything>(client, request, deadline).await.and_then(Answer::found);
-    found.map(|rollout| rollout.is_some()).map_err(|error| unread(error.to_string()))
+    match ask::<Anything>(client, request, deadline).await {
+        // The API server does not know the kind.
+        Ok(Answer::NoPage(_)) => Ok(false),
+        answer => {
+            let found = answer.and_then(Answer::found);
+            found.map(|rollout| rollout.is_some()).map_err(|error| unread(error.to_string()))
+        }
+    }
 }
 
 async fn workloads(
@@ -207,7 +209,6 @@ async fn list<T: DeserializeOwned>(
     labels: &Selector,
     deadline: Instant,
 ) -> Result<Vec<T>, ReadFailure> {
-    let started = Instant::now();
     let unread = |why: String| ReadFailure::online(format!("{resource} in namespace {namespace}"), why);
     let mut params = ListParams::default().limit(PAGE);
     if !labels.is_empty() {
@@ -216,10 +217,7 @@ async fn list<T: DeserializeOwned>(
     let mut items: Vec<T> = Vec::new();
     loop {
         let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
-        let page = timeout_at(deadline, client.request_text(request))
-            .await
-            .map_err(|_| unread(format!("no answer within {}", in_seconds(started.elapsed()))))?
-            .map_err(|error| unread(one_line(&error)))?;
+        let page = within(deadline, client.request_text(request)).await.map_err(|error| unread(error.to_string()))?;
         let page: Page<T> = json_skip::from_str(&page).map_err(|error| unread(causes(&error)))?;
         items.extend(page.items.into_iter().flatten());
         if items.len() > MOST {
@@ -230,10 +228,6 @@ async fn list<T: DeserializeOwned>(
             None => return Ok(items),
         }
     }
-}
-
-fn in_seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
 }
 
 #[derive(Deserialize)]

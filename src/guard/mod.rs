@@ -6,13 +6,15 @@
 
 mod direct;
 mod protocol;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::clock::now;
 use crate::cluster::events::Events;
@@ -36,6 +38,8 @@ pub enum Concurrency {
 
 /// The time limit for the withdrawal of an intent.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
+/// The time between two attempts to withdraw an intent.
+const WITHDRAWAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Judges changes by reads that are made after each request arrived.
 #[derive(Clone)]
@@ -73,12 +77,16 @@ impl Validate for Guard {
         let (answer, judgement) = oneshot::channel();
         let (inner, own_change) = (self.0.clone(), change.clone());
         tokio::spawn(async move {
-            let (judgement, intent) = inner.judgement(&own_change, deadline).await;
-            if answer.send(judgement).is_err()
-                && let Some(intent) = intent
-            {
-                inner.withdraw(namespace_of(&own_change), intent).await;
-                tracing::info!(namespace = namespace_of(&own_change), "the client left before the answer; denied");
+            let namespace = namespace_of(&own_change);
+            let (judgement, left) = inner.judgement(&own_change, deadline).await;
+            let is_delivered = answer.send(judgement).is_ok();
+            match left {
+                Left::Pending(intent) if !is_delivered => {
+                    inner.withdraw(namespace, intent, false).await;
+                    tracing::info!(namespace, "the client left before the answer; denied");
+                }
+                Left::Pending(_) | Left::Nothing => {}
+                Left::Stray(intent) => inner.withdraw(namespace, intent, true).await,
             }
         });
         // Only a panic ends the task without an answer. It counts as a failed read.
@@ -98,10 +106,19 @@ impl Mutate for Guard {
     }
 }
 
+/// What a judged change has left in the ledger.
+enum Left {
+    /// Nothing, or an intent that stays whatever becomes of the answer.
+    Nothing,
+    /// The intent of an allowed change. Without an answer, the API server denies the change.
+    Pending(Intent),
+    /// Perhaps the intent of a denied change: its withdrawal failed, or nobody knows whether it was written.
+    Stray(Intent),
+}
+
 impl Inner {
-    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Where the API server may admit the
-    /// change without an answer, the intent stays.
-    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
+    /// Judges a change.
+    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Left) {
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
                 Intent::of(change, format!("{:032x}", fastrand::u128(..)))
@@ -109,44 +126,70 @@ impl Inner {
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let (verdict, meter::Cost { reads, writes }) =
+        let ((verdict, is_stray), meter::Cost { reads, writes }) =
             meter::measured(Box::pin(self.verdict(change, intent, deadline))).await;
         let may_pass =
             self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
-        let is_kept = verdict.outcome() == Outcome::Allowed && !may_pass;
-        (Judgement { verdict, reads, writes }, written.filter(|_| is_kept))
+        let left = match (written, verdict.outcome()) {
+            (Some(intent), Outcome::Allowed) if !may_pass => Left::Pending(intent),
+            (Some(intent), outcome) if outcome != Outcome::Allowed && is_stray => Left::Stray(intent),
+            _ => Left::Nothing,
+        };
+        (Judgement { verdict, reads, writes }, left)
     }
 
-    async fn verdict(&self, change: &Change, intent: Option<Intent>, deadline: Instant) -> Verdict {
-        match intent {
+    /// The verdict, and whether the intent may still be in the ledger although the attempt broke off.
+    async fn verdict(&self, change: &Change, intent: Option<Intent>, deadline: Instant) -> (Verdict, bool) {
+        let verdict = match intent {
             Some(intent) => {
                 let attempt = Attempt::new(intent, !change.dry_run);
-                let judged = protocol::Run::new(self, change, attempt, deadline).verdict().await;
-                judged.unwrap_or_else(|failure| self.decide(change, &failure.into()))
+                let (judged, is_stray) = protocol::Run::new(self, change, attempt, deadline).verdict().await;
+                return (judged.unwrap_or_else(|failure| self.decide(change, &failure.into())), is_stray);
             }
             // Nothing is on record, so a new Service replaces none.
             None if matches!(change.write, Write::ServiceCreate { .. }) => {
                 self.judge_permissions_only(change, deadline).await
             }
             None => self.judge_directly(change, self.begin_to_read(change, deadline), deadline).await,
-        }
+        };
+        (verdict, false)
     }
 
     fn decide(&self, change: &Change, view: &ClusterView) -> Verdict {
         rules::decide(change, view, &self.policy, now())
     }
 
-    /// Withdraws the intent of an undelivered answer. If that fails, the intent stays pending until it expires.
-    async fn withdraw(&self, namespace: &str, intent: Intent) {
+    /// Withdraws an intent, in time of its own. If that fails, the intent stays pending until it expires. An intent whose
+    /// write had no answer may still arrive, so its withdrawal looks again.
+    async fn withdraw(&self, namespace: &str, intent: Intent, may_arrive: bool) {
         let deadline = Instant::now() + WITHDRAWAL;
-        let mut attempt = Attempt::withdrawing(intent);
-        while attempt.ask() == Ask::ReadLedger {
-            let Ok(Some(mut stored)) = self.ledgers.read(namespace, deadline).await else { return };
-            attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
-            let Ask::WriteLedger(ledger) = attempt.ask() else { return };
-            let Ok(is_written) = self.ledgers.write(namespace, ledger, &stored, deadline).await else { return };
-            attempt.written(is_written);
+        loop {
+            match self.withdraw_once(namespace, intent.clone(), deadline).await {
+                Ok(true) => return,
+                Ok(false) if !may_arrive => return,
+                Ok(false) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
+                Ok(false) => return,
+                Err(failure) => {
+                    let why = failure.why;
+                    return tracing::warn!(namespace, why, "an intent of a denied change stays until it expires");
+                }
+            }
         }
+    }
+
+    /// Removes an intent from the ledger; `false` where the ledger does not have it.
+    async fn withdraw_once(&self, namespace: &str, intent: Intent, deadline: Instant) -> Result<bool, ReadFailure> {
+        let mut attempt = Attempt::withdrawing(intent);
+        while let Some(mut stored) = self.ledgers.read(namespace, deadline).await? {
+            attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
+            let Ask::WriteLedger(ledger) = attempt.ask() else { break };
+            let is_written = self.ledgers.write(namespace, ledger, &stored, deadline).await?;
+            attempt.written(is_written);
+            if is_written {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     reads_early: bool,
     /// The Services of the namespace; read only where there is no ledger.
     services: ClusterView,
+    /// Whether the own intent may be in the ledger.
+    may_be_written: bool,
 }
 
 /// The result of a step: the run continues, or ends with a verdict.
@@ -54,16 +56,18 @@ impl<'a> Run<'a> {
             reading: None,
             reads_early: true,
             services: ClusterView::default(),
+            may_be_written: false,
         }
     }
 
-    /// Drives the attempt to its end and returns the verdict.
-    pub(super) async fn verdict(mut self) -> Result<Verdict, ReadFailure> {
+    /// Drives the attempt to its end and returns the verdict. If the attempt breaks off, its own intent may still be in
+    /// the ledger, which is the second result.
+    pub(super) async fn verdict(mut self) -> (Result<Verdict, ReadFailure>, bool) {
         loop {
             match self.step().await {
                 Ok(Continue(())) => {}
-                Ok(Break(verdict)) => return Ok(verdict),
-                Err(failure) => return self.verdict.ok_or(failure),
+                Ok(Break(verdict)) => return (Ok(verdict), false),
+                Err(failure) => return (self.verdict.ok_or(failure), self.may_be_written),
             }
         }
     }
@@ -126,7 +130,10 @@ impl<'a> Run<'a> {
         let (Ask::WriteLedger(ledger), Some(stored)) = (self.attempt.ask(), &self.stored) else {
             return Ok(Break(Verdict::cannot_judge()));
         };
+        self.may_be_written = true;
         let is_written = self.guard.ledgers.write(self.namespace, ledger, stored, self.deadline).await?;
+        // After a conflict, the own intent is in the ledger only if it is to be withdrawn.
+        self.may_be_written = is_written || self.verdict.is_some();
         self.attempt.written(is_written);
         if !is_written {
             (self.reads_early, self.reading) = (false, None);

@@ -19,7 +19,7 @@ pub struct ObjectRef {
 /// The change that one or several requests would make to one state of an object. Only one of them can commit, because
 /// the API server commits by compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// The random ids of the attempts: one for each request with the same change.
     pub ids: Vec<String>,
@@ -68,7 +68,7 @@ pub enum IntendedChange {
 
 /// The parts of a changed or new Service that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceAfter {
     /// The selector before the change; empty for a new Service.
     pub from: Selector,
@@ -81,7 +81,7 @@ pub struct ServiceAfter {
 
 /// The parts of a changed workload that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkloadAfter {
     /// `spec.replicas` after the change.
     pub desired: u32,

@@ -32,8 +32,9 @@ pub mod resolve;
 #[cfg(test)]
 mod scenario_properties;
 pub mod scenarios;
+mod unknown;
 
 pub use attempt::{Ask, Attempt, End};
-pub use config_map::{Ledger, MAX_BYTES, MAX_INTENTS};
+pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
 pub use resolve::{Found, Seen};

@@ -16,6 +16,7 @@ mod policy;
 mod revision;
 mod selector;
 mod service;
+mod text;
 mod time;
 mod view;
 mod workload;
@@ -33,6 +34,7 @@ pub use policy::{Action, Enforcement, Policy};
 pub use revision::Revision;
 pub use selector::Selector;
 pub use service::{Because, LocalTraffic, Role, Service, ServicePort, ServiceSpec, TargetPort, Unguarded, has_word};
+pub use text::printable;
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{

@@ -9,12 +9,24 @@ use arc_swap::ArcSwap;
 /// is registered once it is called.
 #[derive(Debug, Default)]
 pub struct Readiness {
+    starting: ArcSwap<Option<String>>,
     api_server: ArcSwap<Option<String>>,
     draining: AtomicBool,
     unguarded: ArcSwap<Option<String>>,
 }
 
 impl Readiness {
+    /// Records what this replica waits for before it can judge (`None`: nothing any more).
+    pub fn starting(&self, what: Option<String>) {
+        self.starting.store(Arc::new(what));
+    }
+
+    /// Whether this replica cannot judge yet.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.starting.load().is_some()
+    }
+
     /// Records that the API server answers (`None`), or why not.
     pub fn api_server(&self, error: Option<String>) {
         self.api_server.store(Arc::new(error));
@@ -48,6 +60,9 @@ impl Readiness {
         let mut missing = Vec::new();
         if self.is_draining() {
             missing.push("draining: this replica is stopping".to_owned());
+        }
+        if let Some(what) = self.starting.load().as_ref() {
+            missing.push(format!("starting: {what}"));
         }
         if let Some(error) = self.api_server.load().as_ref() {
             missing.push(format!("api-server: {error}"));

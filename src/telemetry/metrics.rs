@@ -28,12 +28,16 @@ pub struct Metrics {
     registration_repairs: Counter,
     selector_additions: Gauge,
     last_reached: Gauge,
+    missing_permissions: Gauge,
+    clock_difference: Gauge,
+    refused_connections: Counter,
+    token_not_after: Family<TokenLabels, Gauge>,
     certificate_not_after: Family<CertificateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
-    kind: String,
+    kind: &'static str,
     rule: &'static str,
     action: &'static str,
 }
@@ -50,6 +54,14 @@ struct OutcomeLabels {
 
 /// The upper bounds of the histograms of requests to the API server.
 const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    source: &'static str,
+}
+
+/// The kinds of objects that the API server is told to ask about. A request may name any other one.
+const KINDS: [&str; 6] = ["Service", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Scale"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
@@ -119,6 +131,32 @@ impl Default for Metrics {
             Unit::Seconds,
             last_reached.clone(),
         );
+        let missing_permissions = Gauge::default();
+        registry.register(
+            "missing_permissions",
+            "Permissions that flipguard needs and lacks, by the latest check",
+            missing_permissions.clone(),
+        );
+        let clock_difference = Gauge::default();
+        registry.register_with_unit(
+            "clock_difference",
+            "The clock of this replica minus that of the API server",
+            Unit::Seconds,
+            clock_difference.clone(),
+        );
+        let refused_connections = Counter::default();
+        registry.register(
+            "refused_connections",
+            "Connections that were closed at once, because too many were open",
+            refused_connections.clone(),
+        );
+        let token_not_after = Family::<TokenLabels, Gauge>::default();
+        registry.register_with_unit(
+            "token_not_after",
+            "Expiry of the token for the API server, in Unix seconds; an `inline` token is never read again",
+            Unit::Seconds,
+            token_not_after.clone(),
+        );
         let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
         registry.register_with_unit(
             "certificate_not_after",
@@ -139,6 +177,10 @@ impl Default for Metrics {
             registration_repairs,
             selector_additions,
             last_reached,
+            missing_permissions,
+            clock_difference,
+            refused_connections,
+            token_not_after,
             certificate_not_after,
         }
     }
@@ -157,8 +199,9 @@ impl Metrics {
             self.asked.get_or_create(&outcome).observe(f64::from(reads));
             self.written.get_or_create(&outcome).observe(f64::from(writes));
         }
+        let kind = KINDS.into_iter().find(|known| *known == kind).unwrap_or("other");
         let count = |rule: &'static str, action: &'static str| {
-            self.decisions.get_or_create(&DecisionLabels { kind: kind.to_owned(), rule, action }).inc();
+            self.decisions.get_or_create(&DecisionLabels { kind, rule, action }).inc();
         };
         if verdict.findings.is_empty() {
             count("none", "allow");
@@ -195,6 +238,25 @@ impl Metrics {
         self.last_reached.set(at);
     }
 
+    /// Sets the number of permissions that flipguard lacks.
+    pub fn missing_permissions(&self, count: usize) {
+        self.missing_permissions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how far this replica's clock is ahead of the API server's, in seconds.
+    pub fn clock_difference(&self, seconds: i64) {
+        self.clock_difference.set(seconds);
+    }
+
+    /// Sets the expiry of the token for the API server, in Unix seconds.
+    pub fn token_ends(&self, source: &'static str, at: i64) {
+        self.token_not_after.get_or_create(&TokenLabels { source }).set(at);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.refused_connections.inc();
+    }
+
     /// Sets the expiry of a certificate, in Unix seconds.
     pub fn certificate_ends(&self, certificate: &'static str, at: i64) {
         self.certificate_not_after.get_or_create(&CertificateLabels { certificate }).set(at);
@@ -206,5 +268,26 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The path token is no authentication: anyone who has seen it may send any kind.
+    #[test]
+    fn a_kind_from_a_request_makes_no_series() {
+        let metrics = Metrics::default();
+        for kind in ["Service", "Scale", "Evil\"} 1\n", "Pod"] {
+            metrics.decided(kind, &Verdict::not_judged(), (0, 0), Duration::ZERO);
+        }
+        let text = metrics.text();
+        let series: Vec<&str> = text.lines().filter(|line| line.starts_with("flipguard_decisions_total")).collect();
+        assert_eq!(series.len(), 3, "{series:?}");
+        for (kind, count) in [("Service", 1), ("Scale", 1), ("other", 2)] {
+            let line = format!("flipguard_decisions_total{{kind=\"{kind}\",rule=\"none\",action=\"allow\"}} {count}");
+            assert!(series.contains(&line.as_str()), "{series:?}");
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Tests that disturb other tests. They run one at a time, after all others.
 
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use controlplane::Guard;
+use controlplane::{ControlPlane, Guard, free_port};
 
 use super::Test;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop};
@@ -21,6 +22,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::denials_warn_without_enforcement", denials_warn_without_enforcement),
     ("alone::a_lost_ledger_delays_risky_changes", a_lost_ledger_delays_risky_changes),
     ("alone::abandoned_intents_expire", abandoned_intents_expire),
+    ("alone::a_start_waits_for_its_api_server", a_start_waits_for_its_api_server),
     ("alone::expired_flips_are_recorded", expired_flips_are_recorded),
     ("alone::concurrency_fresh_writes_nothing", concurrency_fresh_writes_nothing),
     (
@@ -132,7 +134,7 @@ fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
 
 /// The changes of a lost ledger may still commit until their time limit is over.
 fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.succeeds()?;
@@ -148,17 +150,34 @@ fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
     let log = std::fs::read_to_string(guard.process().log_path())?;
     ensure!(log.contains("changes that it held may still be committed, so dangerous changes are denied"), "{log}");
     ensure!(log.contains("the ledger was lost, and begins anew"), "{log}");
-    // A ledger without an entry in the index counts as new. An administrator removes the entry on purpose.
+    // This replica remembers the ledger, also where its entry in the index is deleted too.
     delete()?;
     let forget = format!(r#"[{{"op":"remove","path":"/data/{}"}}]"#, shop.namespace);
     let index = ["-n", "flipguard-system", "patch", "configmap", "flipguard-ledgers", "--type=json", "-p", &forget];
     shop.plain_kubectl(&index)?.succeeds()?;
+    let started = Instant::now();
+    shop.route("app", GREEN)?.passes_silently()?;
+    ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
+    // The same with everything: the ledgers, the index and the records.
+    shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", "--all"])?.succeeds()?;
+    let started = Instant::now();
+    shop.route("app", BLUE)?.passes_silently()?;
+    ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains("the index of the ledgers was lost, and begins anew"), "{log}");
+    // Another replica that starts now knows from the registration that there was an index.
+    guard.process().terminate()?;
+    guard.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGTERM")?;
+    shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", "--all"])?.succeeds()?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains("ConfigMap flipguard-ledgers was deleted"), "{log}");
     shop.route("app", GREEN)?.passes_silently()
 }
 
 /// An intent expires once it has been watched for longer than any change can take.
 fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
@@ -169,9 +188,69 @@ fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
+/// A replica starts while the API server cannot be reached, and then lacks a permission. It waits, and says for what.
+fn a_start_waits_for_its_api_server(shop: &Shop) -> Result<()> {
+    shop.without_the_guard()?;
+    let forwarder = Forwarder::to(shop.control_plane)?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
+    let guard = Guard::start_unready(shop.control_plane, binary, &forwarder.kubeconfig, super::FLAGS)?;
+    let says = |words: &str| {
+        shop.until(&format!("/readyz says `{words}`"), || {
+            Ok(guard.ask("/readyz").is_ok_and(|(status, body)| status.contains("503") && body.contains(words)))
+        })
+    };
+    says("starting: cannot reach the API server")?;
+    ensure!(guard.ask("/livez")?.0.contains("200"));
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    forwarder.open()?;
+    says("user `system:serviceaccount:flipguard-system:flipguard` lacks permissions: get deployments.apps")?;
+    shop.apply(&binding)?.succeeds()?;
+    guard.wait_until_it_guards(shop.control_plane)?;
+    ensure!(guard.ask("/readyz")?.0.contains("200"));
+    // One process all the time, and one line for each obstacle.
+    let log = guard.log()?;
+    ensure!(log.matches("cannot reach the API server").count() == 1, "{log}");
+    guard.process().ensure_running()
+}
+
+/// A way to the API server that is closed at first.
+struct Forwarder {
+    kubeconfig: PathBuf,
+    listen: SocketAddr,
+    api_server: SocketAddr,
+}
+
+impl Forwarder {
+    fn to(control_plane: &ControlPlane) -> Result<Self> {
+        let own = control_plane.service_account_kubeconfig("flipguard-system", "flipguard")?;
+        let text = std::fs::read_to_string(own)?;
+        let url = text.split("server: https://").nth(1).and_then(|rest| rest.lines().next()).context("no server")?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let kubeconfig = control_plane.dir().join("forwarded.kubeconfig");
+        std::fs::write(&kubeconfig, text.replace(url, &listen.to_string()))?;
+        Ok(Self { kubeconfig, listen, api_server: url.parse()? })
+    }
+
+    /// Opens the way, until the end of the process.
+    fn open(&self) -> Result<()> {
+        let (listener, api_server) = (TcpListener::bind(self.listen)?, self.api_server);
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(api_server) else { continue };
+                let ends = [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))];
+                for (from, to) in ends {
+                    std::thread::spawn(move || std::io::copy(&mut from?, &mut to?));
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
 /// A flip whose intent expired without a further read is still recorded.
 fn expired_flips_are_recorded(shop: &Shop) -> Result<()> {
-    let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
+    let _guard = another_guard(shop, &["--unsafe-intent-ttl", "2s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.passes_silently()?;

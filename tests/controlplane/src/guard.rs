@@ -98,6 +98,20 @@ impl Guard {
         Ok(())
     }
 
+    /// Starts it with a kubeconfig that may not work yet, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_unready(
+        control_plane: &ControlPlane,
+        binary: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let listen = local(free_port()?);
+        Self::serve(control_plane, binary, kubeconfig, listen, &format!("https://{listen}"), flags)
+    }
+
     /// Starts another replica behind the same address.
     pub(crate) fn serve(
         control_plane: &ControlPlane,

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::ledger::apply::apply;
-use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
+use flipguard::ledger::{Ask, Attempt, Found, Intent, ObjectRef, resolve, scenarios};
+use flipguard::model::{Change, ClusterView, Policy, Records, User, WorkloadKind, Write};
 use flipguard::rules::{self, Outcome, Verdict};
 
 use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
@@ -438,7 +438,7 @@ pub(crate) struct Rules {
     known: std::collections::HashMap<Question, Verdict>,
 }
 
-type Question = (Request, Base, Read, Vec<Intent>, Ledger);
+type Question = (Request, Base, Read, Vec<Intent>, Records);
 
 impl Rules {
     pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
@@ -464,7 +464,7 @@ impl Rules {
 
     fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
         let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
-        let records = Ledger { intents: Vec::new(), records: records.clone() };
+        let records = records.clone();
         let question = (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records);
         if let Some(verdict) = self.known.get(&question) {
             admission.attempt.judged(verdict);
