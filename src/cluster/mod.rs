@@ -1,6 +1,7 @@
 //! All I/O with the API server: fresh reads of a namespace, the ledger store, Events, and the connection.
 
 pub mod access;
+pub mod allowance;
 pub mod clock;
 mod config_maps;
 pub mod connect;
@@ -17,3 +18,4 @@ pub mod namespace;
 mod owners;
 mod request;
 pub mod token;
+mod weight;

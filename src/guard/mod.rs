@@ -3,11 +3,13 @@
 //! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
 //! - `protocol`: drives an [`Attempt`] through its steps
 //! - `direct`: judges by fresh reads alone
+//! - `turns`: limits the changes that are judged at the same time
 
 mod direct;
 mod protocol;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +21,13 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::clock::now;
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
-use crate::cluster::{meter, namespace};
+use crate::cluster::meter;
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent};
-use crate::model::{Change, ClusterView, Enforcement, Policy, ReadFailure, Write};
+use crate::model::{Change, ClusterView, Enforcement, Kind, Policy, ReadFailure, Write};
 use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
+use turns::{Turn, Turns};
 
 /// The guarantee for concurrent changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +54,7 @@ struct Inner {
     ledgers: Arc<LedgerStore>,
     concurrency: Concurrency,
     events: Events,
+    turns: Arc<Turns>,
 }
 
 impl Guard {
@@ -64,7 +68,7 @@ impl Guard {
         concurrency: Concurrency,
         events: Events,
     ) -> Self {
-        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events }))
+        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events, turns: Arc::default() }))
     }
 }
 
@@ -101,8 +105,11 @@ impl Mutate for Guard {
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
         let Inner { client, policy, .. } = &*self.0;
         let Some(request) = labels::needs(change, policy) else { return (Verdict::not_judged(), Vec::new()) };
-        let read = namespace::read(client, namespace_of(change), &change.user, request, deadline);
-        labels::label(change, &Box::pin(read).await, policy)
+        let view = match self.0.turn(change, deadline).await {
+            Ok(turn) => Box::pin(direct::reader(client, change, &turn).read(request)).await,
+            Err(failure) => failure.into(),
+        };
+        labels::label(change, &view, policy)
     }
 }
 
@@ -126,8 +133,13 @@ impl Inner {
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let ((verdict, is_stray), meter::Cost { reads, writes }) =
-            meter::measured(Box::pin(self.verdict(change, intent, deadline))).await;
+        let judged = async {
+            match self.turn(change, deadline).await {
+                Ok(turn) => self.verdict(change, intent, &Arc::new(turn)).await,
+                Err(failure) => (self.decide(change, &failure.into()), false),
+            }
+        };
+        let ((verdict, is_stray), meter::Cost { reads, writes }) = meter::measured(Box::pin(judged)).await;
         let may_pass =
             self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
         let left = match (written, verdict.outcome()) {
@@ -139,20 +151,26 @@ impl Inner {
     }
 
     /// The verdict, and whether the intent may still be in the ledger although the attempt broke off.
-    async fn verdict(&self, change: &Change, intent: Option<Intent>, deadline: Instant) -> (Verdict, bool) {
+    async fn verdict(&self, change: &Change, intent: Option<Intent>, turn: &Arc<Turn>) -> (Verdict, bool) {
         let verdict = match intent {
             Some(intent) => {
                 let attempt = Attempt::new(intent, !change.dry_run);
-                let (judged, is_stray) = protocol::Run::new(self, change, attempt, deadline).verdict().await;
+                let (judged, is_stray) = protocol::Run::new(self, change, attempt, turn).verdict().await;
                 return (judged.unwrap_or_else(|failure| self.decide(change, &failure.into())), is_stray);
             }
             // Nothing is on record, so a new Service replaces none.
             None if matches!(change.write, Write::ServiceCreate { .. }) => {
-                self.judge_permissions_only(change, deadline).await
+                self.judge_permissions_only(change, turn).await
             }
-            None => self.judge_directly(change, self.begin_to_read(change, deadline), deadline).await,
+            None => self.judge_directly(change, self.begin_to_read(change, turn), turn).await,
         };
         (verdict, false)
+    }
+
+    /// Waits for the turn of a change.
+    async fn turn(&self, change: &Change, deadline: Instant) -> Result<Turn, ReadFailure> {
+        let kind = change.write.kind().unwrap_or(Kind::Service);
+        self.turns.wait(namespace_of(change), kind, deadline).await
     }
 
     fn decide(&self, change: &Change, view: &ClusterView) -> Verdict {
