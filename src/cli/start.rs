@@ -80,7 +80,7 @@ impl Start<'_> {
         }
         let deadline = Instant::now() + ATTEMPT;
         // The registration is read before the index, which is older.
-        self.ledgers.begin(self.has_guarded().await?, deadline).await.map_err(failed)?;
+        self.ledgers.begin(self.has_guarded().await?, deadline).await.map_err(|failure| failed(&failure))?;
         let Self { connection, source, credentials, metrics, .. } = *self;
         let source = source.clone();
         Ok(CertificateRotator::start(&connection.client, source, credentials.clone(), metrics.clone()).await?)
@@ -96,6 +96,6 @@ impl Start<'_> {
     }
 }
 
-fn failed(failure: ReadFailure) -> anyhow::Error {
+fn failed(failure: &ReadFailure) -> anyhow::Error {
     anyhow::anyhow!("cannot begin to use the ledgers: {}", failure.why)
 }

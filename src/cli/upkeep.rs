@@ -32,9 +32,10 @@ pub(super) async fn probe(connection: &Connection, readiness: &Readiness, metric
         }
         let clock = connection.clock.too_large();
         if clock != known_clock {
-            match &clock {
-                Some(off) => tracing::warn!("this clock is {off}; set it, and keep it by NTP"),
-                None => tracing::info!("this clock is right again"),
+            if let Some(off) = &clock {
+                tracing::warn!("this clock is {off}; set it, and keep it by NTP");
+            } else {
+                tracing::info!("this clock is right again");
             }
             known_clock = clock;
         }

@@ -183,10 +183,9 @@ impl Inner {
         let deadline = Instant::now() + WITHDRAWAL;
         loop {
             match self.withdraw_once(namespace, intent.clone(), deadline).await {
-                Ok(true) => return,
-                Ok(false) if !may_arrive => return,
-                Ok(false) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
-                Ok(false) => return,
+                Ok(is_removed) if is_removed || !may_arrive => return,
+                Ok(_) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
+                Ok(_) => return,
                 Err(failure) => {
                     let why = failure.why;
                     return tracing::warn!(namespace, why, "an intent of a denied change stays until it expires");

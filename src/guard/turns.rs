@@ -92,9 +92,9 @@ impl Turns {
         let until = started + deadline.saturating_duration_since(started) * 3 / 4;
         let (lane, bytes) = self.lane_of(namespace);
         let entered = timeout_at(until, async { [lane.enter(kind).await, self.all.enter(kind).await] }).await;
-        let late = || too_many(namespace, started.elapsed());
-        let slots = entered.map_err(|_| late())?;
-        let allowance = self.memory.reserve(bytes.max(USUAL_BYTES), until).await.ok_or_else(late)?;
+        let too_late = || too_many(namespace, started.elapsed());
+        let slots = entered.map_err(|_| too_late())?;
+        let allowance = self.memory.reserve(bytes.max(USUAL_BYTES), until).await.ok_or_else(too_late)?;
         Ok(Turn {
             deadline,
             allowance,

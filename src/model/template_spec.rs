@@ -1,7 +1,8 @@
 //! The `spec` of a Pod template: its JSON, or a digest of it.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
+use std::sync::LazyLock;
 
 use json_skip::Raw;
 
@@ -27,14 +28,16 @@ impl TemplateSpec {
     fn digest(&self) -> (u64, u64) {
         match &self.0 {
             Kept::Digest(one, other) => (*one, *other),
-            Kept::Json(json) => (hash(json, 1), hash(json, 2)),
+            Kept::Json(json) => (hash(json, &KEYS.0), hash(json, &KEYS.1)),
         }
     }
 }
 
-fn hash(json: &str, salt: u8) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u8(salt);
+/// The keys of this process, so that nobody can prepare a template with the digest of another one.
+static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(Default::default);
+
+fn hash(json: &str, keys: &RandomState) -> u64 {
+    let mut hasher = keys.build_hasher();
     hasher.write(json.as_bytes());
     hasher.finish()
 }

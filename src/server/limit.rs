@@ -31,13 +31,12 @@ impl<S> Accept<TcpStream, S> for Limited {
     type Future = std::future::Ready<io::Result<(Counted, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let accepted = match self.free.clone().try_acquire_owned() {
+        let accepted = if let Ok(permit) = self.free.clone().try_acquire_owned() {
             // No Nagle: an answer is one small write, and must not wait for the acknowledgement of the one before.
-            Ok(permit) => stream.set_nodelay(true).map(|()| (Counted { stream, _permit: permit }, service)),
-            Err(_) => {
-                self.metrics.connection_refused();
-                Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections"))
-            }
+            stream.set_nodelay(true).map(|()| (Counted { stream, _permit: permit }, service))
+        } else {
+            self.metrics.connection_refused();
+            Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections"))
         };
         std::future::ready(accepted)
     }
