@@ -75,7 +75,7 @@ fn edits_are_repaired_and_told(shop: &Shop) -> Result<()> {
         ),
         (
             r#"{"op":"replace","path":"/webhooks/1/rules/0/operations","value":["UPDATE"]}"#,
-            "guard-workloads.flipguard.dev: rules",
+            "guard-new-services.flipguard.dev: rules",
         ),
         (
             r#"{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":30}"#,
