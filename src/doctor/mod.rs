@@ -6,9 +6,12 @@ mod called;
 mod certificate;
 mod cluster;
 mod registered;
+mod token;
 
 use kube::Client;
 use serde::Serialize;
+
+use crate::cluster::token::TokenLife;
 
 /// The result of a check, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,6 +50,8 @@ pub struct Target {
     pub probe_namespace: String,
     /// `--exempt-users` of `serve`; `None` to read them from the Deployment.
     pub exempt_users: Option<Vec<String>>,
+    /// The token of the kubeconfig, if it tells when it ends.
+    pub token: Option<TokenLife>,
 }
 
 impl Check {
@@ -68,6 +73,7 @@ impl Check {
 /// Runs all checks.
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
+    checks.extend(token::life(target.token.as_ref(), &target.namespace));
     checks.push(cluster::rights(client, &target.namespace).await);
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
     checks.extend(replicas);
