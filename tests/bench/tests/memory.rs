@@ -148,9 +148,9 @@ fn deployment(number: usize) -> Value {
     let status = json!({ "observedGeneration": 7, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
         "availableReplicas": 1 });
     let metadata =
-        metadata(&format!("web-{number}"), number, json!({ "deployment.kubernetes.io/revision": "11" }), None);
+        metadata(&format!("web-{number}"), number, &json!({ "deployment.kubernetes.io/revision": "11" }), None);
     json!({ "metadata": metadata, "spec": { "replicas": 1, "selector": { "matchLabels": labels(number) },
-        "template": template(labels(number), number, 15) }, "status": status })
+        "template": template(&labels(number), number, 15) }, "status": status })
 }
 
 fn replica_set(number: usize) -> Value {
@@ -162,9 +162,10 @@ fn replica_set(number: usize) -> Value {
     let replicas = usize::from(revision == 11);
     let annotations = json!({ "deployment.kubernetes.io/revision": revision.to_string(),
         "deployment.kubernetes.io/desired-replicas": "1", "deployment.kubernetes.io/max-replicas": "2" });
-    let metadata = metadata(&format!("web-{of}-{number:010}"), 100_000 + number, annotations, Some(("Deployment", of)));
+    let metadata =
+        metadata(&format!("web-{of}-{number:010}"), 100_000 + number, &annotations, Some(("Deployment", of)));
     json!({ "metadata": metadata, "spec": { "replicas": replicas, "selector": { "matchLabels": labels },
-        "template": template(labels, number, 5) },
+        "template": template(&labels, number, 5) },
         "status": { "observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas } })
 }
 
@@ -173,7 +174,7 @@ fn pod(number: usize) -> Value {
     let mut metadata = metadata(
         &format!("web-{of}-{owner:010}-{number:05}"),
         200_000 + number,
-        json!({}),
+        &json!({}),
         Some(("ReplicaSet", 100_000 + owner)),
     );
     if let Some(metadata) = metadata.as_object_mut() {
@@ -181,11 +182,11 @@ fn pod(number: usize) -> Value {
     }
     let status =
         json!({ "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] });
-    json!({ "metadata": metadata, "spec": template(json!({}), number, 5)["spec"], "status": status })
+    json!({ "metadata": metadata, "spec": template(&json!({}), number, 5).get("spec"), "status": status })
 }
 
 /// The metadata of an object, whose uid is a number. So is that of its controller.
-fn metadata(name: &str, own: usize, annotations: Value, controller: Option<(&str, usize)>) -> Value {
+fn metadata(name: &str, own: usize, annotations: &Value, controller: Option<(&str, usize)>) -> Value {
     let uid = |number: usize| format!("00000000-0000-0000-0000-{number:012}");
     let owners: Vec<Value> = controller
         .into_iter()
@@ -200,7 +201,7 @@ fn metadata(name: &str, own: usize, annotations: Value, controller: Option<(&str
 }
 
 /// A template with this number of settings. Fifteen make about 1 KB.
-fn template(labels: Value, number: usize, settings: usize) -> Value {
+fn template(labels: &Value, number: usize, settings: usize) -> Value {
     let env: Vec<Value> = (0..settings)
         .map(|index| json!({ "name": format!("SETTING_{index}"), "value": format!("a value of revision {number}") }))
         .collect();
