@@ -115,13 +115,14 @@ pub fn address_of<W: Webhook>(webhook: &W) -> Option<String> {
     Some(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
 }
 
-/// The field manager that last wrote a configuration, and when. Of two in the same second, that is the one that is not
-/// `own`.
+/// The field manager that last wrote a configuration, and when; `None` where that is `own`. Of two in the same second, it
+/// is the other one. The API server records no manager that only removes fields.
 #[must_use]
 pub fn last_writer(metadata: &ObjectMeta, own: &str) -> Option<String> {
     let entries = metadata.managed_fields.iter().flatten();
     let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
     let last = entries.max_by_key(|entry| (time(entry), entry.manager.as_deref() != Some(own)))?;
+    last.manager.as_deref().filter(|manager| *manager != own)?;
     let time = last.time.as_ref().map(|time| format!(" at {}", time.0)).unwrap_or_default();
     Some(format!("{}{time}", last.manager.as_deref().unwrap_or_default()))
 }
@@ -180,7 +181,7 @@ mod tests {
             last_writer(&ObjectMeta { managed_fields: Some(entries), ..ObjectMeta::default() }, "flipguard")
         };
         assert_eq!(last(&[]), None);
-        assert_eq!(last(&[("helm", 0), ("flipguard", 60)]).unwrap(), "flipguard at 1970-01-01T00:01:00Z");
+        assert_eq!(last(&[("helm", 0), ("flipguard", 60)]), None, "helm is not to blame");
         assert_eq!(last(&[("kubectl-edit", 60), ("flipguard", 60)]).unwrap(), "kubectl-edit at 1970-01-01T00:01:00Z");
 
         let called = |url: Option<&str>, service: Option<ServiceReference>| ValidatingWebhook {

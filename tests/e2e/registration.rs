@@ -96,11 +96,12 @@ fn edits_are_repaired_and_told(shop: &Shop) -> Result<()> {
         ensure!(webhooks(shop)? == right, "not repaired: {found}");
         let log = shop.guard.log()?;
         let line = log.lines().rfind(|line| line.contains("repaired the registration")).context("no log line")?;
-        // Of a field that is removed, nobody is the manager.
-        let by = if edit.contains(r#""op":"remove""#) { "" } else { "kubectl" };
-        for words in [found, "flipguard.dev/suspend", by, "ValidatingWebhookConfiguration", "WARN"] {
+        for words in [found, "flipguard.dev/suspend", "ValidatingWebhookConfiguration", "WARN"] {
             ensure!(line.contains(words), "`{words}` is missing in {line}");
         }
+        // The API server records no editor that only removes fields.
+        let removes = edit.contains(r#""op":"remove""#);
+        ensure!(removes || line.contains(r#""by":"kubectl-patch at 20"#), "the editor is missing in {line}");
     }
     ensure!(shop.guard.log()?.contains("another client keeps writing it, "), "seven edits in a row should be noticed");
     // Another order does the same, so it stays.
