@@ -12,6 +12,9 @@ use crate::model::{Flip, Records, Timestamp, Tombstone};
 
 /// The largest number of intents in a namespace. A further change has to wait.
 pub const MAX_INTENTS: usize = 64;
+/// The largest number of intents that create a Service. Such an intent needs no object that exists, so anyone who can
+/// send a review can invent one: they leave room for changes of what exists.
+pub(super) const MAX_CREATIONS: usize = MAX_INTENTS / 4;
 /// The largest number of attempts in a namespace.
 const MAX_ATTEMPTS: usize = 256;
 /// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
@@ -101,6 +104,11 @@ impl Ledger {
             self.records.flips.retain(|flip| flip.at > oldest);
         }
         self.intents.len() <= MAX_INTENTS && attempts <= MAX_ATTEMPTS && self.size() <= MAX_BYTES
+    }
+
+    /// Whether an intent that was just added takes no more than the share of its kind.
+    pub(super) fn has_room_for(&self, own: &Intent) -> bool {
+        !own.creates() || self.intents.iter().filter(|intent| intent.creates()).count() <= MAX_CREATIONS
     }
 
     /// Drops tombstones that no longer count.
@@ -210,6 +218,23 @@ mod tests {
         assert_eq!(ledger.intents.iter().map(|it| it.ids.clone()).collect::<Vec<_>>(), [["b"]]);
         ledger.remove("b");
         assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn creations_leave_room_for_other_changes() {
+        let creation =
+            |number: usize| Intent { base: String::new(), ..intent(&format!("c{number}"), &format!("new-{number}")) };
+        let mut ledger = Ledger::default();
+        for number in 0..MAX_CREATIONS {
+            ledger.add(&creation(number));
+            assert!(ledger.has_room_for(&creation(number)), "{number}");
+        }
+        let last = creation(MAX_CREATIONS);
+        ledger.add(&last);
+        assert!(!ledger.has_room_for(&last));
+        let change = intent("a", "app");
+        ledger.add(&change);
+        assert!(ledger.has_room_for(&change) && ledger.fits());
     }
 
     #[test]

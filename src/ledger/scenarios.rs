@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use super::config_map::MAX_CREATIONS;
 use super::{IntendedChange, Intent, MAX_INTENTS, ObjectRef, WorkloadAfter};
 use crate::model::{
-    Change, ClusterView, Kind, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind,
+    Change, ClusterView, Kind, Meta, Policy, Selector, Service, Timestamp, Tombstone, Workload, WorkloadKind, Write,
 };
 use crate::rules::{self, Effect, Finding, Outcome, Reason, Verdict};
 
@@ -100,7 +101,12 @@ fn recreated(verdict: &Verdict) -> Option<&Finding> {
 pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
     let of_nothing = rules::decide(change, &ClusterView::default(), policy, now);
     let mut verdict = Verdict { findings: Vec::new(), summary: String::new(), ..of_nothing };
-    let message = format!("more than {MAX_INTENTS} changes are pending in this namespace");
+    let message = match change.write {
+        Write::ServiceCreate { .. } => {
+            format!("more than {MAX_CREATIONS} new Services, or {MAX_INTENTS} changes, are pending in this namespace")
+        }
+        _ => format!("more than {MAX_INTENTS} changes are pending in this namespace"),
+    };
     verdict.add(conflict(message, change, policy), change, policy);
     verdict
 }
