@@ -26,6 +26,9 @@ pub(super) struct Doctor {
     /// --exempt-users of `serve`; without it, those of its Deployment
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     exempt_users: Option<Vec<String>>,
+    /// --labels of `serve`; without it, that of its Deployment
+    #[arg(long, value_name = "BOOL")]
+    labels: Option<bool>,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -38,6 +41,7 @@ impl Doctor {
             namespace: self.namespace,
             probe_namespace: self.probe_namespace,
             exempt_users: self.exempt_users,
+            labels: self.labels,
         };
         let checks = runtime.block_on(async {
             let client = connect(self.kubeconfig.as_deref()).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgAction, Args};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -72,6 +72,9 @@ pub(super) struct Serve {
     /// which the controllers run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
     exempt_users: Vec<String>,
+    /// Whether labels are added to Deployments; without, the mutating webhook configuration is left alone
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    labels: bool,
     /// A folder with the files tls.crt, tls.key and ca.crt; without it, flipguard issues and renews a certificate
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -100,12 +103,12 @@ impl Serve {
         let in_cluster = self.kubeconfig.is_none() && in_cluster();
         let namespace = self.namespace(in_cluster);
         let address = self.address(in_cluster, &namespace)?;
-        let client = connect_and_check(self.kubeconfig.as_deref(), &namespace).await?;
+        let client = connect_and_check(self.kubeconfig.as_deref(), &namespace, self.labels).await?;
         let listen = listen_address(self.listen, in_cluster, REVIEW_PORT);
         let status_listen = listen_address(self.status_listen, in_cluster, STATUS_PORT);
         let listeners = Listeners::bind(listen, status_listen)?;
 
-        let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let policy = Policy { enforcement: self.enforcement.into(), labels: self.labels, ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, self.intent_ttl));
@@ -163,6 +166,7 @@ impl Serve {
             colours: policy.colours.clone(),
             own_namespace: namespace.to_owned(),
             exempt_users: self.exempt_users.clone(),
+            labels: self.labels,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica: replica_name()?,
         })
@@ -201,10 +205,10 @@ fn log_filter() -> anyhow::Result<EnvFilter> {
 }
 
 /// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.
-async fn connect_and_check(kubeconfig: Option<&Path>, namespace: &str) -> anyhow::Result<Client> {
+async fn connect_and_check(kubeconfig: Option<&Path>, namespace: &str, labels: bool) -> anyhow::Result<Client> {
     let client = connect(kubeconfig).await?;
     new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
-    access::check(&client, namespace).await?;
+    access::check(&client, namespace, labels).await?;
     Ok(client)
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Check, Health};
 use crate::cluster::connect::one_line;
+use crate::telemetry::mask;
 
 const CHECK: &str = "called";
 
@@ -61,7 +62,7 @@ async fn ask(client: &Client, namespace: &str, object: &Value) -> Result<(u16, S
 }
 
 fn judge(status: u16, words: &str, namespace: &str) -> Check {
-    let first: String = words.lines().next().unwrap_or_default().chars().take(300).collect();
+    let first: String = mask(words.lines().next().unwrap_or_default()).chars().take(300).collect();
     if words.contains("failed calling webhook") && words.contains("flipguard.dev") {
         let next = "docs/operations.md, `my webhook does not answer`: firewall, NetworkPolicy, hostNetwork, proxy";
         return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), next);
@@ -108,6 +109,9 @@ mod tests {
         assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Ok);
         let failed = "Internal error occurred: failed calling webhook \"guard-overrides.flipguard.dev\": refused";
         assert_eq!(health(500, failed), Health::Broken);
+        let with_token = format!("{failed}: Post \"https://guard.example/validate/0123456789abcdef?timeout=5s\": EOF");
+        let message = judge(500, &with_token, "default").message;
+        assert!(message.ends_with("Post \"https://guard.example/validate/***?timeout=5s\": EOF"), "{message}");
         assert_eq!(health(201, ""), Health::Broken);
         assert_eq!(health(403, "deployments.apps is forbidden: quota"), Health::Unknown);
         assert_eq!(health(500, "failed calling webhook \"another.example\": refused"), Health::Unknown);

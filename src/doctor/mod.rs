@@ -5,6 +5,7 @@
 mod called;
 mod certificate;
 mod cluster;
+mod policies;
 mod registered;
 
 use kube::Client;
@@ -47,6 +48,8 @@ pub struct Target {
     pub probe_namespace: String,
     /// `--exempt-users` of `serve`; `None` to read them from the Deployment.
     pub exempt_users: Option<Vec<String>>,
+    /// `--labels` of `serve`; `None` to read it from the Deployment.
+    pub labels: Option<bool>,
 }
 
 impl Check {
@@ -68,12 +71,13 @@ impl Check {
 /// Runs all checks.
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
-    checks.push(cluster::rights(client, &target.namespace).await);
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
+    let labels = target.labels.unwrap_or_else(|| cluster::values_of("--labels", &args) != ["false"]);
+    checks.push(cluster::rights(client, &target.namespace, labels).await);
     checks.extend(replicas);
     let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    checks.extend(registered::registered(client, target, identity.as_ref(), &args).await);
+    checks.extend(registered::registered(client, target, identity.as_ref(), &args, labels).await);
     checks.push(called::through_the_api_server(client, &target.probe_namespace).await);
     checks
 }

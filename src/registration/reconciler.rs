@@ -21,7 +21,7 @@ use super::self_check::{CallError, call};
 use super::stored::{self, Ownership, RENDERED_BY, SUSPEND};
 use super::webhooks::{Address, Endpoint, Webhooks};
 use crate::certs::TrustBundle;
-use crate::certs::rotator::RegisteredBundles;
+use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
 use crate::model::ColourScheme;
@@ -45,6 +45,8 @@ pub struct Config {
     pub own_namespace: String,
     /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes.
     pub exempt_users: Vec<String>,
+    /// Whether labels are added. Without, the mutating configuration is not even read.
+    pub labels: bool,
     /// The version of this flipguard, such as `0.1.0`.
     pub version: String,
     /// A name that no other replica has.
@@ -57,7 +59,7 @@ pub struct WebhookReconciler {
     config: Config,
     lease: LeaseCandidate,
     trust: watch::Receiver<TrustBundle>,
-    registered: watch::Sender<RegisteredBundles>,
+    registered: watch::Sender<Registered>,
     metrics: Arc<Metrics>,
 }
 
@@ -120,7 +122,7 @@ impl WebhookReconciler {
         client: Client,
         config: Config,
         trust: watch::Receiver<TrustBundle>,
-        registered: watch::Sender<RegisteredBundles>,
+        registered: watch::Sender<Registered>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let lease = LeaseCandidate::new(&client, &config.own_namespace, config.replica.clone());
@@ -175,7 +177,11 @@ impl WebhookReconciler {
         let lease = self.hold_lease(&[ownership(&validating), ownership(&mutating)]).await;
         // Labels are a convenience: the validating configuration does not wait for the mutating one.
         let validating = self.reconcile_one(validating, &endpoint, &lease).await;
-        let mutating = self.reconcile_one(mutating, &endpoint, &lease).await;
+        let mutating = if self.config.labels {
+            self.reconcile_one(mutating, &endpoint, &lease).await
+        } else {
+            Outcome { state: State::InPlace, written: false }
+        };
         if validating.written || mutating.written {
             // The rotator waits for a bundle to be registered, and need not wait for the next reconciliation.
             let _ = self.read_and_publish().await;
@@ -183,11 +189,12 @@ impl WebhookReconciler {
         if validating.state == State::InPlace { mutating.state } else { validating.state }
     }
 
-    /// Reads both configurations, and publishes their CA bundles to the certificate rotator.
+    /// Reads both configurations, and publishes their endpoints to the certificate rotator.
     async fn read_and_publish(
         &self,
     ) -> (ReadConfig<ValidatingWebhookConfiguration>, ReadConfig<MutatingWebhookConfiguration>) {
-        let (validating, mutating) = (self.read().await, self.read().await);
+        let validating = self.read().await;
+        let mutating = if self.config.labels { self.read().await } else { Ok(None) };
         self.publish_bundles(&validating, &mutating);
         (validating, mutating)
     }
@@ -200,7 +207,7 @@ impl WebhookReconciler {
             .map(|stored| StoredConfig { ownership: stored::ownership(stored.meta(), &self.config.version), stored }))
     }
 
-    /// Publishes the registered CA bundles to the certificate rotator; `None` where a configuration cannot be read.
+    /// Publishes the registered endpoints to the certificate rotator; `None` where a configuration cannot be read.
     fn publish_bundles(
         &self,
         validating: &ReadConfig<ValidatingWebhookConfiguration>,
@@ -210,16 +217,18 @@ impl WebhookReconciler {
             self.registered.send_replace(None);
             return;
         };
-        let mut bundles = Vec::new();
+        let mut endpoints = RegisteredEndpoints::default();
         if let Some(read) = validating {
-            stored::bundles(read.stored.webhooks(), &mut bundles);
+            stored::bundles(read.stored.webhooks(), &mut endpoints.bundles);
+            stored::tokens(read.stored.webhooks(), &mut endpoints.tokens);
         }
         if let Some(read) = mutating {
-            stored::bundles(read.stored.webhooks(), &mut bundles);
+            stored::bundles(read.stored.webhooks(), &mut endpoints.bundles);
+            stored::tokens(read.stored.webhooks(), &mut endpoints.tokens);
         }
         self.registered.send_if_modified(|known| {
-            let differs = known.as_ref() != Some(&bundles);
-            *known = Some(bundles);
+            let differs = known.as_ref() != Some(&endpoints);
+            *known = Some(endpoints);
             differs
         });
     }

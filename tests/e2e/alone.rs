@@ -28,6 +28,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
         super::registration::two_replicas_do_not_overwrite_each_other,
     ),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
+    ("rights::without_labels", super::rights::without_labels),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),

@@ -22,6 +22,7 @@ mod owners;
 mod readiness;
 mod recognition;
 mod registration;
+mod rights;
 mod rollouts;
 mod services;
 mod shop;
@@ -85,6 +86,7 @@ fn tests() -> Vec<Test> {
         ledger::TESTS,
         admission::TESTS,
         commands::TESTS,
+        rights::TESTS,
     ]
     .concat()
 }

@@ -134,6 +134,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             colours: ColourScheme::default(),
             own_namespace: "flipguard-system".to_owned(),
             exempt_users: Vec::new(),
+            labels: true,
             version: "99.1.0".to_owned(),
             replica: "newer".to_owned(),
         };

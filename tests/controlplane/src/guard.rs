@@ -50,14 +50,17 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Starts another replica with its own address beside one that guards, and waits until it serves.
+    /// Starts another replica with its own address beside one that guards, and waits until it serves. From then on, the
+    /// policy of the registration allows only the new address.
     ///
     /// # Errors
     /// When the replica does not serve within a minute.
     pub fn start_beside(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
         let kubeconfig = own_kubeconfig(control_plane)?;
-        let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &format!("https://{listen}"), flags)?;
+        let url = format!("https://{listen}");
+        apply(control_plane, &manifests(binary, &["--external-url", &url, "--part", "requests"])?)?;
+        let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &url, flags)?;
         let deadline = Instant::now() + PATIENCE;
         while !guard.ask("/readyz").is_ok_and(|(status, _)| status.contains("200")) {
             guard.process.ensure_running()?;
@@ -201,12 +204,18 @@ impl Guard {
 
 /// Applies the manifests that `binary` prints.
 pub(crate) fn install(control_plane: &ControlPlane, binary: &Path, url: &str) -> Result<()> {
+    apply(control_plane, &manifests(binary, &["--external-url", url])?).map(drop)
+}
+
+/// The manifests that `binary` prints with these flags.
+fn manifests(binary: &Path, flags: &[&str]) -> Result<String> {
     let manifests = Command::new(binary)
-        .args(["manifests", "--namespace", NAMESPACE, "--external-url", url])
+        .args(["manifests", "--namespace", NAMESPACE])
+        .args(flags)
         .output()
         .with_context(|| format!("cannot run {}", binary.display()))?;
     ensure!(manifests.status.success(), "flipguard manifests: {}", text(&manifests.stderr));
-    apply(control_plane, &text(&manifests.stdout)).map(drop)
+    Ok(text(&manifests.stdout))
 }
 
 /// Applies YAML as cluster admin.
