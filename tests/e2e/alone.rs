@@ -35,6 +35,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ),
     ("registration::a_trial_stops_nothing", super::registration::a_trial_stops_nothing),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
+    ("rights::without_labels", super::rights::without_labels),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),
@@ -201,8 +202,8 @@ fn a_start_waits_for_its_api_server(shop: &Shop) -> Result<()> {
     };
     says("starting: cannot reach the API server")?;
     ensure!(guard.ask("/livez")?.0.contains("200"));
-    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
-    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", BINDING, "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", BINDING])?.succeeds()?;
     forwarder.open()?;
     says("user `system:serviceaccount:flipguard-system:flipguard` lacks permissions: get deployments.apps")?;
     shop.apply(&binding)?.succeeds()?;

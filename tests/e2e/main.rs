@@ -23,6 +23,7 @@ mod owners;
 mod readiness;
 mod recognition;
 mod registration;
+mod rights;
 mod rollouts;
 mod services;
 mod shop;
@@ -87,6 +88,7 @@ fn tests() -> Vec<Test> {
         ledger::TESTS,
         admission::TESTS,
         commands::TESTS,
+        rights::TESTS,
     ]
     .concat()
 }
