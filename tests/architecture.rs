@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 const WALLED: [(&str, &[&str]); 5] = [
     ("review", &["labels", "model", "review", "rules"]),
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
-    ("telemetry", &["rules", "telemetry"]),
+    ("telemetry", &["model", "rules", "telemetry"]),
     ("install", &["install", "model"]),
     ("offline", &["labels", "model", "offline", "review", "rules"]),
 ];
@@ -30,7 +30,16 @@ const PURE: [(&str, &[&str]); 4] = [
 ];
 
 /// Pure files in modules that are not pure.
-const PURE_FILES: [&str; 3] = ["certs/plan.rs", "certs/tokens.rs", "registration/stored.rs"];
+const PURE_FILES: [&str; 8] = [
+    "certs/plan.rs",
+    "certs/tokens.rs",
+    "registration/compare.rs",
+    "registration/plan.rs",
+    "registration/reach.rs",
+    "registration/repairs.rs",
+    "registration/selector.rs",
+    "registration/stored.rs",
+];
 
 /// Names that stand for I/O, waiting, logging or a clock. Pure code gets the time as data.
 const FORBIDDEN: [&str; 8] = ["kube", "k8s_openapi", "tokio", "axum", "tracing", "SystemTime", "Instant", "now_utc"];
@@ -125,7 +134,9 @@ fn imports(code: &str, own: &str, modules: &[String]) -> Vec<String> {
 #[test]
 fn pure_files_name_nothing_impure() {
     for file in PURE_FILES {
-        let found = trespasses(&read(&root().join("src").join(file)), &[]);
+        let code = read(&root().join("src").join(file));
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        let found = trespasses(code, &[]);
         // Kubernetes' own types are plain data for code that only compares them.
         let found: Vec<String> = found.into_iter().filter(|name| name != "k8s_openapi").collect();
         assert!(found.is_empty(), "src/{file} names {}, but it is pure; pass it as data", found.join(", "));

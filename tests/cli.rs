@@ -5,10 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -41,18 +41,42 @@ fn unknown_words() {
     exempt("system:serviceaccounts:kube-system").is_refused("it is a group");
     exempt("system:serviceaccount:deployer").is_refused("is `system:serviceaccount:NAMESPACE:NAME`");
     exempt("system:serviceaccount:ci:*").is_refused("names are compared as they are, without patterns");
+    for command in ["serve", "manifests"] {
+        let exempt = |names: &str| scene.run(&[command, "--exempt-namespaces", names]);
+        exempt("ci,Team")
+            .is_refused("'Team' for '--exempt-namespaces <NAMESPACE>': a namespace has at most 63 lower-case");
+        exempt("ci-*").is_refused("names are compared as they are, without patterns");
+        exempt("").is_refused("'--exempt-namespaces <NAMESPACE>': a namespace has at most");
+    }
     let serve = |flag: &str, value: &str| scene.run(&["serve", "--external-url", URL, flag, value]);
     serve("--drain", "10").is_refused("'10' for '--drain <DURATION>': it must be a number with a unit, such as 10s");
     serve("--ca-propagation", "soon").is_refused("'soon' for '--ca-propagation <DURATION>': it must be a number with");
     serve("--intent-ttl", "90").is_refused("'90' for '--intent-ttl <DURATION>': it must be a number with a unit");
-    serve("--intent-ttl", "2h").is_refused("'2h' for '--intent-ttl <DURATION>': it must be from 1s to 1h, such as 90s");
-    serve("--intent-ttl", "0s").is_refused("it must be from 1s to 1h, such as 90s");
+    serve("--intent-ttl", "2h").is_refused("'2h' for '--intent-ttl <DURATION>': it must be from 1m to 1h, such as 90s");
+    // The API server may take a minute to commit what was admitted.
+    serve("--intent-ttl", "59s").is_refused("it must be from 1m to 1h, such as 90s");
     serve("--concurrency", "loose").is_refused("'loose' for '--concurrency <CONCURRENCY>'");
     serve("--status-listen", "8080").is_refused("'8080' for '--status-listen <ADDRESS>': it must be an IP address and");
     scene.run(&["serve", "--external-url", URL, "--enforcement", "maybe"]).is_refused("'maybe' for '--enforcement");
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("Usage: flipguard <COMMAND>"), "{}", nothing.err);
+}
+
+/// flipguard does not guard its own namespace, so that must not be one with apps.
+#[test]
+fn namespaces_that_flipguard_may_not_run_in() {
+    let scene = Scene::new("namespaces_that_flipguard_may_not_run_in");
+    for namespace in ["default", "kube-system", "kube-public"] {
+        let words = format!("cannot run in namespace {namespace}, because flipguard does not guard its own namespace");
+        let serve = scene.run(&["serve", "--external-url", URL, "--namespace", namespace]);
+        serve.fails(1, &[&words, "with --namespace, such as flipguard-system"]);
+        scene.run(&["manifests", "--namespace", namespace]).is_refused(&words);
+    }
+    let manifests = scene.run(&["manifests", "--namespace", "guard", "--exempt-namespaces", "ci,builds"]);
+    assert_eq!(manifests.code, Some(0), "{}", manifests.err);
+    assert!(manifests.out.contains("- --exempt-namespaces=ci,builds\n"), "{}", manifests.out);
+    assert!(manifests.out.contains("name: flipguard:guard\n"), "{}", manifests.out);
 }
 
 #[test]
@@ -267,10 +291,89 @@ fn an_api_server_that_refuses_the_connection() {
              users: [{{name: c, user: {{token: secret-word}}}}]\n"
         ),
     );
-    let serve = scene.run(&["serve", "--external-url", URL, "--kubeconfig", "kubeconfig"]);
-    serve.fails(1, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
-    assert!(!serve.err.contains("secret-word"), "{}", serve.err);
-    assert!(!serve.err.contains("ServiceError"), "{}", serve.err);
+    scene
+        .run(&["doctor", "--kubeconfig", "kubeconfig"])
+        .fails(2, &[&format!("cannot reach the API server at https://{closed}"), "refused", "check the address"]);
+    let mut serving = Serving::start(&scene, &["--kubeconfig", "kubeconfig"]);
+    assert!(serving.ask("/livez").starts_with("HTTP/1.1 200"));
+    let reason = format!("starting: cannot reach the API server at https://{closed}");
+    serving.until("/readyz", &["503", &reason, "refused"]);
+    // Without a certificate, a handshake fails at once.
+    let mut client = TcpStream::connect(serving.reviews).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hello = [0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0];
+    client.write_all(&hello).unwrap();
+    assert!(client.read(&mut [0; 64]).is_ok(), "the handshake hangs");
+    // It ends at once, since nothing is to be drained.
+    let asked = Instant::now();
+    let log = serving.terminate();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(log.contains("cannot start yet; this is tried again") && log.contains("stopped"), "{log}");
+    assert!(!log.contains("secret-word") && !log.contains("ServiceError"), "{log}");
+}
+
+/// A running `flipguard serve`.
+struct Serving {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    reviews: SocketAddr,
+    status: SocketAddr,
+}
+
+impl Serving {
+    /// Starts it on ports of its own, and waits until it listens.
+    fn start(scene: &Scene, args: &[&str]) -> Self {
+        let any = "127.0.0.1:0";
+        let args = [&["serve", "--external-url", URL, "--listen", any, "--status-listen", any], args].concat();
+        let mut process = scene.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let first: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let address = |field: &str| first.get(field).and_then(Value::as_str).unwrap().parse().unwrap();
+        let (reviews, status) = (address("listen"), address("status_listen"));
+        Self { process, log, reviews, status }
+    }
+
+    fn ask(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.status).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: status\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks until the answer has all these words.
+    fn until(&self, path: &str, words: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(path);
+            if words.iter().all(|words| answer.contains(words)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{path} does not say {words:?}: {answer}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it by SIGTERM, and returns the rest of its log.
+    fn terminate(&mut self) -> String {
+        let killed = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}: {log}");
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 #[test]
@@ -539,21 +642,24 @@ impl Scene {
         self.pipe(args, "")
     }
 
-    /// Runs the binary with something on its standard input, and with nothing of the surroundings that could help it.
-    fn pipe(&self, args: &[&str], input: &str) -> Run {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_flipguard"))
+    /// The binary, with nothing of the surroundings that could help it.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
+        command
             .args(args)
             .current_dir(&self.folder)
             .env("RUST_BACKTRACE", "1")
             .env("HOME", &self.folder)
             .env_remove("KUBECONFIG")
             .env_remove("KUBERNETES_SERVICE_HOST")
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs the binary with something on its standard input.
+    fn pipe(&self, args: &[&str], input: &str) -> Run {
+        let mut process =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // It may end without having read anything.
         drop(process.stdin.take().unwrap().write_all(input.as_bytes()));
         let deadline = Instant::now() + PATIENCE;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flipguard::install::{LABEL_WEBHOOK, PROBE_WEBHOOK, policy};
-use flipguard::model::ColourScheme;
+use flipguard::model::{ColourScheme, Enforcement};
 use flipguard::registration::webhooks::{Address, Endpoint, Webhooks, mutating, validating};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -53,7 +53,14 @@ fn the_policy_fits_the_webhooks() -> Result<()> {
     let address = Address::Service { namespace: "own".to_owned() };
     let endpoint = Endpoint { address, authority: String::new(), token: "token".to_owned() };
     let colours = ColourScheme::default();
-    let webhooks = Webhooks { endpoint: &endpoint, colours: &colours, own_namespace: "own", exempt_users: &[] };
+    let webhooks = Webhooks {
+        endpoint: &endpoint,
+        colours: &colours,
+        own_namespace: "own",
+        exempt_users: &[],
+        exempt_namespaces: &[],
+        enforcement: Enforcement::Deny,
+    };
     let policy = policy::registration("own", None).to_string();
     let mut rendered = BTreeSet::new();
     let mut names = Vec::new();

@@ -53,6 +53,10 @@ fn server() -> &'static Server {
 }
 
 fn start(keep_alive: Duration) -> Result<Server> {
+    start_with(keep_alive, listen::MAX_CONNECTIONS, Readiness::default())
+}
+
+fn start_with(keep_alive: Duration, connections: usize, readiness: Readiness) -> Result<Server> {
     let identity = Identity::issue(&["127.0.0.1".to_owned()], time::OffsetDateTime::now_utc())?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let listeners = Listeners::bind(any, any)?;
@@ -64,10 +68,11 @@ fn start(keep_alive: Duration) -> Result<Server> {
     let app = listen::App {
         judge: Empty,
         credentials: Arc::new(Credentials::new(pair(&identity.leaf, &identity.leaf_key)?, identity.token)),
-        readiness: Arc::new(Readiness::default()),
+        readiness: Arc::new(readiness),
         metrics: Arc::new(Metrics::default()),
         drain: Duration::ZERO,
         keep_alive,
+        connections,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     thread::spawn(move || runtime.block_on(listeners.serve(app, std::future::pending())));
@@ -291,6 +296,30 @@ fn unknown_paths_and_wrong_tokens() -> Result<()> {
     Ok(())
 }
 
+/// The API server shows that it reaches flipguard by the nonce that comes back.
+#[test]
+fn a_probe_gets_its_nonce_back() -> Result<()> {
+    let probe = |nonce: &str| {
+        json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "the-uid",
+                "kind": { "group": "coordination.k8s.io", "version": "v1", "kind": "Lease" },
+                "operation": "CREATE",
+                "dryRun": true,
+                "object": { "metadata": { "name": "flipguard-probe", "annotations": { "flipguard.dev/probe": nonce } } },
+            },
+        })
+    };
+    let response = server().review("probe", &probe("a1b2"))?;
+    assert_eq!(response, json!({ "uid": "the-uid", "allowed": true, "warnings": ["flipguard was reached: a1b2"] }));
+    is_refused_as_unreadable(&server().review("probe", &probe("\u{1b}[2J"))?, "no review of a probe");
+    assert_eq!(server().post(&server().path("probe"), b"{}")?.0, 400);
+    assert_eq!(server().post("/probe/guessed", probe("a1b2").to_string().as_bytes())?.0, 404);
+    Ok(())
+}
+
 /// Each field that is read, with a value of another type.
 #[test]
 fn fields_of_a_wrong_type() -> Result<()> {
@@ -491,23 +520,90 @@ fn an_idle_connection_outlives_the_api_servers_pool() -> Result<()> {
     Ok(())
 }
 
+/// The API server speaks HTTP/1.1 to webhooks. An idle connection of HTTP/2 would never end.
 #[test]
-fn http2_works_too() -> Result<()> {
+fn http2_is_not_spoken() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut config = server().client_config()?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = tokio::net::TcpStream::connect(server().address).await?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(ServerName::try_from("127.0.0.1")?, stream).await?;
+        let connect = async |protocols: &[&[u8]]| {
+            let mut config = server().client_config()?;
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            let stream = tokio::net::TcpStream::connect(server().address).await?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            Result::Ok(connector.connect(ServerName::try_from("127.0.0.1")?, stream).await?)
+        };
+        assert!(connect(&[b"h2"]).await.is_err(), "h2 was agreed on");
+        let both = connect(&[b"h2", b"http/1.1"]).await?;
+        assert_eq!(both.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
+        // Without any agreement, the first bytes of HTTP/2 are no request.
+        let stream = connect(&[]).await?;
         let (client, connection) = h2::client::handshake(stream).await?;
-        tokio::spawn(connection);
-        let request = http::Request::post(format!("https://127.0.0.1{}", server().path("validate")))
-            .header("content-type", "application/json")
-            .body(())?;
-        let (response, mut body) = client.ready().await?.send_request(request, false)?;
-        body.send_data(flip().to_string().into_bytes().into(), true)?;
-        assert_eq!(response.await?.status(), 200);
+        let connection = tokio::spawn(connection);
+        let request = http::Request::post(format!("https://127.0.0.1{}", server().path("validate"))).body(())?;
+        let answered = match client.ready().await {
+            Ok(mut client) => client.send_request(request, true)?.0.await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!answered && connection.await?.is_err());
         Ok(())
     })
+}
+
+/// Anyone in the cluster can open connections. Above the limit they are closed at once, and those of the API server go on.
+#[test]
+fn connections_are_limited() -> Result<()> {
+    let server = start_with(listen::KEEP_ALIVE, 3, Readiness::default())?;
+    let body = flip().to_string();
+    let head = request("POST", &server.path("validate"), "application/json", body.len());
+    let mut api_server = server.connect()?;
+    let mut ask = || {
+        api_server.write_all(head.as_bytes())?;
+        api_server.write_all(body.as_bytes())?;
+        answer(&mut api_server)
+    };
+    assert_eq!(ask()?.0, 200);
+    // Two more, which send nothing.
+    let idle = [TcpStream::connect(server.address)?, TcpStream::connect(server.address)?];
+    let mut refused = TcpStream::connect(server.address)?;
+    refused.set_read_timeout(Some(Duration::from_secs(30)))?;
+    assert!(matches!(refused.read(&mut [0; 1]), Ok(0) | Err(_)), "it was not closed");
+    assert_eq!(ask()?.0, 200);
+    drop(idle);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while server.post(&server.path("validate"), body.as_bytes()).is_err() {
+        assert!(std::time::Instant::now() < deadline, "a closed connection still counts");
+    }
+    Ok(())
+}
+
+/// A stranger keeps no connection: without the token, each answer closes it.
+#[test]
+fn a_refused_request_closes_its_connection() -> Result<()> {
+    for (method, path) in [("POST", "/validate/none"), ("GET", "/"), ("GET", server().path("validate").as_str())] {
+        let mut stream = server().connect()?;
+        stream.write_all(request(method, path, "application/json", 0).as_bytes())?;
+        let mut all = String::new();
+        stream.read_to_string(&mut all)?;
+        assert!(all.to_ascii_lowercase().contains("connection: close"), "{method} {path}: {all}");
+    }
+    Ok(())
+}
+
+#[test]
+fn reviews_that_come_too_early_are_told_to_come_again() -> Result<()> {
+    let readiness = Readiness::default();
+    readiness.starting(Some("the secret reason".to_owned()));
+    let server = start_with(listen::KEEP_ALIVE, listen::MAX_CONNECTIONS, readiness)?;
+    let body = flip().to_string();
+    for path in [server.path("validate"), "/mutate/another-token".to_owned()] {
+        let mut stream = server.connect()?;
+        stream.write_all(request("POST", &path, "application/json", body.len()).as_bytes())?;
+        let _ = stream.write_all(body.as_bytes());
+        let mut all = String::new();
+        let _ = stream.read_to_string(&mut all);
+        let all = all.to_ascii_lowercase();
+        assert!(all.starts_with("http/1.1 503") && all.contains("retry-after: 1"), "{all}");
+        assert!(!all.contains("secret"), "{all}");
+    }
+    Ok(())
 }

@@ -16,8 +16,9 @@ use super::inspect::inspect;
 use super::pem::{certificates, is_trusted, life_of, pair, pem_of};
 use super::plan::{Delays, Observed, Step, plan};
 use super::store::{Found, ROTATE, ROTATE_TOKEN, Store};
-use super::tokens::{TokenDelays, TokenStep, Tokens, is_token};
+use super::tokens::{StoredTokens, TokenDelays, TokenStep, Tokens, is_token};
 use super::{Identity, ServedCertificate};
+use crate::cluster::clock::ClockDifference;
 use crate::install::NAME;
 use crate::server::Credentials;
 use crate::telemetry::Metrics;
@@ -53,6 +54,9 @@ pub enum IdentityError {
     /// flipguard's own namespace is missing.
     #[error("namespace {0} does not exist; create it, or give flipguard's own with --namespace")]
     NoNamespace(String),
+    /// The clock of this replica is too far from that of the API server to judge a certificate by.
+    #[error("this clock is {0}; set it, and keep it by NTP. Until then, no certificate is issued or exchanged")]
+    Clock(String),
     /// Another writer changed the Secret between each read and write.
     #[error("Secret {0}/{NAME} changes between each read and write; check whether another program writes it")]
     Contended(String),
@@ -92,6 +96,8 @@ pub struct CertificateSource {
     pub files: Option<Files>,
     /// `--ca-propagation`: how long every API server may take to read a changed registration.
     pub propagation: Duration,
+    /// How far this replica's clock is from the API server's.
+    pub clock: Arc<ClockDifference>,
 }
 
 /// Renews the certificate, rotates its authority, and swaps the served certificate.
@@ -118,19 +124,20 @@ pub struct CertificateRotator {
 }
 
 impl CertificateRotator {
-    /// Loads the certificate to serve, or issues it.
+    /// Loads the certificate to serve, or issues it, and presents it by these credentials.
     ///
     /// # Errors
     /// When the Secret or the files cannot be used.
     pub async fn start(
         client: &Client,
         source: CertificateSource,
+        credentials: Arc<Credentials>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, IdentityError> {
         let store = Store::new(client, &source.namespace);
         let (memory, served) = match &source.files {
             None => {
-                let identity = load(client, &source.namespace, &source.names).await?;
+                let identity = load(client, &source.namespace, &source.names, &source.clock).await?;
                 let served = ServedCertificate::from(&identity);
                 (identity, served)
             }
@@ -140,7 +147,7 @@ impl CertificateRotator {
                 (memory, served)
             }
         };
-        let credentials = Arc::new(Credentials::new(pair(&served.chain, &served.key)?, served.token.clone()));
+        credentials.present(pair(&served.chain, &served.key)?);
         let now = Instant::now();
         let delays = token_delays(source.propagation);
         let tokens = Tokens::start(&memory.tokens(false), delays, OffsetDateTime::now_utc());
@@ -161,12 +168,6 @@ impl CertificateRotator {
         };
         rotator.record_metrics();
         Ok(rotator)
-    }
-
-    /// The credentials of the listener, which the rotator swaps.
-    #[must_use]
-    pub fn credentials(&self) -> Arc<Credentials> {
-        self.credentials.clone()
     }
 
     /// The bundle to register, by the registered one: an authority stays in it while another replica may serve a
@@ -242,6 +243,12 @@ impl CertificateRotator {
 
     async fn reconcile(&mut self, registered: &Registered) -> Result<(), IdentityError> {
         let now = OffsetDateTime::now_utc();
+        if let Some(off) = self.source.clock.too_large() {
+            // Another replica may have exchanged the token, which has nothing to do with the time.
+            let found = self.store.read().await?;
+            self.observe_tokens(&found.identity.tokens(found.rotate_token), registered);
+            return Err(IdentityError::Clock(off));
+        }
         let candidate = if let Some(files) = self.source.files.clone() {
             let found = load_token(&self.store, &self.source.namespace).await?;
             let identity = self.reconcile_tokens(found, registered, now).await?;
@@ -308,13 +315,7 @@ impl CertificateRotator {
         let uptime = self.started.elapsed();
         let identity = found.identity.clone();
         let stored = identity.tokens(found.rotate_token);
-        self.tokens.observe(
-            &stored,
-            registered.as_ref().map(|registered| registered.tokens.as_slice()),
-            delays,
-            uptime,
-        );
-        self.credentials.accept(self.tokens.accepted());
+        self.observe_tokens(&stored, registered);
         let (made, met) = match self.tokens.next_step(&stored, delays, now, uptime) {
             TokenStep::Keep => return Ok(identity),
             TokenStep::Exchange => (identity.clone().with_new_token(now)?, Some(ROTATE_TOKEN)),
@@ -328,6 +329,14 @@ impl CertificateRotator {
         tracing::info!(step, "exchanging the token of the paths");
         // The next read shows it to this replica, as to the others: no replica registers what it has only written.
         Ok(made)
+    }
+
+    /// Accepts the tokens of the Secret, and drops those that are not registered any more.
+    fn observe_tokens(&mut self, stored: &StoredTokens<'_>, registered: &Registered) {
+        let named = registered.as_ref().map(|registered| registered.tokens.as_slice());
+        let delays = token_delays(self.source.propagation);
+        self.tokens.observe(stored, named, delays, self.started.elapsed());
+        self.credentials.accept(self.tokens.accepted());
     }
 
     /// Notes since when every registered webhook trusts the next authority.
@@ -416,11 +425,21 @@ fn is_good(identity: &Identity, names: &[String], now: OffsetDateTime) -> bool {
 ///
 /// # Errors
 /// When the Secret cannot be read or written, or a certificate cannot be issued.
-pub async fn load(client: &Client, namespace: &str, names: &[String]) -> Result<Identity, IdentityError> {
+pub async fn load(
+    client: &Client,
+    namespace: &str,
+    names: &[String],
+    clock: &ClockDifference,
+) -> Result<Identity, IdentityError> {
     let make = |found: &Found| {
         let now = OffsetDateTime::now_utc();
         let identity = found.identity.clone();
         let stored = inspect(&identity, names, false);
+        if let Some(off) = clock.too_large() {
+            // By this clock, the stored one cannot be judged. It serves as it is.
+            let is_whole = stored.token && stored.leaf.is_some() && stored.current.is_some();
+            return if is_whole { Ok(None) } else { Err(IdentityError::Clock(off)) };
+        }
         Ok(match plan(&stored, &Observed::default(), delays(Duration::from_secs(60)), now) {
             Step::Renew => Some(identity.renewed(names, now)?),
             Step::Promote => Some(identity.promoted(names, now)?),
@@ -453,4 +472,53 @@ async fn read_or_create(
         store.write(found, &made, None).await?;
     }
     Err(IdentityError::Contended(namespace.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration as Span;
+
+    use super::*;
+    use crate::cluster::fake::FakeApi;
+
+    const SECRET: &str = "/api/v1/namespaces/own/secrets/flipguard";
+
+    fn seconds_from_now(span: Span) -> i64 {
+        (OffsetDateTime::now_utc() + span).unix_timestamp()
+    }
+
+    async fn started(api: &FakeApi, source: &CertificateSource) -> Result<CertificateRotator, IdentityError> {
+        CertificateRotator::start(&api.client(), source.clone(), Arc::default(), Arc::default()).await
+    }
+
+    /// A clock that is far ahead would take the certificate for expired, and write another one for all replicas.
+    #[tokio::test]
+    async fn with_a_wrong_clock_nothing_is_written() {
+        let api = FakeApi::default();
+        let wrong = CertificateSource {
+            namespace: "own".to_owned(),
+            called: "guard.example".to_owned(),
+            names: vec!["guard.example".to_owned()],
+            files: None,
+            propagation: Duration::from_secs(60),
+            clock: Arc::default(),
+        };
+        wrong.clock.observe(seconds_from_now(Span::hours(2)));
+        let error = started(&api, &wrong).await.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("this clock is more than 5 min behind the API server's; set it"), "{error}");
+        assert!(api.get(SECRET).is_none(), "nothing is issued by a wrong clock");
+        // Another replica issued the certificate long ago, so that its renewal is due by now.
+        let long_ago = OffsetDateTime::now_utc() - Span::days(300);
+        let identity = Identity::issue(&wrong.names, long_ago).unwrap();
+        let found = Store::new(&api.client(), "own").read().await.unwrap();
+        Store::new(&api.client(), "own").write(found, &identity, None).await.unwrap();
+        let before = api.get(SECRET);
+        let mut rotator = started(&api, &wrong).await.unwrap();
+        assert!(matches!(rotator.reconcile(&None).await, Err(IdentityError::Clock(_))));
+        assert_eq!(api.get(SECRET), before);
+        // The clock is set.
+        wrong.clock.observe(seconds_from_now(Span::ZERO));
+        rotator.reconcile(&None).await.unwrap();
+        assert_ne!(api.get(SECRET), before, "the certificate is renewed");
+    }
 }

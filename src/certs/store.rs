@@ -138,19 +138,20 @@ mod tests {
     use http::Method;
 
     use crate::certs::rotator::load;
+    use crate::cluster::clock::ClockDifference;
     use crate::cluster::fake::FakeApi;
 
     #[tokio::test]
     async fn a_missing_namespace_is_no_lost_race() {
         let api = FakeApi::default();
         let secrets = "/api/v1/namespaces/own/secrets";
-        let names = ["guard.example".to_owned()];
+        let (names, clock) = (["guard.example".to_owned()], ClockDifference::default());
         api.fail(Method::POST, secrets, 404);
-        let error = load(&api.client(), "own", &names).await.unwrap_err().to_string();
+        let error = load(&api.client(), "own", &names, &clock).await.unwrap_err().to_string();
         assert_eq!(error, "namespace own does not exist; create it, or give flipguard's own with --namespace");
         // A lost race is run again.
         api.fail(Method::POST, secrets, 409);
-        assert!(load(&api.client(), "own", &names).await.is_ok());
+        assert!(load(&api.client(), "own", &names, &clock).await.is_ok());
         assert!(api.get(&format!("{secrets}/flipguard")).is_some());
     }
 }

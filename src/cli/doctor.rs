@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::Output;
+use super::{EnforcementFlag, Output};
 use crate::cluster::connect::connect;
 use crate::doctor::{self, Check, Health, Target};
 
@@ -29,6 +29,12 @@ pub(super) struct Doctor {
     /// --labels of `serve`; without it, that of its Deployment
     #[arg(long, value_name = "BOOL")]
     labels: Option<bool>,
+    /// --exempt-namespaces of `serve`; without it, those of its Deployment
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    exempt_namespaces: Option<Vec<String>>,
+    /// --enforcement of `serve`; without it, that of its Deployment
+    #[arg(long, value_enum)]
+    enforcement: Option<EnforcementFlag>,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -42,6 +48,8 @@ impl Doctor {
             probe_namespace: self.probe_namespace,
             exempt_users: self.exempt_users,
             labels: self.labels,
+            exempt_namespaces: self.exempt_namespaces,
+            enforcement: self.enforcement.map(Into::into),
         };
         let checks = runtime.block_on(async {
             let client = connect(self.kubeconfig.as_deref()).await?;

@@ -6,21 +6,21 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::EnforcementFlag;
 use crate::install::manifests::{self, Installation, Part, Runs};
-use crate::install::permissions;
 use crate::install::workload::InCluster;
+use crate::install::{namespaces, permissions};
 
 /// Print the manifests to install.
 #[derive(Debug, Args)]
 pub(super) struct ManifestsCommand {
     /// The namespace in which flipguard runs
-    #[arg(long, default_value = "flipguard-system")]
+    #[arg(long, default_value = "flipguard-system", value_parser = namespaces::own)]
     namespace: String,
     /// The URL of a flipguard outside the cluster, such as https://127.0.0.1:10250; without it, flipguard runs inside
     #[arg(
         long,
         value_name = "URL",
         value_parser = super::serve::external_url,
-        conflicts_with_all = ["image", "enforcement"]
+        conflicts_with_all = ["image", "enforcement", "exempt_namespaces"]
     )]
     external_url: Option<String>,
     /// The image; without it, `flipguard` with the tag of this version
@@ -36,6 +36,10 @@ pub(super) struct ManifestsCommand {
     #[arg(long, conflicts_with = "external_url")]
     network_policy: bool,
     /// Print one part, for the chart
+    /// Namespaces that are not guarded
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespaces::exempt)]
+    exempt_namespaces: Vec<String>,
+    /// Print only the ServiceAccount and RBAC, for the chart
     #[arg(long, hide = true)]
     part: Option<PartFlag>,
     /// Print docs/rights.md
@@ -70,8 +74,8 @@ impl ManifestsCommand {
             super::print_out(&(RIGHTS.to_owned() + &permissions::table()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let Self { image, network_policy, labels, .. } = self;
-        let in_cluster = InCluster { image, enforcement: self.enforcement.into(), network_policy };
+        let Self { image, network_policy, labels, exempt_namespaces, .. } = self;
+        let in_cluster = InCluster { image, enforcement: self.enforcement.into(), exempt_namespaces, network_policy };
         let (place, runs) = match &self.external_url {
             Some(url) => (format!(" at {url}"), Runs::At(url)),
             None => (String::new(), Runs::Inside(&in_cluster)),
@@ -83,7 +87,7 @@ impl ManifestsCommand {
                 manifests::part(part.into(), &installation),
             ),
             None => (
-                format!("# flipguard{place}; it fills in the webhook configurations once it can answer.\n"),
+                format!("# flipguard{place}; it fills in the webhook configurations once the API server reaches it.\n"),
                 manifests::objects(&installation),
             ),
         };

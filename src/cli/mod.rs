@@ -5,6 +5,8 @@ mod doctor;
 mod manifests;
 mod rules;
 mod serve;
+mod start;
+mod upkeep;
 mod version;
 
 use std::io::Write;

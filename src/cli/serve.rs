@@ -1,45 +1,38 @@
 //! `flipguard serve`
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use super::{ConcurrencyFlag, EnforcementFlag};
+use super::start::Start;
+use super::{ConcurrencyFlag, EnforcementFlag, upkeep};
+use crate::certs::TrustBundle;
 use crate::certs::authority::token;
 use crate::certs::files::Files;
-use crate::certs::rotator::{CertificateRotator, CertificateSource};
-use crate::cluster::access;
-use crate::cluster::connect::{connect, in_cluster, new_enough, one_line, own_namespace};
+use crate::certs::rotator::CertificateSource;
+use crate::cluster::connect::{Connection, in_cluster, own_namespace};
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
-use crate::install::NAME;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
+use crate::install::{NAME, namespaces};
 use crate::model::Policy;
-use crate::registration::reconciler::{Config, WebhookReconciler};
+use crate::registration::reconciler::{Config, TAKEOVER, WebhookReconciler};
 use crate::registration::webhooks::Address;
-use crate::server::{Listeners, Readiness, listen};
+use crate::server::{Credentials, Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
 use crate::telemetry::log::Lines;
 
-/// The time between two probes of the API server while it answers.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// The time between two probes while it does not answer. Until a replica is ready again, the API server has no endpoint
-/// to call.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// The time between two searches for ledgers of deleted namespaces.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+/// The largest number of worker threads. flipguard mostly waits, and each thread has memory of its own.
+const MAX_WORKERS: usize = 4;
 
 /// Guard a cluster.
 #[derive(Debug, Args)]
@@ -68,6 +61,9 @@ pub(super) struct Serve {
     /// How long an admitted change may take to be committed; must exceed the API server's --request-timeout (60s)
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = intent_ttl)]
     intent_ttl: Duration,
+    /// The same without a lower bound, for tests: a time that is too short makes the ledger useless
+    #[arg(long, value_name = "DURATION", hide = true, value_parser = duration)]
+    unsafe_intent_ttl: Option<Duration>,
     /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes: for distributions in
     /// which the controllers run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
@@ -75,6 +71,9 @@ pub(super) struct Serve {
     /// Whether labels are added to Deployments; without, the mutating webhook configuration is left alone
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     labels: bool,
+    /// Namespaces that are not guarded, besides kube-system, kube-node-lease and flipguard's own
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespaces::exempt)]
+    exempt_namespaces: Vec<String>,
     /// A folder with the files tls.crt, tls.key and ca.crt; without it, flipguard issues and renews a certificate
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -95,57 +94,87 @@ impl Serve {
             .init();
         // A panic is a line of the log, like all else.
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-        runtime.block_on(self.serve())
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+            runtime.worker_threads(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS));
+        }
+        runtime.enable_all().build().context("no async runtime")?.block_on(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
         let in_cluster = self.kubeconfig.is_none() && in_cluster();
-        let namespace = self.namespace(in_cluster);
+        let namespace = self.namespace(in_cluster)?;
         let address = self.address(in_cluster, &namespace)?;
-        let client = connect_and_check(self.kubeconfig.as_deref(), &namespace, self.labels).await?;
+        let connection = Connection::open(self.kubeconfig.as_deref()).await?;
+        let source = self.certificate_source(&address, &namespace, &connection)?;
         let listen = listen_address(self.listen, in_cluster, REVIEW_PORT);
         let status_listen = listen_address(self.status_listen, in_cluster, STATUS_PORT);
         let listeners = Listeners::bind(listen, status_listen)?;
+        // Where a port is 0, the operating system has chosen one.
+        let (listen, status_listen) = (listeners.review_address()?, listeners.status_address()?);
+        let stop = stop_signal()?;
 
+        let client = connection.client.clone();
         let policy = Policy { enforcement: self.enforcement.into(), labels: self.labels, ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
-        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, self.intent_ttl));
+        readiness.starting(Some("the API server has not answered yet".to_owned()));
+        let credentials = Arc::new(Credentials::default());
+        let ttl = self.unsafe_intent_ttl.unwrap_or(self.intent_ttl);
+        let ledgers = Arc::new(LedgerStore::new(client.clone(), &namespace, ttl));
         let (events, event_writer) = Events::new(client.clone());
-        let source = self.certificate_source(&address, &namespace)?;
-        let mut rotator = CertificateRotator::start(&client, source, metrics.clone()).await?;
         let (bundles, registered_bundles) = watch::channel(None);
-        let (trust, trusted) = watch::channel(rotator.trust(&None));
+        let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
-        let mut webhooks = WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone());
+        let mut webhooks =
+            WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone());
         let app = listen::App {
-            judge: Guard::new(client.clone(), policy, ledgers.clone(), self.concurrency.into(), events),
-            credentials: rotator.credentials(),
+            judge: Guard::new(client, policy, ledgers.clone(), self.concurrency.into(), events),
+            credentials: credentials.clone(),
             readiness: readiness.clone(),
-            metrics,
+            metrics: metrics.clone(),
             drain: self.drain,
             keep_alive: listen::KEEP_ALIVE,
+            connections: listen::MAX_CONNECTIONS,
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %status_listen, %address, "serving");
-        let stop = stop_signal()?;
+        let start = Start {
+            connection: &connection,
+            namespace: &namespace,
+            labels: self.labels,
+            ledgers: &ledgers,
+            source: &source,
+            credentials: &credentials,
+            readiness: &readiness,
+            metrics: &metrics,
+        };
+        let work = async {
+            let mut rotator = start.finish().await;
+            trust.send_replace(rotator.trust(&None));
+            tokio::select! {
+                never = webhooks.run() => never,
+                never = rotator.run(registered_bundles, trust) => never,
+                never = upkeep::probe(&connection, &readiness, &metrics) => never,
+                never = upkeep::watch_rights(&connection, &namespace, self.labels, &metrics) => never,
+                never = upkeep::delete_orphaned_ledgers(&ledgers) => never,
+            }
+        };
         // Only the listeners end. A panic of any of the others ends the process with an error.
         tokio::select! {
             served = listeners.serve(app, stop) => served?,
-            never = webhooks.run() => match never {},
-            never = rotator.run(registered_bundles, trust) => match never {},
+            never = work => match never {},
             never = event_writer.run() => match never {},
-            never = probe(&client, &readiness) => match never {},
-            never = delete_orphaned_ledgers(&ledgers) => match never {},
         }
-        webhooks.give_up().await;
+        if !readiness.is_starting() {
+            webhooks.give_up().await;
+        }
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }
 
-    fn namespace(&self, in_cluster: bool) -> String {
+    fn namespace(&self, in_cluster: bool) -> anyhow::Result<String> {
         let own = self.namespace.clone().or_else(|| in_cluster.then(own_namespace).flatten());
-        own.unwrap_or_else(|| "flipguard-system".to_owned())
+        namespaces::own(own.as_deref().unwrap_or("flipguard-system")).map_err(anyhow::Error::msg)
     }
 
     fn address(&self, in_cluster: bool, namespace: &str) -> anyhow::Result<Address> {
@@ -164,16 +193,24 @@ impl Serve {
         Ok(Config {
             address: address.clone(),
             colours: policy.colours.clone(),
+            enforcement: policy.enforcement,
             own_namespace: namespace.to_owned(),
             exempt_users: self.exempt_users.clone(),
             labels: self.labels,
+            exempt_namespaces: self.exempt_namespaces.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica: replica_name()?,
+            takeover: TAKEOVER,
         })
     }
 
     /// The names that the certificate must hold, and where it comes from.
-    fn certificate_source(&self, address: &Address, namespace: &str) -> anyhow::Result<CertificateSource> {
+    fn certificate_source(
+        &self,
+        address: &Address,
+        namespace: &str,
+        connection: &Connection,
+    ) -> anyhow::Result<CertificateSource> {
         let service = format!("{NAME}.{namespace}.svc");
         let mut names = vec![format!("{service}.cluster.local"), service.clone()];
         let called = match address {
@@ -191,6 +228,7 @@ impl Serve {
             names,
             files: self.certificates.as_deref().map(Files::of),
             propagation: self.ca_propagation,
+            clock: connection.clock.clone(),
         })
     }
 }
@@ -202,14 +240,6 @@ fn log_filter() -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(text).map_err(|error| {
         anyhow::anyhow!("cannot use RUST_LOG `{text}`: {error}; set it to, for example, flipguard=debug")
     })
-}
-
-/// Connects to a cluster, and checks that it is new enough and permits what flipguard needs.
-async fn connect_and_check(kubeconfig: Option<&Path>, namespace: &str, labels: bool) -> anyhow::Result<Client> {
-    let client = connect(kubeconfig).await?;
-    new_enough(&client.apiserver_version().await.context("cannot ask the API server for its version")?)?;
-    access::check(&client, namespace, labels).await?;
-    Ok(client)
 }
 
 /// A name that no other replica has: the name of the Pod or host, and eight random digits.
@@ -226,39 +256,6 @@ fn listen_address(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> Soc
         return (Ipv4Addr::UNSPECIFIED, address.port()).into();
     }
     address
-}
-
-/// Deletes the ledgers of deleted namespaces, for ever.
-async fn delete_orphaned_ledgers(ledgers: &LedgerStore) -> Infallible {
-    loop {
-        tokio::time::sleep(SWEEP_INTERVAL).await;
-        match ledgers.delete_orphans(Instant::now() + SWEEP_INTERVAL).await {
-            Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, "deleted the ledgers of deleted namespaces"),
-            Err(unread) => {
-                tracing::warn!(what = unread.what, why = unread.why, "cannot delete the ledgers of deleted namespaces");
-            }
-        }
-    }
-}
-
-/// Sets readiness by whether the API server answers, for ever.
-async fn probe(client: &Client, readiness: &Readiness) -> Infallible {
-    let mut known = None;
-    loop {
-        let error = client.apiserver_version().await.err().map(|error| one_line(&error));
-        let pause = if error.is_some() { RETRY_INTERVAL } else { PROBE_INTERVAL };
-        if error != known {
-            if let Some(error) = &error {
-                tracing::warn!(error, "the API server does not answer");
-            } else {
-                tracing::info!("the API server answers again");
-            }
-            known.clone_from(&error);
-        }
-        readiness.api_server(error);
-        tokio::time::sleep(pause).await;
-    }
 }
 
 /// Ends at the first SIGTERM or SIGINT. The second signal ends the process at once.
@@ -291,11 +288,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "it must be a number with a unit, such as 10s, 1m30s or 300ms".to_owned())
 }
 
-/// Parses the longest time from admission to commit. A longer one than an hour would deny changes for hours.
+/// Parses the longest time from admission to commit. The API server may take a minute, so a shorter one would forget
+/// changes that can still be committed. A longer one than an hour would deny changes for hours.
 fn intent_ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration(text)?;
-    let range = Duration::from_secs(1)..=Duration::from_secs(3600);
-    if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1s to 1h, such as 90s".to_owned()) }
+    let range = Duration::from_secs(60)..=Duration::from_secs(3600);
+    if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1m to 1h, such as 90s".to_owned()) }
 }
 
 /// Checks the name of an exempt user. Any other text, such as a group, would exempt no one, without an error.

@@ -1,5 +1,7 @@
 //! Checks that the API server permits what flipguard needs.
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
     SubjectAccessReview, SubjectAccessReviewSpec,
@@ -10,16 +12,21 @@ use kube::{Api, Client};
 use super::connect::one_line;
 use crate::install::{Granted, NAME, Permission, Place, needed};
 
+/// The number of permissions that are asked for at the same time.
+const AT_ONCE: usize = 10;
+
 /// Why the permissions are not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// RBAC does not grant some of them.
     #[error(
-        "missing permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
+        "{user} lacks permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
          {namespace}` and the Helm chart grant them",
         .missing.join(", ")
     )]
     Missing {
+        /// The user that was asked for, in words.
+        user: String,
         /// Each missing permission, by verb and resource.
         missing: Vec<String>,
         /// flipguard's own namespace, as it was given.
@@ -30,25 +37,35 @@ pub enum AccessError {
     Unknown(#[from] kube::Error),
 }
 
+/// What a permission is asked for: a resource, or a path that is none.
+type Attributes = (Option<ResourceAttributes>, Option<NonResourceAttributes>);
+
 /// Checks that this client has all permissions that flipguard needs, with or without labels.
 ///
 /// # Errors
 /// When a permission is missing, or the API server does not answer.
 pub async fn check(client: &Client, own_namespace: &str, labels: bool) -> Result<(), AccessError> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let mut missing = Vec::new();
-    for (permission, verb) in each(labels) {
-        let (resource_attributes, non_resource_attributes) = attributes(permission, verb, own_namespace);
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes },
-            ..SelfSubjectAccessReview::default()
-        };
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            missing.push(describe(permission, verb, own_namespace));
-        }
+    let missing = missing(client, own_namespace, labels).await?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    if missing.is_empty() { Ok(()) } else { Err(AccessError::Missing { missing, namespace: own_namespace.to_owned() }) }
+    let user = user_of(client).await.map_or_else(|| "this user".to_owned(), |name| format!("user `{name}`"));
+    Err(AccessError::Missing { user, missing, namespace: own_namespace.to_owned() })
+}
+
+/// The permissions that flipguard needs and this client lacks.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn missing(client: &Client, own_namespace: &str, labels: bool) -> kube::Result<Vec<String>> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    missing_of(own_namespace, labels, async |(resource_attributes, non_resource_attributes)| {
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    })
+    .await
 }
 
 /// The permissions that flipguard's ServiceAccount needs and lacks, asked with the credentials of an admin.
@@ -58,36 +75,47 @@ pub async fn check(client: &Client, own_namespace: &str, labels: bool) -> Result
 pub async fn missing_for_account(client: &Client, own_namespace: &str, labels: bool) -> kube::Result<Vec<String>> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{own_namespace}"), "system:authenticated"];
-    let mut missing = Vec::new();
-    for (permission, verb) in each(labels) {
-        let (resource_attributes, non_resource_attributes) = attributes(permission, verb, own_namespace);
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
-                groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
-                resource_attributes,
-                non_resource_attributes,
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
+    missing_of(own_namespace, labels, async |(resource_attributes, non_resource_attributes)| {
+        let spec = SubjectAccessReviewSpec {
+            user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
+            groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
+            resource_attributes,
+            non_resource_attributes,
+            ..SubjectAccessReviewSpec::default()
         };
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let answer = reviews.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            missing.push(describe(permission, verb, own_namespace));
-        }
-    }
-    Ok(missing)
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    })
+    .await
+}
+
+/// Asks for each permission, several at the same time, and returns those that are denied.
+async fn missing_of(
+    own_namespace: &str,
+    labels: bool,
+    is_allowed: impl AsyncFn(Attributes) -> kube::Result<bool>,
+) -> kube::Result<Vec<String>> {
+    let asked = stream::iter(each(labels)).map(|(permission, verb)| {
+        let answer = is_allowed(attributes(permission, verb, own_namespace));
+        async move { Ok::<_, kube::Error>((describe(permission, verb, own_namespace), answer.await?)) }
+    });
+    let answers: Vec<(String, bool)> = asked.buffered(AT_ONCE).try_collect().await?;
+    Ok(answers.into_iter().filter(|(_, is_allowed)| !is_allowed).map(|(permission, _)| permission).collect())
+}
+
+/// The name of this client's user, as the API server knows it.
+async fn user_of(client: &Client) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
+    review.status?.user_info?.username
 }
 
 fn each(labels: bool) -> impl Iterator<Item = (&'static Permission, &'static str)> {
     needed(labels).flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
 }
 
-fn attributes(
-    permission: &Permission,
-    verb: &str,
-    own_namespace: &str,
-) -> (Option<ResourceAttributes>, Option<NonResourceAttributes>) {
+fn attributes(permission: &Permission, verb: &str, own_namespace: &str) -> Attributes {
     let verb = Some(verb.to_owned());
     match permission.on {
         Granted::Url(path) => (None, Some(NonResourceAttributes { path: Some(path.to_owned()), verb })),

@@ -1,6 +1,7 @@
 //! Connects to the API server. The client has short timeouts and does not retry.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::version::Info;
@@ -8,8 +9,10 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::clock::ClockDifference;
 use super::kubeconfig::Current;
 use super::meter::Metered;
+use super::token::TokenLife;
 use crate::telemetry::mask;
 
 /// The longest time that connecting may take. A network that is fit for admission is faster.
@@ -74,8 +77,14 @@ pub enum ConnectError {
         /// What is wrong with its certificate.
         why: String,
     },
+    /// The version is no number.
+    #[error("the API server reports the version `{found}`, which is no number; flipguard needs {}.{} or newer", OLDEST.0, OLDEST.1)]
+    UnknownVersion {
+        /// The version that the API server reports.
+        found: String,
+    },
     /// A server answered, but not as a healthy API server does.
-    #[error("the API server at {url} answered with HTTP status {code}{why}; check that the address is an API server's")]
+    #[error("the API server at {url} answered with HTTP status {code}{why}; {}", hint(*.code))]
     Unexpected {
         /// The address of the API server.
         url: String,
@@ -94,29 +103,100 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to the cluster of a kubeconfig. Without one, to the cluster of the Pod, of KUBECONFIG or of ~/.kube/config.
+/// A connection to a cluster. Nothing has been asked yet.
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// How far this machine's clock is from the API server's.
+    pub clock: Arc<ClockDifference>,
+    url: String,
+    /// The kubeconfig and its path; `None` for the service account of a Pod.
+    kubeconfig: Option<(String, Kubeconfig)>,
+}
+
+impl Connection {
+    /// Prepares a connection to the cluster of a kubeconfig. Without one, to the cluster of the Pod, of KUBECONFIG or of
+    /// ~/.kube/config.
+    ///
+    /// # Errors
+    /// When the kubeconfig, or credentials that it names, cannot be used.
+    pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
+        let kubeconfig = read_kubeconfig(kubeconfig)?;
+        let config = match &kubeconfig {
+            None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
+            Some((path, file)) => {
+                let unusable = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
+                Current::of(file).check().map_err(unusable)?;
+                let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await;
+                config.map_err(|error| unusable(first_line(&error)))?
+            }
+        };
+        let (url, clock) = (config.cluster_url.to_string(), Arc::default());
+        let client = client(config, &clock).map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
+        Ok(Self { client, clock, url, kubeconfig })
+    }
+
+    /// Asks the API server for its version.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is no version. The error says by the kind of failure what has to be mended.
+    pub async fn version(&self) -> Result<Info, ConnectError> {
+        let url = self.url.clone();
+        self.client.apiserver_version().await.map_err(|error| match &error {
+            kube::Error::Api(status) => match status.code {
+                401 => ConnectError::Unauthorized { url, why: status.message.clone() },
+                403 => ConnectError::Forbidden { url, why: status.message.clone() },
+                code => {
+                    let words = one_line(&error);
+                    let why = if words.starts_with("HTTP status") { String::new() } else { format!(": {words}") };
+                    ConnectError::Unexpected { url, code, why }
+                }
+            },
+            kube::Error::Auth(_) => unusable(self.kubeconfig.as_ref(), &error),
+            error => match distrust(error) {
+                Some(why) => ConnectError::Untrusted { url, why: why.to_string() },
+                None => ConnectError::Unreachable { url, why: one_line(error) },
+            },
+        })
+    }
+
+    /// When the token of this connection ends; `None` where it has no token that tells.
+    #[must_use]
+    pub fn token(&self) -> Option<TokenLife> {
+        match &self.kubeconfig {
+            Some((_, file)) => TokenLife::of_kubeconfig(file),
+            None => TokenLife::of_pod(),
+        }
+    }
+}
+
+/// Connects to a cluster as [`Connection::open`] does, and asks it for its version.
 ///
 /// # Errors
 /// When the kubeconfig or its credentials cannot be used, or the API server does not answer.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
-    let Some((path, file)) = read_kubeconfig(kubeconfig)? else {
-        let config = Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?;
-        let url = config.cluster_url.to_string();
-        let unusable = |error: &kube::Error| ConnectError::NoCluster(one_line(error));
-        return answering(client(config).map_err(|error| unusable(&error))?, url, unusable).await;
-    };
-    let unusable = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
-    let current = Current::of(&file);
-    current.check().map_err(unusable)?;
-    let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default())
-        .await
-        .map_err(|error| unusable(first_line(&error)))?;
-    let url = config.cluster_url.to_string();
-    let unusable = |error: &kube::Error| match error {
-        kube::Error::Auth(error) => unusable(current.credentials_failed(error)),
-        error => unusable(one_line(error)),
-    };
-    answering(client(config).map_err(|error| unusable(&error))?, url, unusable).await
+    let connection = Connection::open(kubeconfig).await?;
+    connection.version().await?;
+    Ok(connection.client)
+}
+
+/// What is wrong with the credentials of a kubeconfig, or of a Pod.
+fn unusable(kubeconfig: Option<&(String, Kubeconfig)>, error: &kube::Error) -> ConnectError {
+    match (kubeconfig, error) {
+        (None, error) => ConnectError::NoCluster(one_line(error)),
+        (Some((path, file)), kube::Error::Auth(error)) => {
+            ConnectError::Kubeconfig { path: path.clone(), why: Current::of(file).credentials_failed(error) }
+        }
+        (Some((path, _)), error) => ConnectError::Kubeconfig { path: path.clone(), why: one_line(error) },
+    }
+}
+
+/// What an unexpected HTTP status means.
+fn hint(code: u16) -> &'static str {
+    match code {
+        429 | 500..=599 => "it is starting or overloaded, or a proxy cannot reach it",
+        _ => "check that the address is an API server's",
+    }
 }
 
 /// The kubeconfig to use, with its path; `None` for the service account of a Pod.
@@ -146,38 +226,13 @@ fn first_line(error: &KubeconfigError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn client(mut config: Config) -> kube::Result<Client> {
+fn client(mut config: Config, clock: &Arc<ClockDifference>) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     // Retries of minutes would outlive every deadline. The caller decides whether to ask again.
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Metered).build())
-}
-
-/// Asks the API server for its version, and says by the kind of failure what has to be mended.
-async fn answering(
-    client: Client,
-    url: String,
-    unusable: impl Fn(&kube::Error) -> ConnectError,
-) -> Result<Client, ConnectError> {
-    let Err(error) = client.apiserver_version().await else { return Ok(client) };
-    Err(match &error {
-        kube::Error::Api(status) => match status.code {
-            401 => ConnectError::Unauthorized { url, why: status.message.clone() },
-            403 => ConnectError::Forbidden { url, why: status.message.clone() },
-            code => {
-                let words = one_line(&error);
-                let why = if words.starts_with("HTTP status") { String::new() } else { format!(": {words}") };
-                ConnectError::Unexpected { url, code, why }
-            }
-        },
-        kube::Error::Auth(_) => unusable(&error),
-        error => match distrust(error) {
-            Some(why) => ConnectError::Untrusted { url, why: why.to_string() },
-            None => ConnectError::Unreachable { url, why: one_line(error) },
-        },
-    })
+    Ok(ClientBuilder::try_from(config)?.with_layer(&Metered::new(clock.clone())).build())
 }
 
 /// Why the certificate of a server is not trusted, if that is the cause of an error.
@@ -200,17 +255,14 @@ fn distrust(error: &kube::Error) -> Option<&rustls::CertificateError> {
 /// Checks that the cluster has all features that flipguard needs.
 ///
 /// # Errors
-/// When the cluster is too old.
+/// When the cluster is too old, or its version is no number.
 pub fn new_enough(version: &Info) -> Result<(), ConnectError> {
     // Some distributions say `30+` or `30-gke.1`.
-    let number = |text: &str| {
-        let digits = text.split(|letter: char| !letter.is_ascii_digit()).next();
-        digits.and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
-    };
-    if (number(&version.major), number(&version.minor)) >= OLDEST {
-        Ok(())
-    } else {
-        Err(ConnectError::TooOld { found: version.git_version.clone() })
+    let number = |text: &str| text.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u32>().ok();
+    match number(&version.major).zip(number(&version.minor)) {
+        Some(found) if found >= OLDEST => Ok(()),
+        Some(_) => Err(ConnectError::TooOld { found: version.git_version.clone() }),
+        None => Err(ConnectError::UnknownVersion { found: format!("{}.{}", version.major, version.minor) }),
     }
 }
 
@@ -262,27 +314,43 @@ pub fn causes(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn judged(major: &str, minor: &str) -> Result<(), String> {
+        let git_version = format!("v{major}.{minor}.1");
+        let version = Info { major: major.to_owned(), minor: minor.to_owned(), git_version, ..Info::default() };
+        new_enough(&version).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn old_clusters_are_refused() {
-        let version = |major: &str, minor: &str| Info {
-            major: major.to_owned(),
-            minor: minor.to_owned(),
-            git_version: format!("v{major}.{minor}.1"),
-            ..Info::default()
-        };
-        for (major, minor, fits) in [
-            ("1", "29", false),
-            ("1", "30", true),
-            ("1", "30+", true),
-            ("1", "30-gke.1", true),
-            ("1", "29-gke.1", false),
-            ("1", "37", true),
-            ("2", "0", true),
-            ("", "", false),
-        ] {
-            assert_eq!(new_enough(&version(major, minor)).is_ok(), fits, "{major}.{minor}");
+        for (major, minor) in [("1", "30"), ("1", "30+"), ("1", "30-gke.1"), ("1", "37"), ("2", "0")] {
+            assert_eq!(judged(major, minor), Ok(()), "{major}.{minor}");
         }
-        let error = new_enough(&version("1", "24")).map_err(|error| error.to_string());
-        assert!(error.unwrap_err().contains("is Kubernetes v1.24.1; flipguard needs 1.30 or newer"));
+        for (major, minor) in [("1", "29"), ("1", "29-gke.1"), ("1", "24")] {
+            let error = judged(major, minor).unwrap_err();
+            let words = format!("is Kubernetes v{major}.{minor}.1; flipguard needs 1.30 or newer");
+            assert!(error.contains(&words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_no_number_is_not_called_old() {
+        for (major, minor) in [("", ""), ("1", ""), ("1", "x33")] {
+            let error = judged(major, minor).unwrap_err();
+            assert!(error.contains(&format!("the version `{major}.{minor}`, which is no number")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unexpected_status_has_its_hint() {
+        let words = |code| {
+            let (url, why) = ("https://api".to_owned(), ": slow down".to_owned());
+            ConnectError::Unexpected { url, code, why }.to_string()
+        };
+        assert!(
+            words(429)
+                .ends_with("HTTP status 429: slow down; it is starting or overloaded, or a proxy cannot reach it")
+        );
+        assert!(words(503).ends_with("it is starting or overloaded, or a proxy cannot reach it"));
+        assert!(words(404).ends_with("check that the address is an API server's"));
     }
 }

@@ -1,14 +1,22 @@
-//! A namespace of an API server in memory, for tests of what is stored there and of what fails on the way.
+//! A namespace of an API server in memory, for tests of what is stored there, of what fails on the way, and of answers
+//! that take time.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+
+use crate::review::probe::{NONCE, warning};
+
+/// The resources that can be listed.
+const COLLECTIONS: [&str; 7] =
+    ["services", "pods", "deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"];
 
 /// The objects by path, and the answers that are prepared.
 #[derive(Clone, Default)]
@@ -17,9 +25,26 @@ pub(crate) struct FakeApi(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Value>,
-    failures: Vec<(Method, String, u16)>,
+    prepared: Vec<Prepared>,
+    /// Whether a webhook that is registered for the probe is reached, or the error of its call.
+    reaches: Option<String>,
+    /// The probes that were sent.
+    probes: usize,
     /// The last uid or resourceVersion that was given.
     last: u64,
+    /// The time that each answer takes. The request has its effect before.
+    delay: Duration,
+    /// The number of requests so far, by method and path.
+    asked: BTreeMap<(String, String), usize>,
+}
+
+/// The answer to the next request of a kind.
+struct Prepared {
+    method: Method,
+    path: String,
+    code: u16,
+    /// The body; empty for a Status.
+    text: String,
 }
 
 impl FakeApi {
@@ -31,9 +56,23 @@ impl FakeApi {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
-                let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-                Ok::<_, Infallible>(response.unwrap())
+                let dry_run = parts.uri.query().is_some_and(|query| query.contains("dryRun=All"));
+                let (code, answer, warning) = if dry_run {
+                    let (code, answer, warning) = state.probed(&body);
+                    (code, answer.to_string(), warning)
+                } else {
+                    let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
+                    (code, answer, None)
+                };
+                let delay = state.0.lock().unwrap().delay;
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                let mut response = Response::builder().status(code);
+                if let Some(warning) = warning {
+                    response = response.header(http::header::WARNING, format!("299 - \"{warning}\""));
+                }
+                Ok::<_, Infallible>(response.body(Body::from(answer.into_bytes())).unwrap())
             }
         });
         Client::new(service, "default")
@@ -49,23 +88,86 @@ impl FakeApi {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
 
-    /// Answers the next request of this kind with an error.
-    pub(crate) fn fail(&self, method: Method, path: &str, code: u16) {
-        self.0.lock().unwrap().failures.push((method, path.to_owned(), code));
+    /// Deletes all objects whose path begins so.
+    pub(crate) fn delete_all(&self, beginning: &str) {
+        self.0.lock().unwrap().objects.retain(|path, _| !path.starts_with(beginning));
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+    /// Makes all calls of the probe's webhook fail with these words; `None` lets them pass.
+    pub(crate) fn unreachable(&self, why: Option<&str>) {
+        self.0.lock().unwrap().reaches = why.map(str::to_owned);
+    }
+
+    /// The number of probes so far.
+    pub(crate) fn probes(&self) -> usize {
+        self.0.lock().unwrap().probes
+    }
+
+    /// Answers a dry run of the probe as an API server with the stored registration.
+    fn probed(&self, body: &[u8]) -> (u16, Value, Option<String>) {
         let mut state = self.0.lock().unwrap();
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let prepared = state.failures.iter().position(|(of, at, _)| of == method && at == path);
-        if let Some(prepared) = prepared {
-            return error(state.failures.remove(prepared).2);
+        state.probes += 1;
+        let object: Value = serde_json::from_slice(body).unwrap();
+        let configuration = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/flipguard";
+        let webhooks = state.objects.get(configuration).and_then(|stored| stored["webhooks"].as_array().cloned());
+        let probe = webhooks.into_iter().flatten().find(|webhook| webhook["name"] == "probe.flipguard.dev");
+        match (probe, &state.reaches) {
+            (None, _) => (201, object, None),
+            (Some(_), None) => {
+                let nonce = object["metadata"]["annotations"][NONCE].as_str().unwrap().to_owned();
+                (201, object, Some(warning(&nonce)))
+            }
+            (Some(probe), Some(_)) if probe["failurePolicy"] == "Ignore" => (201, object, None),
+            (Some(_), Some(why)) => {
+                let message = format!("failed calling webhook \"probe.flipguard.dev\": failed to call webhook: {why}");
+                (500, json!({ "kind": "Status", "message": message, "code": 500 }), None)
+            }
         }
-        match *method {
+    }
+
+    /// Answers the next request of this kind with an error.
+    pub(crate) fn fail(&self, method: Method, path: &str, code: u16) {
+        self.answer_with(method, path, code, "");
+    }
+
+    /// Answers the next request of this kind with this text.
+    pub(crate) fn answer_with(&self, method: Method, path: &str, code: u16, text: &str) {
+        let (path, text) = (path.to_owned(), text.to_owned());
+        self.0.lock().unwrap().prepared.push(Prepared { method, path, code, text });
+    }
+
+    /// Lets each answer take this long. A request has its effect at once.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.0.lock().unwrap().delay = delay;
+    }
+
+    /// How many requests of this kind there were.
+    pub(crate) fn asked(&self, method: &Method, path: &str) -> usize {
+        self.0.lock().unwrap().asked.get(&(method.to_string(), path.to_owned())).copied().unwrap_or_default()
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, String) {
+        let mut state = self.0.lock().unwrap();
+        *state.asked.entry((method.to_string(), path.to_owned())).or_default() += 1;
+        let prepared = state.prepared.iter().position(|prepared| prepared.method == method && prepared.path == path);
+        if let Some(prepared) = prepared.map(|at| state.prepared.remove(at)) {
+            let Prepared { code, text, .. } = prepared;
+            return if text.is_empty() { said(error(code)) } else { (code, text) };
+        }
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        said(match *method {
+            Method::GET if COLLECTIONS.iter().any(|name| path.ends_with(&format!("/{name}"))) => {
+                (200, state.list(path))
+            }
             Method::GET => state.objects.get(path).map_or_else(|| error(404), |object| (200, object.clone())),
             Method::POST => {
                 let path = format!("{path}/{}", text(&body, "/metadata/name"));
                 if state.objects.contains_key(&path) { error(409) } else { (201, state.store(&path, body)) }
+            }
+            Method::PATCH if state.matches(path, &body, "/metadata") => {
+                let mut object = state.objects.get(path).cloned().unwrap();
+                json_patch::merge(&mut object, &body);
+                (200, state.store(path, object))
             }
             Method::PUT if state.matches(path, &body, "/metadata") => (200, state.store(path, body)),
             Method::DELETE if state.matches(path, &body, "/preconditions") => {
@@ -73,11 +175,17 @@ impl FakeApi {
             }
             _ if state.objects.contains_key(path) => error(409),
             _ => error(404),
-        }
+        })
     }
 }
 
 impl State {
+    fn list(&self, path: &str) -> Value {
+        let inside =
+            self.objects.iter().filter(|(of, _)| of.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+        json!({ "metadata": {}, "items": inside.map(|(_, object)| object).collect::<Vec<_>>() })
+    }
+
     fn store(&mut self, path: &str, mut object: Value) -> Value {
         self.last += 2;
         let uid = self.objects.get(path).map_or_else(|| format!("uid-{}", self.last), |old| text(old, "/metadata/uid"));
@@ -100,6 +208,10 @@ impl State {
 
 fn text(value: &Value, at: &str) -> String {
     value.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn said((code, answer): (u16, Value)) -> (u16, String) {
+    (code, answer.to_string())
 }
 
 fn error(code: u16) -> (u16, Value) {

@@ -42,7 +42,7 @@ impl fmt::Display for Field<'_> {
 /// The user and the cluster of the current context.
 pub(super) struct Current<'a> {
     user: String,
-    credentials: Option<&'a AuthInfo>,
+    pub(super) credentials: Option<&'a AuthInfo>,
     authority: String,
     cluster: Option<&'a Cluster>,
 }

@@ -1,38 +1,31 @@
 //! The store of the ledgers: one ConfigMap for each namespace with traffic Services, and an index, in flipguard's own
 //! namespace.
 //!
-//! The index names each ledger by its uid, before the ledger is first used. A ledger that is not in the index is new. A
-//! ledger that is in the index and missing was lost. Dangerous changes are then denied until no write that it may have
-//! held can be committed any more.
+//! The index names each ledger by its uid, before the ledger is first used. A ledger that is in the index and missing was
+//! lost. So was one that this replica knows, where the index has no entry either, and so were all where the index is
+//! missing. Dangerous changes are then denied until no write that the ledger may have held can be committed any more.
+//! Any other ledger that is not in the index is new.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::core::Request;
-use kube::core::params::GetParams;
-use kube::{Client, Error};
-use serde::Deserialize;
+use kube::Client;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::causes;
-use super::request::{Answer, Anything, RequestError, ask, within};
-use crate::ledger::{Found, Ledger, ObjectRef, Seen};
-use crate::model::{Kind, Meta, ReadFailure, Selector, Service};
-
-/// The name of the ConfigMap with the uids of all ledgers.
-const INDEX: &str = "flipguard-ledgers";
-/// The label of flipguard's own ConfigMaps.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
+use super::clock;
+use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
+use super::ledger_index::{LedgerIndex, lost};
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{ReadFailure, Timestamp};
 
 /// The ledgers of a cluster, and what this replica remembers of them.
 pub struct LedgerStore {
-    client: Client,
-    own_namespace: String,
+    pub(super) client: Client,
+    maps: ConfigMaps,
+    index: LedgerIndex,
     /// The longest time from the admission of an attempt to its commit, which is the one assumption on time. It must
     /// exceed the API server's `--request-timeout` (60 s).
     ttl: Duration,
@@ -45,6 +38,8 @@ pub struct LedgerStore {
 struct Memory {
     /// The ledger's uid in the index.
     named: Option<String>,
+    /// The API server's time when the ledger was last read.
+    seen: Option<Timestamp>,
     /// When this replica first saw each attempt.
     watched: HashMap<String, Instant>,
     /// When this replica first saw that the ledger was lost.
@@ -66,7 +61,17 @@ impl LedgerStore {
     /// A store in flipguard's own namespace.
     #[must_use]
     pub fn new(client: Client, own_namespace: &str, ttl: Duration) -> Self {
-        Self { client, own_namespace: own_namespace.to_owned(), ttl, turns: Mutex::default(), memory: Mutex::default() }
+        let (maps, index) = (ConfigMaps::new(client.clone(), own_namespace), LedgerIndex::new(ttl));
+        Self { client, maps, index, ttl, turns: Mutex::default(), memory: Mutex::default() }
+    }
+
+    /// Begins to use the ledgers, before flipguard registers its webhooks. `has_guarded` says that they were registered
+    /// before, so that there must be an index.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn begin(&self, has_guarded: bool, deadline: Instant) -> Result<(), ReadFailure> {
+        self.index.begin(&self.maps, has_guarded, deadline).await
     }
 
     /// Waits for this request's turn with a namespace's ledger. Requests of one replica take turns in the order of
@@ -93,20 +98,25 @@ impl LedgerStore {
     /// # Errors
     /// When the ledger cannot be read, is not flipguard's, or was lost less than a ttl ago.
     pub async fn read(&self, namespace: &str, deadline: Instant) -> Result<Option<StoredLedger>, ReadFailure> {
-        let map = self.read_config_map(namespace, &ledger_name(namespace), deadline).await?;
+        let map = self.maps.read(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: the memory grows with ledgers, not with the cluster.
-        let known = {
-            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.get(namespace).and_then(|memory| memory.named.clone())
-        };
+        let known = self.memory().get(namespace).and_then(|memory| memory.named.clone());
         if map.is_none() || known.as_ref() != Some(&uid) {
-            let index = self.read_config_map(namespace, INDEX, deadline).await?;
-            let named = index.as_ref().and_then(|index| index.data.as_ref()?.get(namespace).cloned());
-            match named {
-                None => return Ok(None),
+            if known.is_some() {
+                // If it turns out to be lost, its time begins now, also where the index is lost as well.
+                self.with_memory(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
+            }
+            match self.named(namespace, deadline).await? {
                 Some(named) if map.is_some() && named == uid => {}
-                Some(_) => self.recover_lost(namespace, map.as_ref(), deadline).await?,
+                Some(_) => return Err(self.recover_lost(namespace, map.as_ref(), deadline).await),
+                None if known.is_some() && !self.is_new(namespace, deadline).await? => {
+                    return Err(self.recover_lost(namespace, map.as_ref(), deadline).await);
+                }
+                None => {
+                    self.memory().remove(namespace);
+                    return Ok(None);
+                }
             }
         }
         let Some(map) = map else { return Ok(None) };
@@ -114,6 +124,7 @@ impl LedgerStore {
         let expired = self.with_memory(namespace, |memory| {
             memory.lost = None;
             memory.named = Some(uid.clone());
+            memory.seen = Some(clock::now());
             expired_attempts(&mut memory.watched, &ledger, self.ttl)
         });
         Ok(Some(StoredLedger { ledger, expired, uid, version: map.metadata.resource_version.unwrap_or_default() }))
@@ -125,16 +136,16 @@ impl LedgerStore {
     /// When one of the two cannot be written.
     pub async fn create(&self, namespace: &str, deadline: Instant) -> Result<(), ReadFailure> {
         let name = ledger_name(namespace);
-        let uid = if let Some(map) = self.read_config_map(namespace, &name, deadline).await? {
+        let uid = if let Some(map) = self.maps.read(namespace, &name, deadline).await? {
             map.metadata.uid
         } else {
-            let new = self.new_config_map(&name, Ledger::default().render());
-            match self.create_config_map(namespace, &new, deadline).await? {
+            let new = self.maps.new_map(&name, Ledger::default().render());
+            match self.maps.create(namespace, &new, deadline).await? {
                 Some(map) => map.metadata.uid,
                 None => return Ok(()), // Another replica was faster; the next read shows it.
             }
         };
-        self.update_index(namespace, &Entry::Put(uid.unwrap_or_default()), deadline).await
+        self.index.put(&self.maps, namespace, uid.unwrap_or_default(), deadline).await
     }
 
     /// Writes a ledger over the one that was read; `false` on a conflict with another write.
@@ -149,28 +160,11 @@ impl LedgerStore {
         deadline: Instant,
     ) -> Result<bool, ReadFailure> {
         let name = ledger_name(namespace);
-        let mut map = self.new_config_map(&name, ledger.render());
+        let mut map = self.maps.new_map(&name, ledger.render());
         // The uid makes the write fail where the ledger was deleted and created again in between.
         map.metadata.uid = Some(over.uid.clone());
         map.metadata.resource_version = Some(over.version.clone());
-        Ok(self.replace_config_map(namespace, &map, deadline).await?.is_some())
-    }
-
-    /// Reads the objects of pending changes, all at once.
-    ///
-    /// # Errors
-    /// When one of them cannot be read.
-    pub async fn read_objects(
-        &self,
-        namespace: &str,
-        objects: BTreeSet<ObjectRef>,
-        deadline: Instant,
-    ) -> Result<BTreeMap<ObjectRef, Found>, ReadFailure> {
-        let reads = objects.into_iter().map(|object| async move {
-            let found = self.read_object(namespace, &object, deadline).await?;
-            Ok((object, found))
-        });
-        join_all(reads).await.into_iter().collect()
+        Ok(self.maps.replace(namespace, &map, deadline).await?.is_some())
     }
 
     /// Deletes the ledgers of deleted namespaces, and returns their number.
@@ -178,7 +172,7 @@ impl LedgerStore {
     /// # Errors
     /// The first failure, after all namespaces were tried. The next call tries the rest again.
     pub async fn delete_orphans(&self, deadline: Instant) -> Result<usize, ReadFailure> {
-        let Some(index) = self.read_config_map("", INDEX, deadline).await? else { return Ok(0) };
+        let Some(index) = self.index.read(&self.maps, "", deadline).await? else { return Ok(0) };
         let mut deleted = 0;
         let mut failure = None;
         for (namespace, uid) in index.data.iter().flatten() {
@@ -196,213 +190,93 @@ impl LedgerStore {
         let name = ledger_name(namespace);
         // Read before the namespace is: a new namespace of this name writes to the ledger only after that, and its
         // write makes the deletion fail.
-        let map = self.read_config_map(namespace, &name, deadline).await?;
-        let path = Request::new("/api/v1/namespaces").get(namespace, &GetParams::default());
-        let request = path.map_err(|error| unread(namespace, causes(&error)))?;
-        let found = ask::<Anything>(&self.client, request, deadline).await;
-        if !matches!(found.map_err(|error| failed(namespace, &error))?, Answer::NotFound) {
+        let map = self.maps.read(namespace, &name, deadline).await?;
+        if self.namespace_meta(namespace, deadline).await?.is_some() {
             return Ok(false);
         }
-        if let Some(map) = map.filter(is_managed) {
-            let ConfigMap { metadata: ObjectMeta { uid, resource_version, .. }, .. } = map;
-            let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
-            match within(deadline, self.config_maps().delete(&name, &params)).await {
-                Ok(_) => {}
-                Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {}
-                // Another replica has written to the ledger: its namespace exists again.
-                Err(RequestError::Api(Error::Api(status))) if status.code == 409 => return Ok(false),
-                Err(error) => return Err(failed(namespace, &error)),
-            }
+        // On a conflict, another replica has written to the ledger: its namespace exists again.
+        if let Some(map) = map.filter(is_managed)
+            && !self.maps.delete(namespace, map, deadline).await?
+        {
+            return Ok(false);
         }
-        self.update_index(namespace, &Entry::Remove(uid), deadline).await?;
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+        self.index.remove(&self.maps, namespace, uid, deadline).await?;
+        self.memory().remove(namespace);
         Ok(true)
     }
 
-    async fn read_object(&self, namespace: &str, object: &ObjectRef, deadline: Instant) -> Result<Found, ReadFailure> {
-        #[derive(Deserialize)]
-        struct Bare {
-            metadata: Meta,
-        }
-        let unread =
-            |error: RequestError| ReadFailure::online(format!("{object} in namespace {namespace}"), error.to_string());
-        let path = match object.kind {
-            Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
-            Kind::Workload(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource()),
-        };
-        let request = Request::new(path).get(&object.name, &GetParams::default());
-        let request = request.map_err(|error| unread(error.into()))?;
-        let found = if object.kind == Kind::Service {
-            let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
-            service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
-        } else {
-            let workload = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
-            workload.map(|found| found.map(|bare| (Selector::nothing(), bare.metadata)))
-        };
-        Ok(match found.map_err(unread)? {
-            Some((selector, Meta { uid, resource_version: version, deleting, .. })) => {
-                Found::There(Seen { uid, version, deleting, selector })
-            }
-            None => Found::Missing,
-        })
+    /// The uid of a namespace's ledger in the index.
+    async fn named(&self, namespace: &str, deadline: Instant) -> Result<Option<String>, ReadFailure> {
+        let index = self.index.read(&self.maps, namespace, deadline).await?;
+        Ok(index.and_then(|index| index.data?.remove(namespace)))
     }
 
-    /// Handles a ledger that is in the index, and is missing or has another uid. The pending changes that it held may
-    /// still be committed until their ttl is over. Then the ledger begins anew.
-    async fn recover_lost(
-        &self,
-        namespace: &str,
-        map: Option<&ConfigMap>,
-        deadline: Instant,
-    ) -> Result<(), ReadFailure> {
+    /// Whether a namespace is younger than the last look at its ledger. That ledger was of another namespace of this
+    /// name, and has been deleted with it.
+    async fn is_new(&self, namespace: &str, deadline: Instant) -> Result<bool, ReadFailure> {
+        let seen = self.memory().get(namespace).and_then(|memory| memory.seen);
+        let created = self.namespace_meta(namespace, deadline).await?.and_then(|meta| meta.created);
+        Ok(created.zip(seen).is_none_or(|(created, seen)| created > seen))
+    }
+
+    /// Handles a ledger that was lost: the index has it, or this replica knows it, and it is missing or has another uid.
+    /// The pending changes that it held may still be committed until their ttl is over. Then the ledger begins anew. This
+    /// request fails in any case.
+    async fn recover_lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> ReadFailure {
         let since = self.with_memory(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
         let rest = self.ttl.saturating_sub(since.elapsed());
         if !rest.is_zero() {
-            let seconds = rest.as_secs() + 1;
-            let why = format!(
-                "ConfigMap {} was deleted; for {seconds} s, changes that it held may still be committed, so dangerous \
-                 changes are denied",
-                ledger_name(namespace)
-            );
-            return Err(ReadFailure { remedy: Some(format!("Retry in {seconds} s")), ..unread(namespace, why) });
+            return lost(namespace, &ledger_name(namespace), rest);
         }
         tracing::warn!(namespace, "the ledger was lost, and begins anew");
-        let anew = || unread(namespace, "it was lost, and begins anew just now".to_owned());
+        let begun = self.begin_anew(namespace, map, deadline).await;
+        begun.err().unwrap_or_else(|| unread(namespace, "it was lost, and begins anew just now".to_owned()))
+    }
+
+    async fn begin_anew(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> Result<(), ReadFailure> {
         let uid = if let Some(map) = map {
             map.metadata.uid.clone()
         } else {
-            let new = self.new_config_map(&ledger_name(namespace), Ledger::default().render());
-            // On a conflict, another replica has begun it anew and updates the index.
-            self.create_config_map(namespace, &new, deadline).await?.ok_or_else(anew)?.metadata.uid
+            let new = self.maps.new_map(&ledger_name(namespace), Ledger::default().render());
+            match self.maps.create(namespace, &new, deadline).await? {
+                Some(created) => created.metadata.uid,
+                None => return Ok(()), // Another replica has begun it anew, and updates the index.
+            }
         };
-        self.update_index(namespace, &Entry::Put(uid.unwrap_or_default()), deadline).await?;
-        Err(anew())
-    }
-
-    /// Changes a namespace's entry in the index.
-    async fn update_index(&self, namespace: &str, entry: &Entry<'_>, deadline: Instant) -> Result<(), ReadFailure> {
-        loop {
-            let index = self.read_config_map(namespace, INDEX, deadline).await?;
-            let exists = index.is_some();
-            let mut index = index.unwrap_or_else(|| self.new_config_map(INDEX, BTreeMap::new()));
-            let data = index.data.get_or_insert_default();
-            match entry {
-                Entry::Put(uid) => drop(data.insert(namespace.to_owned(), uid.clone())),
-                Entry::Remove(uid) if data.get(namespace).is_some_and(|stored| stored == uid) => {
-                    data.remove(namespace);
-                }
-                Entry::Remove(_) => return Ok(()),
-            }
-            let written = if exists {
-                self.replace_config_map(namespace, &index, deadline).await?
-            } else {
-                self.create_config_map(namespace, &index, deadline).await?
-            };
-            if written.is_some() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn read_config_map(
-        &self,
-        namespace: &str,
-        name: &str,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        within(deadline, self.config_maps().get_opt(name)).await.map_err(|error| failed(namespace, &error))
-    }
-
-    /// Creates a ConfigMap; `None` where one of this name exists.
-    async fn create_config_map(
-        &self,
-        namespace: &str,
-        map: &ConfigMap,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        match within(deadline, self.config_maps().create(&PostParams::default(), map)).await {
-            Ok(created) => Ok(Some(created)),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(None),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 404 => {
-                Err(unread(namespace, format!("flipguard's own namespace {} does not exist", self.own_namespace)))
-            }
-            Err(error) => Err(failed(namespace, &error)),
-        }
-    }
-
-    /// Replaces a ConfigMap; `None` where it was changed or deleted since it was read.
-    async fn replace_config_map(
-        &self,
-        namespace: &str,
-        map: &ConfigMap,
-        deadline: Instant,
-    ) -> Result<Option<ConfigMap>, ReadFailure> {
-        let name = map.metadata.name.as_deref().unwrap_or_default();
-        match within(deadline, self.config_maps().replace(name, &PostParams::default(), map)).await {
-            Ok(written) => Ok(Some(written)),
-            // The next read tells a deletion from a change.
-            Err(RequestError::Api(Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(None),
-            Err(error) => Err(failed(namespace, &error)),
-        }
+        self.index.put(&self.maps, namespace, uid.unwrap_or_default(), deadline).await
     }
 
     fn parse(&self, namespace: &str, map: &ConfigMap) -> Result<Ledger, ReadFailure> {
-        let name = ledger_name(namespace);
-        let foreign = |why: &str| ReadFailure {
-            what: format!("the ledger of namespace {namespace}"),
-            why: format!("ConfigMap {}/{name}: {why}", self.own_namespace),
-            remedy: Some(format!(
-                "Ask a cluster admin to delete it: kubectl -n {} delete configmap {name}",
-                self.own_namespace
-            )),
+        let (name, own) = (ledger_name(namespace), &self.maps.own_namespace);
+        let unusable = |why: &str, remedy: String| ReadFailure {
+            remedy: Some(remedy),
+            ..unread(namespace, format!("ConfigMap {own}/{name}: {why}"))
         };
+        let delete = || format!("Ask a cluster admin to delete it: kubectl -n {own} delete configmap {name}");
         if !is_managed(map) {
-            return Err(foreign(&format!(
-                "it has no label {}={}, so it is not flipguard's",
-                MANAGED_BY.0, MANAGED_BY.1
-            )));
+            let why = format!("it has no label {}={}, so it is not flipguard's", MANAGED_BY.0, MANAGED_BY.1);
+            return Err(unusable(&why, delete()));
         }
         let nothing = BTreeMap::new();
-        Ledger::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|why| foreign(&why))
-    }
-
-    fn new_config_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
-        let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
-        map.metadata.name = Some(name.to_owned());
-        map.metadata.namespace = Some(self.own_namespace.clone());
-        map.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())]));
-        map
+        Ledger::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|error| {
+            let remedy = match &error {
+                // It holds pending changes and records, which a deletion would lose.
+                LedgerError::Newer(_) => {
+                    "Finish the upgrade of flipguard, so that the newer version alone runs".to_owned()
+                }
+                LedgerError::Unusable(_) => delete(),
+            };
+            unusable(&error.to_string(), remedy)
+        })
     }
 
     fn with_memory<T>(&self, namespace: &str, what: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        what(memory.entry(namespace.to_owned()).or_default())
+        what(self.memory().entry(namespace.to_owned()).or_default())
     }
 
-    fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), &self.own_namespace)
+    fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A change of one entry of the index.
-enum Entry<'a> {
-    /// Sets the ledger's uid.
-    Put(String),
-    /// Removes the entry where it still has this uid.
-    Remove(&'a str),
-}
-
-fn unread(namespace: &str, why: String) -> ReadFailure {
-    ReadFailure::online(format!("the ledger of namespace {namespace}"), why)
-}
-
-fn failed(namespace: &str, error: &RequestError) -> ReadFailure {
-    unread(namespace, error.to_string())
-}
-
-fn is_managed(map: &ConfigMap) -> bool {
-    let label = map.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
-    label.is_some_and(|value| value == MANAGED_BY.1)
 }
 
 fn ledger_name(namespace: &str) -> String {
@@ -421,6 +295,7 @@ fn expired_attempts(watched: &mut HashMap<String, Instant>, ledger: &Ledger, ttl
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
     use http::Method;
     use serde_json::json;
 
@@ -428,11 +303,20 @@ mod tests {
     use crate::cluster::fake::FakeApi;
 
     const MAPS: &str = "/api/v1/namespaces/own/configmaps";
+    const INDEX: &str = "/api/v1/namespaces/own/configmaps/flipguard-ledgers";
     const LEDGER: &str = "/api/v1/namespaces/own/configmaps/ledger-shop";
     const NAMESPACE: &str = "/api/v1/namespaces/shop";
+    const TTL: Duration = Duration::from_secs(90);
 
     fn store(api: &FakeApi) -> LedgerStore {
-        LedgerStore::new(api.client(), "own", Duration::from_secs(90))
+        LedgerStore::new(api.client(), "own", TTL)
+    }
+
+    /// A store of a replica that has started, after another one if `has_guarded`.
+    async fn started(api: &FakeApi, has_guarded: bool) -> LedgerStore {
+        let store = store(api);
+        store.begin(has_guarded, soon()).await.unwrap();
+        store
     }
 
     fn soon() -> Instant {
@@ -440,8 +324,140 @@ mod tests {
     }
 
     fn indexed(api: &FakeApi) -> Option<String> {
-        let index = api.get(&format!("{MAPS}/{INDEX}"))?;
-        Some(index["data"]["shop"].as_str()?.to_owned())
+        Some(api.get(INDEX)?["data"]["shop"].as_str()?.to_owned())
+    }
+
+    fn namespace_since(api: &FakeApi, created: &str) {
+        api.put(NAMESPACE, json!({ "metadata": { "name": "shop", "creationTimestamp": created } }));
+    }
+
+    async fn read(store: &LedgerStore) -> Result<bool, String> {
+        let read = store.read("shop", soon()).await;
+        read.map(|ledger| ledger.is_some()).map_err(|failure| failure.remedy.unwrap_or(failure.why))
+    }
+
+    fn retry_in(seconds: u64) -> Result<bool, String> {
+        Err(format!("Retry in {seconds} s"))
+    }
+
+    /// The ledger and the index, and whatever else is in flipguard's namespace: `kubectl delete configmap --all`.
+    #[tokio::test(start_paused = true)]
+    async fn a_ledger_that_is_lost_with_its_index_is_waited_for() {
+        let api = FakeApi::default();
+        namespace_since(&api, "2020-01-01T00:00:00Z");
+        let knows = started(&api, false).await;
+        knows.create("shop", soon()).await.unwrap();
+        assert_eq!(read(&knows).await, Ok(true));
+        // This one has seen the index, and not the ledger.
+        let beside = started(&api, true).await;
+        api.delete_all(MAPS);
+        // This one comes later. The registration tells that there was an index.
+        let later = started(&api, true).await;
+        for store in [&knows, &beside, &later] {
+            assert_eq!(read(store).await, retry_in(91));
+            assert!(store.create("shop", soon()).await.is_err());
+        }
+        api.delete_all(MAPS);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(read(&beside).await, retry_in(31));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(read(&beside).await, Ok(false), "the index begins anew");
+        assert!(api.get(INDEX).is_some());
+        assert_eq!(read(&later).await, Ok(false));
+        // This one knows that there was a ledger.
+        assert!(read(&knows).await.is_err_and(|why| why.contains("begins anew just now")));
+        assert_eq!(read(&knows).await, Ok(true));
+        assert_eq!(read(&later).await, Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_start_waits_for_nothing() {
+        let api = FakeApi::default();
+        let (first, second) = (started(&api, false).await, started(&api, false).await);
+        assert_eq!(read(&first).await, Ok(false));
+        first.create("shop", soon()).await.unwrap();
+        assert_eq!((read(&first).await, read(&second).await), (Ok(true), Ok(true)));
+        assert_eq!(read(&started(&api, true).await).await, Ok(true), "after an upgrade");
+    }
+
+    /// A known ledger that is in the index no more was lost, unless its namespace was deleted and created again.
+    #[tokio::test(start_paused = true)]
+    async fn a_known_ledger_without_its_entry_is_waited_for() {
+        let api = FakeApi::default();
+        let knows = started(&api, false).await;
+        knows.create("shop", soon()).await.unwrap();
+        assert_eq!(read(&knows).await, Ok(true));
+        // The namespace is deleted, and another replica deletes the ledger.
+        assert_eq!(started(&api, true).await.delete_orphans(soon()).await, Ok(1));
+        namespace_since(&api, "2999-01-01T00:00:00Z");
+        assert_eq!(read(&knows).await, Ok(false), "another namespace of this name");
+        knows.create("shop", soon()).await.unwrap();
+        assert_eq!(read(&knows).await, Ok(true));
+        namespace_since(&api, "2020-01-01T00:00:00Z");
+        api.delete_all(LEDGER);
+        api.put(INDEX, json!({ "metadata": { "name": "flipguard-ledgers" }, "data": {} }));
+        assert_eq!(read(&knows).await, retry_in(91));
+        assert_eq!(read(&started(&api, true).await).await, Ok(false), "nothing tells a new replica of it");
+    }
+
+    /// An install that is followed by the first flips of a whole fleet.
+    #[tokio::test(start_paused = true)]
+    async fn many_first_ledgers_at_once_share_the_writes_of_the_index() {
+        let api = FakeApi::default();
+        api.delay(Duration::from_millis(25));
+        let stores = [started(&api, false).await, started(&api, false).await, started(&api, false).await];
+        let deadline = Instant::now() + Duration::from_millis(4750);
+        let namespaces: Vec<String> = (0..200).map(|number| format!("shop-{number}")).collect();
+        let created = namespaces.iter().zip(stores.iter().cycle()).map(|(namespace, store)| async move {
+            assert!(store.read(namespace, deadline).await.unwrap().is_none());
+            store.create(namespace, deadline).await.unwrap();
+            assert!(store.read(namespace, deadline).await.unwrap().is_some());
+        });
+        join_all(created).await;
+        let writes = api.asked(&Method::PUT, INDEX);
+        assert!(writes < 20, "{writes} writes of the index");
+    }
+
+    /// A change of the index that was not written in time is not written later, over a newer one.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_index_that_failed_is_forgotten() {
+        let api = FakeApi::default();
+        let store = started(&api, false).await;
+        store.create("shop", soon()).await.unwrap();
+        let now = indexed(&api);
+        api.fail(Method::PUT, INDEX, 503);
+        let put = |uid: &str| {
+            let uid = uid.to_owned();
+            async { store.index.put(&store.maps, "shop", uid, soon()).await }
+        };
+        assert!(put("another").await.is_err());
+        store.create("stage", soon()).await.unwrap();
+        assert_eq!(indexed(&api), now);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_of_another_release_is_kept() {
+        let api = FakeApi::default();
+        let store = started(&api, false).await;
+        store.create("shop", soon()).await.unwrap();
+        let set = |key: &str, text: &str| {
+            let mut map = api.get(LEDGER).unwrap();
+            map["data"][key] = json!(text);
+            api.put(LEDGER, map);
+        };
+        set("lane.shop", "tomorrow");
+        let stored = store.read("shop", soon()).await.unwrap().unwrap();
+        assert_eq!(store.write("shop", &stored.ledger, &stored, soon()).await, Ok(true));
+        assert_eq!(api.get(LEDGER).unwrap()["data"]["lane.shop"], "tomorrow");
+        // A format that does not exist yet.
+        set("format", "3");
+        let failure = store.read("shop", soon()).await.unwrap_err();
+        assert_eq!(
+            failure.why,
+            "ConfigMap own/ledger-shop: a newer flipguard has written it, in format 3; this one knows format 2"
+        );
+        let remedy = failure.remedy.unwrap();
+        assert!(remedy.starts_with("Finish the upgrade of flipguard") && !remedy.contains("delete"), "{remedy}");
     }
 
     /// A deletion that fails is tried again by the next round, and by any replica.
@@ -460,7 +476,7 @@ mod tests {
         // The process may also end between the two writes.
         let api = FakeApi::default();
         store(&api).create("shop", soon()).await.unwrap();
-        api.fail(Method::PUT, &format!("{MAPS}/{INDEX}"), 503);
+        api.fail(Method::PUT, INDEX, 503);
         assert!(store(&api).delete_orphans(soon()).await.is_err());
         assert!(store(&api).delete_orphans(soon()).await.is_ok());
         assert_eq!((api.get(LEDGER), indexed(&api)), (None, None));
@@ -475,6 +491,20 @@ mod tests {
         api.put(NAMESPACE, json!({ "metadata": { "name": "shop" } }));
         assert_eq!(store.delete_orphans(soon()).await, Ok(0));
         assert!(api.get(LEDGER).is_some() && indexed(&api).is_some());
+    }
+
+    /// A page of a proxy does not say that a namespace or a ledger is gone.
+    #[tokio::test]
+    async fn a_page_of_another_server_deletes_nothing() {
+        let api = FakeApi::default();
+        let store = store(&api);
+        store.create("shop", soon()).await.unwrap();
+        assert_eq!(read(&store).await, Ok(true));
+        api.answer_with(Method::GET, NAMESPACE, 404, "404 page not found");
+        assert!(store.delete_orphans(soon()).await.is_err());
+        api.answer_with(Method::GET, LEDGER, 404, "404 page not found");
+        assert!(read(&store).await.is_err());
+        assert_eq!(read(&store).await, Ok(true));
     }
 
     /// Of two replicas that begin a lost ledger anew, the slower one leaves the entry of the faster one alone.

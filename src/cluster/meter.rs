@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response};
 use tower::{Layer, Service};
 
-use super::clock;
+use super::clock::{self, ClockDifference};
 
 tokio::task_local! {
     static METER: Arc<Meter>;
@@ -46,19 +46,28 @@ pub fn counted<F: Future>(asks: F) -> impl Future<Output = F::Output> {
 }
 
 /// Counts each request of a client and notes the time of each answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Metered;
+#[derive(Debug, Clone)]
+pub(super) struct Metered(Arc<ClockDifference>);
+
+impl Metered {
+    pub(super) fn new(clock: Arc<ClockDifference>) -> Self {
+        Self(clock)
+    }
+}
 
 impl<S> Layer<S> for Metered {
     type Service = MeteredService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        MeteredService(inner)
+        MeteredService { inner, clock: self.0.clone() }
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct MeteredService<S>(S);
+pub(super) struct MeteredService<S> {
+    inner: S,
+    clock: Arc<ClockDifference>,
+}
 
 impl<S, B, C> Service<Request<B>> for MeteredService<S>
 where
@@ -70,20 +79,23 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_review = request.uri().path().ends_with("subjectaccessreviews");
         let reads = request.method() == Method::GET || is_review;
-        let answer = self.0.call(request);
+        let (answer, difference) = (self.inner.call(request), self.clock.clone());
         // kube calls `call` in a task of its own. Only the returned future runs in the decision's task.
         Box::pin(async move {
             let asked =
                 |meter: &Arc<Meter>| if reads { &meter.reads } else { &meter.writes }.fetch_add(1, Ordering::Relaxed);
             let _ = METER.try_with(asked);
             let answer = answer.await?;
-            clock::observe(answer.headers());
+            if let Some(date) = clock::date(answer.headers()) {
+                clock::observe(date);
+                difference.observe(date);
+            }
             Ok(answer)
         })
     }

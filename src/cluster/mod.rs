@@ -1,14 +1,21 @@
 //! All I/O with the API server: fresh reads of a namespace, the ledger store, Events, and the connection.
 
 pub mod access;
+pub mod allowance;
 pub mod clock;
+mod config_maps;
 pub mod connect;
+pub mod dry_run;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kubeconfig;
+mod ledger_index;
+mod ledger_objects;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;
 mod owners;
 mod request;
+pub mod token;
+mod weight;

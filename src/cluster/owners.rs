@@ -98,6 +98,7 @@ async fn exists(
             Some(metadata.uid.as_ref() == Some(uid) && metadata.deletion_timestamp.is_none())
         }
         Answer::NotFound => Some(false),
+        Answer::NoPage(words) => return Err(RequestError::NoPage(words)),
         Answer::Forbidden(_) => None,
     })
 }

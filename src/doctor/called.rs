@@ -1,19 +1,43 @@
 //! Checks that the API server calls flipguard, and gets an answer.
 
-use http::{Request, header};
-use http_body_util::BodyExt;
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Check, Health};
-use crate::cluster::connect::one_line;
+use crate::cluster::dry_run;
+use crate::model::Enforcement;
+use crate::registration::probe::{self, NotReached};
 use crate::telemetry::mask;
 
 const CHECK: &str = "called";
 
+/// The page that lists the causes of a failed call.
+const CAUSES: &str = "docs/operations.md, `my webhook does not answer`: firewall, NetworkPolicy, hostNetwork, proxy";
+
+/// Sends the probe by which flipguard itself learns whether it is reached.
+pub(super) async fn by_a_probe(client: &Client, own_namespace: &str) -> Check {
+    const CHECK: &str = "probe";
+    match probe::send(client, own_namespace).await {
+        Ok(()) => Check::ok(CHECK, "the API server reaches flipguard"),
+        Err(NotReached::Failed(why)) => {
+            Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {why}"), CAUSES)
+        }
+        Err(NotReached::Unanswered) => Check::of(
+            CHECK,
+            Health::Broken,
+            "the API server admits a probe without an answer of flipguard",
+            "see `registration`; with --enforcement warn, only the log of the API server says why a call failed",
+        ),
+        Err(why @ (NotReached::Denied { .. } | NotReached::Unsent(_))) => {
+            let next = "run it with credentials that may create Leases there, such as a cluster admin's";
+            Check::of(CHECK, Health::Unknown, why.to_string(), next)
+        }
+    }
+}
+
 /// Sends a dry run that flipguard must answer: a coloured Deployment with an override that cannot be parsed. A dry run
 /// creates nothing.
-pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> Check {
+pub(super) async fn through_the_api_server(client: &Client, namespace: &str, enforcement: Enforcement) -> Check {
     let deployment = json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -38,34 +62,17 @@ pub(super) async fn through_the_api_server(client: &Client, namespace: &str) -> 
             },
         },
     });
-    match ask(client, namespace, &deployment).await {
-        Ok((status, words)) => judge(status, &words, namespace),
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+    match dry_run::create(client, &path, &deployment).await {
+        Ok((status, words)) => judge(status, &words, namespace, enforcement),
         Err(why) => Check::of(CHECK, Health::Unknown, format!("cannot send a dry run: {why}"), "see `api-server`"),
     }
 }
 
-/// The HTTP status, and the words of the answer: the message and all warnings.
-async fn ask(client: &Client, namespace: &str, object: &Value) -> Result<(u16, String), String> {
-    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All");
-    let request = Request::post(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(object.to_string().into_bytes().into())
-        .map_err(|error| error.to_string())?;
-    let answer = client.send(request).await.map_err(|error| one_line(&error))?;
-    let status = answer.status().as_u16();
-    let warnings = answer.headers().get_all(header::WARNING).iter().filter_map(|value| value.to_str().ok());
-    let mut words: Vec<String> = warnings.map(str::to_owned).collect();
-    let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    words.extend(body.get("message").and_then(Value::as_str).map(str::to_owned));
-    Ok((status, words.join(" ")))
-}
-
-fn judge(status: u16, words: &str, namespace: &str) -> Check {
+fn judge(status: u16, words: &str, namespace: &str, enforcement: Enforcement) -> Check {
     let first: String = mask(words.lines().next().unwrap_or_default()).chars().take(300).collect();
     if words.contains("failed calling webhook") && words.contains("flipguard.dev") {
-        let next = "docs/operations.md, `my webhook does not answer`: firewall, NetworkPolicy, hostNetwork, proxy";
-        return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), next);
+        return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), CAUSES);
     }
     if words.contains("override-not-permitted") {
         return Check::ok(CHECK, "the API server calls flipguard, and gets an answer");
@@ -81,7 +88,14 @@ fn judge(status: u16, words: &str, namespace: &str) -> Check {
             )
         }
         200..=299 => {
-            let message = format!("the API server does not call flipguard for a write in namespace {namespace}");
+            let message = match enforcement {
+                Enforcement::Deny => {
+                    format!("the API server does not call flipguard for a write in namespace {namespace}")
+                }
+                Enforcement::Warn => {
+                    format!("the API server admits a write in namespace {namespace} without an answer of flipguard")
+                }
+            };
             Check::of(
                 CHECK,
                 Health::Broken,
@@ -102,7 +116,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let health = |status, words| judge(status, words, "default").health;
+        let health = |status, words| judge(status, words, "default", Enforcement::Deny).health;
         let denied =
             "admission webhook \"guard-overrides.flipguard.dev\" denied the request: override-not-permitted: x";
         assert_eq!(health(403, denied), Health::Ok);
@@ -110,7 +124,7 @@ mod tests {
         let failed = "Internal error occurred: failed calling webhook \"guard-overrides.flipguard.dev\": refused";
         assert_eq!(health(500, failed), Health::Broken);
         let with_token = format!("{failed}: Post \"https://guard.example/validate/0123456789abcdef?timeout=5s\": EOF");
-        let message = judge(500, &with_token, "default").message;
+        let message = judge(500, &with_token, "default", Enforcement::Deny).message;
         assert!(message.ends_with("Post \"https://guard.example/validate/***?timeout=5s\": EOF"), "{message}");
         assert_eq!(health(201, ""), Health::Broken);
         assert_eq!(health(403, "deployments.apps is forbidden: quota"), Health::Unknown);

@@ -11,6 +11,8 @@ mod registered;
 use kube::Client;
 use serde::Serialize;
 
+use crate::model::Enforcement;
+
 /// The result of a check, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,6 +52,10 @@ pub struct Target {
     pub exempt_users: Option<Vec<String>>,
     /// `--labels` of `serve`; `None` to read it from the Deployment.
     pub labels: Option<bool>,
+    /// `--exempt-namespaces` of `serve`; `None` to read them from the Deployment.
+    pub exempt_namespaces: Option<Vec<String>>,
+    /// `--enforcement` of `serve`; `None` to read it from the Deployment.
+    pub enforcement: Option<Enforcement>,
 }
 
 impl Check {
@@ -68,17 +74,41 @@ impl Check {
     }
 }
 
+/// The flags of `serve` that the registration depends on.
+struct Settings {
+    exempt_users: Vec<String>,
+    exempt_namespaces: Vec<String>,
+    enforcement: Enforcement,
+    labels: bool,
+}
+
+impl Settings {
+    /// Those that are given, else those in the arguments of the Deployment.
+    fn of(target: &Target, args: &[String]) -> Self {
+        let given =
+            |given: &Option<Vec<String>>, flag: &str| given.clone().unwrap_or_else(|| cluster::values_of(flag, args));
+        let warns = cluster::values_of("--enforcement", args).last().is_some_and(|value| value == "warn");
+        Self {
+            exempt_users: given(&target.exempt_users, "--exempt-users"),
+            exempt_namespaces: given(&target.exempt_namespaces, "--exempt-namespaces"),
+            enforcement: target.enforcement.unwrap_or(if warns { Enforcement::Warn } else { Enforcement::Deny }),
+            labels: target.labels.unwrap_or_else(|| cluster::values_of("--labels", args) != ["false"]),
+        }
+    }
+}
+
 /// Runs all checks.
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
-    let labels = target.labels.unwrap_or_else(|| cluster::values_of("--labels", &args) != ["false"]);
-    checks.push(cluster::rights(client, &target.namespace, labels).await);
+    let settings = Settings::of(target, &args);
+    checks.push(cluster::rights(client, &target.namespace, settings.labels).await);
     checks.extend(replicas);
     let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    checks.extend(registered::registered(client, target, identity.as_ref(), &args, labels).await);
-    checks.push(called::through_the_api_server(client, &target.probe_namespace).await);
+    checks.extend(registered::registered(client, &target.namespace, &settings, identity.as_ref()).await);
+    checks.push(called::by_a_probe(client, &target.namespace).await);
+    checks.push(called::through_the_api_server(client, &target.probe_namespace, settings.enforcement).await);
     checks
 }
 

@@ -5,20 +5,20 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::{Api, Client};
-use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::cluster::values_of;
-use super::{Check, Health, Target, policies};
+use super::{Check, Health, Settings, policies};
 use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
-use crate::install::manifests::LABELS;
-use crate::model::ColourScheme;
+use crate::install::manifests::labels_binding;
+use crate::model::{ColourScheme, Enforcement};
+use crate::registration::compare::differences;
 use crate::registration::configuration::Configuration;
+use crate::registration::probe::WEBHOOK;
+use crate::registration::selector::{additions, limits, with_additions};
 use crate::registration::self_check::call;
-use crate::registration::stored::{Ownership, SUSPEND, Webhook, additions, ownership, token_of, with_additions};
+use crate::registration::stored::{Ownership, SUSPEND, Webhook, address_of, hand_over, ownership, token_of};
 use crate::registration::webhooks::{Address, Endpoint, Webhooks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,29 +27,27 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct Expected<'a> {
     client: &'a Client,
     own_namespace: &'a str,
-    exempt_users: &'a [String],
+    settings: &'a Settings,
     identity: Option<&'a Identity>,
 }
 
 /// Checks both configurations, and the endpoint that they name.
 pub(super) async fn registered(
     client: &Client,
-    target: &Target,
+    own_namespace: &str,
+    settings: &Settings,
     identity: Option<&Identity>,
-    args: &[String],
-    labels: bool,
 ) -> Vec<Check> {
-    let exempt_users = target.exempt_users.clone().unwrap_or_else(|| values_of("--exempt-users", args));
-    let expected = Expected { client, own_namespace: &target.namespace, exempt_users: &exempt_users, identity };
+    let expected = Expected { client, own_namespace, settings, identity };
     let mut endpoint = None;
     let mut checks =
         expected.check::<ValidatingWebhookConfiguration>("registration", "nothing is guarded", &mut endpoint).await;
-    checks.extend(if labels {
+    checks.extend(if settings.labels {
         expected.check::<MutatingWebhookConfiguration>("labels", "no labels are added", &mut endpoint).await
     } else {
-        vec![without_labels(client).await]
+        vec![without_labels(client, own_namespace).await]
     });
-    checks.push(policies::stored(client, &target.namespace, endpoint.as_ref().map(|it| &it.address)).await);
+    checks.push(policies::stored(client, own_namespace, endpoint.as_ref().map(|it| &it.address)).await);
     if let Some(endpoint) = endpoint {
         checks.extend(bundle(&endpoint, identity));
         checks.extend(reached(&endpoint).await);
@@ -80,16 +78,25 @@ impl Expected<'_> {
         }
         let colours = ColourScheme::default();
         let rendered = endpoint.as_ref().filter(|_| !stored.webhooks().is_empty()).map(|endpoint| {
-            let Self { own_namespace, exempt_users, .. } = *self;
-            C::rendered(&Webhooks { endpoint, colours: &colours, own_namespace, exempt_users })
+            let Self { own_namespace, settings: Settings { exempt_users, exempt_namespaces, enforcement, .. }, .. } =
+                *self;
+            C::rendered(&Webhooks {
+                endpoint,
+                colours: &colours,
+                own_namespace,
+                exempt_users,
+                exempt_namespaces,
+                enforcement: *enforcement,
+            })
         });
-        let ownership = ownership(stored.meta(), VERSION);
-        compare(check, &ownership, stored.webhooks(), rendered.as_deref(), self.own_namespace)
+        let ownership = ownership(stored.meta(), VERSION, self.own_namespace);
+        let compared = Compared { check, stored: stored.webhooks(), own_namespace: self.own_namespace };
+        compared.checks(&ownership, rendered.as_deref(), self.settings.enforcement)
     }
 }
 
 /// Checks that nothing of the labels is left where they are switched off. `kubectl apply` removes no object.
-async fn without_labels(client: &Client) -> Check {
+async fn without_labels(client: &Client, own_namespace: &str) -> Check {
     const CHECK: &str = "labels";
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
@@ -98,9 +105,10 @@ async fn without_labels(client: &Client) -> Check {
         Err(error) => return Check::unknown(CHECK, "get the MutatingWebhookConfiguration", &error),
         Ok(found) => left.extend(found.map(|_| format!("mutatingwebhookconfiguration/{NAME}"))),
     }
-    match bindings.get_opt(LABELS).await {
-        Err(error) => return Check::unknown(CHECK, &format!("get the ClusterRoleBinding {LABELS}"), &error),
-        Ok(found) => left.extend(found.map(|_| format!("clusterrolebinding/{LABELS}"))),
+    let binding = labels_binding(own_namespace);
+    match bindings.get_opt(&binding).await {
+        Err(error) => return Check::unknown(CHECK, &format!("get the ClusterRoleBinding {binding}"), &error),
+        Ok(found) => left.extend(found.map(|_| format!("clusterrolebinding/{binding}"))),
     }
     if left.is_empty() {
         return Check::ok(CHECK, "switched off: flipguard has no right to change objects");
@@ -134,91 +142,89 @@ fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Opt
     Some(Endpoint { address, authority: authority.unwrap_or_default(), token })
 }
 
-fn compare<W: Webhook + Serialize>(
+/// The stored webhooks of one configuration.
+struct Compared<'a, W> {
     check: &'static str,
-    ownership: &Ownership,
-    stored: &[W],
-    rendered: Option<&[W]>,
-    own_namespace: &str,
-) -> Vec<Check> {
-    let wait =
-        "a replica fills it in once it is ready; the log of the replica that holds the Lease says what it waits for";
-    match (ownership, rendered) {
-        (Ownership::Suspended(why), _) => {
-            let resume = format!("to resume, remove the annotation {SUSPEND}");
-            vec![Check::of(check, Health::Broken, format!("suspended: {why}"), resume)]
-        }
-        (_, None) => vec![Check::of(
-            check,
-            Health::Broken,
-            "it has no webhooks, so the API server does not call flipguard",
-            wait,
-        )],
-        (Ownership::Newer(by), Some(_)) => {
-            let message = format!("version {by} rendered it, and this is version {VERSION}");
-            vec![Check::of(check, Health::Warning, message, "run `flipguard doctor` of that version")]
-        }
-        (Ownership::Free, Some(rendered)) => {
-            let differs = differences(&with_additions(rendered, stored, own_namespace), stored);
-            let mut checks = vec![if differs.is_empty() {
-                Check::ok(check, format!("{} webhooks, as this version renders them", stored.len()))
-            } else {
-                let message = format!("differs from what this version renders: {}", differs.join("; "));
-                Check::of(check, Health::Broken, message, "a replica repairs it within seconds; if not, see `keeper`")
-            }];
-            let foreign = foreign(rendered, stored, own_namespace);
-            if !foreign.is_empty() {
-                let message = format!("others have added to its namespaceSelector: {}", foreign.join("; "));
-                checks.push(Check::of(
-                    check,
-                    Health::Warning,
-                    message,
-                    "check that this exempts no namespace that should be guarded",
-                ));
+    stored: &'a [W],
+    own_namespace: &'a str,
+}
+
+impl<W: Webhook> Compared<'_, W> {
+    fn checks(&self, ownership: &Ownership, rendered: Option<&[W]>, enforcement: Enforcement) -> Vec<Check> {
+        match (ownership, rendered) {
+            (Ownership::Another(owner), _) => {
+                let address = self.stored.first().and_then(address_of).unwrap_or_default();
+                let message =
+                    format!("another flipguard, in namespace {owner}, owns it: this one does not guard ({address})");
+                let next =
+                    format!("remove one of the two; to hand it over to this one: {}", hand_over(self.own_namespace));
+                vec![self.broken(message, next)]
             }
-            checks
+            (Ownership::Suspended(why), _) => {
+                let resume = format!("to resume, remove the annotation {SUSPEND}");
+                vec![self.broken(format!("suspended: {why}"), resume)]
+            }
+            (_, None) => {
+                let wait = "a replica fills it in once the API server reaches flipguard; see `probe`, and the log of the \
+                            replica that holds the Lease";
+                vec![self.broken("it has no webhooks, so the API server does not call flipguard", wait)]
+            }
+            (Ownership::Newer(by), Some(_)) => {
+                let message = format!("version {by} rendered it, and this is version {VERSION}");
+                vec![self.warning(message, "run `flipguard doctor` of that version")]
+            }
+            (Ownership::Free, Some(_)) if self.stored.iter().all(|webhook| webhook.name() == WEBHOOK) => {
+                let message = "it holds only the probe: the API server was not yet seen to reach flipguard, so nothing \
+                               is guarded";
+                vec![self.broken(message, "see `probe`")]
+            }
+            (Ownership::Free, Some(rendered)) => {
+                [vec![self.difference(rendered, enforcement)], self.selectors(rendered)].concat()
+            }
         }
     }
-}
 
-/// The fields in which each webhook differs.
-fn differences<W: Webhook + Serialize>(wanted: &[W], stored: &[W]) -> Vec<String> {
-    let fields = |webhook: &W| match serde_json::to_value(webhook) {
-        Ok(Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let mut differences = Vec::new();
-    for wanted in wanted {
-        let Some(stored) = stored.iter().find(|stored| stored.name() == wanted.name()) else {
-            differences.push(format!("{} is missing", wanted.name()));
-            continue;
+    fn difference(&self, rendered: &[W], enforcement: Enforcement) -> Check {
+        let differs = differences(&with_additions(rendered, self.stored, self.own_namespace), self.stored);
+        if !differs.is_empty() {
+            let message = format!("differs from what this version renders: {}", differs.join("; "));
+            let next = "a replica repairs it within seconds; if not, see `keeper`; for a flipguard outside the cluster, \
+                        give doctor the flags of `serve`: --enforcement, --exempt-users, --exempt-namespaces";
+            return self.broken(message, next);
+        }
+        let count = self.stored.len();
+        let warns = match enforcement {
+            Enforcement::Deny => "",
+            Enforcement::Warn => "; --enforcement is warn, so each has failurePolicy Ignore and stops nothing",
         };
-        let (left, right) = (fields(wanted), fields(stored));
-        let mut names: Vec<&String> =
-            left.keys().chain(right.keys()).filter(|key| left.get(*key) != right.get(*key)).collect();
-        names.sort();
-        names.dedup();
-        if !names.is_empty() {
-            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
-            differences.push(format!("{}: {}", wanted.name(), names.join(", ")));
-        }
+        Check::ok(self.check, format!("{count} webhooks, as this version renders them{warns}"))
     }
-    let unknown = stored.iter().filter(|stored| wanted.iter().all(|wanted| wanted.name() != stored.name()));
-    differences.extend(unknown.map(|webhook| format!("{} is not flipguard's", webhook.name())));
-    differences
-}
 
-fn foreign<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &str) -> Vec<String> {
-    let mut all = Vec::new();
-    for rendered in rendered {
-        let Some(mut stored) = stored.iter().find(|stored| stored.name() == rendered.name()).cloned() else { continue };
-        if let (Some(ours), Some(theirs)) = (rendered.clone().namespace_selector(), stored.namespace_selector()) {
-            all.extend(additions(ours, theirs, own_namespace));
+    /// What others have added to the `namespaceSelector`s.
+    fn selectors(&self, rendered: &[W]) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let limits = limits(rendered, self.stored, self.own_namespace);
+        if !limits.is_empty() {
+            let message = format!("a namespaceSelector admits only some namespaces: {}", limits.join("; "));
+            let next = "a replica removes that within seconds; to exempt namespaces, use --exempt-namespaces, or an \
+                        entry with NotIn or DoesNotExist";
+            checks.push(self.broken(message, next));
         }
+        let additions = additions(rendered, self.stored, self.own_namespace);
+        if !additions.is_empty() {
+            let message = format!("others have added to its namespaceSelector: {}", additions.join("; "));
+            checks.push(self.warning(message, "check that this exempts no namespace that should be guarded"));
+        }
+        checks
     }
-    all.sort();
-    all.dedup();
-    all
+
+    fn broken(&self, message: impl Into<String>, next: impl Into<String>) -> Check {
+        Check::of(self.check, Health::Broken, message, next)
+    }
+
+    fn warning(&self, message: impl Into<String>, next: impl Into<String>) -> Check {
+        Check::of(self.check, Health::Warning, message, next)
+    }
 }
 
 /// Checks that the API server trusts the certificate in the Secret.

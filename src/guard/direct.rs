@@ -1,11 +1,15 @@
 //! Judging by fresh reads alone: without a ledger, or where nothing can be lost.
 
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use std::sync::Arc;
 
+use kube::Client;
+use tokio::task::JoinHandle;
+
+use super::turns::Turn;
 use super::{Inner, namespace_of};
 use crate::cluster::clock::now;
-use crate::cluster::{meter, namespace};
+use crate::cluster::meter;
+use crate::cluster::namespace::Reader;
 use crate::model::{Change, ClusterView, ReadFailure};
 use crate::rules::{self, Verdict};
 
@@ -14,39 +18,44 @@ pub(super) type Reading = JoinHandle<ClusterView>;
 
 impl Inner {
     /// Judges by fresh reads alone.
-    pub(super) async fn judge_directly(&self, change: &Change, reading: Reading, deadline: Instant) -> Verdict {
+    pub(super) async fn judge_directly(&self, change: &Change, reading: Reading, turn: &Turn) -> Verdict {
         let mut view = join_read(reading).await;
-        self.complete(change, &mut view, deadline).await;
+        self.complete(change, &mut view, turn).await;
         let verdict = self.decide(change, &view);
         self.events.tell(change, &view, &verdict, now());
         verdict
     }
 
     /// Judges a change that can take nothing away. Only a permission may be missing, or a setting unreadable.
-    pub(super) async fn judge_permissions_only(&self, change: &Change, deadline: Instant) -> Verdict {
+    pub(super) async fn judge_permissions_only(&self, change: &Change, turn: &Turn) -> Verdict {
         let mut view = ClusterView::of_an_empty_namespace();
-        self.complete(change, &mut view, deadline).await;
+        self.complete(change, &mut view, turn).await;
         self.decide(change, &view)
     }
 
     /// Begins the first reads. They run to completion even if their result is no longer needed, because an aborted
     /// request would close its connection.
-    pub(super) fn begin_to_read(&self, change: &Change, deadline: Instant) -> Reading {
-        let (client, change) = (self.client.clone(), change.clone());
+    pub(super) fn begin_to_read(&self, change: &Change, turn: &Arc<Turn>) -> Reading {
+        let (client, change, turn) = (self.client.clone(), change.clone(), turn.clone());
         let request = rules::needs(&change, &ClusterView::default(), &self.policy, now()).unwrap_or_default();
         tokio::spawn(meter::counted(async move {
-            let read = namespace::read(&client, namespace_of(&change), &change.user, request, deadline);
-            Box::pin(read).await
+            let reader = reader(&client, &change, &turn);
+            Box::pin(reader.read(request)).await
         }))
     }
 
     /// Makes the missing reads until the rules need no more.
-    pub(super) async fn complete(&self, change: &Change, view: &mut ClusterView, deadline: Instant) {
+    pub(super) async fn complete(&self, change: &Change, view: &mut ClusterView, turn: &Turn) {
         while let Some(request) = rules::needs(change, view, &self.policy, now()) {
-            let read = namespace::read(&self.client, namespace_of(change), &change.user, request, deadline);
-            view.add(Box::pin(read).await);
+            view.add(Box::pin(reader(&self.client, change, turn).read(request)).await);
         }
     }
+}
+
+/// Reads the namespace of a change.
+pub(super) fn reader<'a>(client: &'a Client, change: &'a Change, turn: &'a Turn) -> Reader<'a> {
+    let Turn { allowance, deadline, .. } = turn;
+    Reader { client, namespace: namespace_of(change), user: &change.user, allowance, deadline: *deadline }
 }
 
 /// Waits for the first reads and returns their result.

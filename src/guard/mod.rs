@@ -3,26 +3,31 @@
 //! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
 //! - `protocol`: drives an [`Attempt`] through its steps
 //! - `direct`: judges by fresh reads alone
+//! - `turns`: limits the changes that are judged at the same time
 
 mod direct;
 mod protocol;
+#[cfg(test)]
+mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::clock::now;
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
-use crate::cluster::{meter, namespace};
+use crate::cluster::meter;
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent};
-use crate::model::{Change, ClusterView, Policy, ReadFailure, Write};
+use crate::model::{Change, ClusterView, Enforcement, Kind, Policy, ReadFailure, Write};
 use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
+use turns::{Turn, Turns};
 
 /// The guarantee for concurrent changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +41,8 @@ pub enum Concurrency {
 
 /// The time limit for the withdrawal of an intent.
 const WITHDRAWAL: Duration = Duration::from_secs(5);
+/// The time between two attempts to withdraw an intent.
+const WITHDRAWAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Judges changes by reads that are made after each request arrived.
 #[derive(Clone)]
@@ -47,6 +54,7 @@ struct Inner {
     ledgers: Arc<LedgerStore>,
     concurrency: Concurrency,
     events: Events,
+    turns: Arc<Turns>,
 }
 
 impl Guard {
@@ -60,7 +68,7 @@ impl Guard {
         concurrency: Concurrency,
         events: Events,
     ) -> Self {
-        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events }))
+        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events, turns: Arc::default() }))
     }
 }
 
@@ -73,12 +81,16 @@ impl Validate for Guard {
         let (answer, judgement) = oneshot::channel();
         let (inner, own_change) = (self.0.clone(), change.clone());
         tokio::spawn(async move {
-            let (judgement, intent) = inner.judgement(&own_change, deadline).await;
-            if answer.send(judgement).is_err()
-                && let Some(intent) = intent
-            {
-                inner.withdraw(namespace_of(&own_change), intent).await;
-                tracing::info!(namespace = namespace_of(&own_change), "the client left before the answer; denied");
+            let namespace = namespace_of(&own_change);
+            let (judgement, left) = inner.judgement(&own_change, deadline).await;
+            let is_delivered = answer.send(judgement).is_ok();
+            match left {
+                Left::Pending(intent) if !is_delivered => {
+                    inner.withdraw(namespace, intent, false).await;
+                    tracing::info!(namespace, "the client left before the answer; denied");
+                }
+                Left::Pending(_) | Left::Nothing => {}
+                Left::Stray(intent) => inner.withdraw(namespace, intent, true).await,
             }
         });
         // Only a panic ends the task without an answer. It counts as a failed read.
@@ -93,15 +105,27 @@ impl Mutate for Guard {
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
         let Inner { client, policy, .. } = &*self.0;
         let Some(request) = labels::needs(change, policy) else { return (Verdict::not_judged(), Vec::new()) };
-        let read = namespace::read(client, namespace_of(change), &change.user, request, deadline);
-        labels::label(change, &Box::pin(read).await, policy)
+        let view = match self.0.turn(change, deadline).await {
+            Ok(turn) => Box::pin(direct::reader(client, change, &turn).read(request)).await,
+            Err(failure) => failure.into(),
+        };
+        labels::label(change, &view, policy)
     }
 }
 
+/// What a judged change has left in the ledger.
+enum Left {
+    /// Nothing, or an intent that stays whatever becomes of the answer.
+    Nothing,
+    /// The intent of an allowed change. Without an answer, the API server denies the change.
+    Pending(Intent),
+    /// Perhaps the intent of a denied change: its withdrawal failed, or nobody knows whether it was written.
+    Stray(Intent),
+}
+
 impl Inner {
-    /// Judges a change. Returns the intent to withdraw if the answer is not delivered. Without an answer, the API
-    /// server denies the change, except for an advisory request.
-    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Option<Intent>) {
+    /// Judges a change.
+    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Left) {
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
                 Intent::of(change, format!("{:032x}", fastrand::u128(..)))
@@ -109,42 +133,80 @@ impl Inner {
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let (verdict, meter::Cost { reads, writes }) =
-            meter::measured(Box::pin(self.verdict(change, intent, deadline))).await;
-        let is_kept = verdict.outcome() == Outcome::Allowed && !filter::is_advisory(change, &self.policy.colours);
-        (Judgement { verdict, reads, writes }, written.filter(|_| is_kept))
+        let judged = async {
+            match self.turn(change, deadline).await {
+                Ok(turn) => self.verdict(change, intent, &Arc::new(turn)).await,
+                Err(failure) => (self.decide(change, &failure.into()), false),
+            }
+        };
+        let ((verdict, is_stray), meter::Cost { reads, writes }) = meter::measured(Box::pin(judged)).await;
+        let may_pass =
+            self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
+        let left = match (written, verdict.outcome()) {
+            (Some(intent), Outcome::Allowed) if !may_pass => Left::Pending(intent),
+            (Some(intent), outcome) if outcome != Outcome::Allowed && is_stray => Left::Stray(intent),
+            _ => Left::Nothing,
+        };
+        (Judgement { verdict, reads, writes }, left)
     }
 
-    async fn verdict(&self, change: &Change, intent: Option<Intent>, deadline: Instant) -> Verdict {
-        match intent {
+    /// The verdict, and whether the intent may still be in the ledger although the attempt broke off.
+    async fn verdict(&self, change: &Change, intent: Option<Intent>, turn: &Arc<Turn>) -> (Verdict, bool) {
+        let verdict = match intent {
             Some(intent) => {
                 let attempt = Attempt::new(intent, !change.dry_run);
-                let judged = protocol::Run::new(self, change, attempt, deadline).verdict().await;
-                judged.unwrap_or_else(|failure| self.decide(change, &failure.into()))
+                let (judged, is_stray) = protocol::Run::new(self, change, attempt, turn).verdict().await;
+                return (judged.unwrap_or_else(|failure| self.decide(change, &failure.into())), is_stray);
             }
             // Nothing is on record, so a new Service replaces none.
             None if matches!(change.write, Write::ServiceCreate { .. }) => {
-                self.judge_permissions_only(change, deadline).await
+                self.judge_permissions_only(change, turn).await
             }
-            None => self.judge_directly(change, self.begin_to_read(change, deadline), deadline).await,
-        }
+            None => self.judge_directly(change, self.begin_to_read(change, turn), turn).await,
+        };
+        (verdict, false)
+    }
+
+    /// Waits for the turn of a change.
+    async fn turn(&self, change: &Change, deadline: Instant) -> Result<Turn, ReadFailure> {
+        let kind = change.write.kind().unwrap_or(Kind::Service);
+        self.turns.wait(namespace_of(change), kind, deadline).await
     }
 
     fn decide(&self, change: &Change, view: &ClusterView) -> Verdict {
         rules::decide(change, view, &self.policy, now())
     }
 
-    /// Withdraws the intent of an undelivered answer. If that fails, the intent stays pending until it expires.
-    async fn withdraw(&self, namespace: &str, intent: Intent) {
+    /// Withdraws an intent, in time of its own. If that fails, the intent stays pending until it expires. An intent whose
+    /// write had no answer may still arrive, so its withdrawal looks again.
+    async fn withdraw(&self, namespace: &str, intent: Intent, may_arrive: bool) {
         let deadline = Instant::now() + WITHDRAWAL;
-        let mut attempt = Attempt::withdrawing(intent);
-        while attempt.ask() == Ask::ReadLedger {
-            let Ok(Some(mut stored)) = self.ledgers.read(namespace, deadline).await else { return };
-            attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
-            let Ask::WriteLedger(ledger) = attempt.ask() else { return };
-            let Ok(is_written) = self.ledgers.write(namespace, ledger, &stored, deadline).await else { return };
-            attempt.written(is_written);
+        loop {
+            match self.withdraw_once(namespace, intent.clone(), deadline).await {
+                Ok(is_removed) if is_removed || !may_arrive => return,
+                Ok(_) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
+                Ok(_) => return,
+                Err(failure) => {
+                    let why = failure.why;
+                    return tracing::warn!(namespace, why, "an intent of a denied change stays until it expires");
+                }
+            }
         }
+    }
+
+    /// Removes an intent from the ledger; `false` where the ledger does not have it.
+    async fn withdraw_once(&self, namespace: &str, intent: Intent, deadline: Instant) -> Result<bool, ReadFailure> {
+        let mut attempt = Attempt::withdrawing(intent);
+        while let Some(mut stored) = self.ledgers.read(namespace, deadline).await? {
+            attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
+            let Ask::WriteLedger(ledger) = attempt.ask() else { break };
+            let is_written = self.ledgers.write(namespace, ledger, &stored, deadline).await?;
+            attempt.written(is_written);
+            if is_written {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

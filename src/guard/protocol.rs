@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
-use super::direct::{Reading, join_read};
+use super::direct::{Reading, join_read, reader};
+use super::turns::Turn;
 use super::{Inner, namespace_of};
 use crate::cluster::clock::now;
 use crate::cluster::ledger_store::StoredLedger;
-use crate::cluster::namespace;
 use crate::ledger::{Ask, Attempt, End, ObjectRef, scenarios};
 use crate::model::{Change, ClusterView, ReadFailure, ReadRequest};
 use crate::rules::Verdict;
@@ -22,11 +23,12 @@ pub(super) struct Run<'a> {
     change: &'a Change,
     namespace: &'a str,
     deadline: Instant,
+    turn: &'a Arc<Turn>,
     attempt: Attempt,
     /// The verdict, once there is one. It is final, even if the own intent cannot be withdrawn.
     verdict: Option<Verdict>,
     /// The lock of this process for writing the namespace's ledger.
-    turn: Option<OwnedMutexGuard<()>>,
+    lock: Option<OwnedMutexGuard<()>>,
     /// The last read ledger.
     stored: Option<StoredLedger>,
     /// Reads of the cluster that were begun early.
@@ -35,42 +37,47 @@ pub(super) struct Run<'a> {
     reads_early: bool,
     /// The Services of the namespace; read only where there is no ledger.
     services: ClusterView,
+    /// Whether the own intent may be in the ledger.
+    may_be_written: bool,
 }
 
 /// The result of a step: the run continues, or ends with a verdict.
 type Step = Result<ControlFlow<Verdict>, ReadFailure>;
 
 impl<'a> Run<'a> {
-    pub(super) fn new(guard: &'a Inner, change: &'a Change, attempt: Attempt, deadline: Instant) -> Self {
+    pub(super) fn new(guard: &'a Inner, change: &'a Change, attempt: Attempt, turn: &'a Arc<Turn>) -> Self {
         Self {
             guard,
             change,
             namespace: namespace_of(change),
-            deadline,
+            deadline: turn.deadline,
+            turn,
             attempt,
             verdict: None,
-            turn: None,
+            lock: None,
             stored: None,
             reading: None,
             reads_early: true,
             services: ClusterView::default(),
+            may_be_written: false,
         }
     }
 
-    /// Drives the attempt to its end and returns the verdict.
-    pub(super) async fn verdict(mut self) -> Result<Verdict, ReadFailure> {
+    /// Drives the attempt to its end and returns the verdict. If the attempt breaks off, its own intent may still be in
+    /// the ledger, which is the second result.
+    pub(super) async fn verdict(mut self) -> (Result<Verdict, ReadFailure>, bool) {
         loop {
             match self.step().await {
                 Ok(Continue(())) => {}
-                Ok(Break(verdict)) => return Ok(verdict),
-                Err(failure) => return self.verdict.ok_or(failure),
+                Ok(Break(verdict)) => return (Ok(verdict), false),
+                Err(failure) => return (self.verdict.ok_or(failure), self.may_be_written),
             }
         }
     }
 
     async fn step(&mut self) -> Step {
         if self.reads_early && self.reading.is_none() && self.attempt.may_read() {
-            self.reading = Some(self.guard.begin_to_read(self.change, self.deadline));
+            self.reading = Some(self.guard.begin_to_read(self.change, self.turn));
         }
         match self.attempt.ask() {
             Ask::ReadLedger => self.read_ledger().await,
@@ -85,8 +92,8 @@ impl<'a> Run<'a> {
 
     async fn read_ledger(&mut self) -> Step {
         // An attempt that does not write needs no lock, and does not delay its early reads.
-        if self.turn.is_none() && self.attempt.writes() {
-            self.turn = Some(self.guard.ledgers.acquire_turn(self.namespace, self.deadline).await?);
+        if self.lock.is_none() && self.attempt.writes() {
+            self.lock = Some(self.guard.ledgers.acquire_turn(self.namespace, self.deadline).await?);
         }
         match self.guard.ledgers.read(self.namespace, self.deadline).await? {
             Some(mut stored) => {
@@ -100,8 +107,7 @@ impl<'a> Run<'a> {
 
     async fn find_traffic(&mut self) -> Step {
         let request = ReadRequest { services: true, ..ReadRequest::default() };
-        let read = namespace::read(&self.guard.client, self.namespace, &self.change.user, request, self.deadline);
-        let mut view = Box::pin(read).await;
+        let mut view = Box::pin(reader(&self.guard.client, self.change, self.turn).read(request)).await;
         if let Some(failure) = view.failures.pop() {
             return Err(failure);
         }
@@ -126,7 +132,10 @@ impl<'a> Run<'a> {
         let (Ask::WriteLedger(ledger), Some(stored)) = (self.attempt.ask(), &self.stored) else {
             return Ok(Break(Verdict::cannot_judge()));
         };
+        self.may_be_written = true;
         let is_written = self.guard.ledgers.write(self.namespace, ledger, stored, self.deadline).await?;
+        // After a conflict, the own intent is in the ledger only if it is to be withdrawn.
+        self.may_be_written = is_written || self.verdict.is_some();
         self.attempt.written(is_written);
         if !is_written {
             (self.reads_early, self.reading) = (false, None);
@@ -136,12 +145,12 @@ impl<'a> Run<'a> {
     }
 
     async fn judge(&mut self) -> ControlFlow<Verdict> {
-        self.turn = None;
-        let Self { guard, change, deadline, .. } = *self;
+        self.lock = None;
+        let Self { guard, change, turn, .. } = *self;
         let reading = self.reading();
         let mut view = join_read(reading).await;
         view.records = self.attempt.pending().map(|(_, records)| records.clone()).unwrap_or_default();
-        guard.complete(change, &mut view, deadline).await;
+        guard.complete(change, &mut view, turn).await;
         let verdict = self.attempt.judge(change, &mut view, &guard.policy, now());
         guard.events.tell(change, &view, &verdict, now());
         self.verdict = Some(verdict);
@@ -149,22 +158,22 @@ impl<'a> Run<'a> {
     }
 
     async fn end(&mut self, end: End) -> Verdict {
-        let Self { guard, change, deadline, .. } = *self;
+        let Self { guard, change, turn, .. } = *self;
         match end {
             End::Judged => self.verdict.take().unwrap_or_else(Verdict::cannot_judge),
             End::Harmless if matches!(change.write, crate::model::Write::ServiceCreate { .. }) => {
-                guard.judge_permissions_only(change, deadline).await
+                guard.judge_permissions_only(change, turn).await
             }
             End::Harmless => Verdict::not_judged(),
             End::NothingAtStake => {
                 let mut view = ClusterView::of_an_empty_namespace();
                 view.add(std::mem::take(&mut self.services));
-                guard.complete(change, &mut view, deadline).await;
+                guard.complete(change, &mut view, turn).await;
                 guard.decide(change, &view)
             }
             End::Unrecorded => {
                 let reading = self.reading();
-                guard.judge_directly(change, reading, deadline).await
+                guard.judge_directly(change, reading, turn).await
             }
             End::Full => scenarios::full(change, &guard.policy, now()),
         }
@@ -173,7 +182,7 @@ impl<'a> Run<'a> {
     /// The reads that were begun early, or else new ones.
     fn reading(&mut self) -> Reading {
         let early = self.reading.take();
-        early.unwrap_or_else(|| self.guard.begin_to_read(self.change, self.deadline))
+        early.unwrap_or_else(|| self.guard.begin_to_read(self.change, self.turn))
     }
 }
 

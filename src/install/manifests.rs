@@ -39,8 +39,8 @@ pub enum Part {
     Requests,
 }
 
-/// The name of the ClusterRole for labels, and of its binding.
-pub const LABELS: &str = "flipguard-labels";
+/// The name of the ClusterRole for labels.
+const LABELS: &str = "flipguard-labels";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The objects of an installation, in the order in which to apply them.
@@ -159,26 +159,32 @@ fn own_requests() -> Value {
     })
 }
 
+/// The name of the ClusterRoleBinding for labels.
+#[must_use]
+pub fn labels_binding(namespace: &str) -> String {
+    format!("{LABELS}:{namespace}")
+}
+
 fn cluster_role(name: &str, place: Place, namespace: &str, labels: &Value) -> [Value; 2] {
-    let metadata = json!({ "name": name, "labels": labels });
     [
         json!({
             "apiVersion": format!("{RBAC}/v1"),
             "kind": "ClusterRole",
-            "metadata": metadata,
+            "metadata": { "name": name, "labels": labels },
             "rules": rules(place),
         }),
         json!({
             "apiVersion": format!("{RBAC}/v1"),
             "kind": "ClusterRoleBinding",
-            "metadata": metadata,
+            // By namespace: a second installation must not take the rights of the first.
+            "metadata": { "name": format!("{name}:{namespace}"), "labels": labels },
             "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
             "subjects": [subject(namespace)],
         }),
     ]
 }
 
-/// Without webhooks: flipguard fills them in once it can answer, so an installation blocks nobody.
+/// Without webhooks: flipguard fills them in once the API server reaches it, so an installation blocks nobody.
 fn empty_configuration(kind: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",

@@ -1,6 +1,7 @@
 //! The installation: names, permissions, and the manifests that an admin applies.
 
 pub mod manifests;
+pub mod namespaces;
 pub mod permissions;
 pub mod policy;
 pub mod workload;

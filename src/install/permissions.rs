@@ -51,7 +51,7 @@ const READ: &[&str] = &["get", "list"];
 const SPECS: &str = "reads every spec of the cluster, with plain values of `env`";
 
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 20] = [
+pub const NEEDED: [Permission; 19] = [
     everywhere("apps", "deployments", READ, "the workloads behind a Service, and their state", SPECS),
     everywhere("apps", "statefulsets", READ, "the same", SPECS),
     everywhere("apps", "daemonsets", READ, "the same", SPECS),
@@ -88,14 +88,14 @@ pub const NEEDED: [Permission; 20] = [
         verbs: &["get", "patch"],
         place: Place::Everywhere,
         why: "its own registration",
-        stolen: "empties the registration, or makes guarded changes fail; the policy `flipguard` forbids the rest",
+        stolen: "empties the registration, or makes guarded changes fail; a policy forbids the rest",
     },
     Permission {
         on: webhook_configuration("mutatingwebhookconfigurations"),
         verbs: &["get", "patch"],
         place: Place::WithLabels,
         why: "its own registration for labels",
-        stolen: "empties the registration for labels; the policy `flipguard` forbids the rest",
+        stolen: "empties the registration for labels; a policy forbids the rest",
     },
     own(
         "",
@@ -106,14 +106,7 @@ pub const NEEDED: [Permission; 20] = [
         "serves as flipguard",
     ),
     // RBAC cannot limit `create` to a name, which is not known when the request is authorised.
-    own(
-        "",
-        "secrets",
-        &["create"],
-        None,
-        "the same Secret, if it is lost",
-        "nothing: the policy `flipguard-namespace` allows that name only",
-    ),
+    own("", "secrets", &["create"], None, "the same Secret, if it is lost", "nothing: a policy allows that name only"),
     // The ledgers: one ConfigMap for each namespace with traffic Services, and the index.
     own(
         "",
@@ -136,16 +129,8 @@ pub const NEEDED: [Permission; 20] = [
         "leases",
         &["create"],
         None,
-        "the same Lease, if it is lost",
-        "nothing: the policy `flipguard-namespace` allows that name only",
-    ),
-    own(
-        "discovery.k8s.io",
-        "endpointslices",
-        &["list"],
-        None,
-        "it registers once its Service has a ready endpoint",
-        "nothing",
+        "the same Lease, if it is lost; a dry run that shows whether the API server reaches flipguard",
+        "nothing: a policy allows only names of its own",
     ),
 ];
 

@@ -28,6 +28,8 @@ pub struct InCluster {
     pub image: Option<String>,
     /// `--enforcement`: deny, or only warn.
     pub enforcement: Enforcement,
+    /// `--exempt-namespaces`: namespaces that are not guarded.
+    pub exempt_namespaces: Vec<String>,
     /// Whether to add a NetworkPolicy.
     pub network_policy: bool,
 }
@@ -157,6 +159,9 @@ fn arguments(in_cluster: &InCluster, adds_labels: bool) -> Vec<String> {
         Enforcement::Warn => "warn",
     };
     let mut arguments = vec!["serve".to_owned(), format!("--enforcement={enforcement}")];
+    if !in_cluster.exempt_namespaces.is_empty() {
+        arguments.push(format!("--exempt-namespaces={}", in_cluster.exempt_namespaces.join(",")));
+    }
     if !adds_labels {
         arguments.push("--labels=false".to_owned());
     }

@@ -13,8 +13,14 @@ pub struct Attempt {
     own: Intent,
     /// Whether the attempt writes to the ledger. A dry run writes nothing.
     writes: bool,
+    /// The largest number of objects to look at, besides the own one.
+    looks: usize,
     phase: Phase,
 }
+
+/// The largest number of objects of other intents that an attempt looks at. An intent whose object was not looked at stays
+/// pending, which is safe, and the next attempts look at the rest.
+const LOOKS: usize = 8;
 
 /// The next step of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +87,19 @@ impl Attempt {
     /// An attempt with this intent; without `writes`, it only reads the ledger.
     #[must_use]
     pub fn new(own: Intent, writes: bool) -> Self {
-        Self { own, writes, phase: Phase::Reading }
+        Self { own, writes, looks: LOOKS, phase: Phase::Reading }
+    }
+
+    /// The same attempt, which looks at fewer objects. The exhaustive model uses it: it has only a few objects.
+    #[must_use]
+    pub fn with_looks(self, looks: usize) -> Self {
+        Self { looks, ..self }
     }
 
     /// An attempt that withdraws its intent, because its answer was not delivered.
     #[must_use]
     pub fn withdrawing(own: Intent) -> Self {
-        Self { own, writes: true, phase: Phase::Withdrawing }
+        Self { own, writes: true, looks: 0, phase: Phase::Withdrawing }
     }
 
     /// Whether the attempt writes to the ledger.
@@ -103,12 +115,7 @@ impl Attempt {
             Phase::Reading | Phase::LookingAgain | Phase::Withdrawing => Ask::ReadLedger,
             Phase::FindingTraffic => Ask::FindTraffic,
             Phase::Opening => Ask::OpenLedger,
-            Phase::Looking(ledger, _) => {
-                // The own object is read after the ledger, like all others. If its version is unchanged, the ledger
-                // cannot have contained an intent on a later version.
-                let all = ledger.intents.iter().map(|intent| &intent.object).chain([&self.own.object]);
-                Ask::ReadObjects(all.cloned().collect())
-            }
+            Phase::Looking(ledger, expired) => Ask::ReadObjects(self.to_look_at(ledger, expired)),
             Phase::Writing(ledger, _) | Phase::Erasing(ledger) => Ask::WriteLedger(ledger),
             Phase::Judging { .. } => Ask::ReadCluster,
             Phase::Over(end) => Ask::Nothing(*end),
@@ -146,7 +153,7 @@ impl Attempt {
             Phase::Reading | Phase::LookingAgain => self.phase = Phase::Looking(ledger, expired),
             Phase::Withdrawing => {
                 let before = ledger.clone();
-                self.own.ids.iter().for_each(|id| ledger.remove(id));
+                self.own.ids.iter().for_each(|id| ledger.withdraw(id));
                 self.phase = if ledger == before { Phase::Over(End::Judged) } else { Phase::Erasing(ledger) };
             }
             _ => {}
@@ -247,6 +254,23 @@ impl Attempt {
         self.phase = if stays { Phase::Over(End::Judged) } else { Phase::Withdrawing };
     }
 
+    /// The own object, and those of some other intents: of expired ones first, then of the oldest. The own object is read
+    /// after the ledger, like all others. If its version is unchanged, the ledger cannot have contained an intent on a
+    /// later version.
+    fn to_look_at(&self, ledger: &Ledger, expired: &BTreeSet<String>) -> BTreeSet<ObjectRef> {
+        let is_expired = |intent: &Intent| intent.ids.iter().any(|id| expired.contains(id));
+        let mut others: Vec<&Intent> = ledger.intents.iter().collect();
+        others.sort_by_key(|intent| (!is_expired(intent), intent.at));
+        let mut objects = BTreeSet::from([self.own.object.clone()]);
+        for intent in others {
+            if objects.len() > self.looks {
+                break;
+            }
+            objects.insert(intent.object.clone());
+        }
+        objects
+    }
+
     /// Whether this attempt can still commit: its object still has the version that the attempt starts from.
     fn can_commit(&self, found: &BTreeMap<ObjectRef, Found>) -> bool {
         match found.get(&self.own.object) {
@@ -292,7 +316,24 @@ mod tests {
             user,
             manager: String::new(),
             at: Timestamp(0),
+            is_crowded: false,
         }
+    }
+
+    #[test]
+    fn expired_and_old_intents_are_looked_at_first() {
+        let mut ledger = Ledger::default();
+        for number in 0..20 {
+            let object = ObjectRef::service(&format!("app-{number:02}"));
+            let (ids, at) = (vec![format!("id-{number:02}")], Timestamp(100 - number));
+            ledger.intents.push(Intent { ids, object, at, ..deletion() });
+        }
+        let mut attempt = Attempt::new(deletion(), true);
+        attempt.ledger(ledger, BTreeSet::from(["id-03".to_owned()]));
+        let Ask::ReadObjects(objects) = attempt.ask() else { panic!("{:?}", attempt.ask()) };
+        let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+        let oldest = ["app-13", "app-14", "app-15", "app-16", "app-17", "app-18", "app-19"];
+        assert_eq!(names, [&["app", "app-03"], &oldest[..]].concat());
     }
 
     #[test]

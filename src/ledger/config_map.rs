@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Intent;
+use super::unknown::Unknown;
 use crate::model::{Flip, Records, Timestamp, Tombstone};
 
 /// The largest number of intents in a namespace. A further change has to wait.
@@ -15,13 +15,25 @@ pub const MAX_INTENTS: usize = 64;
 /// The largest number of intents that create a Service. Such an intent needs no object that exists, so anyone who can
 /// send a review can invent one: they leave room for changes of what exists.
 pub(super) const MAX_CREATIONS: usize = MAX_INTENTS / 4;
-/// The largest number of attempts in a namespace.
-const MAX_ATTEMPTS: usize = 256;
+/// The largest number of attempts that share an intent by name. Of more, only the newest is kept: it expires last.
+const MAX_ATTEMPTS: usize = 8;
 /// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// The format that this release writes. A ledger of another format is left unchanged.
-const FORMAT: &str = "2";
+/// The format that this release writes. A ledger of another format is left unchanged. A release that only adds fields or
+/// keys keeps the format.
+const FORMAT: u64 = 2;
+
+/// Why the data of a ConfigMap cannot be used as a ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A newer release has written the ledger, in this format.
+    #[error("a newer flipguard has written it, in format {0}; this one knows format {FORMAT}")]
+    Newer(u64),
+    /// The data are damaged or somebody else's.
+    #[error("{0}")]
+    Unusable(String),
+}
 
 /// The intents of a namespace, and the records of its Services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -30,64 +42,98 @@ pub struct Ledger {
     pub intents: Vec<Intent>,
     /// The last flips and recent deletions of Services.
     pub records: Records,
+    /// What a newer release of the same format has added.
+    unknown: Unknown,
 }
 
 impl Ledger {
-    /// Reads the data of a ConfigMap.
+    /// Reads the data of a ConfigMap. Unknown keys and fields are kept.
     ///
     /// # Errors
-    /// When a key is unknown, an entry cannot be read, or the format differs.
-    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// When the format differs, or an entry cannot be read.
+    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, LedgerError> {
+        check_format(data)?;
         let mut ledger = Self::default();
-        match data.get("format").map(String::as_str) {
-            Some(FORMAT) => {}
-            Some(other) => {
-                return Err(format!("its format is `{other}`, and this flipguard knows `{FORMAT}`; run one release"));
-            }
-            None => return Err("it has no key `format`, so flipguard has not written it".to_owned()),
-        }
         for (key, text) in data.iter().filter(|(key, _)| *key != "format") {
-            match key.split_once('.') {
-                Some(("intent", _)) => ledger.intents.push(entry(key, text)?),
-                Some(("flip", _)) => ledger.records.flips.push(entry(key, text)?),
-                Some(("tombstone", _)) => ledger.records.tombstones.push(entry(key, text)?),
-                _ => return Err(format!("key `{key}` is none of flipguard's")),
-            }
-        }
-        if ledger.intents.iter().any(|intent| intent.ids.is_empty()) {
-            return Err("an intent has no id".to_owned());
+            ledger.take(key, text).map_err(LedgerError::Unusable)?;
         }
         Ok(ledger)
+    }
+
+    fn take(&mut self, key: &str, text: &str) -> Result<(), String> {
+        let one = || std::iter::once(key.to_owned());
+        match key.split_once('.') {
+            Some(("intent", _)) => {
+                let intent: Intent = entry(key, text)?;
+                if intent.ids.is_empty() {
+                    return Err(format!("key `{key}` has no id"));
+                }
+                self.unknown.keep_fields(keys_of(&intent), text, &intent);
+                self.intents.push(intent);
+            }
+            Some(("flip", _)) => {
+                let flip: Flip = entry(key, text)?;
+                self.unknown.keep_fields(one(), text, &flip);
+                self.records.flips.push(flip);
+            }
+            Some(("tombstone", _)) => {
+                let tombstone: Tombstone = entry(key, text)?;
+                self.unknown.keep_fields(one(), text, &tombstone);
+                self.records.tombstones.push(tombstone);
+            }
+            _ => self.unknown.keep_entry(key, text),
+        }
+        Ok(())
     }
 
     /// The data of the ConfigMap, one key per entry.
     #[must_use]
     pub fn render(&self) -> BTreeMap<String, String> {
-        let mut data = BTreeMap::from([("format".to_owned(), FORMAT.to_owned())]);
+        let unknown = &self.unknown;
+        let mut data = BTreeMap::from([("format".to_owned(), FORMAT.to_string())]);
+        data.extend(unknown.entries().map(|(key, text)| (key.clone(), text.clone())));
         for intent in &self.intents {
-            let id = intent.ids.first().map(String::as_str).unwrap_or_default();
-            data.insert(format!("intent.{id}"), line(intent));
+            let key = keys_of(intent).next().unwrap_or_default();
+            data.insert(key, unknown.line(keys_of(intent), intent));
         }
         for flip in &self.records.flips {
-            data.insert(format!("flip.{}", flip.service), line(flip));
+            let key = flip_key(&flip.service);
+            data.insert(key.clone(), unknown.line([key].into_iter(), flip));
         }
         for tombstone in &self.records.tombstones {
-            data.insert(format!("tombstone.{}", tombstone.service), line(tombstone));
+            let key = tombstone_key(&tombstone.service);
+            data.insert(key.clone(), unknown.line([key].into_iter(), tombstone));
         }
         data
     }
 
-    /// Adds an intent. An equal intent on the same version is joined, with the ids of both attempts.
+    /// Adds an intent. An equal intent on the same version is joined, with the ids of both attempts. It is known by the
+    /// user of the newest one.
     pub(super) fn add(&mut self, own: &Intent) {
         let same = |intent: &&mut Intent| intent.excludes(own) && intent.effect == own.effect;
         match self.intents.iter_mut().find(same) {
-            Some(intent) => intent.ids.extend(own.ids.iter().cloned()),
+            Some(intent) => {
+                intent.is_crowded |= intent.ids.len() >= MAX_ATTEMPTS;
+                if intent.is_crowded {
+                    intent.ids.clear();
+                }
+                intent.ids.extend(own.ids.iter().cloned());
+                (intent.user, intent.manager, intent.at) = (own.user.clone(), own.manager.clone(), own.at);
+            }
             None => self.intents.push(own.clone()),
         }
         self.order();
     }
 
-    /// Removes one attempt's intent, by its id.
+    /// Withdraws one attempt's intent, by its id. A crowded one stays: other attempts, whose ids are no longer known, may
+    /// still commit.
+    pub(super) fn withdraw(&mut self, id: &str) {
+        if !self.intents.iter().any(|intent| intent.is_crowded && intent.ids.iter().any(|other| other == id)) {
+            self.remove(id);
+        }
+    }
+
+    /// Removes one attempt's intent, by its id: withdrawn, or expired.
     pub(super) fn remove(&mut self, id: &str) {
         for intent in &mut self.intents {
             intent.ids.retain(|other| other != id);
@@ -98,12 +144,11 @@ impl Ledger {
 
     /// Drops the oldest records until the ledger is small enough. Returns whether it is.
     pub(super) fn fits(&mut self) -> bool {
-        let attempts: usize = self.intents.iter().map(|intent| intent.ids.len()).sum();
         while self.size() > MAX_BYTES {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
-        self.intents.len() <= MAX_INTENTS && attempts <= MAX_ATTEMPTS && self.size() <= MAX_BYTES
+        self.intents.len() <= MAX_INTENTS && self.size() <= MAX_BYTES
     }
 
     /// Whether an intent that was just added takes no more than the share of its kind.
@@ -117,11 +162,13 @@ impl Ledger {
     }
 
     pub(super) fn remember_flip(&mut self, flip: Flip) {
+        self.unknown.forget_fields(&flip_key(&flip.service));
         self.records.flips.retain(|other| other.service != flip.service);
         self.records.flips.push(flip);
     }
 
     pub(super) fn remember_deleted(&mut self, tombstone: Tombstone) {
+        self.unknown.forget_fields(&tombstone_key(&tombstone.service));
         self.records.flips.retain(|flip| flip.service != tombstone.service);
         self.records.tombstones.retain(|other| other.service != tombstone.service);
         self.records.tombstones.push(tombstone);
@@ -137,13 +184,32 @@ impl Ledger {
     }
 }
 
+fn check_format(data: &BTreeMap<String, String>) -> Result<(), LedgerError> {
+    let Some(format) = data.get("format") else {
+        return Err(LedgerError::Unusable("it has no key `format`, so flipguard has not written it".to_owned()));
+    };
+    match format.parse() {
+        Ok(FORMAT) => Ok(()),
+        Ok(newer) if newer > FORMAT => Err(LedgerError::Newer(newer)),
+        _ => Err(LedgerError::Unusable(format!("its format is `{format}`, and this flipguard knows `{FORMAT}`"))),
+    }
+}
+
 fn entry<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| format!("key `{key}` cannot be read: {error}"))
 }
 
-fn line<T: Serialize>(entry: &T) -> String {
-    // Strings, numbers and maps with string keys always serialise. An empty entry would be reported as unreadable.
-    serde_json::to_string(entry).unwrap_or_default()
+/// The keys under which an intent may be stored: the first of its attempts names it.
+fn keys_of(intent: &Intent) -> impl Iterator<Item = String> {
+    intent.ids.iter().map(|id| format!("intent.{id}"))
+}
+
+fn flip_key(service: &str) -> String {
+    format!("flip.{service}")
+}
+
+fn tombstone_key(service: &str) -> String {
+    format!("tombstone.{service}")
 }
 
 #[cfg(test)]
@@ -162,6 +228,7 @@ mod tests {
             user: "somebody".to_owned(),
             manager: String::new(),
             at: Timestamp(1_893_456_000),
+            is_crowded: false,
         }
     }
 
@@ -193,19 +260,71 @@ mod tests {
         assert_eq!(Ledger::parse(&ledger.render()), Ok(ledger));
     }
 
+    fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
     #[test]
-    fn unknown_keys_are_named() {
-        let parse = |pairs: &[(&str, &str)]| {
-            let data = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            Ledger::parse(&data).unwrap_err()
-        };
+    fn what_cannot_be_used_is_named() {
+        let parse = |pairs: &[(&str, &str)]| Ledger::parse(&data(pairs)).unwrap_err().to_string();
         assert!(parse(&[]).contains("no key `format`"));
-        assert!(parse(&[("format", "7")]).contains("its format is `7`"));
-        assert!(parse(&[("format", "2"), ("surprise", "")]).contains("key `surprise`"));
+        assert!(parse(&[("format", "1")]).contains("its format is `1`, and this flipguard knows `2`"));
+        assert!(parse(&[("format", "two")]).contains("its format is `two`"));
         assert!(parse(&[("format", "2"), ("intent.x", "{}")]).contains("key `intent.x` cannot be read"));
         let no_id = r#"{"ids":[],"object":"service/app","uid":"","base":"","effect":{"scaled":{"to":0}},"user":"",
             "at":"2030-01-01T00:00:00Z"}"#;
         assert!(parse(&[("format", "2"), ("intent.x", no_id)]).contains("no id"));
+        // Nothing in a ledger of a newer format is looked at.
+        let newer = Ledger::parse(&data(&[("format", "3"), ("intent.x", "?")]));
+        assert_eq!(newer, Err(LedgerError::Newer(3)));
+    }
+
+    /// Tomorrow's release adds a key, and fields to the entries of today.
+    const TOMORROW: [(&str, &str); 5] = [
+        ("format", "2"),
+        ("lane.shop", "reserved"),
+        (
+            "intent.a",
+            r#"{"ids":["a","b"],"object":"deployment/app-blue","uid":"u","base":"7","priority":{"of":["x"]},"user":"alice",
+            "effect":{"workload":{"desired":1,"paused":false,"labels":{},"templateChanges":true,"strategy":"recreate",
+            "firstOrdinal":0,"nodes":{"pool":"new"}}},"at":"2030-01-01T00:00:00Z"}"#,
+        ),
+        (
+            "flip.app",
+            r#"{"service":"app","uid":"u","from":{},"to":{"color":"green"},"at":"2030-01-01T00:00:00Z","user":"alice",
+            "ticket":"OPS-7"}"#,
+        ),
+        ("tombstone.other", r#"{"service":"other","selector":{},"at":"2030-01-01T00:00:00Z","uid":"o"}"#),
+    ];
+
+    #[test]
+    fn what_tomorrows_release_adds_is_kept() {
+        let stored = data(&TOMORROW);
+        let mut ledger = Ledger::parse(&stored).unwrap();
+        assert_eq!((ledger.intents.len(), ledger.records.flips.len(), ledger.records.tombstones.len()), (1, 1, 1));
+        let values = |data: &BTreeMap<String, String>| -> BTreeMap<String, serde_json::Value> {
+            let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into());
+            data.iter().map(|(key, text)| (key.clone(), value(text))).collect()
+        };
+        let has = |data: &BTreeMap<String, String>, key: &str, at: &str| {
+            values(data).get(key).and_then(|value| value.pointer(at).cloned()).is_some()
+        };
+        let written = ledger.render();
+        assert_eq!(written.get("lane.shop").map(String::as_str), Some("reserved"));
+        assert!(
+            has(&written, "intent.a", "/priority/of/0") && has(&written, "intent.a", "/effect/workload/nodes/pool")
+        );
+        assert!(has(&written, "flip.app", "/ticket") && has(&written, "tombstone.other", "/uid"));
+        assert_eq!(Ledger::parse(&written).unwrap().render(), written, "the second time, nothing changes");
+        // The fields belong to the intent, whichever of its attempts is withdrawn.
+        ledger.remove("a");
+        assert!(has(&ledger.render(), "intent.b", "/priority/of/0"));
+        ledger.remove("b");
+        assert!(ledger.render().keys().all(|key| !key.starts_with("intent.")));
+        // A later flip of the same Service is another entry.
+        let again = Flip { user: "bob".to_owned(), ..ledger.records.flips.first().unwrap().clone() };
+        ledger.remember_flip(again);
+        assert!(!has(&ledger.render(), "flip.app", "/ticket") && has(&ledger.render(), "tombstone.other", "/uid"));
     }
 
     #[test]
@@ -218,6 +337,33 @@ mod tests {
         assert_eq!(ledger.intents.iter().map(|it| it.ids.clone()).collect::<Vec<_>>(), [["b"]]);
         ledger.remove("b");
         assert_eq!(ledger, Ledger::default());
+    }
+
+    /// A client that repeats one change again and again takes no room from others.
+    #[test]
+    fn a_crowd_of_equal_attempts_takes_little_room() {
+        let mut ledger = Ledger::default();
+        (0..500)
+            .for_each(|number| ledger.add(&Intent { at: Timestamp(number), ..intent(&format!("{number:03}"), "app") }));
+        assert!(ledger.fits());
+        let kept: Vec<_> = ledger.intents.iter().map(|it| (it.ids.clone(), it.at, it.is_crowded)).collect();
+        assert_eq!(kept, [(vec!["499".to_owned()], Timestamp(499), true)]);
+        // The attempts that are no longer known may still commit.
+        ledger.withdraw("499");
+        assert_eq!(ledger.intents.len(), 1);
+        assert_eq!(Ledger::parse(&ledger.render()), Ok(ledger.clone()));
+        // The newest expires last.
+        ledger.remove("499");
+        assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn a_joined_intent_is_known_by_its_newest_attempt() {
+        let mut ledger = Ledger::default();
+        ledger.add(&Intent { user: "alice".to_owned(), ..intent("a", "app") });
+        ledger.add(&Intent { user: "bob".to_owned(), at: Timestamp(7), ..intent("b", "app") });
+        let known: Vec<_> = ledger.intents.iter().map(|it| (it.user.as_str(), it.at)).collect();
+        assert_eq!(known, [("bob", Timestamp(7))]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct ObjectRef {
 /// The change that one or several requests would make to one state of an object. Only one of them can commit, because
 /// the API server commits by compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// The random ids of the attempts: one for each request with the same change.
     pub ids: Vec<String>,
@@ -31,13 +31,17 @@ pub struct Intent {
     pub base: String,
     /// The change itself.
     pub effect: IntendedChange,
-    /// The name of the user whose request came first.
+    /// The name of the user whose request came last.
     pub user: String,
-    /// The field manager that asked first.
+    /// The field manager that asked last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manager: String,
-    /// When, by the API server's clock; 0 until it has answered.
+    /// When it was last asked for, by the API server's clock; 0 until it has answered.
     pub at: Timestamp,
+    /// Whether there were more attempts than are known by their ids. The intent then stays until its object changes, or
+    /// until its newest attempt expires.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_crowded: bool,
 }
 
 /// The change of an object.
@@ -64,7 +68,7 @@ pub enum IntendedChange {
 
 /// The parts of a changed or new Service that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceAfter {
     /// The selector before the change; empty for a new Service.
     pub from: Selector,
@@ -77,7 +81,7 @@ pub struct ServiceAfter {
 
 /// The parts of a changed workload that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkloadAfter {
     /// `spec.replicas` after the change.
     pub desired: u32,
@@ -156,7 +160,7 @@ impl Intent {
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
         let manager = change.manager.clone();
-        Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0) })
+        Some(Self { ids: vec![id], object, uid, base, effect, user, manager, at: Timestamp(0), is_crowded: false })
     }
 
     /// Whether two intents start from the same state of the same object, so that at most one can commit.

@@ -18,16 +18,23 @@
 //! - [`Intent`]: the change that a request would make
 //! - [`Ledger`]: the intents and records of a namespace, as the data of a ConfigMap
 //! - [`resolve`](mod@resolve): whether an intent is pending, committed or void
-//! - [`scenarios`](mod@scenarios): every combination of pending intents
+//! - [`apply`](mod@apply): a view after an intent, and back
+//! - [`relevant`](mod@relevant): the pending intents that can change a verdict
+//! - [`scenarios`](mod@scenarios): every combination of those
 //! - [`Attempt`]: the path of one request through all of these
 
+pub mod apply;
 mod attempt;
 mod config_map;
 mod intent;
+pub mod relevant;
 pub mod resolve;
+#[cfg(test)]
+mod scenario_properties;
 pub mod scenarios;
+mod unknown;
 
 pub use attempt::{Ask, Attempt, End};
-pub use config_map::{Ledger, MAX_BYTES, MAX_INTENTS};
+pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
 pub use resolve::{Found, Seen};

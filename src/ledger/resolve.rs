@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{IntendedChange, Intent, Ledger, ObjectRef};
+use super::{IntendedChange, Intent, Ledger, ObjectRef, ServiceAfter};
 use crate::model::{ColourScheme, Flip, Selector, Timestamp, Tombstone};
 
 /// The number of earlier flips that a record keeps.
@@ -65,8 +65,8 @@ pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
     }
 }
 
-/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays
-/// pending, unless its attempts have `expired`: they were watched until they could no longer commit.
+/// Drops void intents, records committed ones, and keeps pending ones. An intent whose object was not read stays pending.
+/// Attempts that have `expired` were watched until they could no longer commit.
 pub fn resolve(
     ledger: &mut Ledger,
     found: &BTreeMap<ObjectRef, Found>,
@@ -74,6 +74,10 @@ pub fn resolve(
     colours: &ColourScheme,
     now: Timestamp,
 ) {
+    // Nothing is dropped unseen: an attempt that has expired may have committed.
+    let is_seen = |intent: &&Intent| found.contains_key(&intent.object);
+    let seen: BTreeSet<String> = ledger.intents.iter().filter(is_seen).flat_map(|intent| intent.ids.clone()).collect();
+    let expired: BTreeSet<String> = expired.intersection(&seen).cloned().collect();
     let intents = std::mem::take(&mut ledger.intents);
     for intent in intents {
         match found.get(&intent.object).map_or(IntentState::Pending, |found| state_of(&intent, found)) {
@@ -83,7 +87,7 @@ pub fn resolve(
         }
     }
     // Expiry comes last: an expired intent may have committed, and is recorded first.
-    expire(ledger, expired);
+    expire(ledger, &expired);
     // A deletion is dropped from the records if the Service exists again.
     let exists =
         |name: &str| matches!(found.get(&ObjectRef::service(name)), Some(Found::There(seen)) if !seen.deleting);
@@ -107,7 +111,14 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
         IntendedChange::Service(_) if intent.base.is_empty() => {
             ledger.records.tombstones.retain(|tombstone| tombstone.service != service);
         }
-        IntendedChange::Service(after) if colours.pins(&after.from) != colours.pins(&after.to) => {
+        // A pair more or less in the selector is no flip. The record goes on with the new selector.
+        IntendedChange::Service(after) if !is_flip(&after, colours) => {
+            let is_it = |flip: &&mut Flip| flip.service == service && flip.uid == intent.uid && flip.to == after.from;
+            if let Some(flip) = ledger.records.flips.iter_mut().find(is_it) {
+                flip.to = after.to;
+            }
+        }
+        IntendedChange::Service(after) => {
             let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
             // Going back once more is going forward again.
             let back_and_forth = last.filter(|last| last.to == after.from && last.from == after.to);
@@ -127,17 +138,20 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
             };
             ledger.remember_flip(flip);
         }
-        IntendedChange::Gone { .. }
-        | IntendedChange::Scaled { .. }
-        | IntendedChange::Service(_)
-        | IntendedChange::Workload(_) => {}
+        IntendedChange::Gone { .. } | IntendedChange::Scaled { .. } | IntendedChange::Workload(_) => {}
     }
+}
+
+/// Whether a committed change of a Service was a flip: it pins another colour, or it exchanges a pair of the selector for
+/// another one (`flipguard.dev/role: traffic` without a known colour).
+fn is_flip(after: &ServiceAfter, colours: &ColourScheme) -> bool {
+    let (from, to) = (&after.from, &after.to);
+    colours.pins(from) != colours.pins(to) || (!from.without(to).is_empty() && !to.without(from).is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::ServiceAfter;
     use crate::model::Labels;
 
     fn selector(color: &str) -> Selector {
@@ -155,6 +169,7 @@ mod tests {
             user,
             manager: String::new(),
             at: Timestamp(100),
+            is_crowded: false,
         }
     }
 
@@ -223,5 +238,39 @@ mod tests {
         assert_eq!(committed("blue", "green"), Some(0));
         assert_eq!(committed("green", "blue"), Some(1));
         assert_eq!(committed("blue", "green"), Some(2));
+    }
+
+    /// The selectors of a flip on record after one more change of the same Service.
+    fn recorded(from: &Selector, to: &Selector) -> Option<(String, String)> {
+        let mut ledger = Ledger::default();
+        let mut change = |from: &Selector, to: &Selector| {
+            let after = ServiceAfter { from: from.clone(), to: to.clone(), annotations: Labels::new() };
+            ledger.intents.push(intent("u", "1", IntendedChange::Service(after)));
+            let seen = Seen { uid: "u".to_owned(), version: "2".to_owned(), deleting: false, selector: to.clone() };
+            let found = [(ObjectRef::service("app"), Found::There(seen))].into();
+            resolve(&mut ledger, &found, &BTreeSet::new(), &ColourScheme::default(), Timestamp(100));
+        };
+        change(&selector("blue"), &selector("green"));
+        change(from, to);
+        ledger.records.flips.first().map(|flip| (flip.from.to_string(), flip.to.to_string()))
+    }
+
+    #[test]
+    fn a_selector_edit_that_is_no_flip_keeps_the_record() {
+        let wider = |more: &str| {
+            let pairs = [("color", "green"), (more, "yes")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Selector::new(pairs.into())
+        };
+        let kept = recorded(&selector("green"), &wider("tier"));
+        assert_eq!(kept, Some(("color=blue".to_owned(), "color=green,tier=yes".to_owned())));
+        let another = recorded(&wider("tier"), &wider("app"));
+        assert_eq!(another, Some(("color=green,tier=yes".to_owned(), "app=yes,color=green".to_owned())));
+    }
+
+    #[test]
+    fn a_flip_by_an_unknown_key_is_recorded() {
+        let track = |value: &str| Selector::new([("track".to_owned(), value.to_owned())].into());
+        let recorded = recorded(&track("stable"), &track("next"));
+        assert_eq!(recorded, Some(("track=stable".to_owned(), "track=next".to_owned())));
     }
 }

@@ -88,6 +88,14 @@ impl ColourScheme {
         selector.pairs().filter_map(|(key, value)| self.pin(key, value)).collect()
     }
 
+    /// Whether labels mark a colour beyond doubt: by a colour key, or by the name of a colour. A `version` or a number is
+    /// common without blue-green.
+    #[must_use]
+    pub fn is_certain(&self, labels: &Labels) -> bool {
+        let names_one = |value: &str| self.names.iter().any(|name| around_a_dash(value, name).is_some());
+        labels.iter().any(|(key, value)| self.is_colour_key(key) || names_one(value))
+    }
+
     /// Whether the labels of a Pod template mark a colour. A selector that pins a colour matches only such labels.
     #[must_use]
     pub fn is_marked(&self, labels: &Labels) -> bool {

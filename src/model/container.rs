@@ -23,6 +23,8 @@ pub struct Container {
 pub struct ContainerPort {
     /// `name`, which a Service may refer to; empty for a port without a name.
     pub name: String,
+    /// `containerPort`.
+    pub number: u32,
     /// `protocol`; TCP where the field is absent.
     pub protocol: Protocol,
 }
@@ -59,6 +61,13 @@ impl Protocol {
 pub struct Containers(Vec<Container>);
 
 impl Containers {
+    /// The serving containers among these: all main ones, and the sidecars of the init containers.
+    #[must_use]
+    pub fn new(main: Vec<Container>, init: Vec<Container>) -> Self {
+        let main = main.into_iter().map(|container| Container { is_sidecar: false, ..container });
+        Self(main.chain(init.into_iter().filter(|container| container.is_sidecar)).collect())
+    }
+
     /// The main containers, then the sidecars.
     #[must_use]
     pub fn all(&self) -> &[Container] {
@@ -76,6 +85,13 @@ impl Containers {
         let mut ports = self.0.iter().flat_map(|container| &container.ports);
         ports.any(|port| port.name == name && port.protocol == protocol)
     }
+
+    /// Whether any of the containers declares a port of this number and protocol.
+    #[must_use]
+    pub fn have_number(&self, number: u32, protocol: Protocol) -> bool {
+        let mut ports = self.0.iter().flat_map(|container| &container.ports);
+        ports.any(|port| port.number == number && port.protocol == protocol)
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,9 +103,7 @@ struct Spec {
 
 impl From<Spec> for Containers {
     fn from(spec: Spec) -> Self {
-        let main = spec.containers.into_iter().flatten().map(|container| Container { is_sidecar: false, ..container });
-        let sidecars = spec.init_containers.into_iter().flatten().filter(|container| container.is_sidecar);
-        Self(main.chain(sidecars).collect())
+        Self::new(spec.containers.unwrap_or_default(), spec.init_containers.unwrap_or_default())
     }
 }
 
@@ -106,6 +120,8 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Port {
     name: Option<String>,
+    #[serde(rename = "containerPort")]
+    number: Option<u32>,
     protocol: Option<Protocol>,
 }
 
@@ -120,6 +136,7 @@ impl From<Manifest> for Container {
                 .flatten()
                 .map(|port| ContainerPort {
                     name: port.name.unwrap_or_default(),
+                    number: port.number.unwrap_or_default(),
                     protocol: port.protocol.unwrap_or_default(),
                 })
                 .collect(),

@@ -17,7 +17,7 @@ pub struct Records {
 
 /// The last flip of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Flip {
     /// `metadata.name` of the Service.
     pub service: String,
@@ -42,7 +42,7 @@ pub struct Flip {
 
 /// A Service that was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Tombstone {
     /// `metadata.name` of the Service.
     pub service: String,

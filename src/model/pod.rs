@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Containers, Meta};
+use super::{Container, Containers, Meta};
 
 /// A Pod, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Pod {
     pub terminal: bool,
     /// The serving containers of `spec`.
     pub containers: Containers,
+    /// `spec.nodeName`; empty until the Pod is scheduled.
+    pub node: String,
     /// The reason why the Pod is not ready, in Kubernetes' own word if possible (`ImagePullBackOff`); `None` if ready.
     pub not_ready_reason: Option<String>,
 }
@@ -75,8 +77,16 @@ impl Pod {
 #[derive(Deserialize)]
 struct Manifest {
     metadata: Meta,
-    spec: Option<Containers>,
+    spec: Option<Spec>,
     status: Option<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<String>,
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,10 +135,12 @@ struct Running {}
 impl From<Manifest> for Pod {
     fn from(manifest: Manifest) -> Self {
         let status = manifest.status.unwrap_or_default();
+        let spec = manifest.spec.unwrap_or_default();
         let ready = status.condition("Ready").is_some_and(|condition| condition.status == "True");
         Self {
             meta: manifest.metadata,
-            containers: manifest.spec.unwrap_or_default(),
+            containers: Containers::new(spec.containers.unwrap_or_default(), spec.init_containers.unwrap_or_default()),
+            node: spec.node_name.unwrap_or_default(),
             ready,
             has_ip: status.pod_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),

@@ -8,7 +8,7 @@ use super::Labels;
 
 /// `spec.selector` of a Service. Kubernetes treats an absent selector and an empty one alike: the Service selects
 /// nothing, and no controller writes its endpoints (API doc, `ServiceSpec.selector`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Selector(Labels);
 

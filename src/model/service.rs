@@ -18,10 +18,23 @@ pub struct Service {
     pub is_external_name: bool,
     /// The target of a DNS alias (`spec.externalName`).
     pub external_name: Option<String>,
+    /// Whether a load balancer of the cloud sends it traffic (`type: LoadBalancer`).
+    pub is_load_balancer: bool,
     /// Whether it routes to Pods that are not ready (`publishNotReadyAddresses`).
     pub publishes_not_ready: bool,
+    /// The traffic that reaches only the Pods of one node.
+    pub local: LocalTraffic,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+}
+
+/// The traffic that reaches only the Pods of one node (API doc, `ServiceSpec`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalTraffic {
+    /// `internalTrafficPolicy: Local`: a client in the cluster reaches the Pods of its own node.
+    pub internal: bool,
+    /// `externalTrafficPolicy: Local`: traffic from outside reaches the Pods of the node that it arrives at.
+    pub external: bool,
 }
 
 /// A port of a Service, without its own name.
@@ -31,8 +44,20 @@ pub struct ServicePort {
     pub port: u32,
     /// `protocol`; TCP where the field is absent.
     pub protocol: Protocol,
-    /// The name of the target container port; `None` for a number, which needs no look-up.
-    pub target_name: Option<String>,
+    /// The target port of the Pods.
+    pub target: TargetPort,
+    /// `nodePort`; 0 where there is none.
+    pub node_port: u32,
+}
+
+/// `targetPort` of a Service port, an `IntOrString`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum TargetPort {
+    /// A number. Where the field is absent, it is that of the port (API doc, `ServicePort`).
+    Number(u32),
+    /// The name of a container port.
+    Name(String),
 }
 
 impl ServicePort {
@@ -40,6 +65,24 @@ impl ServicePort {
     #[must_use]
     pub fn is_same_to_clients(&self, other: &Self) -> bool {
         self.port == other.port && self.protocol == other.protocol
+    }
+
+    /// The name of the target container port; `None` for a number, which needs no look-up.
+    #[must_use]
+    pub fn target_name(&self) -> Option<&str> {
+        match &self.target {
+            TargetPort::Name(name) => Some(name),
+            TargetPort::Number(_) => None,
+        }
+    }
+
+    /// The number of the target port; `None` for a name.
+    #[must_use]
+    pub fn target_number(&self) -> Option<u32> {
+        match self.target {
+            TargetPort::Number(number) => Some(number),
+            TargetPort::Name(_) => None,
+        }
     }
 }
 
@@ -147,6 +190,12 @@ impl Service {
         self.minimum_replicas().ok().flatten().unwrap_or(1).max(1)
     }
 
+    /// Whether the live colour may be scaled to 0 (`flipguard.dev/min-replicas: "0"`). All else needs the floor of one.
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
+        self.minimum_replicas() == Ok(Some(0))
+    }
+
     /// The value of `flipguard.dev/hold`, a day at most; `None` where it is not set.
     ///
     /// # Errors
@@ -242,6 +291,8 @@ pub struct ServiceSpec {
     kind: Option<String>,
     publish_not_ready_addresses: Option<bool>,
     external_name: Option<String>,
+    internal_traffic_policy: Option<String>,
+    external_traffic_policy: Option<String>,
     ports: Option<Vec<Port>>,
 }
 
@@ -252,14 +303,20 @@ struct Port {
     port: Option<u32>,
     protocol: Option<Protocol>,
     target_port: Option<TargetPort>,
+    node_port: Option<u32>,
 }
 
-/// `targetPort`, an `IntOrString`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum TargetPort {
-    Number(#[expect(dead_code, reason = "a number needs no look-up")] u32),
-    Name(String),
+impl Port {
+    fn into_port(self) -> ServicePort {
+        let port = self.port.unwrap_or_default();
+        let target = match self.target_port {
+            // The API server stores no target port of 0.
+            Some(TargetPort::Number(0)) | None => TargetPort::Number(port),
+            Some(target) => target,
+        };
+        let node_port = self.node_port.unwrap_or_default();
+        ServicePort { port, protocol: self.protocol.unwrap_or_default(), target, node_port }
+    }
 }
 
 impl From<Manifest> for Service {
@@ -276,21 +333,14 @@ impl Service {
             meta,
             selector: spec.selector.unwrap_or_default(),
             is_external_name: spec.kind.as_deref() == Some("ExternalName"),
+            is_load_balancer: spec.kind.as_deref() == Some("LoadBalancer"),
             external_name: spec.external_name,
             publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
-            ports: spec
-                .ports
-                .into_iter()
-                .flatten()
-                .map(|port| ServicePort {
-                    port: port.port.unwrap_or_default(),
-                    protocol: port.protocol.unwrap_or_default(),
-                    target_name: match port.target_port {
-                        Some(TargetPort::Name(name)) => Some(name),
-                        Some(TargetPort::Number(_)) | None => None,
-                    },
-                })
-                .collect(),
+            local: LocalTraffic {
+                internal: spec.internal_traffic_policy.as_deref() == Some("Local"),
+                external: spec.external_traffic_policy.as_deref() == Some("Local"),
+            },
+            ports: spec.ports.into_iter().flatten().map(Port::into_port).collect(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Containers, Labels, Meta, annotation};
+use super::{Container, Containers, Labels, Meta, TemplateSpec, annotation};
 use json_skip::Raw;
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, reduced to the fields that rules read.
@@ -51,16 +51,22 @@ pub struct Template {
     pub default_container: Option<String>,
     /// The serving containers of `spec`.
     pub containers: Containers,
-    /// The whole `spec` as JSON. Rules compare the text; only a flip parses it.
-    pub spec: Box<str>,
+    /// The whole `spec`. Rules compare it; only a flip parses it.
+    pub spec: TemplateSpec,
 }
 
 impl Template {
-    /// The image of the main container: the one named by the annotation, else the first.
+    /// The main container: the one named by the annotation, else the first.
+    #[must_use]
+    pub fn main(&self) -> Option<&Container> {
+        let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
+        named.or_else(|| self.containers.main().next())
+    }
+
+    /// The image of the main container.
     #[must_use]
     pub fn main_image(&self) -> Option<&str> {
-        let named = self.containers.main().find(|one| Some(&one.name) == self.default_container.as_ref());
-        named.or_else(|| self.containers.main().next()).map(|container| container.image.as_str())
+        self.main().map(|container| container.image.as_str())
     }
 }
 
@@ -230,6 +236,15 @@ impl Workload {
         !self.selector_keys.is_empty() && self.selector_keys.iter().all(matches)
     }
 
+    /// Whether this Deployment adopts a ReplicaSet that has no controller (Kubernetes, `controller_ref_manager.go`).
+    #[must_use]
+    pub fn would_adopt(&self, replica_set: &Self) -> bool {
+        self.kind == WorkloadKind::Deployment
+            && replica_set.kind == WorkloadKind::ReplicaSet
+            && replica_set.stands_alone()
+            && self.would_select(&replica_set.meta.labels)
+    }
+
     /// Whether the controller has processed the latest generation, and no Pod of an older template is left.
     #[must_use]
     pub fn is_rolled_out(&self) -> bool {
@@ -316,7 +331,7 @@ impl<'de> Deserialize<'de> for ParsedTemplate {
             annotations: annotations.map(Raw::into).unwrap_or_default(),
             default_container,
             containers: containers.unwrap_or_default(),
-            spec: spec.map(Raw::into).unwrap_or_default(),
+            spec: spec.map(TemplateSpec::from).unwrap_or_default(),
         })))
     }
 }
@@ -420,6 +435,21 @@ impl WorkloadManifest {
 }
 
 impl Workload {
+    /// The workload as a part of a namespace. Of a ReplicaSet with a controller, only the parts stay that rules read: who
+    /// it is, the labels of its template, and a digest of the rest. There may be ten of them for each Deployment.
+    #[must_use]
+    pub fn as_listed(self) -> Self {
+        if self.stands_alone() {
+            return self;
+        }
+        let mut meta = self.meta;
+        (meta.labels, meta.owners) = (Labels::new(), Vec::new());
+        meta.annotations.retain(|key, _| key == annotation::REVISION);
+        let Template { labels, spec, .. } = &*self.template;
+        let template = Template { labels: labels.clone(), spec: spec.digested(), ..Template::default() };
+        Self { meta, template: Arc::new(template), selector_keys: Vec::new(), ..self }
+    }
+
     /// Builds the workload from its `metadata`, `spec` and `status`.
     #[must_use]
     pub fn new(kind: WorkloadKind, meta: Meta, spec: WorkloadSpec, status: WorkloadStatus) -> Self {
@@ -484,5 +514,26 @@ mod tests {
         let none = Strategy::Rolling { max_unavailable: Share::Pods(0), max_surge: Share::Pods(0) };
         assert_eq!(none.limits(3), (1, 0));
         assert_eq!(Strategy::Recreate.limits(3), (3, 0));
+    }
+
+    #[test]
+    fn of_a_template_of_a_deployment_only_a_digest_is_kept() {
+        let replica_set = |owners: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"app-1","labels":{{"a":"b"}},"ownerReferences":[{owners}],
+                "annotations":{{"deployment.kubernetes.io/revision":"7","flipguard.dev/override":"x"}}}},
+                "spec":{{"replicas":0,"selector":{{"matchLabels":{{"a":"b"}}}},"template":{{"metadata":{{"labels":{{"a":"b"}}}},
+                "spec":{{"containers":[{{"name":"web","image":"web:1"}}]}}}}}}}}"#
+            );
+            serde_json::from_str::<WorkloadManifest>(&text).unwrap().into_workload(WorkloadKind::ReplicaSet).as_listed()
+        };
+        let alone = replica_set("");
+        let owned =
+            replica_set(r#"{"apiVersion":"apps/v1","kind":"Deployment","name":"app","uid":"d","controller":true}"#);
+        assert!(owned.template.spec == alone.template.spec && owned.template.spec.is_empty());
+        assert_eq!((owned.revision(), &owned.template.labels), (Some("7"), &alone.template.labels));
+        assert!(owned.meta.is_controlled_by("d") && owned.meta.annotations.len() == 1);
+        assert!(owned.template.containers.all().is_empty() && owned.meta.labels.is_empty());
+        assert_eq!((alone.template.containers.all().len(), alone.selector_keys.len()), (1, 1));
     }
 }

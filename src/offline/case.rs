@@ -57,6 +57,9 @@ pub struct Case {
     manager: Option<String>,
     /// Whether the user has the verb `override`.
     may_override: Option<bool>,
+    /// The Services on which the user has the verb, if it is not the same for all.
+    #[serde(default)]
+    may_override_on: Vec<String>,
     /// Whether an owner of another kind exists, by its uid.
     #[serde(default)]
     owners: BTreeMap<String, bool>,
@@ -315,6 +318,7 @@ impl Case {
             let services = view.services.iter().map(|service| service.meta.name.clone());
             view.may_override = services.chain([self.service.clone()]).map(|name| (name, may)).collect();
         }
+        view.may_override.extend(self.may_override_on.iter().map(|name| (name.clone(), true)));
         view.owners.extend(self.owners.iter().map(|(uid, exists)| (uid.clone(), Some(*exists))));
         view.rollout_exists = self.rollout_exists;
         view.records = self.records();

@@ -148,7 +148,7 @@ impl Manifests {
                 namespace.clone_into(&mut pod.meta.namespace);
                 view.pods.push(pod);
             } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
-                view.workloads.push(object.workload(kind, namespace)?);
+                view.workloads.push(object.workload(kind, namespace)?.as_listed());
             } else if object.is_a("ControllerRevision", "apps/v1") {
                 view.revisions.push(object.decode()?);
             } else if let Some(uid) = object.object.pointer("/metadata/uid").and_then(Value::as_str) {

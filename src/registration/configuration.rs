@@ -7,7 +7,6 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
 };
 use kube::Resource;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::stored::Webhook;
@@ -18,13 +17,16 @@ pub trait Configuration:
     Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned
 {
     /// A webhook of this configuration.
-    type Webhook: Webhook + Serialize;
+    type Webhook: Webhook;
 
     /// `webhooks`; empty where the field is missing.
     fn webhooks(&self) -> &[Self::Webhook];
 
     /// The webhooks of flipguard.
     fn rendered(webhooks: &Webhooks<'_>) -> Vec<Self::Webhook>;
+
+    /// The webhook that receives the probe, with `failurePolicy` `Fail`; `None` where this configuration has none.
+    fn probe(webhooks: &Webhooks<'_>) -> Option<Self::Webhook>;
 }
 
 impl Configuration for ValidatingWebhookConfiguration {
@@ -37,6 +39,10 @@ impl Configuration for ValidatingWebhookConfiguration {
     fn rendered(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
         webhooks::validating(webhooks)
     }
+
+    fn probe(webhooks: &Webhooks<'_>) -> Option<ValidatingWebhook> {
+        Some(webhooks::probe(webhooks, true))
+    }
 }
 
 impl Configuration for MutatingWebhookConfiguration {
@@ -48,5 +54,9 @@ impl Configuration for MutatingWebhookConfiguration {
 
     fn rendered(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
         webhooks::mutating(webhooks)
+    }
+
+    fn probe(_: &Webhooks<'_>) -> Option<MutatingWebhook> {
+        None
     }
 }

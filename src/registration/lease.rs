@@ -40,6 +40,15 @@ pub(super) enum Holder {
     Other(String),
 }
 
+/// Whether another replica holds the Lease, as seen by one that does not want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vacancy {
+    /// Another replica renews it.
+    Held,
+    /// No replica has held or changed it for this time.
+    Vacant(Duration),
+}
+
 /// What to do about a Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
@@ -55,11 +64,16 @@ enum Move {
 
 fn next_move(spec: &LeaseSpec, me: &str, unchanged: Duration, since_renewal: Option<Duration>) -> Move {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    let length = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
     if holder == me {
         return if since_renewal.is_some_and(|since| since < RENEW) { Move::Hold } else { Move::Renew };
     }
-    if holder.is_empty() || unchanged >= length.unwrap_or(LENGTH) { Move::Take } else { Move::Leave }
+    if is_over(spec, unchanged) { Move::Take } else { Move::Leave }
+}
+
+/// Whether a Lease has no holder, or was not renewed for its whole duration.
+fn is_over(spec: &LeaseSpec, unchanged: Duration) -> bool {
+    let length = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    spec.holder_identity.as_deref().unwrap_or_default().is_empty() || unchanged >= length.unwrap_or(LENGTH)
 }
 
 impl LeaseCandidate {
@@ -68,31 +82,47 @@ impl LeaseCandidate {
     }
 
     /// Tries to take or renew the Lease, and returns its holder.
-    pub(super) async fn hold(&mut self) -> kube::Result<Holder> {
+    pub(super) async fn hold(&mut self, now: Instant) -> kube::Result<Holder> {
         let Some(lease) = self.leases.get_opt(LEASE).await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
             return match self.leases.create(&PostParams::default(), &lease).await {
                 // 404: the namespace does not exist.
                 Err(kube::Error::Api(status)) if status.code == 404 => Err(kube::Error::Api(status)),
-                created => self.written(created),
+                created => self.written(created, now),
             };
         };
         let spec = lease.spec.clone().unwrap_or_default();
-        let unchanged = match &self.seen {
-            Some((seen, since)) if *seen == spec => since.elapsed(),
-            _ => {
-                self.seen = Some((spec.clone(), Instant::now()));
-                Duration::ZERO
-            }
-        };
-        match next_move(&spec, &self.me, unchanged, self.renewed.map(|at| at.elapsed())) {
+        let unchanged = self.observe(&spec, now);
+        match next_move(&spec, &self.me, unchanged, self.renewed.map(|at| now.saturating_duration_since(at))) {
             Move::Hold => Ok(Holder::Me),
             Move::Leave => Ok(Holder::Other(spec.holder_identity.unwrap_or_default())),
             Move::Renew | Move::Take => {
                 let lease = Lease { metadata: lease.metadata, spec: Some(self.spec(Some(&spec))) };
                 // Of two replicas that take it at once, the resourceVersion lets one succeed.
-                self.written(self.leases.replace(LEASE, &PostParams::default(), &lease).await)
+                self.written(self.leases.replace(LEASE, &PostParams::default(), &lease).await, now)
+            }
+        }
+    }
+
+    /// Leaves the Lease to others, and returns whether one of them holds it.
+    pub(super) async fn step_back(&mut self, now: Instant) -> kube::Result<Vacancy> {
+        let spec = self.leases.get_opt(LEASE).await?.and_then(|lease| lease.spec).unwrap_or_default();
+        let unchanged = self.observe(&spec, now);
+        if spec.holder_identity.as_deref() == Some(&self.me) {
+            self.give_up().await;
+            return Ok(Vacancy::Vacant(Duration::ZERO));
+        }
+        Ok(if is_over(&spec, unchanged) { Vacancy::Vacant(unchanged) } else { Vacancy::Held })
+    }
+
+    /// Returns for how long the Lease is unchanged, as far as this process has seen.
+    fn observe(&mut self, spec: &LeaseSpec, now: Instant) -> Duration {
+        match &self.seen {
+            Some((seen, since)) if seen == spec => now.saturating_duration_since(*since),
+            _ => {
+                self.seen = Some((spec.clone(), now));
+                Duration::ZERO
             }
         }
     }
@@ -108,10 +138,10 @@ impl LeaseCandidate {
         }
     }
 
-    fn written(&mut self, result: kube::Result<Lease>) -> kube::Result<Holder> {
+    fn written(&mut self, result: kube::Result<Lease>, now: Instant) -> kube::Result<Holder> {
         match result {
             Ok(_) => {
-                self.renewed = Some(Instant::now());
+                self.renewed = Some(now);
                 Ok(Holder::Me)
             }
             // Another replica was faster; the next read shows its name.
@@ -172,10 +202,29 @@ mod tests {
         let api = FakeApi::default();
         let leases = "/apis/coordination.k8s.io/v1/namespaces/own/leases";
         let mut candidate = LeaseCandidate::new(&api.client(), "own", "a".to_owned());
+        let now = Instant::now();
         api.fail(Method::POST, leases, 404);
-        assert!(candidate.hold().await.is_err());
+        assert!(candidate.hold(now).await.is_err());
         api.fail(Method::POST, leases, 409);
-        assert_eq!(candidate.hold().await.unwrap(), Holder::Other("another replica".to_owned()));
-        assert_eq!(candidate.hold().await.unwrap(), Holder::Me);
+        assert_eq!(candidate.hold(now).await.unwrap(), Holder::Other("another replica".to_owned()));
+        assert_eq!(candidate.hold(now).await.unwrap(), Holder::Me);
+    }
+
+    /// A replica that leaves the Lease to others sees whether one of them takes it.
+    #[tokio::test]
+    async fn a_vacant_lease_is_noticed() {
+        let api = FakeApi::default();
+        let candidate = |name: &str| LeaseCandidate::new(&api.client(), "own", name.to_owned());
+        let (mut old, mut new) = (candidate("old"), candidate("new"));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(old.hold(at(0)).await.unwrap(), Holder::Me);
+        assert_eq!(old.step_back(at(1)).await.unwrap(), Vacancy::Vacant(Duration::ZERO));
+        assert_eq!(old.step_back(at(2)).await.unwrap(), Vacancy::Vacant(Duration::ZERO), "it was changed just now");
+        assert_eq!(old.step_back(at(9)).await.unwrap(), Vacancy::Vacant(Duration::from_secs(7)));
+        assert_eq!(new.hold(at(10)).await.unwrap(), Holder::Me);
+        assert_eq!(old.step_back(at(11)).await.unwrap(), Vacancy::Held);
+        assert_eq!(old.step_back(at(25)).await.unwrap(), Vacancy::Held);
+        assert_eq!(old.step_back(at(26)).await.unwrap(), Vacancy::Vacant(Duration::from_secs(15)), "it has expired");
     }
 }

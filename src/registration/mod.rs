@@ -1,8 +1,15 @@
 //! The webhook configurations: their content, and the reconciler that keeps them in place.
 
+pub mod compare;
 pub mod configuration;
 pub mod lease;
+pub mod plan;
+pub mod probe;
+mod reach;
 pub mod reconciler;
+mod repairs;
+pub mod selector;
 pub mod self_check;
+mod state;
 pub mod stored;
 pub mod webhooks;

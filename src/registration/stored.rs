@@ -1,21 +1,26 @@
-//! The stored webhook configurations, and how a new rendering keeps the additions of others. Pure.
+//! The annotations of the stored webhook configurations: whether this flipguard may fill them in. Pure.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, ValidatingWebhook, WebhookClientConfig};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
 use semver::Version;
+use serde::Serialize;
 
 /// The annotation that empties a configuration for as long as it is there. Its value is the reason.
 pub const SUSPEND: &str = "flipguard.dev/suspend";
 /// The annotation with the version that rendered the configuration.
 pub const RENDERED_BY: &str = "flipguard.dev/rendered-by";
+/// The annotation with the namespace of the installation that keeps the configuration.
+pub const OWNER: &str = "flipguard.dev/owner";
 
 /// A webhook of a validating or a mutating configuration.
-pub trait Webhook: Clone + PartialEq {
+pub trait Webhook: Clone + PartialEq + Serialize {
     /// `name`, which is unique in the configuration.
     fn name(&self) -> &str;
     /// `clientConfig`: the address and the CA bundle.
     fn client_config(&self) -> &WebhookClientConfig;
+    /// `failurePolicy`: whether a write fails without an answer.
+    fn failure_policy(&self) -> Option<&str>;
     /// `namespaceSelector`: the namespaces of the writes that it receives.
     fn namespace_selector(&mut self) -> &mut Option<LabelSelector>;
 }
@@ -26,6 +31,9 @@ impl Webhook for ValidatingWebhook {
     }
     fn client_config(&self) -> &WebhookClientConfig {
         &self.client_config
+    }
+    fn failure_policy(&self) -> Option<&str> {
+        self.failure_policy.as_deref()
     }
     fn namespace_selector(&mut self) -> &mut Option<LabelSelector> {
         &mut self.namespace_selector
@@ -39,26 +47,34 @@ impl Webhook for MutatingWebhook {
     fn client_config(&self) -> &WebhookClientConfig {
         &self.client_config
     }
+    fn failure_policy(&self) -> Option<&str> {
+        self.failure_policy.as_deref()
+    }
     fn namespace_selector(&mut self) -> &mut Option<LabelSelector> {
         &mut self.namespace_selector
     }
 }
 
-/// Whether this version may fill in a configuration.
+/// Whether this flipguard may fill in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ownership {
-    /// This version may fill it in.
+    /// This flipguard may fill it in.
     Free,
     /// An admin has suspended it, for this reason: it is emptied.
     Suspended(String),
     /// A newer version, which is named, has rendered it: it is left alone.
     Newer(String),
+    /// Another installation keeps it, in this namespace: it is left alone.
+    Another(String),
 }
 
-/// Whether this version may fill in a configuration, by its annotations.
+/// Whether a flipguard of this version and namespace may fill in a configuration, by its annotations.
 #[must_use]
-pub fn ownership(metadata: &ObjectMeta, version: &str) -> Ownership {
+pub fn ownership(metadata: &ObjectMeta, version: &str, own_namespace: &str) -> Ownership {
     let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key));
+    if let Some(owner) = annotation(OWNER).filter(|owner| !owner.is_empty() && *owner != own_namespace) {
+        return Ownership::Another(owner.clone());
+    }
     if let Some(reason) = annotation(SUSPEND).filter(|reason| reason.as_str() != "false") {
         // In an emergency, an annotation without a value counts too.
         let reason = if reason.is_empty() { "no reason given" } else { reason };
@@ -71,80 +87,43 @@ pub fn ownership(metadata: &ObjectMeta, version: &str) -> Ownership {
     }
 }
 
-/// Whether the annotation names this version.
+/// The command that hands both configurations over to the installation in a namespace.
 #[must_use]
-pub fn is_rendered_by(metadata: &ObjectMeta, version: &str) -> bool {
-    metadata.annotations.as_ref().and_then(|all| all.get(RENDERED_BY)).is_some_and(|by| by == version)
+pub fn hand_over(namespace: &str) -> String {
+    format!(
+        "kubectl annotate --overwrite validatingwebhookconfiguration,mutatingwebhookconfiguration flipguard \
+         {OWNER}={namespace}"
+    )
 }
 
-/// The rendering, with the entries that others have added to the `namespaceSelector` of a stored webhook of the same
-/// name. Managed clusters exempt their own namespaces in this way, and repeat it when the entry is removed.
+/// The annotations that are not those of this version and namespace, in words.
 #[must_use]
-pub fn with_additions<W: Webhook>(rendered: &[W], stored: &[W], own_namespace: &str) -> Vec<W> {
-    let merged = |rendered: &W| {
-        let mut wanted = rendered.clone();
-        let Some(mut stored) = stored.iter().find(|stored| stored.name() == rendered.name()).cloned() else {
-            return wanted;
-        };
-        let (Some(ours), Some(theirs)) = (wanted.namespace_selector(), stored.namespace_selector()) else {
-            return wanted;
-        };
-        *ours = added(ours, theirs, own_namespace);
-        wanted
-    };
-    rendered.iter().map(merged).collect()
+pub fn wrong_annotations(metadata: &ObjectMeta, version: &str, own_namespace: &str) -> Vec<String> {
+    let annotation = |key: &str| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+    let wrong = [(RENDERED_BY, version), (OWNER, own_namespace)].into_iter();
+    wrong.filter(|(key, wanted)| annotation(key) != Some(wanted)).map(|(key, _)| format!("annotation {key}")).collect()
 }
 
-/// The entries of a stored selector that are not rendered, in words.
+/// The address of a webhook, without its path, which ends with a token.
 #[must_use]
-pub fn additions(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) -> Vec<String> {
-    let labels = stored.match_labels.iter().flatten();
-    let labels = labels
-        .filter(|(key, _)| !rendered.match_labels.as_ref().is_some_and(|ours| ours.contains_key(*key)))
-        .map(|(key, value)| format!("{key}={value}"));
-    let expressions = foreign(rendered, stored, own_namespace).map(|more| {
-        let values = more.values.as_ref().map_or_else(String::new, |values| format!(" ({})", values.join(", ")));
-        format!("{} {}{values}", more.key, more.operator)
-    });
-    labels.chain(expressions).collect()
+pub fn address_of<W: Webhook>(webhook: &W) -> Option<String> {
+    let WebhookClientConfig { url, service, .. } = webhook.client_config();
+    if let Some(service) = service {
+        return Some(format!("Service {}/{}", service.namespace, service.name));
+    }
+    let (scheme, rest) = url.as_ref()?.split_once("://")?;
+    Some(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()))
 }
 
-fn added(rendered: &LabelSelector, stored: &LabelSelector, own_namespace: &str) -> LabelSelector {
-    let mut labels = stored.match_labels.clone().unwrap_or_default();
-    labels.extend(rendered.match_labels.clone().unwrap_or_default());
-    let foreign: Vec<_> = foreign(rendered, stored, own_namespace).cloned().collect();
-    let ours = rendered.match_expressions.clone().unwrap_or_default();
-    // The stored order stays. Otherwise both sides would reorder the entries for ever.
-    let mut expressions = Vec::new();
-    for expression in stored.match_expressions.iter().flatten() {
-        if ours.contains(expression) || foreign.contains(expression) {
-            expressions.push(expression.clone());
-        }
-    }
-    for expression in ours {
-        if !expressions.contains(&expression) {
-            expressions.push(expression);
-        }
-    }
-    LabelSelector {
-        match_labels: Some(labels).filter(|labels| !labels.is_empty()),
-        match_expressions: Some(expressions).filter(|expressions| !expressions.is_empty()),
-    }
-}
-
-fn foreign<'a>(
-    rendered: &'a LabelSelector,
-    stored: &'a LabelSelector,
-    own_namespace: &'a str,
-) -> impl Iterator<Item = &'a LabelSelectorRequirement> {
-    let ours = rendered.match_expressions.as_deref().unwrap_or_default();
-    // Only flipguard itself exempts its own namespace by name: an entry of an older rendering is no addition.
-    let older = move |entry: &LabelSelectorRequirement| {
-        entry.key == "kubernetes.io/metadata.name"
-            && entry.operator == "NotIn"
-            && entry.values.iter().flatten().any(|value| value == own_namespace)
-    };
-    stored.match_expressions.iter().flatten().filter(move |entry| !ours.contains(entry) && !older(entry))
+/// The field manager that last wrote a configuration, and when. Of two in the same second, that is the one that is not
+/// `own`.
+#[must_use]
+pub fn last_writer(metadata: &ObjectMeta, own: &str) -> Option<String> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+    let last = entries.max_by_key(|entry| (time(entry), entry.manager.as_deref() != Some(own)))?;
+    let time = last.time.as_ref().map(|time| format!(" at {}", time.0)).unwrap_or_default();
+    Some(format!("{}{time}", last.manager.as_deref().unwrap_or_default()))
 }
 
 /// Collects the CA bundles of webhooks, in PEM, each different bundle once.
@@ -177,9 +156,8 @@ pub fn token_of(config: &WebhookClientConfig) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use k8s_openapi::api::admissionregistration::v1::ServiceReference;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
 
@@ -190,7 +168,7 @@ mod tests {
 
     #[test]
     fn whose_it_is() {
-        let own = |annotations: &[(&str, &str)]| ownership(&metadata(annotations), "1.2.0");
+        let own = |annotations: &[(&str, &str)]| ownership(&metadata(annotations), "1.2.0", "own");
         assert_eq!(own(&[]), Ownership::Free);
         assert_eq!(own(&[(RENDERED_BY, "1.2.0")]), Ownership::Free);
         assert_eq!(own(&[(RENDERED_BY, "1.1.9")]), Ownership::Free);
@@ -200,19 +178,11 @@ mod tests {
         assert_eq!(own(&[(RENDERED_BY, "2.0.0"), (SUSPEND, "fire")]), Ownership::Suspended("fire".to_owned()));
         assert_eq!(own(&[(SUSPEND, "")]), Ownership::Suspended("no reason given".to_owned()));
         assert_eq!(own(&[(SUSPEND, "false")]), Ownership::Free);
-    }
-
-    fn not_in(key: &str, values: &[&str]) -> LabelSelectorRequirement {
-        LabelSelectorRequirement {
-            key: key.to_owned(),
-            operator: "NotIn".to_owned(),
-            values: Some(values.iter().map(|value| (*value).to_owned()).collect()),
-        }
-    }
-
-    fn webhook(name: &str, expressions: &[LabelSelectorRequirement]) -> ValidatingWebhook {
-        let selector = LabelSelector { match_expressions: Some(expressions.to_vec()), ..LabelSelector::default() };
-        ValidatingWebhook { name: name.to_owned(), namespace_selector: Some(selector), ..ValidatingWebhook::default() }
+        assert_eq!(own(&[(OWNER, "own")]), Ownership::Free);
+        assert_eq!(own(&[(OWNER, "")]), Ownership::Free);
+        // Another's registration is not even emptied.
+        let another = Ownership::Another("theirs".to_owned());
+        assert_eq!(own(&[(OWNER, "theirs"), (SUSPEND, "fire"), (RENDERED_BY, "2.0.0")]), another);
     }
 
     #[test]
@@ -232,43 +202,40 @@ mod tests {
     }
 
     #[test]
-    fn what_a_managed_cluster_adds_stays() {
-        let ours = not_in("kubernetes.io/metadata.name", &["fg", "kube-node-lease", "kube-system"]);
-        let gke = not_in("kubernetes.io/metadata.name", &["gke-managed-system", "kube-system"]);
-        let aks = LabelSelectorRequirement {
-            key: "control-plane".to_owned(),
-            operator: "DoesNotExist".to_owned(),
-            values: None,
+    fn the_last_writer_is_named_and_an_address_has_no_path() {
+        let entry = |manager: &str, second: i64| ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            time: k8s_openapi::jiff::Timestamp::from_second(second).ok().map(Time),
+            ..ManagedFieldsEntry::default()
         };
-        let older = not_in("kubernetes.io/metadata.name", &["fg", "kube-system"]);
-        let merge = |stored: &[LabelSelectorRequirement]| {
-            let [merged] = with_additions(&[webhook("a", std::slice::from_ref(&ours))], &[webhook("a", stored)], "fg")
-                .try_into()
-                .unwrap();
-            let mut merged: ValidatingWebhook = merged;
-            merged.namespace_selector().clone().unwrap().match_expressions.unwrap()
+        let last = |entries: &[(&str, i64)]| {
+            let entries = entries.iter().map(|(manager, second)| entry(manager, *second)).collect();
+            last_writer(&ObjectMeta { managed_fields: Some(entries), ..ObjectMeta::default() }, "flipguard")
         };
-        let one = std::slice::from_ref;
-        assert_eq!(merge(one(&ours)), one(&ours));
-        assert_eq!(merge(&[]), one(&ours));
-        assert_eq!(merge(&[ours.clone(), aks.clone()]), [ours.clone(), aks.clone()]);
-        assert_eq!(merge(&[gke.clone(), ours.clone()]), [gke.clone(), ours.clone()], "in their order");
-        assert_eq!(merge(&[aks.clone(), gke.clone()]), [aks.clone(), gke.clone(), ours.clone()]);
-        assert_eq!(merge(&[older]), one(&ours), "what an older flipguard rendered is no addition");
-        // Of another webhook, nothing is taken.
-        let others = with_additions(&[webhook("a", one(&ours))], &[webhook("b", one(&aks))], "fg");
-        assert_eq!(others, [webhook("a", one(&ours))]);
-        // Labels as well.
-        let mut stored = webhook("a", one(&ours));
-        let labels = BTreeMap::from([("managed".to_owned(), "no".to_owned())]);
-        stored.namespace_selector.as_mut().unwrap().match_labels = Some(labels);
-        assert_eq!(with_additions(&[webhook("a", one(&ours))], &[stored.clone()], "fg"), [stored.clone()]);
-        let selector = |webhook: &mut ValidatingWebhook| webhook.namespace_selector().clone().unwrap();
-        let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut stored), "fg");
-        assert_eq!(said, ["managed=no"]);
-        let said = additions(&selector(&mut webhook("a", one(&ours))), &selector(&mut webhook("a", &[gke, aks])), "fg");
-        let expected =
-            ["kubernetes.io/metadata.name NotIn (gke-managed-system, kube-system)", "control-plane DoesNotExist"];
-        assert_eq!(said, expected);
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&[("helm", 0), ("flipguard", 60)]).unwrap(), "flipguard at 1970-01-01T00:01:00Z");
+        assert_eq!(last(&[("kubectl-edit", 60), ("flipguard", 60)]).unwrap(), "kubectl-edit at 1970-01-01T00:01:00Z");
+
+        let called = |url: Option<&str>, service: Option<ServiceReference>| ValidatingWebhook {
+            client_config: WebhookClientConfig {
+                url: url.map(str::to_owned),
+                service,
+                ..WebhookClientConfig::default()
+            },
+            ..ValidatingWebhook::default()
+        };
+        let url = called(Some("https://guard.example:1/validate/s3cret"), None);
+        assert_eq!(address_of(&url).unwrap(), "https://guard.example:1");
+        let service =
+            ServiceReference { namespace: "a".to_owned(), name: "b".to_owned(), ..ServiceReference::default() };
+        assert_eq!(address_of(&called(None, Some(service))).unwrap(), "Service a/b");
+    }
+
+    #[test]
+    fn annotations_of_another_rendering_are_named() {
+        let wrong = |annotations: &[(&str, &str)]| wrong_annotations(&metadata(annotations), "1.2.0", "own");
+        assert!(wrong(&[(RENDERED_BY, "1.2.0"), (OWNER, "own")]).is_empty());
+        assert_eq!(wrong(&[(RENDERED_BY, "1.1.0"), (OWNER, "own")]), ["annotation flipguard.dev/rendered-by"]);
+        assert_eq!(wrong(&[(RENDERED_BY, "1.2.0")]), ["annotation flipguard.dev/owner"]);
     }
 }

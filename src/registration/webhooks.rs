@@ -8,9 +8,11 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::probe::WEBHOOK;
 use crate::install::{LABEL_WEBHOOK, NAME, SERVICE_PORT};
-use crate::model::ColourScheme;
-use crate::rules::filter::{self, Condition};
+use crate::model::{ColourScheme, Enforcement};
+use crate::review::probe::LEASE;
+use crate::rules::filter::{self, Condition, Unanswered};
 
 /// `timeoutSeconds` of the webhooks that can deny.
 const GUARD_TIMEOUT: i32 = 5;
@@ -19,6 +21,8 @@ const GUARD_TIMEOUT: i32 = 5;
 const ADVICE_TIMEOUT: i32 = 2;
 /// `timeoutSeconds` of the webhook that adds labels. Without an answer, the write is admitted.
 const LABEL_TIMEOUT: i32 = 2;
+/// `timeoutSeconds` of the webhook that receives the probe.
+const PROBE_TIMEOUT: i32 = 2;
 
 /// The address that the API server calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,24 @@ impl Endpoint {
         format!("/validate/{}", self.token)
     }
 
+    /// Whether a registered webhook is called at this address, whatever its path and CA bundle.
+    #[must_use]
+    pub fn is_called_by(&self, config: &WebhookClientConfig) -> bool {
+        match (&self.address, &config.url, &config.service) {
+            (Address::Url(own), Some(url), None) => url.strip_prefix(own.as_str()).is_some_and(|p| p.starts_with('/')),
+            (Address::Service { namespace }, None, Some(service)) => {
+                service.namespace == *namespace && service.name == NAME
+            }
+            _ => false,
+        }
+    }
+
+    /// `clientConfig` of the webhook that receives the probe.
+    #[must_use]
+    pub fn probe_config(&self) -> WebhookClientConfig {
+        self.client_config(&format!("/probe/{}", self.token))
+    }
+
     fn client_config(&self, path: &str) -> WebhookClientConfig {
         let ca_bundle = Some(ByteString(self.authority.clone().into_bytes()));
         match &self.address {
@@ -91,6 +113,11 @@ const CONTROLLERS: [&str; 6] = [
 /// are, and it repeats the denied ones.
 const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
+/// The workloads that users write. A write of the status can change annotations, too.
+const WORKLOADS: [&str; 6] =
+    ["deployments", "statefulsets", "daemonsets", "deployments/status", "statefulsets/status", "daemonsets/status"];
+const SCALABLE: [&str; 3] = ["deployments/scale", "statefulsets/scale", "replicasets/scale"];
+
 /// The values that the rendering depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Webhooks<'a> {
@@ -102,93 +129,118 @@ pub struct Webhooks<'a> {
     pub own_namespace: &'a str,
     /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes.
     pub exempt_users: &'a [String],
+    /// Namespaces that are not guarded, besides those of Kubernetes and flipguard itself.
+    pub exempt_namespaces: &'a [String],
+    /// With `Warn`, no webhook may stop a write: every `failurePolicy` is `Ignore`.
+    pub enforcement: Enforcement,
 }
 
-/// The writes that a webhook receives, and whether they wait for its answer.
+/// The writes that a webhook receives, and how it treats those that flipguard does not answer.
 struct WebhookSpec {
     name: &'static str,
     group: &'static str,
     resources: &'static [&'static str],
     operations: &'static [&'static str],
     conditions: Vec<Condition>,
-    /// `failurePolicy`: `Fail` if true, else `Ignore`.
-    fails_closed: bool,
+    care: Care,
 }
 
-/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer.
-/// An `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be
-/// compared with these.
+/// How a webhook treats a write without an answer, and how long it waits for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// The write fails (`failurePolicy: Fail`).
+    Closed,
+    /// The write is admitted: nothing shows that blue-green is in use. With an answer, it is denied like any other.
+    Open,
+    /// The write is admitted: at most, there is a warning about it.
+    Advice,
+}
+
+/// The validating webhooks. A `guard` webhook receives the writes that can be dangerous, which fail without an answer. A
+/// `guard-...-open` webhook receives those of workloads that mark no certain colour, which are admitted without one. An
+/// `advise` webhook receives all others. Every field with a default is set, so that the stored webhooks can be compared
+/// with these.
 #[must_use]
 pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
-    let Webhooks { endpoint, colours, own_namespace, exempt_users } = *webhooks;
-    let controllers = CONTROLLERS.iter().map(|name| (*name).to_owned());
-    let exempt: Vec<String> = controllers.chain(exempt_users.iter().cloned()).collect();
+    let specs = guards(webhooks).into_iter().chain(advice(webhooks));
+    let probe = probe(webhooks, webhooks.enforcement == Enforcement::Deny);
+    specs.map(|spec| spec.webhook(webhooks)).chain([probe]).collect()
+}
+
+/// The users whose writes of workloads are never judged.
+fn exempt_users(webhooks: &Webhooks<'_>) -> Vec<String> {
+    CONTROLLERS.iter().map(|name| (*name).to_owned()).chain(webhooks.exempt_users.iter().cloned()).collect()
+}
+
+fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
+    let Webhooks { colours, .. } = *webhooks;
+    let exempt = exempt_users(webhooks);
     let with_collector: Vec<String> = exempt.iter().cloned().chain([GARBAGE_COLLECTOR.to_owned()]).collect();
-    let scalable = &["deployments/scale", "statefulsets/scale", "replicasets/scale"];
-    let specs = [
+    vec![
         WebhookSpec {
             name: "guard.flipguard.dev",
             group: "",
             // A write of the status can change annotations, too.
             resources: &["services", "services/status"],
-            operations: &["CREATE", "UPDATE"],
+            operations: &["UPDATE"],
             conditions: filter::service_update_conditions(colours),
-            fails_closed: true,
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-new-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["CREATE"],
+            conditions: filter::service_create_conditions(colours, Unanswered::Denied),
+            care: Care::Closed,
         },
         WebhookSpec {
             name: "guard-workloads.flipguard.dev",
             group: "apps",
-            resources: &[
-                "deployments",
-                "statefulsets",
-                "daemonsets",
-                "deployments/status",
-                "statefulsets/status",
-                "daemonsets/status",
-            ],
+            resources: &WORKLOADS,
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &exempt),
-            fails_closed: true,
+            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Denied),
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-workloads-open.flipguard.dev",
+            group: "apps",
+            resources: &WORKLOADS,
+            operations: &["UPDATE", "DELETE"],
+            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-replicasets.flipguard.dev",
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &with_collector),
-            fails_closed: true,
+            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Denied),
+            care: Care::Closed,
+        },
+        WebhookSpec {
+            name: "guard-replicasets-open.flipguard.dev",
+            group: "apps",
+            resources: &["replicasets", "replicasets/status"],
+            operations: &["UPDATE", "DELETE"],
+            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-scale.flipguard.dev",
             group: "apps",
-            resources: scalable,
+            resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_conditions(true, &exempt),
-            fails_closed: true,
+            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Denied),
+            care: Care::Closed,
         },
         WebhookSpec {
-            name: "advise-services.flipguard.dev",
-            group: "",
-            resources: &["services"],
-            operations: &["DELETE"],
-            conditions: filter::service_delete_conditions(colours, &exempt),
-            fails_closed: false,
-        },
-        WebhookSpec {
-            name: "advise-selectors.flipguard.dev",
-            group: "",
-            resources: &["services"],
-            operations: &["UPDATE"],
-            conditions: filter::plain_service_conditions(colours),
-            fails_closed: false,
-        },
-        WebhookSpec {
-            name: "advise-workloads.flipguard.dev",
+            name: "guard-scale-open.flipguard.dev",
             group: "apps",
-            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
-            operations: &["CREATE"],
-            conditions: filter::workload_create_conditions(colours, &exempt, false),
-            fails_closed: false,
+            resources: &SCALABLE,
+            operations: &["UPDATE"],
+            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Admitted),
+            care: Care::Open,
         },
         WebhookSpec {
             name: "guard-overrides.flipguard.dev",
@@ -196,29 +248,93 @@ pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
             conditions: filter::workload_create_conditions(colours, &exempt, true),
-            fails_closed: true,
+            care: Care::Closed,
+        },
+    ]
+}
+
+fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
+    let Webhooks { colours, .. } = *webhooks;
+    let exempt = exempt_users(webhooks);
+    vec![
+        WebhookSpec {
+            name: "advise-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["DELETE"],
+            conditions: filter::service_delete_conditions(colours, &exempt),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-new-services.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["CREATE"],
+            conditions: filter::service_create_conditions(colours, Unanswered::Admitted),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-selectors.flipguard.dev",
+            group: "",
+            resources: &["services"],
+            operations: &["UPDATE"],
+            conditions: filter::plain_service_conditions(colours),
+            care: Care::Advice,
+        },
+        WebhookSpec {
+            name: "advise-workloads.flipguard.dev",
+            group: "apps",
+            resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
+            operations: &["CREATE"],
+            conditions: filter::workload_create_conditions(colours, &exempt, false),
+            care: Care::Advice,
         },
         WebhookSpec {
             name: "advise-scale.flipguard.dev",
             group: "apps",
-            resources: scalable,
+            resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_conditions(false, &exempt),
-            fails_closed: false,
+            conditions: filter::scale_down_conditions(&exempt),
+            care: Care::Advice,
         },
-    ];
-    specs.into_iter().map(|spec| spec.webhook(endpoint, own_namespace)).collect()
+    ]
+}
+
+/// The webhook that receives the probe. It matches one dry run in flipguard's own namespace, which only flipguard sends.
+/// With `Fail`, the answer to that dry run says why a call failed.
+#[must_use]
+pub fn probe(webhooks: &Webhooks<'_>, fails_closed: bool) -> ValidatingWebhook {
+    let Webhooks { endpoint, own_namespace, .. } = *webhooks;
+    let expression = format!(
+        "has(request.dryRun) && request.dryRun && has(object.metadata.name) && object.metadata.name == '{LEASE}'"
+    );
+    ValidatingWebhook {
+        name: WEBHOOK.to_owned(),
+        client_config: endpoint.probe_config(),
+        rules: Some(vec![rule("coordination.k8s.io", &["leases"], &["CREATE"])]),
+        match_conditions: Some(match_conditions(vec![Condition { name: "is-the-probe", expression }])),
+        namespace_selector: Some(by_name("In", vec![own_namespace.to_owned()])),
+        object_selector: Some(LabelSelector::default()),
+        failure_policy: Some(if fails_closed { "Fail" } else { "Ignore" }.to_owned()),
+        match_policy: Some("Equivalent".to_owned()),
+        side_effects: "None".to_owned(),
+        timeout_seconds: Some(PROBE_TIMEOUT),
+        admission_review_versions: vec!["v1".to_owned()],
+    }
 }
 
 impl WebhookSpec {
-    fn webhook(self, endpoint: &Endpoint, own_namespace: &str) -> ValidatingWebhook {
-        let (policy, timeout) = if self.fails_closed { ("Fail", GUARD_TIMEOUT) } else { ("Ignore", ADVICE_TIMEOUT) };
+    fn webhook(self, webhooks: &Webhooks<'_>) -> ValidatingWebhook {
+        let endpoint = webhooks.endpoint;
+        let timeout = if self.care == Care::Advice { ADVICE_TIMEOUT } else { GUARD_TIMEOUT };
+        let fails = self.care == Care::Closed && webhooks.enforcement == Enforcement::Deny;
+        let policy = if fails { "Fail" } else { "Ignore" };
         ValidatingWebhook {
             name: self.name.to_owned(),
             client_config: endpoint.client_config(&endpoint.validate_path()),
             rules: Some(vec![rule(self.group, self.resources, self.operations)]),
             match_conditions: Some(match_conditions(self.conditions)),
-            namespace_selector: Some(guarded_namespaces(own_namespace)),
+            namespace_selector: Some(guarded_namespaces(webhooks)),
             object_selector: Some(LabelSelector::default()),
             failure_policy: Some(policy.to_owned()),
             match_policy: Some("Equivalent".to_owned()),
@@ -233,13 +349,13 @@ impl WebhookSpec {
 /// The mutating webhooks, with every field set as well.
 #[must_use]
 pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
-    let Webhooks { endpoint, colours, own_namespace, .. } = *webhooks;
+    let Webhooks { endpoint, colours, .. } = *webhooks;
     vec![MutatingWebhook {
         name: LABEL_WEBHOOK.to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
         rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
         match_conditions: Some(match_conditions(filter::label_conditions(colours))),
-        namespace_selector: Some(guarded_namespaces(own_namespace)),
+        namespace_selector: Some(guarded_namespaces(webhooks)),
         object_selector: Some(LabelSelector::default()),
         failure_policy: Some("Ignore".to_owned()),
         match_policy: Some("Equivalent".to_owned()),
@@ -269,17 +385,93 @@ fn match_conditions(conditions: Vec<Condition>) -> Vec<MatchCondition> {
         .collect()
 }
 
-/// All namespaces, except those that the cluster and flipguard itself need to start.
-fn guarded_namespaces(own_namespace: &str) -> LabelSelector {
-    let mut exempt = vec!["kube-node-lease".to_owned(), "kube-system".to_owned(), own_namespace.to_owned()];
+/// All namespaces, except those that the cluster and flipguard itself need to start, and those that an admin exempts.
+fn guarded_namespaces(webhooks: &Webhooks<'_>) -> LabelSelector {
+    let own = ["kube-node-lease", "kube-system", webhooks.own_namespace].map(str::to_owned);
+    let mut exempt: Vec<String> = own.into_iter().chain(webhooks.exempt_namespaces.iter().cloned()).collect();
     exempt.sort();
     exempt.dedup();
+    by_name("NotIn", exempt)
+}
+
+fn by_name(operator: &str, names: Vec<String>) -> LabelSelector {
     LabelSelector {
         match_labels: None,
         match_expressions: Some(vec![LabelSelectorRequirement {
             key: "kubernetes.io/metadata.name".to_owned(),
-            operator: "NotIn".to_owned(),
-            values: Some(exempt),
+            operator: operator.to_owned(),
+            values: Some(names),
         }]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: [Enforcement; 2] = [Enforcement::Deny, Enforcement::Warn];
+
+    fn rendered(
+        enforcement: Enforcement,
+        exempt_namespaces: &[String],
+    ) -> (Vec<ValidatingWebhook>, Vec<MutatingWebhook>) {
+        let address = Address::Url("https://guard.example".to_owned());
+        let endpoint = Endpoint { address, authority: String::new(), token: "t".to_owned() };
+        let colours = ColourScheme::default();
+        let webhooks = Webhooks {
+            endpoint: &endpoint,
+            colours: &colours,
+            own_namespace: "own",
+            exempt_users: &[],
+            exempt_namespaces,
+            enforcement,
+        };
+        (validating(&webhooks), mutating(&webhooks))
+    }
+
+    #[test]
+    fn a_trial_stops_nothing() {
+        let [denies, warns] = POLICIES.map(|enforcement| rendered(enforcement, &[]).0);
+        let fails = |webhooks: &[ValidatingWebhook]| {
+            webhooks.iter().filter(|webhook| webhook.failure_policy.as_deref() == Some("Fail")).count()
+        };
+        assert!(fails(&denies) > 4, "the guards fail closed");
+        assert_eq!(fails(&warns), 0);
+        // Nothing else differs, least of all the time that the API server waits.
+        for (mut denies, warns) in denies.into_iter().zip(warns) {
+            denies.failure_policy.clone_from(&warns.failure_policy);
+            assert_eq!(denies, warns);
+        }
+    }
+
+    #[test]
+    fn exempt_namespaces_are_exempt_from_every_webhook_but_the_probe() {
+        let (validating, mutating) = rendered(Enforcement::Deny, &["kube-system".to_owned(), "builds".to_owned()]);
+        let selectors =
+            validating.into_iter().filter(|webhook| webhook.name != WEBHOOK).map(|one| one.namespace_selector);
+        for selector in selectors.chain(mutating.into_iter().map(|one| one.namespace_selector)) {
+            let exempt = ["builds", "kube-node-lease", "kube-system", "own"].map(str::to_owned).to_vec();
+            assert_eq!(selector, Some(by_name("NotIn", exempt)));
+        }
+    }
+
+    #[test]
+    fn an_address_is_compared_without_path_and_bundle() {
+        let at = |address: &Address| Endpoint {
+            address: address.clone(),
+            authority: "theirs".to_owned(),
+            token: "t".to_owned(),
+        };
+        let url = Address::Url("https://guard.example:1".to_owned());
+        let longer = Address::Url("https://guard.example:10".to_owned());
+        let service = Address::Service { namespace: "own".to_owned() };
+        let other = Address::Service { namespace: "other".to_owned() };
+        let all = [url, longer, service, other];
+        for (here, one) in all.iter().enumerate() {
+            for (there, other) in all.iter().enumerate() {
+                let config = Endpoint { authority: "ours".to_owned(), ..at(other) }.client_config("/validate/x");
+                assert_eq!(at(one).is_called_by(&config), here == there, "{one} and {other}");
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The messages of a verdict.
 
-use crate::model::{Override, Tool, annotation};
+use crate::model::{self, Override, Tool, annotation};
 use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict};
 
 /// The longest warning that every client shows in full (Kubernetes, `AdmissionResponse.warnings`).
@@ -92,7 +92,7 @@ fn override_hint(verdict: &Verdict) -> Option<String> {
             "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for 1 h at most (needs verb override on \
              bluegreenpolicies.flipguard.dev in namespace {}).",
             annotation::OVERRIDE,
-            verdict.object,
+            verdict.override_on,
             verdict.namespace
         )
     })
@@ -171,7 +171,7 @@ fn pieces(word: &str, width: usize) -> Vec<String> {
 
 /// Text from the cluster without control characters, so that it cannot control a terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    model::printable(text).into_owned()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod change;
 pub mod message;
+pub mod probe;
 pub mod wire;
 
 pub use change::change_of;

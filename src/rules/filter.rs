@@ -46,10 +46,24 @@ macro_rules! annotation_row {
 }
 
 /// The changes of a Service that move its traffic or its guard.
-const SERVICE: [Row<Service>; 10] = [
+const SERVICE: [Row<Service>; 12] = [
     Row { applies: |old, new| old.selector != new.selector, cel: differs!("?spec.?selector.orValue({})") },
     Row { applies: |old, new| old.ports != new.ports, cel: differs!("?spec.?ports.orValue([])") },
-    Row { applies: |old, new| old.is_external_name != new.is_external_name, cel: differs!("?spec.?type.orValue('')") },
+    // One field of Kubernetes; the model has two of its values.
+    Row {
+        applies: |old, new| {
+            old.is_external_name != new.is_external_name || old.is_load_balancer != new.is_load_balancer
+        },
+        cel: differs!("?spec.?type.orValue('')"),
+    },
+    Row {
+        applies: |old, new| old.local.internal != new.local.internal,
+        cel: differs!("?spec.?internalTrafficPolicy.orValue('')"),
+    },
+    Row {
+        applies: |old, new| old.local.external != new.local.external,
+        cel: differs!("?spec.?externalTrafficPolicy.orValue('')"),
+    },
     Row {
         applies: |old, new| old.publishes_not_ready != new.publishes_not_ready,
         cel: differs!("?spec.?publishNotReadyAddresses.orValue(false)"),
@@ -90,6 +104,7 @@ const WORKLOAD: [Row<Workload>; 10] = [
 ];
 
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
+const MIN_REPLICAS: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
 const SELECTOR: &str = "OBJECT.?spec.?selector.orValue({})";
 
@@ -127,12 +142,25 @@ fn moves_plain_service(old: &Service, new: &Service, colours: &ColourScheme) -> 
 }
 
 /// Whether a change is to be written into the ledger: not where only a warning can come of it, and nothing depends on it.
+/// An override that is set or removed takes no Pod away.
 #[must_use]
 pub fn needs_ledger(change: &Change, colours: &ColourScheme) -> bool {
     match &change.write {
-        Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours),
+        Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours) && !changes_only_override(old, new),
         _ => true,
     }
+}
+
+/// Whether the override of a Service is all that a rule would look at. One permission decides it, so that an override can
+/// be set while the cluster cannot be read.
+#[must_use]
+pub fn changes_only_override(old: &Service, new: &Service) -> bool {
+    let mut without = new.clone();
+    without.meta.annotations.remove(annotation::OVERRIDE);
+    without.meta.annotations.extend(
+        old.meta.annotations.get_key_value(annotation::OVERRIDE).map(|(key, value)| (key.clone(), value.clone())),
+    );
+    !any_applies(&SERVICE, old, &without)
 }
 
 /// Whether any rule can apply to a write.
@@ -160,24 +188,74 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
 /// Whether the API server asks for advice only. The change goes on where it cannot be judged.
 #[must_use]
 pub fn is_advisory(change: &Change, colours: &ColourScheme) -> bool {
+    let has = |meta: &Meta, key: &str| meta.annotation(key).is_some();
     match change.write {
         Write::ServiceUpdate { ref old, ref new } => !may_be_traffic(old, new, colours),
+        Write::ServiceCreate { ref new } => {
+            !has(&new.meta, annotation::OVERRIDE) && !has(&new.meta, annotation::MIN_REPLICAS)
+        }
         Write::ServiceDelete { .. } => true,
-        Write::WorkloadCreate { ref new } => new.meta.annotation(annotation::OVERRIDE).is_none(),
+        Write::WorkloadCreate { ref new } => !has(&new.meta, annotation::OVERRIDE),
         Write::Scale { to, .. } => to > 0,
         _ => false,
     }
 }
 
-/// The conditions under which the API server calls for a change or deletion of a workload.
+/// Whether the API server may admit a change without an answer: it asks for advice, or it cannot tell that the workload
+/// belongs to blue-green. A `version` or a number alone is common without it (service meshes). Of a Scale it sees the
+/// workload's selector, which is not decoded here.
 #[must_use]
-pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Condition> {
+pub fn may_pass_unanswered(change: &Change, colours: &ColourScheme) -> bool {
+    let is_certain = |workload: &Workload| colours.is_certain(&workload.template.labels);
+    is_advisory(change, colours)
+        || match &change.write {
+            Write::WorkloadUpdate { old, new } => {
+                !is_certain(old) && !is_certain(new) && !sets_override(&old.meta, &new.meta)
+            }
+            Write::WorkloadDelete { old } => !is_certain(old),
+            Write::Scale { .. } => true,
+            _ => false,
+        }
+}
+
+fn sets_override(old: &Meta, new: &Meta) -> bool {
+    new.annotation(annotation::OVERRIDE).is_some() && annotation_differs(old, new, annotation::OVERRIDE)
+}
+
+/// How a webhook treats a write that flipguard does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The write is denied.
+    Denied,
+    /// The write is admitted.
+    Admitted,
+}
+
+/// The conditions under which the API server calls for a change or deletion of a workload. A write is denied without an
+/// answer where a colour is certain, or where it sets an override, which needs permission.
+#[must_use]
+pub fn workload_conditions(colours: &ColourScheme, exempt: &[String], unanswered: Unanswered) -> Vec<Condition> {
     let takes_away = format!("request.operation == 'DELETE' || {}", any_of(&WORKLOAD));
+    let (new, old) = (on_object("object", OVERRIDE), on_object("oldObject", OVERRIDE));
+    let certain = format!(
+        "{} || (request.operation == 'UPDATE' && {new} != '' && {new} != {old})",
+        marked(&certain_pair(colours, "k", "s[k]"))
+    );
     vec![
-        nobody_exempt(exempt),
-        Condition { name: "colour-marked", expression: marked(colours) },
+        not_exempt(exempt),
+        Condition { name: "colour-marked", expression: marked(&pinned(colours)) },
         Condition { name: "takes-something-away", expression: takes_away },
+        only(unanswered, "colour-certain", &certain),
     ]
+}
+
+/// The condition that keeps the writes which must wait for an answer apart from all others.
+fn only(unanswered: Unanswered, name: &'static str, must_wait: &str) -> Condition {
+    let expression = match unanswered {
+        Unanswered::Denied => must_wait.to_owned(),
+        Unanswered::Admitted => format!("!({must_wait})"),
+    };
+    Condition { name, expression }
 }
 
 /// The conditions under which the API server calls for a new workload: one with an override, which needs permission, or
@@ -186,24 +264,42 @@ pub fn workload_conditions(colours: &ColourScheme, exempt: &[String]) -> Vec<Con
 pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], with_override: bool) -> Vec<Condition> {
     let sign = if with_override { "!=" } else { "==" };
     vec![
-        nobody_exempt(exempt),
-        Condition { name: "colour-marked", expression: marked(colours) },
+        not_exempt(exempt),
+        Condition { name: "colour-marked", expression: marked(&pinned(colours)) },
         Condition { name: "override", expression: format!("{} {sign} ''", on_object("object", OVERRIDE)) },
     ]
 }
 
-/// The conditions under which the API server calls for a scale-down by the subresource: to 0, or to more. A Scale carries
-/// no labels, and leaves `replicas` out when it is 0.
+/// The conditions under which the API server calls for a scale-down by the subresource to 0. A Scale leaves `replicas`
+/// out when it is 0. It carries no labels, but the workload's own selector as text (Kubernetes, `registry/apps`,
+/// `scaleFromDeployment`). A selector with a set (`color in (blue)`) counts as one with a colour.
 #[must_use]
-pub fn scale_conditions(to_nothing: bool, exempt: &[String]) -> Vec<Condition> {
-    let replicas = "OBJECT.?spec.?replicas.orValue(0)";
-    let (new, old) = (on_object("object", replicas), on_object("oldObject", replicas));
-    let (name, reach) = if to_nothing { ("scales-to-nothing", "< 1") } else { ("scales-to-something", ">= 1") };
-    vec![
-        nobody_exempt(exempt),
-        Condition { name: "scales-down", expression: format!("{new} < {old}") },
-        Condition { name, expression: format!("{new} {reach}") },
-    ]
+pub fn scale_to_zero_conditions(colours: &ColourScheme, exempt: &[String], unanswered: Unanswered) -> Vec<Condition> {
+    let selectors = "[object, oldObject].exists(o, o.?status.?selector.orValue('').split(',')";
+    let pair = certain_pair(colours, "kv[0]", "kv[1]");
+    let certain =
+        format!("{selectors}.exists(p, p.contains(' ') || [p.split('=')].exists(kv, kv.size() == 2 && ({pair}))))");
+    let mut conditions = scale_conditions(exempt);
+    conditions.push(Condition { name: "scales-to-nothing", expression: format!("{} < 1", replicas("object")) });
+    conditions.push(only(unanswered, "colour-certain", &certain));
+    conditions
+}
+
+/// The conditions under which the API server calls for a scale-down by the subresource to 1 or more.
+#[must_use]
+pub fn scale_down_conditions(exempt: &[String]) -> Vec<Condition> {
+    let mut conditions = scale_conditions(exempt);
+    conditions.push(Condition { name: "scales-to-something", expression: format!("{} >= 1", replicas("object")) });
+    conditions
+}
+
+fn scale_conditions(exempt: &[String]) -> Vec<Condition> {
+    let expression = format!("{} < {}", replicas("object"), replicas("oldObject"));
+    vec![not_exempt(exempt), Condition { name: "scales-down", expression }]
+}
+
+fn replicas(object: &str) -> String {
+    on_object(object, "OBJECT.?spec.?replicas.orValue(0)")
 }
 
 /// The conditions under which the API server calls for the deletion of a Service.
@@ -212,53 +308,59 @@ pub fn service_delete_conditions(colours: &ColourScheme, exempt: &[String]) -> V
     let selector = on_object("oldObject", SELECTOR);
     let role = on_object("oldObject", ROLE);
     let expression = format!("[{selector}].exists(s, s.exists(k, {})) || {role} == 'traffic'", pinned(colours));
-    vec![nobody_exempt(exempt), Condition { name: "colour-pinned", expression }]
+    vec![not_exempt(exempt), Condition { name: "colour-pinned", expression }]
 }
 
-fn nobody_exempt(exempt: &[String]) -> Condition {
+/// The conditions under which the API server calls for a new Service: for one with an annotation that needs permission,
+/// or for any other.
+#[must_use]
+pub fn service_create_conditions(colours: &ColourScheme, unanswered: Unanswered) -> Vec<Condition> {
+    let new = |cel: &str| on_object("object", cel);
+    let expression =
+        format!("[{}].exists(s, s.exists(k, {})) || {} == 'traffic'", new(SELECTOR), pinned(colours), new(ROLE));
+    let permitted = format!("{} != '' || {} != ''", new(OVERRIDE), new(MIN_REPLICAS));
+    vec![Condition { name: "colour-pinned", expression }, only(unanswered, "needs-permission", &permitted)]
+}
+
+fn not_exempt(exempt: &[String]) -> Condition {
     Condition { name: "not-an-exempt-user", expression: format!("!(request.userInfo.username in {})", list(exempt)) }
 }
 
-/// Whether the old or the new template marks a colour.
-fn marked(colours: &ColourScheme) -> String {
+/// Whether a pair of key `k` in the labels `s` of the old or the new template is so.
+fn marked(pair: &str) -> String {
     format!(
         "[object, oldObject].exists(o, o != null && [o.?spec.?template.?metadata.?labels.orValue({{}})].exists(s, \
-         s.exists(k, {})))",
-        pinned(colours)
+         s.exists(k, {pair})))"
     )
 }
 
 /// Whether the pair of key `k` in map `s` pins a colour; the same as [`ColourScheme::pin`].
 fn pinned(colours: &ColourScheme) -> String {
+    let version = quote(&colours.version_key.to_ascii_lowercase());
+    format!("{} || k.lowerAscii() == {version} || s[k].matches('.-[vVrR][0-9]+$')", certain_pair(colours, "k", "s[k]"))
+}
+
+/// Whether a pair has a colour key or the name of a colour; the same as [`ColourScheme::is_certain`].
+fn certain_pair(colours: &ColourScheme, key: &str, value: &str) -> String {
     let lower = |words: &[String]| words.iter().map(|word| word.to_ascii_lowercase()).collect::<Vec<_>>();
-    let keys = lower(&[colours.keys.clone(), vec![colours.version_key.clone()]].concat());
-    let mut pinned = vec![format!("k.lowerAscii() in {}", list(&keys))];
-    let ends =
-        lower(&colours.keys).into_iter().map(|key| format!("k.lowerAscii().endsWith({})", quote(&format!("/{key}"))));
-    pinned.extend(ends);
+    let mut certain = vec![format!("{key}.lowerAscii() in {}", list(&lower(&colours.keys)))];
+    let ends = lower(&colours.keys).into_iter().map(|name| quote(&format!("/{name}")));
+    certain.extend(ends.map(|end| format!("{key}.lowerAscii().endsWith({end})")));
     for name in lower(&colours.names) {
         let [whole, end, start] = [name.clone(), format!("-{name}"), format!("{name}-")].map(|text| quote(&text));
-        pinned.push(format!("s[k].lowerAscii() == {whole}"));
-        pinned.push(format!("s[k].lowerAscii().endsWith({end})"));
-        pinned.push(format!("s[k].lowerAscii().startsWith({start})"));
+        certain.push(format!("{value}.lowerAscii() == {whole}"));
+        certain.push(format!("{value}.lowerAscii().endsWith({end})"));
+        certain.push(format!("{value}.lowerAscii().startsWith({start})"));
     }
-    pinned.push("s[k].matches('.-[vVrR][0-9]+$')".to_owned());
-    pinned.join(" || ")
+    certain.join(" || ")
 }
 
 /// The conditions under which the API server calls for an update of a Service.
 #[must_use]
 pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
-    // On CREATE there is no old object.
-    let both = |cel: &str| {
-        let new = on_object("object", cel);
-        format!("(request.operation == 'CREATE' ? [{new}] : [{new}, {}])", on_object("oldObject", cel))
-    };
+    let both = |cel: &str| format!("[{}, {}]", on_object("object", cel), on_object("oldObject", cel));
     vec![
-        Condition {
-            name: "routing-or-guard-changes",
-            expression: format!("request.operation == 'CREATE' || {}", any_of(&SERVICE)),
-        },
+        Condition { name: "routing-or-guard-changes", expression: any_of(&SERVICE) },
         Condition {
             name: "colour-pinned",
             expression: format!(

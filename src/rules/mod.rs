@@ -44,6 +44,9 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         verdict.add(finding, change, policy);
         return verdict;
     }
+    if let Some(service) = overrides::place(change, view, colours) {
+        verdict.override_on = service;
+    }
     match overrides::not_permitted(change, view, colours, now) {
         Some(finding) => verdict.add(finding, change, policy),
         None => verdict.active_override = overrides::active(change, view, colours, now),
@@ -53,6 +56,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         Write::ServiceCreate { new } => {
             let mut findings = flips::settings(None, new);
             findings.extend(flips::key_unknown(None, new, colours));
+            findings.extend(flips::sleep(None, new, view, colours));
             findings.extend(flips::recreated(new, view, policy, now));
             ("create".to_owned(), findings)
         }

@@ -26,6 +26,7 @@ pub fn needs(change: &Change, view: &ClusterView, policy: &Policy, now: Timestam
 fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> ReadRequest {
     let all = ReadRequest { pods: Some(Selector::nothing()), services: true, ..ReadRequest::default() };
     match &change.write {
+        Write::ServiceUpdate { old, new } if filter::changes_only_override(old, new) => ReadRequest::default(),
         Write::ServiceUpdate { old, new } => of_service(old, new, view, policy),
         // A new Service is judged only where it replaces a deleted one; the ledger has the deletions on record.
         Write::ServiceCreate { new } => {
@@ -63,10 +64,15 @@ fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy)
 fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut names = overrides::to_be_permitted(change, view, &policy.colours, now);
     match &change.write {
-        Write::ServiceUpdate { old, new } if flips::opts_out(old, new, view, &policy.colours) => {
+        Write::ServiceUpdate { old, new }
+            if flips::opts_out(old, new, view, &policy.colours)
+                || flips::lets_sleep(Some(old), new, &policy.colours) =>
+        {
             names.push(new.meta.name.clone());
         }
-        Write::ServiceCreate { new } if flips::recreation_opts_out(new, view, policy, now) => {
+        Write::ServiceCreate { new }
+            if flips::recreation_opts_out(new, view, policy, now) || flips::lets_sleep(None, new, &policy.colours) =>
+        {
             names.push(new.meta.name.clone());
         }
         _ => {}
@@ -89,4 +95,28 @@ fn has_revisions(workload: &Workload) -> bool {
 fn owners(old: &Meta, new: &Meta) -> Vec<Owner> {
     let elsewhere = new.owners.iter().filter(|owner| owner.is_elsewhere());
     if old.owners == new.owners { Vec::new() } else { elsewhere.cloned().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::User;
+
+    fn service(note: &str) -> Box<Service> {
+        let manifest = format!(
+            r#"{{"metadata":{{"name":"app","namespace":"shop","annotations":{{"flipguard.dev/override":"{note}"}}}},
+                "spec":{{"selector":{{"app":"shop","color":"blue"}}}}}}"#
+        );
+        Box::new(serde_json::from_str(&manifest).unwrap())
+    }
+
+    #[test]
+    fn an_override_alone_needs_one_permission_and_no_list() {
+        let write = Write::ServiceUpdate { old: service(""), new: service("2030-01-01T00:30:00Z on fire") };
+        let change = Change { write, dry_run: false, user: User::default(), manager: String::new() };
+        let now = Timestamp(1_893_456_000);
+        let needed = needs(&change, &ClusterView::default(), &Policy::default(), now);
+        let one = ReadRequest { permissions: vec!["app".to_owned()], ..ReadRequest::default() };
+        assert_eq!(needed, Some(one));
+    }
 }

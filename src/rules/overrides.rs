@@ -1,16 +1,17 @@
 //! Overrides: the permission to set one, and the changes that it allows.
 
 use super::state::roles::traffic_services;
+use super::state::traffic::TrafficService;
 use super::wording::Remedy;
 use super::{Finding, Reason};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Role, Service, Timestamp, Write,
+    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Role, Service, Timestamp, Workload, Write,
     annotation,
 };
 
 /// The Services on which the user needs the verb `override`, by name; an empty name is the whole namespace. A
-/// permission is needed where a change sets or extends an override on a Service, or on a workload that a traffic
-/// Service selects.
+/// permission is needed where a change sets or extends an override on a Service, or on a workload. Then it is needed on
+/// every traffic Service that could lose Pods by the change.
 pub(super) fn to_be_permitted(
     change: &Change,
     view: &ClusterView,
@@ -22,14 +23,21 @@ pub(super) fn to_be_permitted(
     }
     match &change.write {
         Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => vec![new.meta.name.clone()],
-        Write::WorkloadCreate { new } | Write::WorkloadUpdate { new, .. } => {
-            let selecting = selecting(&new.template.labels, view, colours);
-            let names: Vec<String> = selecting.map(|service| service.meta.name.clone()).collect();
-            // No traffic Service selects the workload yet. The override would apply to later ones too.
-            if names.is_empty() { vec![String::new()] } else { names }
-        }
+        Write::WorkloadCreate { new } => of_workloads(None, new, view, colours),
+        Write::WorkloadUpdate { old, new } => of_workloads(Some(old), new, view, colours),
         _ => Vec::new(),
     }
+}
+
+/// The traffic Services that select the old state of a workload, the new one, or a ReplicaSet that the new one adopts.
+fn of_workloads(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<String> {
+    let adopted = view.workloads.iter().filter(|orphan| new.would_adopt(orphan));
+    let touched: Vec<&Workload> = old.into_iter().chain([new]).chain(adopted).collect();
+    let services = TrafficService::all(view, colours).into_iter();
+    let concerned = services.filter(|service| touched.iter().any(|workload| service.selects(workload)));
+    let names: Vec<String> = concerned.map(|service| service.name().to_owned()).collect();
+    // No traffic Service selects the workload yet. The override would apply to later ones too.
+    if names.is_empty() { vec![String::new()] } else { names }
 }
 
 /// The finding about an override that is set without permission or with an invalid value.
@@ -63,6 +71,9 @@ pub(super) fn not_permitted(
 
 /// The override that applies to a change: that of the object itself, or of every traffic Service that selects it. On
 /// UPDATE, the new object is read; on DELETE and `/scale`, the stored one.
+///
+/// The override of a workload counts only where its Pod template marks a colour. On any other workload, nobody was asked
+/// to permit it: flipguard is not called for changes of its annotations.
 pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
     let of_meta = |meta: &Meta| {
         let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
@@ -75,7 +86,26 @@ pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme
         let first = of_all.next()??;
         of_all.all(|other| other.is_some()).then_some(first)
     };
-    of_meta(change.write.meta(view)?).or_else(of_services)
+    let own = change.write.meta(view).filter(|_| counts(change, view, colours)).and_then(of_meta);
+    own.or_else(of_services)
+}
+
+/// Whether an override on the object itself counts.
+fn counts(change: &Change, view: &ClusterView, colours: &ColourScheme) -> bool {
+    let is_marked = |workload: &Workload| colours.is_marked(&workload.template.labels);
+    match &change.write {
+        Write::WorkloadUpdate { old, new } => is_marked(old) || is_marked(new),
+        Write::WorkloadCreate { new: workload } | Write::WorkloadDelete { old: workload } => is_marked(workload),
+        Write::Scale { .. } => change.write.stored(view).is_some_and(is_marked),
+        Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::ServiceDelete { .. } | Write::Other => true,
+    }
+}
+
+/// The Service on which an override has to be set, as kubectl takes it. `None` where the object itself takes one.
+pub(super) fn place(change: &Change, view: &ClusterView, colours: &ColourScheme) -> Option<String> {
+    let labels = &change.write.template(view)?.labels;
+    let service = selecting(labels, view, colours).next().filter(|_| !counts(change, view, colours))?;
+    Some(format!("service/{}", service.meta.name))
 }
 
 /// The traffic Services that select Pods with these labels.

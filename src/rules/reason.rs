@@ -128,11 +128,49 @@ reasons! {
         code: "port-unresolved",
         action: Deny,
         retryable: false,
-        says: "Some Pod that would serve does not declare a named target port with its name and protocol. Numbers always \
-               pass. For a port that is added beside others, this is a warning. Where some current Pod lacks the port \
-               too, one target Pod that has it is enough.",
+        says: "Some Pod that would serve does not declare a named target port with its name and protocol. For a port that \
+               is added beside others, this is a warning. Where some current Pod lacks the port too, one target Pod that \
+               has it is enough. The same for a new Pod template of the live colour that drops the port, an undo \
+               included; while other Pods behind the Service declare it, that is a warning.",
         why: "Pods without the port get no traffic on it. If no Pod has it, every request on it fails.",
         remedy: "Declare the port in the target's Pod template, or correct `targetPort`.",
+    }
+    /// A target port by number is declared by no Pod of the target.
+    PortUndeclared {
+        code: "port-undeclared",
+        action: Warn,
+        retryable: false,
+        says: "A target port is a number that no container of the target declares, while the current Pods declare theirs.",
+        why: "Kubernetes does not check numbers. If no container listens there, every request is refused.",
+        remedy: "Check that a container listens on that number, or correct `targetPort`.",
+    }
+    /// A port that clients use goes away.
+    PortRemoved {
+        code: "port-removed",
+        action: Warn,
+        retryable: false,
+        says: "A port or a node port of a traffic Service with ready endpoints is removed or gets another number.",
+        why: "Clients of the old port are refused at once.",
+        remedy: "Keep the port beside the new one until no client uses it.",
+    }
+    /// Traffic that stays on its node finds no Pod there.
+    TrafficLocal {
+        code: "traffic-local",
+        action: Warn,
+        retryable: false,
+        says: "`internalTrafficPolicy` or `externalTrafficPolicy` is `Local`. A node that runs a ready Pod of the current \
+               colour runs none of the target. The same when the policy becomes `Local`.",
+        why: "On a node without a ready Pod, the Service has no endpoint for that traffic.",
+        remedy: "Run a Pod of the target on each such node, or set the policy to `Cluster`.",
+    }
+    /// The address of a load balancer is released.
+    TypeNarrowed {
+        code: "type-narrowed",
+        action: Warn,
+        retryable: false,
+        says: "A traffic Service of type `LoadBalancer` gets another type. A manifest without `type` does that.",
+        why: "The cloud releases the address. Another one is assigned when the type comes back.",
+        remedy: "Keep `type: LoadBalancer` in the manifest.",
     }
     /// The Service becomes a DNS alias.
     TypeExternalName {
@@ -159,7 +197,7 @@ reasons! {
         retryable: false,
         says: "A user without the verb `override` takes a traffic Service with ready endpoints out of flipguard's care: \
                by `flipguard.dev/guard: \"false\"`, by `flipguard.dev/role: preview`, by Argo Rollouts' mark, or by \
-               removing `role: traffic`.",
+               removing `role: traffic`. The same for `flipguard.dev/min-replicas: \"0\"`, on a new Service too.",
         why: "Nothing would guard the next change of the Service.",
         remedy: "Ask for the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Argo Rollouts' mark \
                  is accepted where a Rollout of that name exists.",
@@ -220,9 +258,9 @@ reasons! {
         code: "no-readiness-probe",
         action: Warn,
         retryable: false,
-        says: "No container of a target workload has a readiness probe.",
+        says: "The main container of a target workload has no readiness probe.",
         why: "Ready then only means started.",
-        remedy: "Add a readinessProbe to the Pod template.",
+        remedy: "Add a readinessProbe to the main container. Sidecars do not count.",
     }
     /// The version label and the image disagree.
     VersionMismatch {
@@ -248,7 +286,7 @@ reasons! {
         action: Deny,
         retryable: false,
         says: "A scale-down, by anyone including the HPA, would leave a traffic Service fewer ready Pods than it needs. \
-               It needs one, or as many as `flipguard.dev/min-replicas` says. The same holds for a Deployment that would \
+               It needs one, or as many as `flipguard.dev/min-replicas` says; at `\"0\"`, it may be scaled to 0. The same holds for a Deployment that would \
                adopt a ReplicaSet and scale it down, or replace its Pods by another colour's.",
         why: "The Service sends traffic to this colour, and nothing would answer.",
         remedy: "Switch the Service to the other colour first. To retire the app, delete the Service first.",
@@ -351,6 +389,16 @@ reasons! {
         says: "The previous colour of a Service is deleted before the hold time is over. The hold time is 2 min. \
                `flipguard.dev/hold: 10m` on the Service makes it longer, and denies.",
         why: "During the hold, a rollback is one change of a selector. Without the Pods, it is a deployment.",
+        remedy: "Wait as long as the message says. Deleting the Service, or flipping back, ends the hold.",
+    }
+    /// The previous colour gets a new version while it is held.
+    HeldRedeployed {
+        code: "held-redeployed",
+        action: Warn,
+        retryable: true,
+        says: "The Pod template of the previous colour changes before the hold time is over. Where \
+               `flipguard.dev/hold` on the Service is set and an image changes, this is a denial.",
+        why: "The way back is gone: the version that served before the flip no longer runs.",
         remedy: "Wait as long as the message says. Deleting the Service, or flipping back, ends the hold.",
     }
     /// A deleted Service is created again for a colour that is not ready.

@@ -11,8 +11,8 @@ pub struct Verdict {
     pub judged: bool,
     /// The object: `service shop/app`.
     pub subject: String,
-    /// The object as kubectl takes it: `service/app`.
-    pub object: String,
+    /// The object on which an override would count, as kubectl takes it: `service/app`.
+    pub override_on: String,
     /// `metadata.namespace` of the object.
     pub namespace: String,
     /// The change in a few words: `flip version 1.0 -> 2.0`; empty where none fit.
@@ -182,7 +182,7 @@ impl Verdict {
         Some(Self {
             judged: true,
             subject: format!("{kind} {}/{}", subject.namespace, subject.name),
-            object: format!("{kind}/{}", subject.name),
+            override_on: format!("{kind}/{}", subject.name),
             namespace: subject.namespace.to_owned(),
             tool: change.tool(),
             ..Self::default()

@@ -48,6 +48,11 @@ pub(crate) fn pods(count: usize, which: &str) -> String {
     format!("{count} {which}{space}pod{end}")
 }
 
+/// A number of nodes: `1 node`, `3 nodes`.
+pub(crate) fn nodes(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
+
 /// A clause about a Service: `it serves 1 pod`.
 pub(crate) fn serves(count: usize) -> String {
     format!("it serves {}", pods(count, ""))

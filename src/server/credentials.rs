@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use subtle::{Choice, ConstantTimeEq};
 
-/// A certificate with its key, and the tokens that may end the path of a request.
-#[derive(Debug)]
+/// A certificate with its key, and the tokens that may end the path of a request. Without a certificate, every handshake
+/// fails at once.
+#[derive(Debug, Default)]
 pub struct Credentials {
-    certificate: ArcSwap<CertifiedKey>,
+    certificate: ArcSwapOption<CertifiedKey>,
     tokens: ArcSwap<Vec<String>>,
 }
 
@@ -18,12 +19,12 @@ impl Credentials {
     /// The first certificate and token.
     #[must_use]
     pub fn new(certificate: CertifiedKey, token: String) -> Self {
-        Self { certificate: ArcSwap::from_pointee(certificate), tokens: ArcSwap::from_pointee(vec![token]) }
+        Self { certificate: ArcSwapOption::from_pointee(certificate), tokens: ArcSwap::from_pointee(vec![token]) }
     }
 
     /// Presents another certificate from the next connection on. Open connections keep the one before.
     pub fn present(&self, certificate: CertifiedKey) {
-        self.certificate.store(Arc::new(certificate));
+        self.certificate.store(Some(Arc::new(certificate)));
     }
 
     /// Accepts these tokens, and no others.
@@ -41,7 +42,7 @@ impl Credentials {
 
 impl ResolvesServerCert for Credentials {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.certificate.load_full())
+        self.certificate.load_full()
     }
 }
 

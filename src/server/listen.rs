@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
+use super::limit::Limited;
 use super::review::{self, Shared};
 use super::{Credentials, Judge, Readiness, status};
 use crate::telemetry::Metrics;
@@ -23,6 +23,10 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time that a connection may be idle. It exceeds the 90 s after which the API server closes idle
 /// connections: a review that is sent while this side closes is lost.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// The largest number of open connections for reviews. An API server opens one for each review at the same time.
+pub const MAX_CONNECTIONS: usize = 1000;
+/// The largest number of open connections for probes and metrics.
+const MAX_STATUS_CONNECTIONS: usize = 100;
 /// The longest time that reviews in flight may take once the listener is closed: the longest timeout of a webhook.
 const GRACE: Duration = Duration::from_secs(30);
 /// The interval of a timer that is shorter than any deadline of a review.
@@ -69,6 +73,8 @@ pub struct App<J> {
     pub drain: Duration,
     /// The longest time that a connection may be idle; [`KEEP_ALIVE`] except in tests.
     pub keep_alive: Duration,
+    /// The largest number of open connections for reviews; [`MAX_CONNECTIONS`] except in tests.
+    pub connections: usize,
 }
 
 impl Listeners {
@@ -80,6 +86,14 @@ impl Listeners {
         Ok(Self { reviews: bind(listen, "--listen")?, status: bind(status_listen, "--status-listen")? })
     }
 
+    /// The address of the status listener, with the port that the operating system chose for port 0.
+    ///
+    /// # Errors
+    /// When the operating system does not report it.
+    pub fn status_address(&self) -> io::Result<SocketAddr> {
+        self.status.local_addr()
+    }
+
     /// The address of the review listener, with the port that the operating system chose for port 0.
     ///
     /// # Errors
@@ -89,26 +103,31 @@ impl Listeners {
     }
 
     /// Serves until `stop` ends, then drains in three steps. For the time of `drain`, `/readyz` reports not ready, and
-    /// every answer closes its connection. Then no new connections are accepted. Then the last review is answered.
+    /// every answer closes its connection. Then no new connections are accepted. Then the last review is answered. A
+    /// replica that is still starting has nothing to drain.
     ///
     /// # Errors
     /// When the certificate cannot be used or a listener fails.
     pub async fn serve<J: Judge>(self, app: App<J>, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let App { judge, credentials, readiness, metrics, drain, keep_alive } = app;
+        let App { judge, credentials, readiness, metrics, drain, keep_alive, connections } = app;
         let tls = RustlsConfig::from_config(Arc::new(tls_config(credentials.clone())?));
         let handle = Handle::new();
         let shared = Arc::new(Shared { judge, credentials, metrics: metrics.clone(), readiness: readiness.clone() });
 
-        // No Nagle: an answer is one small write, and must not wait for the acknowledgement of the one before.
-        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE_TIMEOUT).acceptor(NoDelayAcceptor::new());
+        let limited = Limited::to(connections, metrics.clone());
+        let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE_TIMEOUT).acceptor(limited);
         let mut reviews = axum_server::from_tcp(self.reviews)?
             .acceptor(acceptor)
             .handle(handle.clone())
+            .http1_only()
             .first_request_timeout(FIRST_REQUEST_TIMEOUT);
         reviews.http_builder().http1().header_read_timeout(keep_alive);
         let reviews = reviews.serve(review::router(shared).into_make_service());
 
-        let mut probes = axum_server::from_tcp(self.status)?.first_request_timeout(FIRST_REQUEST_TIMEOUT);
+        let mut probes = axum_server::from_tcp(self.status)?
+            .acceptor(Limited::to(MAX_STATUS_CONNECTIONS, metrics.clone()))
+            .http1_only()
+            .first_request_timeout(FIRST_REQUEST_TIMEOUT);
         probes.http_builder().http1().header_read_timeout(keep_alive);
         let probes = probes.serve(status::router(readiness.clone(), metrics).into_make_service());
 
@@ -122,6 +141,7 @@ impl Listeners {
             ended = &mut probes => return Ok(ended?),
             () = stop => {}
         }
+        let drain = if readiness.is_starting() { Duration::ZERO } else { drain };
         readiness.drain();
         tracing::info!(after = %humantime::format_duration(drain), "draining");
         let closing = async {
@@ -158,7 +178,8 @@ fn tls_config(credentials: Arc<Credentials>) -> Result<ServerConfig, ServeError>
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(credentials);
-    // The API server speaks HTTP/1.1 to webhooks (apiserver, `pkg/util/webhook/client.go`).
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    // The API server speaks HTTP/1.1 to webhooks (apiserver, `pkg/util/webhook/client.go`). An idle connection of HTTP/2
+    // would never end.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -2,6 +2,7 @@
 
 pub mod credentials;
 mod deadline;
+mod limit;
 pub mod listen;
 pub mod readiness;
 pub mod review;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deadline::time_for_reads;
 use super::{Credentials, Judge, Judgement, Readiness};
-use crate::model::User;
+use crate::model::Change;
 use crate::review::{self, Unreadable, answer, wire};
 use crate::telemetry::Metrics;
 
@@ -31,16 +31,18 @@ pub struct Shared<J> {
     pub readiness: Arc<Readiness>,
 }
 
-/// One of the two endpoints.
+/// One of the endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/validate`: denies, warns or allows.
     Validate,
     /// `/mutate`: adds labels.
     Mutate,
+    /// `/probe`: shows that the API server reaches this replica.
+    Probe,
 }
 
-/// `/validate/<token>` and `/mutate/<token>`. Any other path is answered with 404 before its body is read: a review has
+/// `/validate/<token>`, `/mutate/<token>` and `/probe/<token>`. Any other path is answered with 404 before its body is read: a review has
 /// side effects, so only the API server may send one.
 pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
     let endpoint = |endpoint: Endpoint| {
@@ -51,17 +53,29 @@ pub(super) fn router<J: Judge>(shared: Arc<Shared<J>>) -> Router {
     Router::new()
         .route("/validate/{token}", endpoint(Endpoint::Validate))
         .route("/mutate/{token}", endpoint(Endpoint::Mutate))
+        .route("/probe/{token}", endpoint(Endpoint::Probe))
+        .method_not_allowed_fallback(async || closing(StatusCode::METHOD_NOT_ALLOWED.into_response()))
+        .fallback(async || closing(StatusCode::NOT_FOUND.into_response()))
         .with_state(shared)
 }
 
 async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, request: Request) -> Response {
     let arrived = Instant::now();
+    if shared.readiness.is_starting() {
+        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "flipguard is starting".to_owned());
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return closing(response);
+    }
     if !shared.credentials.accepts(token) {
-        return StatusCode::NOT_FOUND.into_response();
+        // A stranger keeps no connection open.
+        return closing(StatusCode::NOT_FOUND.into_response());
     }
     let deadline = arrived + time_for_reads(request.uri().query());
-    let mut response = if is_json(&request) {
+    let response = if is_json(&request) {
         match timeout_at(deadline, to_bytes(request.into_body(), MAX_BODY)).await {
+            Ok(Ok(body)) if endpoint == Endpoint::Probe => {
+                review::probe::answer(&body).map_or_else(|unreadable| refuse(shared, endpoint, &unreadable), json)
+            }
             Ok(Ok(body)) => answer_to(shared, endpoint, &body, arrived, deadline).await,
             Ok(Err(error)) if is_too_large(&error) => {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a review may have at most {MAX_BODY} bytes"))
@@ -72,10 +86,13 @@ async fn review<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, token: &str, r
     } else {
         plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type must be application/json".to_owned())
     };
-    if shared.readiness.is_draining() {
-        // The API server must not reuse a connection that is about to be closed: it does not repeat a POST.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    // The API server must not reuse a connection that is about to be closed: it does not repeat a POST.
+    if shared.readiness.is_draining() { closing(response) } else { response }
+}
+
+/// Closes the connection after this answer.
+fn closing(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -96,7 +113,7 @@ pub async fn answer_to<J: Judge>(
         Err(unreadable) => return refuse(shared, endpoint, &unreadable),
     };
     let (judgement, puts) = match endpoint {
-        Endpoint::Validate => (shared.judge.judge(&change, deadline).await, Vec::new()),
+        Endpoint::Validate | Endpoint::Probe => (shared.judge.judge(&change, deadline).await, Vec::new()),
         Endpoint::Mutate => {
             let (verdict, puts) = shared.judge.label(&change, deadline).await;
             (Judgement::from(verdict), puts)
@@ -106,10 +123,10 @@ pub async fn answer_to<J: Judge>(
     if request.kind.group != "flipguard.dev" {
         let asked = (judgement.reads, judgement.writes);
         shared.metrics.decided(&request.kind.kind, &judgement.verdict, asked, arrived.elapsed());
-        log(&request, &change.user, endpoint, &judgement, puts.len(), arrived);
+        log(&request, &change, endpoint, &judgement, puts.len(), arrived);
     }
     json(match endpoint {
-        Endpoint::Validate => answer::judged(&request.uid, &judgement.verdict),
+        Endpoint::Validate | Endpoint::Probe => answer::judged(&request.uid, &judgement.verdict),
         Endpoint::Mutate => answer::labelled(&request.uid, &judgement.verdict, &puts),
     })
 }
@@ -117,7 +134,7 @@ pub async fn answer_to<J: Judge>(
 /// Logs one decision, without any object. Fields without a value are left out.
 fn log(
     request: &wire::Request<'_>,
-    user: &User,
+    change: &Change,
     endpoint: Endpoint,
     judgement: &Judgement,
     puts: usize,
@@ -133,9 +150,10 @@ fn log(
         endpoint = if endpoint == Endpoint::Mutate { "mutate" } else { "validate" },
         kind = &*request.kind.kind,
         namespace = request.namespace(),
-        name = request.name(),
+        // A `deletecollection` names no object in the request.
+        name = change.write.subject().map_or_else(|| request.name(), |subject| subject.name),
         operation = request.operation.name(),
-        user = user.name,
+        user = change.user.name,
         dry_run = request.dry_run.filter(|dry| *dry),
         judged = verdict.judged,
         act = said(&verdict.summary),
@@ -159,7 +177,7 @@ fn refuse<J: Judge>(shared: &Shared<J>, endpoint: Endpoint, unreadable: &Unreada
     shared.metrics.unreadable();
     tracing::warn!(uid = unreadable.uid.as_deref().unwrap_or(""), why = unreadable.why, "unreadable review");
     match (&unreadable.uid, endpoint) {
-        (Some(uid), Endpoint::Validate) => json(answer::unreadable(uid, unreadable)),
+        (Some(uid), Endpoint::Validate | Endpoint::Probe) => json(answer::unreadable(uid, unreadable)),
         (Some(uid), Endpoint::Mutate) => json(answer::unlabelled(uid, unreadable)),
         (None, _) => plain(StatusCode::BAD_REQUEST, unreadable.to_string()),
     }

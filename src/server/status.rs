@@ -29,7 +29,8 @@ pub(super) fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     let missing = shared.readiness.missing();
     if missing.is_empty() {
-        (StatusCode::OK, "ok\n".to_owned())
+        let lines = [vec!["ok".to_owned()], shared.readiness.notes()].concat();
+        (StatusCode::OK, lines.join("\n") + "\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", missing.join("\n")))
     }

@@ -1,6 +1,6 @@
 //! The log format: one JSON object on each line.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::ser::{SerializeMap, Serializer};
 use tracing::field::{Field, Visit};
@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::model::printable;
 
 /// The capacity of a new line, in bytes; nearly all lines are shorter.
 const TYPICAL_LINE: usize = 512;
@@ -73,11 +75,26 @@ impl<M: SerializeMap> Visit for Fields<M> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.write(field.name(), value);
+        self.write(field.name(), &*printable(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.write(field.name(), &format_args!("{value:?}"));
+        self.write(field.name(), &format_args!("{}", Printable(value)));
+    }
+}
+
+/// Writes a value without control characters.
+struct Printable<'a>(&'a dyn fmt::Debug);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Filter<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for Filter<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.write_str(&printable(text))
+            }
+        }
+        write!(Filter(f), "{:?}", self.0)
     }
 }
 
@@ -109,17 +126,24 @@ mod tests {
         let writer = kept.clone();
         let subscriber = tracing_subscriber::fmt().event_format(Lines).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(user = "a\"b\n\u{1b}[2J", shown = %"x", n = 7_u64, none = None::<&str>, "said {}", 1);
+            tracing::info!(
+                user = "a\"b\n\u{1b}[2J\u{9b}2Jé",
+                shown = %"x\u{9b}y",
+                n = 7_u64,
+                none = None::<&str>,
+                "said {}\u{85}",
+                1
+            );
         });
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        assert!(text.ends_with('\n') && text.lines().count() == 1 && !text.contains('\u{1b}'), "{text}");
+        assert!(text.ends_with('\n') && !text.trim_end_matches('\n').contains(char::is_control), "{text}");
         let mut line: Value = serde_json::from_str(&text).unwrap();
         let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
         assert!(time.as_str().unwrap().ends_with('Z'));
         let target = "flipguard::telemetry::log::tests";
         assert_eq!(
             line,
-            json!({ "level": "INFO", "user": "a\"b\n\u{1b}[2J", "shown": "x", "n": 7, "message": "said 1", "target": target })
+            json!({ "level": "INFO", "user": "a\"b  [2J 2Jé", "shown": "x y", "n": 7, "message": "said 1 ", "target": target })
         );
     }
 }

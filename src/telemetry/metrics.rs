@@ -25,12 +25,19 @@ pub struct Metrics {
     asked: Family<OutcomeLabels, Histogram>,
     written: Family<OutcomeLabels, Histogram>,
     registered: Gauge,
+    registration_repairs: Counter,
+    selector_additions: Gauge,
+    last_reached: Gauge,
+    missing_permissions: Gauge,
+    clock_difference: Gauge,
+    refused_connections: Counter,
+    token_not_after: Family<TokenLabels, Gauge>,
     certificate_not_after: Family<CertificateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
-    kind: String,
+    kind: &'static str,
     rule: &'static str,
     action: &'static str,
 }
@@ -47,6 +54,14 @@ struct OutcomeLabels {
 
 /// The upper bounds of the histograms of requests to the API server.
 const REQUESTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    source: &'static str,
+}
+
+/// The kinds of objects that the API server is told to ask about. A request may name any other one.
+const KINDS: [&str; 6] = ["Service", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Scale"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
@@ -97,6 +112,51 @@ impl Default for Metrics {
             "1 while the webhooks are registered as this replica renders them, else 0",
             registered.clone(),
         );
+        let registration_repairs = Counter::default();
+        registry.register(
+            "registration_repairs",
+            "Repairs of a webhook configuration that another client had changed",
+            registration_repairs.clone(),
+        );
+        let selector_additions = Gauge::default();
+        registry.register(
+            "selector_additions",
+            "Entries of others in the namespaceSelectors of the webhooks, which exempt namespaces",
+            selector_additions.clone(),
+        );
+        let last_reached = Gauge::default();
+        registry.register_with_unit(
+            "last_reached",
+            "The last time that the API server answered a probe of this replica through flipguard, in Unix seconds",
+            Unit::Seconds,
+            last_reached.clone(),
+        );
+        let missing_permissions = Gauge::default();
+        registry.register(
+            "missing_permissions",
+            "Permissions that flipguard needs and lacks, by the latest check",
+            missing_permissions.clone(),
+        );
+        let clock_difference = Gauge::default();
+        registry.register_with_unit(
+            "clock_difference",
+            "The clock of this replica minus that of the API server",
+            Unit::Seconds,
+            clock_difference.clone(),
+        );
+        let refused_connections = Counter::default();
+        registry.register(
+            "refused_connections",
+            "Connections that were closed at once, because too many were open",
+            refused_connections.clone(),
+        );
+        let token_not_after = Family::<TokenLabels, Gauge>::default();
+        registry.register_with_unit(
+            "token_not_after",
+            "Expiry of the token for the API server, in Unix seconds; an `inline` token is never read again",
+            Unit::Seconds,
+            token_not_after.clone(),
+        );
         let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
         registry.register_with_unit(
             "certificate_not_after",
@@ -114,6 +174,13 @@ impl Default for Metrics {
             asked,
             written,
             registered,
+            registration_repairs,
+            selector_additions,
+            last_reached,
+            missing_permissions,
+            clock_difference,
+            refused_connections,
+            token_not_after,
             certificate_not_after,
         }
     }
@@ -132,8 +199,9 @@ impl Metrics {
             self.asked.get_or_create(&outcome).observe(f64::from(reads));
             self.written.get_or_create(&outcome).observe(f64::from(writes));
         }
+        let kind = KINDS.into_iter().find(|known| *known == kind).unwrap_or("other");
         let count = |rule: &'static str, action: &'static str| {
-            self.decisions.get_or_create(&DecisionLabels { kind: kind.to_owned(), rule, action }).inc();
+            self.decisions.get_or_create(&DecisionLabels { kind, rule, action }).inc();
         };
         if verdict.findings.is_empty() {
             count("none", "allow");
@@ -155,6 +223,40 @@ impl Metrics {
         self.registered.set(i64::from(is));
     }
 
+    /// Counts a repair of a webhook configuration.
+    pub fn registration_repaired(&self) {
+        self.registration_repairs.inc();
+    }
+
+    /// Sets the number of entries of others in the namespaceSelectors.
+    pub fn selector_additions(&self, count: usize) {
+        self.selector_additions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the time at which the API server was last seen to reach flipguard, in Unix seconds.
+    pub fn reached(&self, at: i64) {
+        self.last_reached.set(at);
+    }
+
+    /// Sets the number of permissions that flipguard lacks.
+    pub fn missing_permissions(&self, count: usize) {
+        self.missing_permissions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how far this replica's clock is ahead of the API server's, in seconds.
+    pub fn clock_difference(&self, seconds: i64) {
+        self.clock_difference.set(seconds);
+    }
+
+    /// Sets the expiry of the token for the API server, in Unix seconds.
+    pub fn token_ends(&self, source: &'static str, at: i64) {
+        self.token_not_after.get_or_create(&TokenLabels { source }).set(at);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.refused_connections.inc();
+    }
+
     /// Sets the expiry of a certificate, in Unix seconds.
     pub fn certificate_ends(&self, certificate: &'static str, at: i64) {
         self.certificate_not_after.get_or_create(&CertificateLabels { certificate }).set(at);
@@ -166,5 +268,26 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The path token is no authentication: anyone who has seen it may send any kind.
+    #[test]
+    fn a_kind_from_a_request_makes_no_series() {
+        let metrics = Metrics::default();
+        for kind in ["Service", "Scale", "Evil\"} 1\n", "Pod"] {
+            metrics.decided(kind, &Verdict::not_judged(), (0, 0), Duration::ZERO);
+        }
+        let text = metrics.text();
+        let series: Vec<&str> = text.lines().filter(|line| line.starts_with("flipguard_decisions_total")).collect();
+        assert_eq!(series.len(), 3, "{series:?}");
+        for (kind, count) in [("Service", 1), ("Scale", 1), ("other", 2)] {
+            let line = format!("flipguard_decisions_total{{kind=\"{kind}\",rule=\"none\",action=\"allow\"}} {count}");
+            assert!(series.contains(&line.as_str()), "{series:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use flipguard::certs::rotator;
+use flipguard::cluster::clock::ClockDifference;
 use serde_json::Value;
 
 use super::Test;
@@ -100,15 +101,15 @@ fn metrics_and_probes(shop: &Shop) -> Result<()> {
 
 /// Whichever replica stores its identity first, all serve the same one.
 fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
-    let names = vec!["flipguard.example".to_owned()];
+    let (names, clock) = (vec!["flipguard.example".to_owned()], ClockDifference::default());
     on_runtime(async {
         let client = client(shop).await?;
-        let load = || rotator::load(&client, &shop.namespace, &names);
+        let load = || rotator::load(&client, &shop.namespace, &names, &clock);
         let (a, b, c, d) = tokio::join!(load(), load(), load(), load());
         let (a, b, c, d) = (a?, b?, c?, d?);
         ensure!(a == b && b == c && c == d, "replicas have different identities");
         let more = vec!["flipguard.example".to_owned(), "192.0.2.7".to_owned()];
-        let renewed = rotator::load(&client, &shop.namespace, &more).await?;
+        let renewed = rotator::load(&client, &shop.namespace, &more, &clock).await?;
         ensure!(renewed.authority == a.authority && renewed.token == a.token && renewed.leaf != a.leaf);
         Ok(())
     })
@@ -116,11 +117,11 @@ fn two_replicas_share_one_identity(shop: &Shop) -> Result<()> {
 
 fn an_invalid_secret_is_replaced(shop: &Shop) -> Result<()> {
     shop.kubectl(&["create", "secret", "generic", "flipguard", "--from-literal=ca.crt=cut off"])?.succeeds()?;
-    let names = vec!["flipguard.example".to_owned()];
+    let (names, clock) = (vec!["flipguard.example".to_owned()], ClockDifference::default());
     on_runtime(async {
         let client = client(shop).await?;
-        let made = rotator::load(&client, &shop.namespace, &names).await?;
-        ensure!(made == rotator::load(&client, &shop.namespace, &names).await?, "the identity was not stored");
+        let made = rotator::load(&client, &shop.namespace, &names, &clock).await?;
+        ensure!(made == rotator::load(&client, &shop.namespace, &names, &clock).await?, "the identity was not stored");
         Ok(())
     })
 }

@@ -1,10 +1,11 @@
 //! Tests that disturb other tests. They run one at a time, after all others.
 
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use controlplane::Guard;
+use controlplane::{ControlPlane, Guard, free_port};
 
 use super::Test;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop};
@@ -21,20 +22,30 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ("alone::denials_warn_without_enforcement", denials_warn_without_enforcement),
     ("alone::a_lost_ledger_delays_risky_changes", a_lost_ledger_delays_risky_changes),
     ("alone::abandoned_intents_expire", abandoned_intents_expire),
+    ("alone::a_start_waits_for_its_api_server", a_start_waits_for_its_api_server),
     ("alone::expired_flips_are_recorded", expired_flips_are_recorded),
     ("alone::concurrency_fresh_writes_nothing", concurrency_fresh_writes_nothing),
     (
         "registration::two_replicas_do_not_overwrite_each_other",
         super::registration::two_replicas_do_not_overwrite_each_other,
     ),
+    (
+        "registration::nothing_waits_for_an_address_that_nobody_answers",
+        super::registration::nothing_waits_for_an_address_that_nobody_answers,
+    ),
+    ("registration::a_trial_stops_nothing", super::registration::a_trial_stops_nothing),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
     ("rights::without_labels", super::rights::without_labels),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),
-    // This test comes last: no guard runs after it.
+    // These two come last: they leave no guard.
     ("alone::harmless_changes_pass_without_replicas", harmless_changes_pass_without_replicas),
+    ("alone::writes_that_wait_are_exact", writes_that_wait_are_exact),
 ];
+
+/// The ClusterRoleBinding of the shared guard.
+const BINDING: &str = "flipguard:flipguard-system";
 
 fn green_starts(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
@@ -46,8 +57,8 @@ fn unreadable_objects_deny(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
-    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", BINDING, "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", BINDING])?.succeeds()?;
     let refused = shop.until("reads fail", || Ok(shop.route("app", GREEN)?.err.contains("cluster-unreadable")));
     let attempt = shop.route("app", GREEN)?;
     shop.apply(&binding)?.succeeds()?;
@@ -124,7 +135,7 @@ fn another_guard(shop: &Shop, flags: &[&str]) -> Result<Guard> {
 
 /// The changes of a lost ledger may still commit until their time limit is over.
 fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.succeeds()?;
@@ -140,17 +151,34 @@ fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
     let log = std::fs::read_to_string(guard.process().log_path())?;
     ensure!(log.contains("changes that it held may still be committed, so dangerous changes are denied"), "{log}");
     ensure!(log.contains("the ledger was lost, and begins anew"), "{log}");
-    // A ledger without an entry in the index counts as new. An administrator removes the entry on purpose.
+    // This replica remembers the ledger, also where its entry in the index is deleted too.
     delete()?;
     let forget = format!(r#"[{{"op":"remove","path":"/data/{}"}}]"#, shop.namespace);
     let index = ["-n", "flipguard-system", "patch", "configmap", "flipguard-ledgers", "--type=json", "-p", &forget];
     shop.plain_kubectl(&index)?.succeeds()?;
+    let started = Instant::now();
+    shop.route("app", GREEN)?.passes_silently()?;
+    ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
+    // The same with everything: the ledgers, the index and the records.
+    shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", "--all"])?.succeeds()?;
+    let started = Instant::now();
+    shop.route("app", BLUE)?.passes_silently()?;
+    ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains("the index of the ledgers was lost, and begins anew"), "{log}");
+    // Another replica that starts now knows from the registration that there was an index.
+    guard.process().terminate()?;
+    guard.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGTERM")?;
+    shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", "--all"])?.succeeds()?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
+    let log = std::fs::read_to_string(guard.process().log_path())?;
+    ensure!(log.contains("ConfigMap flipguard-ledgers was deleted"), "{log}");
     shop.route("app", GREEN)?.passes_silently()
 }
 
 /// An intent expires once it has been watched for longer than any change can take.
 fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
-    let guard = another_guard(shop, &["--intent-ttl", "3s"])?;
+    let guard = another_guard(shop, &["--unsafe-intent-ttl", "3s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     super::ledger::give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
@@ -161,9 +189,69 @@ fn abandoned_intents_expire(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
+/// A replica starts while the API server cannot be reached, and then lacks a permission. It waits, and says for what.
+fn a_start_waits_for_its_api_server(shop: &Shop) -> Result<()> {
+    shop.without_the_guard()?;
+    let forwarder = Forwarder::to(shop.control_plane)?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
+    let guard = Guard::start_unready(shop.control_plane, binary, &forwarder.kubeconfig, super::FLAGS)?;
+    let says = |words: &str| {
+        shop.until(&format!("/readyz says `{words}`"), || {
+            Ok(guard.ask("/readyz").is_ok_and(|(status, body)| status.contains("503") && body.contains(words)))
+        })
+    };
+    says("starting: cannot reach the API server")?;
+    ensure!(guard.ask("/livez")?.0.contains("200"));
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    forwarder.open()?;
+    says("user `system:serviceaccount:flipguard-system:flipguard` lacks permissions: get deployments.apps")?;
+    shop.apply(&binding)?.succeeds()?;
+    guard.wait_until_it_guards(shop.control_plane)?;
+    ensure!(guard.ask("/readyz")?.0.contains("200"));
+    // One process all the time, and one line for each obstacle.
+    let log = guard.log()?;
+    ensure!(log.matches("cannot reach the API server").count() == 1, "{log}");
+    guard.process().ensure_running()
+}
+
+/// A way to the API server that is closed at first.
+struct Forwarder {
+    kubeconfig: PathBuf,
+    listen: SocketAddr,
+    api_server: SocketAddr,
+}
+
+impl Forwarder {
+    fn to(control_plane: &ControlPlane) -> Result<Self> {
+        let own = control_plane.service_account_kubeconfig("flipguard-system", "flipguard")?;
+        let text = std::fs::read_to_string(own)?;
+        let url = text.split("server: https://").nth(1).and_then(|rest| rest.lines().next()).context("no server")?;
+        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let kubeconfig = control_plane.dir().join("forwarded.kubeconfig");
+        std::fs::write(&kubeconfig, text.replace(url, &listen.to_string()))?;
+        Ok(Self { kubeconfig, listen, api_server: url.parse()? })
+    }
+
+    /// Opens the way, until the end of the process.
+    fn open(&self) -> Result<()> {
+        let (listener, api_server) = (TcpListener::bind(self.listen)?, self.api_server);
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(api_server) else { continue };
+                let ends = [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))];
+                for (from, to) in ends {
+                    std::thread::spawn(move || std::io::copy(&mut from?, &mut to?));
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
 /// A flip whose intent expired without a further read is still recorded.
 fn expired_flips_are_recorded(shop: &Shop) -> Result<()> {
-    let _guard = another_guard(shop, &["--intent-ttl", "2s"])?;
+    let _guard = another_guard(shop, &["--unsafe-intent-ttl", "2s"])?;
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.passes_silently()?;
@@ -193,14 +281,32 @@ fn concurrency_fresh_writes_nothing(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
+fn start_the_last_guard(shop: &Shop) -> Result<Guard> {
+    shop.without_the_guard()?;
+    Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)
+}
+
+fn kill(guard: &Guard) -> Result<()> {
+    guard.process().kill()?;
+    guard.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGKILL")?;
+    Ok(())
+}
+
+fn writes_that_wait_are_exact(shop: &Shop) -> Result<()> {
+    kill(&start_the_last_guard(shop)?)?;
+    super::filter::writes_that_wait_are_exact(shop)
+}
+
 /// Harmless changes do not depend on flipguard.
 fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
     // One guard has run, and none is left, whichever tests ran before.
-    shop.without_the_guard()?;
-    let last = Guard::start(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), super::FLAGS)?;
+    let last = start_the_last_guard(shop)?;
     shop.blue_serves()?;
-    last.process().kill()?;
-    last.process().wait(Duration::from_secs(20)).context("flipguard does not end on SIGKILL")?;
+    kill(&last)?;
+    let waits = |attempt: Attempt| {
+        ensure!(!attempt.ok, "the change should fail without flipguard");
+        attempt.says("failed calling webhook")
+    };
     let plain = &[("app", "plain")];
     shop.deploy_ready("plain", plain, 2)?;
     shop.route("plain", plain)?.succeeds()?;
@@ -209,25 +315,27 @@ fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
     shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
     shop.kubectl(&["set", "image", "deployment/plain", "web=web:2"])?.succeeds()?;
     shop.rolled_out("deployment/plain")?;
-    // Scaling to zero by a manifest passes too. A Scale carries no labels, so the API server cannot tell whether its
-    // workload has a colour.
-    shop.kubectl(&["patch", "deployment", "plain", "-p", r#"{"spec":{"replicas":0}}"#])?.succeeds()?;
-    shop.kubectl(&["scale", "deployment/plain", "--replicas=1"])?.succeeds()?;
-    let to_nothing = shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?;
-    ensure!(!to_nothing.ok, "a scale to zero should fail");
-    to_nothing.says("failed calling webhook")?;
+    shop.kubectl(&["scale", "deployment/plain", "--replicas=0"])?.succeeds()?;
     shop.kubectl(&["delete", "deployment/plain", "service/plain"])?.succeeds()?;
+    // A label `version`, as a mesh wants it on every workload, is no sign of blue-green.
+    let mesh = &[("app", "mesh"), ("version", "v1")];
+    shop.deploy_ready("mesh", mesh, 2)?;
+    shop.route("mesh", &[("app", "mesh")])?.succeeds()?;
+    shop.kubectl(&["set", "image", "deployment/mesh", "web=web:2"])?.succeeds()?;
+    shop.rolled_out("deployment/mesh")?;
+    shop.kubectl(&["rollout", "undo", "deployment/mesh"])?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/mesh", "--replicas=0"])?.succeeds()?;
+    // An override needs permission everywhere, so it waits.
+    let overriding = "flipguard.dev/override=2030-01-01T00:00:00Z now";
+    waits(shop.kubectl(&["annotate", "deployment", "mesh", overriding])?)?;
+    shop.kubectl(&["delete", "deployment/mesh", "service/mesh"])?.succeeds()?;
     // New colours can be deployed.
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.kubectl(&["label", "service", "app", "team=shop"])?.succeeds()?;
+    shop.route("another", GREEN)?.succeeds()?;
     // Only risky changes fail.
-    let waits = |attempt: Attempt| {
-        ensure!(!attempt.ok, "the change should fail without flipguard");
-        attempt.says("failed calling webhook")
-    };
     waits(shop.route("app", GREEN)?)?;
-    waits(shop.route("another", GREEN)?)?;
     waits(shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?)?;
     waits(shop.kubectl(&["delete", "deployment", "app-blue"])?)?;
     waits(shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?)?;

@@ -10,7 +10,7 @@ use super::{FLAGS, Test};
 
 pub(crate) const TESTS: &[Test] = &[("doctor::finds_each_illness", finds_each_illness)];
 
-fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
+pub(crate) fn doctor(shop: &Shop, args: &[&str]) -> Result<Attempt> {
     let exempt = FLAGS.get(1).context("no exempt users")?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     command.args(["doctor", "--kubeconfig"]).arg(shop.control_plane.kubeconfig()).args(["--exempt-users", exempt]);
@@ -52,6 +52,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         "ok       bundle        the API server trusts the certificate",
         "ok       policies      the API server limits what flipguard's ServiceAccount may write",
         "ok       endpoint      https://127.0.0.1:",
+        "ok       probe         the API server reaches flipguard",
         "ok       called        the API server calls flipguard, and gets an answer",
     ] {
         healthy.says(words)?;
@@ -63,12 +64,15 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     shop.guard.process().suspend()?;
     let patch = r#"[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"},
         {"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0",
-        "value":{"key":"control-plane","operator":"DoesNotExist"}}]"#;
+        "value":{"key":"control-plane","operator":"DoesNotExist"}},
+        {"op":"add","path":"/webhooks/0/namespaceSelector/matchLabels","value":{"flipguard":"on"}}]"#;
     kubectl(&["patch", "validatingwebhookconfiguration", "flipguard", "--type=json", "-p", patch])?;
     is(shop, "registration", "broken", "guard.flipguard.dev: failurePolicy")?;
     let all = doctor(shop, &[])?;
     ensure!(!all.ok);
     all.says("warning  registration  others have added to its namespaceSelector: control-plane DoesNotExist")?;
+    all.says("BROKEN   registration  a namespaceSelector admits only some namespaces: flipguard=on")?;
+    all.says("BROKEN   probe         the API server does not reach flipguard: context deadline exceeded")?;
     all.says("BROKEN   called        the API server does not reach flipguard")?;
     shop.guard.process().resume()?;
     shop.until("the registration is repaired", || {
@@ -87,19 +91,19 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     // A policy that binds nobody, or that somebody has widened.
     let binding = "validatingadmissionpolicybinding";
     let audit = r#"{"spec":{"validationActions":["Audit"]}}"#;
-    kubectl(&["patch", binding, "flipguard-namespace", "--type=merge", "-p", audit])?;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
     is(
         shop,
         "policies",
         "warning",
-        "the binding flipguard-namespace is not as this version renders it / apply the out",
+        "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
     )?;
     let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
-    kubectl(&["patch", binding, "flipguard-namespace", "--type=merge", "-p", both])?;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
     is(shop, "policies", "ok", "the API server limits")?;
     let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
-    kubectl(&["patch", "validatingadmissionpolicy", "flipguard", "--type=json", "-p", widen])?;
-    is(shop, "policies", "warning", "the policy flipguard is not as this version renders it")?;
+    kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
+    is(shop, "policies", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
     let url = format!("https://{}", shop.guard.listen());
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use flipguard::model::{ColourScheme, Service, WorkloadKind, WorkloadManifest, Write, annotation};
+use flipguard::model::{Change, ColourScheme, Service, User, WorkloadKind, WorkloadManifest, Write, annotation};
 use flipguard::rules::filter;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -75,13 +75,25 @@ fn annotations() -> impl Strategy<Value = Value> {
 
 fn service() -> impl Strategy<Value = Value> {
     let target = prop_oneof![Just(json!("http")), Just(json!(8080))];
-    (labels(), annotations(), target, any::<bool>()).prop_map(|(selector, annotations, target, publish)| {
-        json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": { "annotations": annotations },
-            "spec": { "selector": selector, "publishNotReadyAddresses": publish,
-                "ports": [{ "port": 80, "protocol": "TCP", "targetPort": target }] },
-        })
-    })
+    let kind = prop::sample::select(vec!["ClusterIP", "ClusterIP", "LoadBalancer"]);
+    let (internal, external) = (any::<bool>(), any::<bool>());
+    (labels(), annotations(), target, any::<bool>(), kind, internal, external).prop_map(
+        |(selector, annotations, target, publish, kind, internal, external)| {
+            let policy = |local: bool| if local { "Local" } else { "Cluster" };
+            let mut service = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": { "annotations": annotations },
+                "spec": { "selector": selector, "publishNotReadyAddresses": publish, "type": kind,
+                    "internalTrafficPolicy": policy(internal),
+                    "ports": [{ "port": 80, "protocol": "TCP", "targetPort": target }] },
+            });
+            if let Some(spec) =
+                service.pointer_mut("/spec").and_then(Value::as_object_mut).filter(|_| kind == "LoadBalancer")
+            {
+                spec.insert("externalTrafficPolicy".to_owned(), json!(policy(external)));
+            }
+            service
+        },
+    )
 }
 
 fn deployment() -> impl Strategy<Value = Value> {
@@ -127,6 +139,11 @@ fn pair(of: impl Strategy<Value = Value> + Clone) -> impl Strategy<Value = (Valu
                 }
             }
         }
+        // Only a load balancer has this field.
+        let spec = new.pointer_mut("/spec").and_then(Value::as_object_mut);
+        if let Some(spec) = spec.filter(|spec| spec.get("type").is_some_and(|kind| kind == "ClusterIP")) {
+            spec.remove("externalTrafficPolicy");
+        }
         (old, new)
     })
 }
@@ -159,7 +176,12 @@ fn of_deployments_is_exact(shop: &Shop) -> Result<()> {
 fn of_kind_is_exact(shop: &Shop, kind: WorkloadKind) -> Result<()> {
     let generated = (deployment(), any::<bool>(), 0..2_u32).prop_map(move |(deployment, on_delete, start)| {
         let mut workload = of_kind(kind, &deployment, "generated").unwrap_or_default();
-        let strategy = json!({ "type": if on_delete { "OnDelete" } else { "RollingUpdate" } });
+        let rolling = if kind == WorkloadKind::StatefulSet { json!({ "partition": start }) } else { json!({}) };
+        let strategy = if on_delete {
+            json!({ "type": "OnDelete" })
+        } else {
+            json!({ "type": "RollingUpdate", "rollingUpdate": rolling })
+        };
         if let Some(spec) = workload.pointer_mut("/spec").and_then(Value::as_object_mut) {
             spec.insert("updateStrategy".to_owned(), strategy);
             if kind == WorkloadKind::StatefulSet {
@@ -185,34 +207,77 @@ fn is_exact(
     pairs: impl Strategy<Value = (Value, Value)>,
     write: impl Fn(Value, Value) -> Result<Write>,
 ) -> Result<()> {
+    let written = write_pairs(shop, path, pairs, write)?;
+    compare(shop, "UPDATE", &written.matter, PAIRS)
+}
+
+/// The generated updates, by the names of their objects.
+#[derive(Default)]
+struct Written {
+    /// Those that are relevant to a rule.
+    matter: BTreeSet<String>,
+    /// Those that must not pass without an answer.
+    must_wait: BTreeSet<String>,
+    /// Those that failed because nobody answered.
+    waited: BTreeSet<String>,
+}
+
+/// Without flipguard, exactly the writes fail that could be dangerous to blue-green.
+pub(crate) fn writes_that_wait_are_exact(shop: &Shop) -> Result<()> {
+    let services = |old: Value, new: Value| {
+        let parse = |value| serde_json::from_value::<Service>(value).map(Box::new);
+        Ok(Write::ServiceUpdate { old: parse(old)?, new: parse(new)? })
+    };
+    let deployments = |old: Value, new: Value| {
+        let parse = |value| {
+            let manifest = serde_json::from_value::<WorkloadManifest>(value)?;
+            Ok::<_, serde_json::Error>(Box::new(manifest.into_workload(WorkloadKind::Deployment)))
+        };
+        Ok(Write::WorkloadUpdate { old: parse(old)?, new: parse(new)? })
+    };
+    let path = format!("/api/v1/namespaces/{}/services", shop.namespace);
+    let of_services = write_pairs(shop, &path, pair(service().boxed()), services)?;
+    let path = workloads_path(shop, WorkloadKind::Deployment);
+    let of_deployments = write_pairs(shop, &path, pair(deployment().boxed()), deployments)?;
+    for Written { matter, must_wait, waited } in [of_services, of_deployments] {
+        let missed: Vec<&String> = must_wait.difference(&waited).collect();
+        ensure!(missed.is_empty(), "passed without an answer: {missed:?}");
+        // The filter is a little wider than the rules. Such a write may wait, too.
+        let needless: Vec<&String> = matter.intersection(&waited).filter(|name| !must_wait.contains(*name)).collect();
+        ensure!(needless.is_empty(), "waited without need: {needless:?}");
+        ensure!(must_wait.len() > PAIRS / 10, "only {} writes had to wait", must_wait.len());
+    }
+    Ok(())
+}
+
+fn write_pairs(
+    shop: &Shop,
+    path: &str,
+    pairs: impl Strategy<Value = (Value, Value)>,
+    write: impl Fn(Value, Value) -> Result<Write>,
+) -> Result<Written> {
     let mut runner = TestRunner::deterministic();
     let colours = ColourScheme::default();
-    let mut matters = BTreeSet::new();
+    let mut written = Written::default();
     on_runtime(async {
         let client = client(shop).await?;
         for index in 0..PAIRS {
             let (mut old, mut new) = pairs.new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
             // The name has no colour, so that selector and annotations decide.
             let name = format!("pair-{index}");
-            // An override would need permission, and these random values are malformed.
-            if let Some(annotations) = old.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-                annotations.remove(annotation::OVERRIDE);
-            }
+            // Some annotations of a new object need permission, and these random values are malformed.
+            let _ = take_permitted(&mut old);
             put(&mut old, "/metadata", "name", json!(name))?;
             let old = send(&client, "POST", path, &old).await.context("the old object was rejected")?;
             // A dry run of the creation shows the fields that the API server adds.
             put(&mut new, "/metadata", "name", json!(format!("{name}-new")))?;
-            let overriding =
-                new.pointer("/metadata/annotations").and_then(|all| all.get(annotation::OVERRIDE)).cloned();
-            if let Some(annotations) = new.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-                annotations.remove(annotation::OVERRIDE);
-            }
+            let permitted = take_permitted(&mut new);
             let made = send(&client, "POST", &format!("{path}?dryRun=All"), &new).await;
             let mut new = made.context("the new object was rejected")?;
-            if let Some(value) = overriding {
+            for (key, value) in permitted {
                 let metadata = new.pointer_mut("/metadata").and_then(Value::as_object_mut).context("no metadata")?;
                 let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-                annotations.as_object_mut().context("no annotations")?.insert(annotation::OVERRIDE.to_owned(), value);
+                annotations.as_object_mut().context("no annotations")?.insert(key.to_owned(), value);
             }
             // Controllers write meanwhile. A conflict would end the write before the webhook is called.
             for key in ["resourceVersion", "uid", "creationTimestamp", "managedFields", "generation"] {
@@ -224,16 +289,34 @@ fn is_exact(
                     put(&mut new, "/spec", key, stored)?;
                 }
             }
+            // The API server keeps the stored number.
+            new.pointer_mut("/spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("healthCheckNodePort"));
             put(&mut new, "/metadata", "name", json!(name))?;
-            if filter::is_relevant(&write(old, new.clone())?, &colours) {
-                matters.insert(name.clone());
+            let write = write(old, new.clone())?;
+            let change = Change { write, dry_run: true, user: User::default(), manager: String::new() };
+            if filter::is_relevant(&change.write, &colours) {
+                written.matter.insert(name.clone());
+                if !filter::may_pass_unanswered(&change, &colours) {
+                    written.must_wait.insert(name.clone());
+                }
             }
             // Only the call matters, not its verdict.
-            drop(send(&client, "PUT", &format!("{path}/{name}?dryRun=All"), &new).await);
+            let sent = send(&client, "PUT", &format!("{path}/{name}?dryRun=All"), &new).await;
+            if sent.is_err_and(|error| error.to_string().contains("failed calling webhook")) {
+                written.waited.insert(name);
+            }
         }
         Ok(())
     })?;
-    compare(shop, "UPDATE", &matters, PAIRS)
+    Ok(written)
+}
+
+/// Takes the annotations out that need permission.
+fn take_permitted(object: &mut Value) -> Vec<(&'static str, Value)> {
+    let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let Some(annotations) = annotations else { return Vec::new() };
+    let keys = [annotation::OVERRIDE, annotation::MIN_REPLICAS];
+    keys.into_iter().filter_map(|key| Some((key, annotations.remove(key)?))).collect()
 }
 
 /// Compares the names in the reviews with the relevant names, out of this many writes.

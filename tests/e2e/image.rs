@@ -174,15 +174,16 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     run.args([&format!("--status-listen=127.0.0.1:{status}"), "--ca-propagation=300ms", "--drain=0s"]);
     let process = shop.control_plane.spawn("flipguard-image", run)?;
     let log = || std::fs::read_to_string(process.log_path()).unwrap_or_default();
-    let waits = "Service flipguard-system/flipguard has no ready endpoint yet";
-    shop.until("flipguard waits for an endpoint", || {
+    let waits = "not registered: the API server does not reach flipguard";
+    shop.until("flipguard waits until it is reached", || {
         process.ensure_running()?;
         Ok(log().contains(waits))
     })?;
     let webhooks =
         ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[0].clientConfig.service.port}"];
+    let names = ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[*].name}"];
     ensure!(
-        shop.plain_kubectl(&webhooks)?.out.is_empty(),
+        shop.plain_kubectl(&names)?.out == "probe.flipguard.dev",
         "the webhooks are registered before flipguard can be called"
     );
 

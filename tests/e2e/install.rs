@@ -76,6 +76,7 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
         "--set=enforcement=warn",
         "--set=networkPolicy.enabled=true",
         "--set=exemptUsers={a,b}",
+        "--set=exemptNamespaces={c,d}",
         "--set=replicas=3",
         // The guard of the test has its address in the policy, by `kubectl apply`.
         "--force-conflicts",
@@ -83,12 +84,20 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     release("upgrade", &values)?.succeeds()?;
     runs(shop)?;
     let args = own(shop, &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.containers[0].args}"])?;
-    ensure!(args == r#"["serve","--enforcement=warn","--exempt-users=a,b"]"#, "{args}");
+    ensure!(args == r#"["serve","--enforcement=warn","--exempt-namespaces=c,d","--exempt-users=a,b"]"#, "{args}");
     let ports = own(shop, &["get", "networkpolicy", "flipguard", "-o=jsonpath={.spec.ingress[*].ports[*].port}"])?;
     ensure!(ports == "10250 8080", "{ports}");
     without_labels(shop, &chart)?;
     ensure!(webhooks()? == registered, "an upgrade changed the registration");
     release("upgrade", &["--set=enforcement=maybe"])?.says("enforcement")?;
+    release("upgrade", &["--set=exemptNamespaces={Wrong_}"])?.says("exemptNamespaces")?;
+    // Its own namespace is never guarded, so it may not be one with apps.
+    for namespace in ["default", "kube-system"] {
+        let refused = helm(shop, &["--namespace", namespace, "template", "flipguard", &chart])?;
+        ensure!(!refused.ok);
+        refused.says(&format!("cannot run in namespace {namespace}, because flipguard does not guard its own"))?;
+        refused.says("--namespace flipguard-system --create-namespace")?;
+    }
     // The host network.
     let privileged = "pod-security.kubernetes.io/enforce=privileged";
     shop.plain_kubectl(&["label", "--overwrite", "namespace", OWN, privileged])?.succeeds()?;
@@ -135,9 +144,11 @@ const REGISTERED: [&str; 4] = ["get", "validatingwebhookconfiguration", "flipgua
 /// blocked.
 fn removed_in_any_order(shop: &Shop) -> Result<()> {
     let base = format!("{ROOT}/deploy/base");
-    for first in
-        [["validatingwebhookconfiguration", "flipguard"], ["clusterrolebinding", "flipguard"], ["namespace", OWN]]
-    {
+    for first in [
+        ["validatingwebhookconfiguration", "flipguard"],
+        ["clusterrolebinding", "flipguard:flipguard-system"],
+        ["namespace", OWN],
+    ] {
         shop.plain_kubectl(&["apply", "-k", &base])?.succeeds()?;
         let guard = guard(shop)?;
         shop.deploy("app-green", GREEN, 1, Pods::Starting)?;

@@ -200,12 +200,18 @@ fn an_unreadable_ledger_denies(shop: &Shop) -> Result<()> {
     let ledger = ledger(shop);
     let patch =
         |patch: &str| shop.plain_kubectl(&["-n", "flipguard-system", "patch", "configmap", &ledger, "-p", patch]);
+    // A newer release may have added a key. It is kept, and the rest is used.
     patch(r#"{"data":{"surprise":"42"}}"#)?.succeeds()?;
-    let attempt = shop.route("app", BLUE)?;
-    attempt
-        .is_refused("cluster-unreadable", &["key `surprise` is none of flipguard's", "kubectl -n flipguard-system"])?;
-    patch(r#"{"data":{"surprise":null,"format":"7"}}"#)?.succeeds()?;
-    shop.kubectl(&["delete", "deployment", "app-green"])?.is_refused("cluster-unreadable", &["its format is `7`"])?;
+    shop.route("app", BLUE)?.succeeds()?;
+    ensure!(data(shop)?.get("surprise").is_some_and(|value| value == "42"), "the key is lost");
+    shop.route("app", GREEN)?.succeeds()?;
+    // A format that does not exist yet. Nobody is told to delete it.
+    patch(r#"{"data":{"format":"7"}}"#)?.succeeds()?;
+    let newer = shop.kubectl(&["delete", "deployment", "app-green"])?;
+    newer.is_refused("cluster-unreadable", &["a newer flipguard has written it, in format 7", "Finish the upgrade"])?;
+    ensure!(!newer.err.contains("delete configmap"), "{}", newer.err);
+    patch(r#"{"data":{"format":"1"}}"#)?.succeeds()?;
+    shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["its format is `1`", "kubectl -n flipguard-system"])?;
     patch(r#"{"data":{"format":"2"},"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}"#)?.succeeds()?;
     shop.route("app", BLUE)?.is_refused("cluster-unreadable", &["it is not flipguard's"])?;
     // An advisory change is not denied.

@@ -18,6 +18,7 @@ mod labels;
 mod ledger;
 mod live;
 mod never_judged;
+mod overrides;
 mod owners;
 mod readiness;
 mod recognition;
@@ -77,6 +78,7 @@ fn tests() -> Vec<Test> {
         services::TESTS,
         live::TESTS,
         owners::TESTS,
+        overrides::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,
         workflows::TESTS,

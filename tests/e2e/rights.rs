@@ -103,7 +103,8 @@ fn a_stolen_token_registers_nothing_else(shop: &Shop) -> Result<()> {
     for (kind, patch, words) in denied {
         // The probe of the test replaces that of flipguard, if there is one.
         let patch = without_the_probe(shop, kind, patch)?;
-        is_forbidden(&patches(shop, kind, &patch)?, "flipguard", words).with_context(|| patch.to_string())?;
+        is_forbidden(&patches(shop, kind, &patch)?, "flipguard.flipguard-system", words)
+            .with_context(|| patch.to_string())?;
     }
     // The rest of its own registration is its own, and the probe in its own namespace is as well.
     let probe = another("probe.flipguard.dev", "coordination.k8s.io", "leases", only("In", OWN));
@@ -140,15 +141,15 @@ fn a_stolen_token_creates_no_other_names(shop: &Shop) -> Result<()> {
         with_its_token(shop, &["create", "--dry-run=server", "-f", "-"], Some(&object))
     };
     let secret = "flipguard writes only the Secret flipguard, and never a token of a ServiceAccount";
-    is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace", secret)?;
+    is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace.flipguard-system", secret)?;
     let token = ", annotations: {kubernetes.io/service-account.name: flipguard}";
-    is_forbidden(&creates("Secret", "v1", "flipguard", token)?, "flipguard-namespace", secret)?;
+    is_forbidden(&creates("Secret", "v1", "flipguard", token)?, "flipguard-namespace.flipguard-system", secret)?;
     let maps = "flipguard writes only ConfigMaps of its own";
-    is_forbidden(&creates("ConfigMap", "v1", "more", "")?, "flipguard-namespace", maps)?;
+    is_forbidden(&creates("ConfigMap", "v1", "more", "")?, "flipguard-namespace.flipguard-system", maps)?;
     let lease = creates("Lease", "coordination.k8s.io/v1", "more", "")?;
-    is_forbidden(&lease, "flipguard-namespace", "flipguard writes only Leases of its own")?;
+    is_forbidden(&lease, "flipguard-namespace.flipguard-system", "flipguard writes only Leases of its own")?;
     let delete = ["-n", OWN, "delete", "--dry-run=server", "configmap", "kube-root-ca.crt"];
-    is_forbidden(&with_its_token(shop, &delete, None)?, "flipguard-namespace", maps)?;
+    is_forbidden(&with_its_token(shop, &delete, None)?, "flipguard-namespace.flipguard-system", maps)?;
     creates("ConfigMap", "v1", "ledger-of-a-namespace", "")?.succeeds()?;
     // It exists, and admission comes first.
     creates("Secret", "v1", "flipguard", "")?.says("already exists")
@@ -224,7 +225,7 @@ fn a_token_file_is_read_again(shop: &Shop) -> Result<()> {
 
 /// The API server compares each expression of a policy with the fields of the objects.
 fn the_policies_name_fields_that_exist(shop: &Shop) -> Result<()> {
-    for policy in ["flipguard", "flipguard-namespace"] {
+    for policy in ["flipguard.flipguard-system", "flipguard-namespace.flipguard-system"] {
         let read = |path: &str| {
             let path = format!("-o=jsonpath={path}");
             Ok::<_, anyhow::Error>(shop.plain_kubectl(&["get", "validatingadmissionpolicy", policy, &path])?.out)
@@ -274,7 +275,7 @@ fn kubeconfig_with_token_file(shop: &Shop, token: &Path) -> Result<PathBuf> {
 pub(crate) fn without_labels(shop: &Shop) -> Result<()> {
     shop.without_the_guard()?;
     shop.plain_kubectl(&["delete", MUTATING, "flipguard", "--ignore-not-found"])?.succeeds()?;
-    let rights = ["clusterrolebinding/flipguard-labels", "clusterrole/flipguard-labels"];
+    let rights = ["clusterrolebinding/flipguard-labels:flipguard-system", "clusterrole/flipguard-labels"];
     shop.plain_kubectl(&[&["delete", "--ignore-not-found"], rights.as_slice()].concat())?.succeeds()?;
     let flags = [FLAGS, &["--labels=false"]].concat();
     let guard = Guard::start_beside(shop.control_plane, Path::new(env!("CARGO_BIN_EXE_flipguard")), &flags)?;
@@ -297,7 +298,9 @@ pub(crate) fn without_labels(shop: &Shop) -> Result<()> {
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--part", "labels"]);
     shop.apply(&attempt(manifests, None)?.out)?.succeeds()?;
-    doctor()?.says("kubectl delete mutatingwebhookconfiguration/flipguard clusterrolebinding/flipguard-labels")
+    doctor()?.says(
+        "kubectl delete mutatingwebhookconfiguration/flipguard clusterrolebinding/flipguard-labels:flipguard-system",
+    )
 }
 
 const DEPLOYMENT: &str = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: app-blue}, spec: {replicas: 1, \

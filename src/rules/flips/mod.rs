@@ -3,11 +3,13 @@
 //! - `opt_out`: does the Service leave flipguard's care? `settings`: can its annotations be read?
 //! - `routing`: is the change denied even without a flip?
 //! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
+//! - `reach`: do clients still reach it from where they are?
 //! - `rollback`: does the flip return to the previous colour? `recreated`: is a deleted Service created again?
 
 mod opt_out;
 mod parity;
 mod ports;
+mod reach;
 mod recreated;
 mod rollback;
 mod routing;
@@ -16,7 +18,7 @@ mod target;
 mod update;
 mod version_label;
 
-pub(super) use opt_out::opts_out;
+pub(super) use opt_out::{lets_sleep, opts_out, sleep};
 pub(super) use recreated::{finding as recreated, opts_out as recreation_opts_out};
 pub(super) use rollback::may_be as may_be_rollback;
 pub(super) use settings::{key_unknown, settings};
@@ -43,11 +45,13 @@ pub(super) fn judge(
     let goes_back = rollback::is_rollback(old, new, view, colours);
     let percent = if goes_back { policy.rollback_percent } else { 100 };
     let update = Update::new(old, new, view, colours, percent);
+    let mut findings: Vec<Finding> = sleep(Some(old), new, view, colours).into_iter().collect();
     if !is_judged(&update) {
         let is_plain = [old, new].iter().any(|service| role(service, view, colours) == Role::Plain);
-        return (String::new(), routing::endpoints_lost(&update).filter(|_| is_plain).into_iter().collect());
+        findings.extend(routing::endpoints_lost(&update).filter(|_| is_plain));
+        return (String::new(), findings);
     }
-    let mut findings = settings(Some(old), new);
+    findings.extend(settings(Some(old), new));
     findings.extend(key_unknown(Some(old), new, colours));
     if opts_out(old, new, view, colours) {
         findings.extend(opt_out::opt_out(&update));
@@ -77,6 +81,10 @@ fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp)
     let Update { old, new, .. } = update;
     let mut findings: Vec<Finding> = routing::too_wide(update).into_iter().chain(routing::unpinned(update)).collect();
     findings.extend(routing::publishes_not_ready(update));
+    findings.extend(reach::type_narrowed(update));
+    findings.extend(reach::becomes_local(update));
+    findings.extend(ports::removed(update));
+    findings.extend(ports::undeclared(update));
     if !target::is_flip(update) {
         findings.extend(ports::on_other_changes(update));
         return (String::new(), findings);
@@ -123,6 +131,7 @@ fn on_a_flip(update: &Update<'_>, goes_back: bool) -> Vec<Finding> {
         finding.allowed_because.clone_from(&allowed_because);
     }
     findings.extend(parity::capacity(update).filter(|_| is_ready));
+    findings.extend(reach::on_a_flip(update).filter(|_| is_ready));
     if !goes_back {
         findings.extend(parity::templates(update));
     }

@@ -45,3 +45,25 @@ pub(crate) fn opt_out(update: &Update<'_>) -> Option<Finding> {
         Finding::new(Reason::OptOutNotPermitted, message, Remedy::words(undo)).or(Some(ask))
     })
 }
+
+/// Whether a write lets the live colour be scaled to 0 from now on. A value on a previously unguarded Service counts as
+/// set too, because nobody was asked to permit it.
+pub(crate) fn lets_sleep(old: Option<&Service>, new: &Service, colours: &ColourScheme) -> bool {
+    let may = |service: &Service| service.may_sleep() && service.own_role(colours) == Role::Traffic;
+    may(new) && !old.is_some_and(may)
+}
+
+/// The finding about a Service whose live colour may be scaled to 0 from now on.
+pub(crate) fn sleep(
+    old: Option<&Service>,
+    new: &Service,
+    view: &ClusterView,
+    colours: &ColourScheme,
+) -> Option<Finding> {
+    let is_permitted = view.may_override.get(&new.meta.name) == Some(&true);
+    (lets_sleep(old, new, colours) && !is_permitted).then(|| {
+        let message = format!("{}=0 would let anyone scale the live colour to 0", annotation::MIN_REPLICAS);
+        let ask = overrides::ask_for_the_verb("Or ask", &new.meta.namespace);
+        Finding::new(Reason::OptOutNotPermitted, message, Remedy::words("Leave it out")).or(Some(ask))
+    })
+}

@@ -42,7 +42,7 @@ fn without_probe(update: &Update<'_>) -> impl Iterator<Item = Finding> {
         .workloads
         .iter()
         .filter(|workload| workload.desired > 0)
-        .filter(|workload| !workload.template.containers.all().iter().any(|container| container.has_readiness_probe))
+        .filter(|workload| !workload.template.main().is_some_and(|container| container.has_readiness_probe))
         .map(|workload| {
             Finding::new(
                 Reason::NoReadinessProbe,

@@ -1,7 +1,7 @@
-//! Named ports: do the Pods declare the ports that the Service refers to?
+//! Ports: do the Pods declare the ports that the Service refers to, and do its clients keep theirs?
 
 use super::update::Update;
-use crate::model::{Pod, ServicePort};
+use crate::model::{Pod, ServicePort, TargetPort};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
@@ -25,12 +25,59 @@ pub(super) fn on_other_changes(update: &Update<'_>) -> Vec<Finding> {
             let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port));
             let Some(before) = before else { return Some(finding(update, port, name, pod, true)) };
             let resolves_today = before
-                .target_name
-                .as_deref()
+                .target_name()
                 .is_none_or(|name| current.iter().all(|pod| pod.containers.have_port(name, before.protocol)));
             resolves_today.then(|| finding(update, port, name, pod, false))
         })
         .collect()
+}
+
+/// The warnings about target ports by number. Kubernetes needs no declared port for them, so an undeclared number is only
+/// suspicious: the current Pods declare theirs, and no Pod of the target declares the new one.
+pub(super) fn undeclared(update: &Update<'_>) -> Vec<Finding> {
+    let (current, serving) = (servers(&update.current.serving), servers(&update.target.serving));
+    let declares = |pod: &&Pod, port: &ServicePort| match &port.target {
+        TargetPort::Number(number) => pod.containers.have_number(*number, port.protocol),
+        TargetPort::Name(name) => pod.containers.have_port(name, port.protocol),
+    };
+    let is_undeclared = |port: &&ServicePort| {
+        let before = update.old.ports.iter().find(|old| old.is_same_to_clients(port));
+        port.target_number().is_some()
+            && !serving.is_empty()
+            && !serving.iter().any(|pod| declares(pod, port))
+            && before.is_some_and(|before| !current.is_empty() && current.iter().all(|pod| declares(pod, before)))
+    };
+    let ports = update.new.ports.iter().filter(is_undeclared);
+    ports.filter_map(|port| Some(number_finding(update, port, port.target_number()?))).collect()
+}
+
+fn number_finding(update: &Update<'_>, port: &ServicePort, number: u32) -> Finding {
+    let message = format!("port {} targets {number}, which no container of the target declares", port.port);
+    let command = format!("get pods -l {} -o jsonpath='{{.items[*].spec.containers[*].ports}}'", update.new.routed());
+    Finding::new(
+        Reason::PortUndeclared,
+        message,
+        Remedy::kubectl("Check that a container listens there", update.namespace(), &command),
+    )
+}
+
+/// The warnings about ports that clients use and that go away.
+pub(super) fn removed(update: &Update<'_>) -> Vec<Finding> {
+    let Update { old, new, current, .. } = update;
+    if current.ready() == 0 {
+        return Vec::new();
+    }
+    let finding =
+        |message: String| Finding::new(Reason::PortRemoved, message, Remedy::words("Keep it until no client uses it"));
+    let lost = old.ports.iter().filter_map(|port| {
+        let name = port.protocol.name();
+        let Some(kept) = new.ports.iter().find(|other| other.is_same_to_clients(port)) else {
+            return Some(finding(format!("clients of port {} ({name}) would be refused", port.port)));
+        };
+        let is_lost = port.node_port != 0 && port.node_port != kept.node_port && !new.is_external_name;
+        is_lost.then(|| finding(format!("clients of node port {} ({name}) would be refused", port.node_port)))
+    });
+    lost.collect()
 }
 
 /// The named ports that some Pod lacks, each with the first such Pod.
@@ -39,7 +86,7 @@ fn unresolved<'a>(
     serving: &'a [&'a Pod],
 ) -> impl Iterator<Item = (&'a ServicePort, &'a str, &'a Pod)> {
     update.new.ports.iter().filter_map(move |port| {
-        let name = port.target_name.as_deref()?;
+        let name = port.target_name()?;
         let without = |pod: &&&Pod| !pod.containers.have_port(name, port.protocol);
         let pod = serving.iter().filter(without).min_by(|a, b| a.meta.name.cmp(&b.meta.name))?;
         Some((port, name, *pod))

@@ -16,7 +16,8 @@ const RECENT: Duration = Duration::from_secs(3600);
 fn taken_back<'a>(old: &Service, new: &Service, records: &'a Records, colours: &ColourScheme) -> Option<&'a Flip> {
     let pins = colours.pins(new.routed());
     let is_back = |flip: &&Flip| {
-        !pins.is_empty() && colours.pins(&flip.from) == pins && App::of(&flip.from, colours).has_service(new.routed())
+        let same_colour = colours.pins(&flip.from) == pins && App::of(&flip.from, colours).has_service(new.routed());
+        if pins.is_empty() { flip.from == *new.routed() } else { same_colour }
     };
     records.last_flip(old).filter(is_back)
 }

@@ -20,6 +20,9 @@ pub(super) fn deleted(old: &Workload, traffic: &[TrafficService<'_>]) -> Vec<Fin
     let selecting = traffic.iter().filter(|service| service.selects(old));
     selecting
         .filter_map(|service| {
+            if service.only_blips(old) {
+                return Some(service.finding_of_loss(Reason::LiveDeleted, service.blips()));
+            }
             let remaining = service.loss(old, &After::Gone)?;
             Some(service.finding_of_loss(Reason::LiveDeleted, service.loses(remaining)))
         })

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::template::same_images;
 use crate::model::{ClusterView, Flip, Policy, Timestamp, Workload};
 use crate::rules::state::past::was_rollback;
 use crate::rules::state::remaining::After;
@@ -36,6 +37,27 @@ pub(super) fn findings(
         .filter_map(|hold| {
             hold.previous.loss(old, after)?;
             Some(hold.finding(reason, old, now))
+        })
+        .collect()
+}
+
+/// The findings about a held workload that gets another Pod template. Metadata of the template does not count.
+pub(super) fn redeployed(
+    old: &Workload,
+    new: &Workload,
+    view: &ClusterView,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Finding> {
+    if old.template.spec == new.template.spec {
+        return Vec::new();
+    }
+    let holds = holds(view, policy, now).into_iter().filter(|hold| hold.keeps(old) && hold.previous.ready() > 0);
+    holds
+        .map(|hold| {
+            let finding = hold.finding(Reason::HeldRedeployed, old, now);
+            // Settings that move with a flip are ordinary.
+            if same_images(old, new) { finding.at_most_warn() } else { finding }
         })
         .collect()
 }

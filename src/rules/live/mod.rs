@@ -39,6 +39,7 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
             findings.extend(owners::adopted(old, new, &traffic, view));
             findings.extend(joins::joins(Some(old), new, &traffic, &policy.colours));
             findings.extend(scaled::held(old, new, view, policy, now));
+            findings.extend(hold::redeployed(old, new, view, policy, now));
             (describe(old, new), findings)
         }
         Write::WorkloadDelete { old } => {
@@ -64,6 +65,7 @@ fn updated(old: &Workload, new: &Workload, traffic: &[TrafficService<'_>], chang
     for service in traffic.iter().filter(|service| service.selects(old) && old.stands_alone()) {
         if service.service.routed().matches(&new.template.labels) {
             findings.extend(template::redeployed(service, old, new));
+            findings.extend(template::ports_dropped(service, old, new));
             findings.extend(template::recreated(service, old, new));
         } else {
             findings.extend(template::detached(service, old, new));

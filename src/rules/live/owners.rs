@@ -1,6 +1,6 @@
 //! A live workload gets another owner, or a Deployment adopts it.
 
-use crate::model::{ClusterView, Owner, Workload, WorkloadKind};
+use crate::model::{ClusterView, Owner, Workload};
 use crate::rules::state::remaining::After;
 use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::Remedy;
@@ -76,14 +76,8 @@ pub(super) fn adopted(
 /// The finding about a new Deployment whose selector matches standalone ReplicaSets. Its controller adopts and scales
 /// them.
 pub(super) fn adopts(new: &Workload, traffic: &[TrafficService<'_>], view: &ClusterView) -> Vec<Finding> {
-    if new.kind != WorkloadKind::Deployment {
-        return Vec::new();
-    }
-    let is_orphan = |workload: &&Workload| {
-        workload.kind == WorkloadKind::ReplicaSet && workload.stands_alone() && new.would_select(&workload.meta.labels)
-    };
     let mut findings = Vec::new();
-    for orphan in view.workloads.iter().filter(is_orphan) {
+    for orphan in view.workloads.iter().filter(|workload| new.would_adopt(workload)) {
         let selecting = traffic.iter().filter(|service| service.selects(orphan));
         findings.extend(selecting.filter_map(|service| taken(service, orphan, new)));
     }

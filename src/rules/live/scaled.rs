@@ -21,9 +21,12 @@ pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'
     if !is_scale_down(old, new) {
         return Vec::new();
     }
-    let selecting = traffic.iter().filter(|service| service.selects(old));
+    let selecting = traffic.iter().filter(|service| service.selects(old) && !service.service.may_sleep());
     selecting
         .filter_map(|service| {
+            if new.desired == 0 && service.only_blips(old) {
+                return Some(service.finding_of_loss(Reason::LiveScaledDown, service.blips()));
+            }
             let remaining = service.ready_after(old, &After::Becomes(new));
             if service.is_loss(remaining) {
                 return Some(loss(service, old, new, remaining));

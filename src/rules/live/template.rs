@@ -1,6 +1,8 @@
 //! The live colour gets another Pod template or another update strategy.
 
-use crate::model::{ClusterView, Selector, Strategy, Workload, annotation};
+use serde_json::Value;
+
+use crate::model::{ClusterView, Containers, Pod, Selector, Strategy, Workload, WorkloadKind, annotation};
 use crate::rules::state::remaining::After;
 use crate::rules::state::traffic::TrafficService;
 use crate::rules::wording::{Remedy, pods};
@@ -35,8 +37,30 @@ pub(super) fn redeployed(service: &TrafficService<'_>, old: &Workload, new: &Wor
     Some(if service.is_healthy() { finding } else { finding.at_most_warn() })
 }
 
+/// The findings about named ports that the Service uses and the new template drops. An undo drops them just as well.
+pub(super) fn ports_dropped(service: &TrafficService<'_>, old: &Workload, new: &Workload) -> Vec<Finding> {
+    let own = service.view.owners_of_pods(old);
+    let is_own = |pod: &Pod| pod.meta.controller.as_ref().is_some_and(|owner| own.contains(&owner.uid.as_str()));
+    let dropped = service.service.ports.iter().filter_map(|port| {
+        let name = port.target_name()?;
+        let has = |containers: &Containers| containers.have_port(name, port.protocol);
+        let is_dropped = has(&old.template.containers) && !has(&new.template.containers) && service.ready() > 0;
+        let others = service.backends.serving.iter().any(|pod| !is_own(pod) && has(&pod.containers));
+        is_dropped.then(|| port_dropped(service, port.port, name, others))
+    });
+    dropped.collect()
+}
+
+fn port_dropped(service: &TrafficService<'_>, port: u32, name: &str, others: bool) -> Finding {
+    let message =
+        format!("the new pods would lack port `{name}` that port {port} of Service {} targets", service.name());
+    let remedy = Remedy::words("Declare it too, or deploy to another colour and switch");
+    let finding = service.finding(Reason::PortUnresolved, message, remedy);
+    if others { finding.at_most_warn() } else { finding }
+}
+
 /// Whether no container comes or goes, and each runs the image that it ran.
-fn same_images(old: &Workload, new: &Workload) -> bool {
+pub(super) fn same_images(old: &Workload, new: &Workload) -> bool {
     let images = |workload: &Workload| {
         let containers = workload.template.containers.all().iter();
         let mut images: Vec<_> = containers.map(|one| (one.name.clone(), one.image.clone())).collect();
@@ -59,24 +83,39 @@ pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Work
     if !starts_a_rollout(old, new) || new.strategy == Strategy::OnDelete {
         return None;
     }
+    let moves = old.kind == WorkloadKind::DaemonSet && placement(old) != placement(new);
     let (unavailable, _) = new.strategy.limits(new.desired);
-    let guaranteed = usize::try_from(new.desired.saturating_sub(unavailable)).unwrap_or(usize::MAX);
+    let sure = if moves { 0 } else { new.desired.saturating_sub(unavailable) };
+    let guaranteed = usize::try_from(sure).unwrap_or(usize::MAX);
     let remaining = service.ready_after(old, &After::Gone) + guaranteed;
     if !service.is_loss(remaining) {
         return None;
     }
     let how = match new.strategy {
+        // The controller deletes the Pods on nodes that no longer fit, all at once.
+        _ if moves => "its pods may run on other nodes than before, and stop at once".to_owned(),
         Strategy::Recreate => "strategy Recreate stops every pod before new ones start".to_owned(),
-        _ => format!("maxUnavailable lets all {} pods stop at once", new.desired),
+        _ if guaranteed == 0 => format!("maxUnavailable lets all {} pods stop at once", new.desired),
+        _ => format!("maxUnavailable lets {unavailable} of {} pods stop at once", new.desired),
     };
     let other = service
         .other_colour()
         .map(|other| Remedy::words(format!("Or deploy to {other}, then switch Service {} to it", service.name())));
     let message = format!("{how}; {}", service.would_keep(remaining));
-    let remedy = Remedy::words("Set strategy RollingUpdate first");
-    let finding = service.finding(Reason::LiveRecreate, message, remedy).or(other);
+    let first = match new.strategy {
+        _ if moves => "Keep the nodes as they are",
+        Strategy::Recreate => "Set strategy RollingUpdate first",
+        _ => "Lower maxUnavailable first",
+    };
+    let finding = service.finding(Reason::LiveRecreate, message, Remedy::words(first)).or(other);
     let is_strict = !service.siblings.is_empty() && service.is_healthy();
     Some(if is_strict { finding } else { finding.at_most_warn() })
+}
+
+/// The fields of a template that decide on which nodes a DaemonSet runs.
+fn placement(workload: &Workload) -> [Value; 3] {
+    let spec: Value = serde_json::from_str(&workload.template.spec).unwrap_or(Value::Null);
+    ["nodeSelector", "affinity", "tolerations"].map(|field| spec.get(field).cloned().unwrap_or(Value::Null))
 }
 
 /// Whether a change starts a rollout, resumes a paused one, or changes the strategy of a running one.

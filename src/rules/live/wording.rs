@@ -43,6 +43,11 @@ impl TrafficService<'_> {
         )
     }
 
+    /// `Service app gets traffic from here, and no pod is ready at the moment; none would be left`.
+    pub(super) fn blips(&self) -> String {
+        format!("Service {} gets traffic from here, and no pod is ready at the moment; none would be left", self.name())
+    }
+
     /// The safe first step: switch to another colour, where there is one.
     pub(super) fn switch_first(&self) -> Remedy {
         let Some(idle) = self.idle else {

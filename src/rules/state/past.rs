@@ -32,10 +32,15 @@ pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
 
 fn runs_since(workload: &Workload, before: Timestamp, view: &ClusterView) -> bool {
     match workload.kind {
-        WorkloadKind::Deployment => view
-            .current_replica_set(workload)
-            .and_then(|replica_set| replica_set.meta.created)
-            .is_some_and(|created| created < before),
+        WorkloadKind::Deployment => {
+            let created = view.current_replica_set(workload).and_then(|replica_set| replica_set.meta.created);
+            // An undo makes an old template current again. Another one ran in between, at the moment in question too.
+            let ran_later = |created: Timestamp| {
+                let mut others = view.replica_sets_of(workload).filter_map(|replica_set| replica_set.meta.created);
+                others.any(|other| created < other && other < before)
+            };
+            created.is_some_and(|created| created < before && !ran_later(created))
+        }
         WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => view
             .revisions
             .iter()

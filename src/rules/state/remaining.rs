@@ -106,14 +106,12 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
     if old.meta.deleting {
         return 0;
     }
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let desired = count(new.desired);
+    let desired = number(new.desired);
     match new.kind {
-        // A scale-down deletes the highest ordinals, ready or not. Another start ordinal deletes the Pods below it.
-        WorkloadKind::StatefulSet => {
-            let end = new.first_ordinal.saturating_add(new.desired);
-            let stays = |ordinal: u32| (new.first_ordinal..end).contains(&ordinal);
-            ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(stays)).count()
+        WorkloadKind::StatefulSet => sure_of_stateful_set(old, new, ready),
+        WorkloadKind::DaemonSet if !old.is_rolled_out() && new.strategy != Strategy::OnDelete => {
+            let (unavailable, _) = new.strategy.limits(new.desired);
+            ready.len().min(desired.saturating_sub(number(unavailable)))
         }
         // During a rollout, the controller spreads a scale-down by proportion, ready or not. Only the limits of the
         // strategy are sure.
@@ -122,11 +120,40 @@ fn sure(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
                 return 0;
             }
             let (unavailable, surge) = new.strategy.limits(new.desired);
-            let removed = count(old.counts.replicas.saturating_sub(new.desired).saturating_sub(surge));
-            ready.len().saturating_sub(removed).min(desired.saturating_sub(count(unavailable)))
+            let removed = number(old.counts.replicas.saturating_sub(new.desired).saturating_sub(surge));
+            ready.len().saturating_sub(removed).min(desired.saturating_sub(number(unavailable)))
         }
         WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => ready.len().min(desired),
     }
+}
+
+/// A scale-down deletes the highest ordinals, ready or not. Another start ordinal deletes the Pods below it. A rollout
+/// replaces the Pods from `partition` on, so many at a time as `maxUnavailable` permits (Kubernetes,
+/// `pkg/controller/statefulset/stateful_set_control.go`).
+fn sure_of_stateful_set(old: &Workload, new: &Workload, ready: &[&Pod]) -> usize {
+    let end = new.first_ordinal.saturating_add(new.desired);
+    let among = |ordinals: std::ops::Range<u32>| {
+        ready.iter().filter(|pod| ordinal(&pod.meta.name).is_some_and(|ordinal| ordinals.contains(&ordinal))).count()
+    };
+    if new.strategy == Strategy::OnDelete || !is_replacing(old) {
+        return among(new.first_ordinal..end);
+    }
+    let first = new.partition.clamp(new.first_ordinal, end);
+    let (unavailable, _) = new.strategy.limits(new.desired);
+    let replaced = number((end - first).saturating_sub(unavailable));
+    among(new.first_ordinal..first) + among(first..end).min(replaced)
+}
+
+/// Whether the controller of a StatefulSet has Pods to replace: it has not seen the latest change, or fewer Pods have the
+/// current template than the partition permits.
+fn is_replacing(workload: &Workload) -> bool {
+    let kept = workload.partition.saturating_sub(workload.first_ordinal);
+    let due = workload.counts.replicas.saturating_sub(kept);
+    workload.observed_generation < workload.meta.generation || workload.counts.updated < due
+}
+
+fn number(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The number of ready Pods that a Deployment loses by a write to one of its ReplicaSets.

@@ -5,7 +5,7 @@ use super::backends::Backends;
 use super::blue_green;
 use super::remaining::{After, ready_after};
 use super::roles::{is_traffic, traffic_services};
-use crate::model::{ClusterView, ColourScheme, Selector, Service, Workload};
+use crate::model::{ClusterView, ColourScheme, Pod, Selector, Service, Workload};
 
 /// A traffic Service with the Pods behind its current selector, or behind the one before its last flip.
 pub(crate) struct TrafficService<'a> {
@@ -103,6 +103,22 @@ impl<'a> TrafficService<'a> {
     /// Whether this number of ready Pods is less than now, and less than the Service needs.
     pub(crate) fn is_loss(&self, remaining: usize) -> bool {
         remaining < self.ready() && remaining < self.floor
+    }
+
+    /// Whether a workload only seems to serve nothing: none of its Pods is ready at the moment, waiting alone may mend
+    /// that, and a ready colour stands by. Nothing else behind the selector wants Pods.
+    pub(crate) fn only_blips(&self, workload: &Workload) -> bool {
+        let pods = self.view.pods_of(workload);
+        let may_recover = |pod: &&Pod| !pod.terminal && !pod.meta.deleting && !pod.is_broken();
+        let is_alone =
+            self.backends.workloads.iter().all(|other| other.meta.uid == workload.meta.uid || other.desired == 0);
+        let stands_by = |idle: &Workload| self.view.pods_of(idle).iter().any(|pod| pod.serves());
+        self.ready() == 0
+            && workload.stands_alone()
+            && workload.desired > 0
+            && is_alone
+            && pods.iter().any(may_recover)
+            && self.idle.is_some_and(stands_by)
     }
 
     /// The number of ready Pods that would remain, if that is a loss.

@@ -25,6 +25,17 @@ const CANARY: &str = "flipguard-canary";
 /// The time limit for flipguard to guard. It usually takes less than two seconds; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where an installation of flipguard runs, and at which URL the API server calls it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// flipguard's own namespace.
+    pub namespace: &'a str,
+    /// The address that listens for reviews.
+    pub listen: SocketAddr,
+    /// The registered URL.
+    pub url: &'a str,
+}
+
 /// A running flipguard that guards its control plane.
 #[derive(Debug)]
 pub struct Guard {
@@ -59,15 +70,49 @@ impl Guard {
         let listen = local(free_port()?);
         let kubeconfig = own_kubeconfig(control_plane)?;
         let url = format!("https://{listen}");
-        apply(control_plane, &manifests(binary, &["--external-url", &url, "--part", "requests"])?)?;
+        allow(control_plane, binary, &url)?;
         let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &url, flags)?;
+        guard.wait_until_it_serves()?;
+        Ok(guard)
+    }
+
+    /// Applies the manifests for a place, starts flipguard there, and waits until it serves. The API server may not reach
+    /// it, and another installation may guard.
+    ///
+    /// # Errors
+    /// When an object cannot be applied, or flipguard does not serve within a minute.
+    pub fn install_at(control_plane: &ControlPlane, binary: &Path, place: &Place<'_>, flags: &[&str]) -> Result<Self> {
+        let Place { namespace, listen, url } = *place;
+        install_in(control_plane, binary, namespace, url)?;
+        let kubeconfig = control_plane.service_account_kubeconfig(namespace, "flipguard")?;
+        let flags = [&["--namespace", namespace], flags].concat();
+        let guard = Self::serve(control_plane, binary, &kubeconfig, listen, url, &flags)?;
+        guard.wait_until_it_serves()?;
+        Ok(guard)
+    }
+
+    fn wait_until_it_serves(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !guard.ask("/readyz").is_ok_and(|(status, _)| status.contains("200")) {
-            guard.process.ensure_running()?;
-            ensure!(Instant::now() < deadline, "flipguard does not serve:\n{}", guard.process.log_tail());
+        while !self.ask("/readyz").is_ok_and(|(status, _)| status.contains("200")) {
+            self.process.ensure_running()?;
+            ensure!(Instant::now() < deadline, "flipguard does not serve:\n{}", self.process.log_tail());
             sleep(Duration::from_millis(100));
         }
-        Ok(guard)
+        Ok(())
+    }
+
+    /// Starts it with a kubeconfig that may not work yet, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_unready(
+        control_plane: &ControlPlane,
+        binary: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let listen = local(free_port()?);
+        Self::serve(control_plane, binary, kubeconfig, listen, &format!("https://{listen}"), flags)
     }
 
     /// Starts another replica behind the same address.
@@ -109,10 +154,13 @@ impl Guard {
     ) -> Result<Self> {
         let mut serve = Command::new(binary);
         serve
-            .args(["serve", "--namespace", NAMESPACE, "--external-url", url, "--kubeconfig"])
+            .args(["serve", "--external-url", url, "--kubeconfig"])
             .arg(kubeconfig)
             .args(["--listen", &listen.to_string(), "--status-listen", &status.to_string()])
             .args(flags);
+        if !flags.contains(&"--namespace") {
+            serve.args(["--namespace", NAMESPACE]);
+        }
         if !flags.contains(&"--drain") {
             serve.args(["--drain", "0s"]);
         }
@@ -204,13 +252,23 @@ impl Guard {
 
 /// Applies the manifests that `binary` prints.
 pub(crate) fn install(control_plane: &ControlPlane, binary: &Path, url: &str) -> Result<()> {
-    apply(control_plane, &manifests(binary, &["--external-url", url])?).map(drop)
+    install_in(control_plane, binary, NAMESPACE, url)
+}
+
+fn install_in(control_plane: &ControlPlane, binary: &Path, namespace: &str, url: &str) -> Result<()> {
+    apply(control_plane, &manifests(binary, &["--namespace", namespace, "--external-url", url])?).map(drop)
+}
+
+/// Lets the policy of the registration allow another URL, and no other.
+fn allow(control_plane: &ControlPlane, binary: &Path, url: &str) -> Result<()> {
+    let flags = ["--namespace", NAMESPACE, "--external-url", url, "--part", "requests"];
+    apply(control_plane, &manifests(binary, &flags)?).map(drop)
 }
 
 /// The manifests that `binary` prints with these flags.
 fn manifests(binary: &Path, flags: &[&str]) -> Result<String> {
     let manifests = Command::new(binary)
-        .args(["manifests", "--namespace", NAMESPACE])
+        .arg("manifests")
         .args(flags)
         .output()
         .with_context(|| format!("cannot run {}", binary.display()))?;

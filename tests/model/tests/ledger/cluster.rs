@@ -151,7 +151,7 @@ impl Cluster {
 
     /// An event that the ledger neither has on record nor can still resolve.
     pub(crate) fn forgotten(&self) -> Option<String> {
-        let Ledger { intents, records } = &self.ledger;
+        let Ledger { intents, records, .. } = &self.ledger;
         let Some(service) = &self.service else {
             let written = intents.iter().any(|it| matches!(it.effect, IntendedChange::Gone { selector: Some(_) }));
             let known = written || !records.tombstones.is_empty();

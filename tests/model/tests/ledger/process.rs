@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flipguard::ledger::{Ask, Attempt, Found, Intent, Ledger, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, User, WorkloadKind, Write};
-use flipguard::rules::{Outcome, Verdict};
+use flipguard::ledger::apply::apply;
+use flipguard::ledger::{Ask, Attempt, Found, Intent, ObjectRef, resolve, scenarios};
+use flipguard::model::{Change, ClusterView, Policy, Records, User, WorkloadKind, Write};
+use flipguard::rules::{self, Outcome, Verdict};
 
 use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
 
@@ -43,6 +44,8 @@ pub(crate) enum Mistake {
     DropsUnseen,
     /// Only the scenarios "none commits" and "all commit" are judged.
     OnlyNoneAndAll,
+    /// An intent on an object of the same app is left out.
+    LeavesOneOut,
     /// A denied request withdraws all intents on its object.
     WithdrawByObject,
     /// A changed version is taken for a commit.
@@ -116,7 +119,7 @@ impl Request {
                     base,
                     tries: *tries,
                     id,
-                    attempt: Attempt::new(intent, writes),
+                    attempt: Attempt::new(intent, writes).with_looks(rules.looks),
                     ledger_version: 0,
                     looked: BTreeMap::new(),
                     read: Read::default(),
@@ -430,14 +433,17 @@ pub(crate) struct Rules {
     pub(crate) expiry: bool,
     /// Whether all lists are read at one instant.
     pub(crate) at_once: bool,
+    /// The number of objects of others that an attempt looks at.
+    pub(crate) looks: usize,
     known: std::collections::HashMap<Question, Verdict>,
 }
 
-type Question = (Request, Base, Read, Vec<Intent>, Ledger);
+type Question = (Request, Base, Read, Vec<Intent>, Records);
 
 impl Rules {
-    pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool) -> Self {
-        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, known: std::collections::HashMap::new() }
+    pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
+        let known = std::collections::HashMap::new();
+        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, looks, known }
     }
 
     pub(crate) fn makes(&self, mistake: Mistake) -> bool {
@@ -458,7 +464,7 @@ impl Rules {
 
     fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
         let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
-        let records = Ledger { intents: Vec::new(), records: records.clone() };
+        let records = records.clone();
         let question = (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records);
         if let Some(verdict) = self.known.get(&question) {
             admission.attempt.judged(verdict);
@@ -470,6 +476,11 @@ impl Rules {
             let verdict = self.none_and_all(&change, &view, pending);
             admission.attempt.judged(&verdict);
             verdict
+        } else if self.makes(Mistake::LeavesOneOut) {
+            let fewer: Vec<&Intent> = pending.iter().skip(1).collect();
+            let verdict = scenarios::decide_among(&change, &mut view, &fewer, &self.policy, NOW);
+            admission.attempt.judged(&verdict);
+            verdict
         } else {
             admission.attempt.judge(&change, &mut view, &self.policy, NOW)
         };
@@ -478,12 +489,12 @@ impl Rules {
     }
 
     fn none_and_all(&self, change: &Change, view: &ClusterView, pending: &[Intent]) -> Verdict {
-        let none = scenarios::decide(change, view, &[], &self.policy, NOW);
+        let none = rules::decide(change, view, &self.policy, NOW);
         let mut everything = view.clone();
         for intent in pending {
-            scenarios::apply(&mut everything, intent);
+            apply(&mut everything, intent);
         }
-        let all = scenarios::decide(change, &everything, &[], &self.policy, NOW);
+        let all = rules::decide(change, &everything, &self.policy, NOW);
         if none.outcome() == Outcome::Allowed { all } else { none }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) expiry: bool,
     /// Whether all lists are read at one instant.
     pub(crate) at_once: bool,
+    /// The number of objects of others that an attempt looks at; flipguard's limit is more than a model has.
+    pub(crate) looks: usize,
 }
 
 /// The result of a search.
@@ -74,6 +76,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
         scenario.crashes,
         scenario.expiry || matches!(mistake, Some(Mistake::EarlyExpiry | Mistake::DropsUnseen)),
         scenario.at_once,
+        scenario.looks,
     );
     let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
     let start = State { cluster: Hashed::new(scenario.start.clone()), stages };

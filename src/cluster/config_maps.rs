@@ -1,0 +1,110 @@
+//! Reads and writes of flipguard's own ConfigMaps: the ledgers and their index.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Client, Error};
+use tokio::time::Instant;
+
+use super::request::{RequestError, is_not_found, within};
+use crate::model::ReadFailure;
+
+/// The label of flipguard's own ConfigMaps.
+pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
+
+/// The ConfigMaps in flipguard's own namespace. Each request is made for the ledger of a namespace, which a failure
+/// names.
+pub(super) struct ConfigMaps {
+    api: Api<ConfigMap>,
+    pub(super) own_namespace: String,
+}
+
+impl ConfigMaps {
+    pub(super) fn new(client: Client, own_namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, own_namespace), own_namespace: own_namespace.to_owned() }
+    }
+
+    /// A ConfigMap of flipguard that is still to be created.
+    pub(super) fn new_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
+        let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
+        map.metadata.name = Some(name.to_owned());
+        map.metadata.namespace = Some(self.own_namespace.clone());
+        map.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())]));
+        map
+    }
+
+    /// Reads a ConfigMap; `None` where none of this name exists.
+    pub(super) async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<ConfigMap>, ReadFailure> {
+        match within(deadline, self.api.get(name)).await {
+            Ok(map) => Ok(Some(map)),
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => Ok(None),
+            Err(error) => Err(failed(namespace, &error)),
+        }
+    }
+
+    /// Creates a ConfigMap; `None` where one of this name exists.
+    pub(super) async fn create(
+        &self,
+        namespace: &str,
+        map: &ConfigMap,
+        deadline: Instant,
+    ) -> Result<Option<ConfigMap>, ReadFailure> {
+        match within(deadline, self.api.create(&PostParams::default(), map)).await {
+            Ok(created) => Ok(Some(created)),
+            Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(None),
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => {
+                Err(unread(namespace, format!("flipguard's own namespace {} does not exist", self.own_namespace)))
+            }
+            Err(error) => Err(failed(namespace, &error)),
+        }
+    }
+
+    /// Replaces a ConfigMap; `None` where it was changed or deleted since it was read.
+    pub(super) async fn replace(
+        &self,
+        namespace: &str,
+        map: &ConfigMap,
+        deadline: Instant,
+    ) -> Result<Option<ConfigMap>, ReadFailure> {
+        let name = map.metadata.name.as_deref().unwrap_or_default();
+        match within(deadline, self.api.replace(name, &PostParams::default(), map)).await {
+            Ok(written) => Ok(Some(written)),
+            // The next read tells a deletion from a change.
+            Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(None),
+            Err(error) => Err(failed(namespace, &error)),
+        }
+    }
+
+    /// Deletes a ConfigMap as it was read; `false` where it was changed since then.
+    pub(super) async fn delete(&self, namespace: &str, map: ConfigMap, deadline: Instant) -> Result<bool, ReadFailure> {
+        let ObjectMeta { name, uid, resource_version, .. } = map.metadata;
+        let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version });
+        match within(deadline, self.api.delete(&name.unwrap_or_default(), &params)).await {
+            Ok(_) => Ok(true),
+            Err(RequestError::Api(Error::Api(status))) if is_not_found(&status) => Ok(true),
+            Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(false),
+            Err(error) => Err(failed(namespace, &error)),
+        }
+    }
+}
+
+/// Whether a ConfigMap is flipguard's.
+pub(super) fn is_managed(map: &ConfigMap) -> bool {
+    let label = map.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0));
+    label.is_some_and(|value| value == MANAGED_BY.1)
+}
+
+/// A failed read of a namespace's ledger.
+pub(super) fn unread(namespace: &str, why: String) -> ReadFailure {
+    ReadFailure::online(format!("the ledger of namespace {namespace}"), why)
+}
+
+pub(super) fn failed(namespace: &str, error: &RequestError) -> ReadFailure {
+    unread(namespace, error.to_string())
+}

@@ -1,0 +1,149 @@
+//! The guard over an API server in memory, whose answers take time.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::fake::FakeApi;
+use crate::review::{change_of, wire};
+
+const LEDGER: &str = "/api/v1/namespaces/own/configmaps/ledger-shop";
+const SERVICE: &str = "/api/v1/namespaces/shop/services/app";
+const WORKLOADS: &str = "/apis/apps/v1/namespaces/shop";
+
+/// A namespace with a Service, a ledger, and a ready Pod of the colour blue.
+struct Shop {
+    api: FakeApi,
+    guard: Guard,
+}
+
+impl Shop {
+    async fn new() -> Self {
+        let api = FakeApi::default();
+        let ledgers = Arc::new(LedgerStore::new(api.client(), "own", Duration::from_secs(90)));
+        ledgers.begin(false, soon()).await.unwrap();
+        ledgers.create("shop", soon()).await.unwrap();
+        // From now on, this replica knows the ledger.
+        ledgers.read("shop", soon()).await.unwrap();
+        let spec = json!({ "selector": { "color": "blue" }, "ports": [{ "port": 80 }] });
+        api.put(SERVICE, json!({ "metadata": { "name": "app", "namespace": "shop" }, "spec": spec }));
+        let (events, _) = Events::new(api.client());
+        let guard = Guard::new(api.client(), Policy::default(), ledgers, Concurrency::Strict, events);
+        let shop = Self { api, guard };
+        shop.deploy("blue");
+        shop
+    }
+
+    /// Puts a ReplicaSet of this colour there, with one ready Pod.
+    fn deploy(&self, color: &str) {
+        let (name, labels) = (format!("app-{color}"), json!({ "color": color }));
+        let path = format!("{WORKLOADS}/replicasets/{name}");
+        let template = json!({ "metadata": { "labels": labels }, "spec": {} });
+        self.api.put(
+            &path,
+            json!({
+                "metadata": { "name": name, "namespace": "shop", "generation": 1 },
+                "spec": { "replicas": 1, "template": template },
+                "status": { "observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "availableReplicas": 1 },
+            }),
+        );
+        let uid = self.api.get(&path).unwrap()["metadata"]["uid"].clone();
+        let owner =
+            json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid, "controller": true });
+        let metadata = json!({ "name": name, "namespace": "shop", "labels": labels, "ownerReferences": [owner] });
+        let ready = json!({ "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] });
+        let pod = json!({ "metadata": metadata, "status": ready });
+        self.api.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod);
+    }
+
+    /// The flip of the Service to green.
+    fn flip(&self) -> Change {
+        let old = self.api.get(SERVICE).unwrap();
+        let mut new = old.clone();
+        new["spec"]["selector"]["color"] = json!("green");
+        let body = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "r", "operation": "UPDATE", "name": "app", "namespace": "shop", "dryRun": false,
+                "kind": { "group": "", "version": "v1", "kind": "Service" },
+                "resource": { "group": "", "version": "v1", "resource": "services" },
+                "userInfo": { "username": "alice" }, "object": new, "oldObject": old,
+            },
+        });
+        change_of(&mut wire::Request::parse(body.to_string().as_bytes()).unwrap()).unwrap()
+    }
+
+    async fn judge(&self, change: &Change) -> Judgement {
+        self.guard.judge(change, soon()).await
+    }
+
+    /// The number of intents in the ledger.
+    fn intents(&self) -> usize {
+        let data = self.api.get(LEDGER).unwrap()["data"].clone();
+        data.as_object().unwrap().keys().filter(|key| key.starts_with("intent.")).count()
+    }
+}
+
+/// The deadline of a webhook with a timeout of five seconds.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(4750)
+}
+
+fn reasons(judgement: &Judgement) -> Vec<&str> {
+    judgement.verdict.findings.iter().map(|(finding, _)| finding.reason.code()).collect()
+}
+
+/// The write of the intent is sent, and its answer comes too late.
+#[tokio::test(start_paused = true)]
+async fn an_intent_whose_write_has_no_answer_is_withdrawn() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    shop.api.delay(Duration::from_millis(1600));
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!(reasons(&judgement), ["cluster-unreadable"]);
+    assert_eq!(shop.intents(), 1, "the write had its effect");
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 0);
+}
+
+/// The change is denied, and no time is left to withdraw its intent.
+#[tokio::test(start_paused = true)]
+async fn the_intent_of_a_denied_change_is_withdrawn_however_late() {
+    let shop = Shop::new().await;
+    shop.api.delay(Duration::from_millis(1200));
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!(reasons(&judgement), ["target-missing"]);
+    assert_eq!(shop.intents(), 1);
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_intent_of_an_allowed_change_stays() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!(judgement.verdict.outcome(), Outcome::Allowed, "{:?}", reasons(&judgement));
+    sleep(WITHDRAWAL * 2).await;
+    assert_eq!(shop.intents(), 1);
+    // It is not committed, so the flip is tried again. Nobody waits for the answer.
+    let change = shop.flip();
+    shop.api.delay(Duration::from_millis(100));
+    let judged = tokio::time::timeout(Duration::from_millis(150), shop.judge(&change)).await;
+    assert!(judged.is_err());
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 1, "only that of the answered request stays");
+    let intents = shop.api.get(LEDGER).unwrap()["data"].to_string();
+    assert_eq!(intents.matches("alice").count(), 1);
+}
+
+/// A key of the ledger's data that is no intent.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_of_tomorrow_is_used() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    let mut ledger: Value = shop.api.get(LEDGER).unwrap();
+    ledger["data"]["lane.app"] = json!("reserved");
+    shop.api.put(LEDGER, ledger);
+    assert_eq!(shop.judge(&shop.flip()).await.verdict.outcome(), Outcome::Allowed);
+    assert_eq!((shop.api.get(LEDGER).unwrap()["data"]["lane.app"].as_str(), shop.intents()), (Some("reserved"), 1));
+}

@@ -1,0 +1,58 @@
+//! The namespaces that flipguard may run in, and those that an admin may exempt.
+
+/// Checks flipguard's own namespace. flipguard never guards it, so it must not be one with apps.
+///
+/// # Errors
+/// When it is `default`, or belongs to Kubernetes.
+pub fn own(namespace: &str) -> Result<String, String> {
+    if namespace == "default" || namespace.starts_with("kube-") {
+        return Err(format!(
+            "cannot run in namespace {namespace}, because flipguard does not guard its own namespace; give it one \
+             without apps with --namespace, such as flipguard-system"
+        ));
+    }
+    Ok(namespace.to_owned())
+}
+
+/// Checks the name of an exempt namespace. Any other text would exempt nothing, without an error.
+///
+/// # Errors
+/// When no namespace can have this name.
+pub fn exempt(namespace: &str) -> Result<String, String> {
+    const EXAMPLE: &str = "such as ci-previews";
+    if namespace.contains('*') {
+        return Err(format!("names are compared as they are, without patterns; give each one, {EXAMPLE}"));
+    }
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let ends = [namespace.bytes().next(), namespace.bytes().next_back()];
+    let fits = (1..=63).contains(&namespace.len())
+        && namespace.bytes().all(is_inner)
+        && ends.into_iter().flatten().all(|byte| byte != b'-');
+    if fits {
+        Ok(namespace.to_owned())
+    } else {
+        Err(format!("a namespace has at most 63 lower-case letters, digits and inner hyphens, {EXAMPLE}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_are_checked() {
+        for namespace in ["flipguard-system", "team-a", "defaults", "kubeflow", "{{ .Release.Namespace }}"] {
+            assert!(own(namespace).is_ok(), "{namespace}");
+        }
+        for namespace in ["default", "kube-system", "kube-public", "kube-"] {
+            assert!(own(namespace).unwrap_err().contains("such as flipguard-system"), "{namespace}");
+        }
+        for namespace in ["a", "ci-previews", "team-1"] {
+            assert!(exempt(namespace).is_ok(), "{namespace}");
+        }
+        for namespace in ["", "Team", "-a", "a-", "a_b", "a.b", " a", &"a".repeat(64)] {
+            assert!(exempt(namespace).unwrap_err().contains("at most 63"), "{namespace}");
+        }
+        assert!(exempt("ci-*").unwrap_err().contains("without patterns"));
+    }
+}
