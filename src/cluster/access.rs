@@ -12,9 +12,6 @@ use kube::{Api, Client};
 use super::connect::one_line;
 use crate::install::{Granted, NAME, Permission, Place, needed};
 
-/// What a review asks about: a resource or a path.
-type Attributes = (Option<ResourceAttributes>, Option<NonResourceAttributes>);
-
 /// The number of permissions that are asked for at the same time.
 const AT_ONCE: usize = 10;
 
@@ -39,6 +36,9 @@ pub enum AccessError {
     #[error("cannot check permissions: {}", one_line(.0))]
     Unknown(#[from] kube::Error),
 }
+
+/// What a permission is asked for: a resource, or a path that is none.
+type Attributes = (Option<ResourceAttributes>, Option<NonResourceAttributes>);
 
 /// Checks that this client has all permissions that flipguard needs, with or without labels.
 ///

@@ -5,7 +5,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::{Check, Health};
-use crate::install::policy::{self, OWN_NAMESPACE, REGISTRATION};
+use crate::install::policy;
 use crate::registration::webhooks::Address;
 
 const CHECK: &str = "policies";
@@ -19,8 +19,11 @@ pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Ad
     };
     let registration = address.map(|_| policy::registration(namespace, url));
     let mut wrong = Vec::new();
-    for (policy, rendered) in [(REGISTRATION, registration), (OWN_NAMESPACE, Some(policy::own_namespace(namespace)))] {
-        let name = policy::name(policy, namespace);
+    let both = [
+        (policy::registration_name(namespace), registration),
+        (policy::own_namespace_name(namespace), Some(policy::own_namespace(namespace))),
+    ];
+    for (name, rendered) in both {
         match one(client, &name, rendered.as_ref()).await {
             Ok(found) => wrong.extend(found),
             Err(error) => return Check::unknown(CHECK, &format!("get the policy {name}"), &error),

@@ -88,14 +88,14 @@ pub const NEEDED: [Permission; 19] = [
         verbs: &["get", "patch"],
         place: Place::Everywhere,
         why: "its own registration",
-        stolen: "empties the registration, or makes guarded changes fail; the policy `flipguard` forbids the rest",
+        stolen: "empties the registration, or makes guarded changes fail; a policy forbids the rest",
     },
     Permission {
         on: webhook_configuration("mutatingwebhookconfigurations"),
         verbs: &["get", "patch"],
         place: Place::WithLabels,
         why: "its own registration for labels",
-        stolen: "empties the registration for labels; the policy `flipguard` forbids the rest",
+        stolen: "empties the registration for labels; a policy forbids the rest",
     },
     own(
         "",
@@ -106,14 +106,7 @@ pub const NEEDED: [Permission; 19] = [
         "serves as flipguard",
     ),
     // RBAC cannot limit `create` to a name, which is not known when the request is authorised.
-    own(
-        "",
-        "secrets",
-        &["create"],
-        None,
-        "the same Secret, if it is lost",
-        "nothing: the policy `flipguard-namespace` allows that name only",
-    ),
+    own("", "secrets", &["create"], None, "the same Secret, if it is lost", "nothing: a policy allows that name only"),
     // The ledgers: one ConfigMap for each namespace with traffic Services, and the index.
     own(
         "",
@@ -136,8 +129,8 @@ pub const NEEDED: [Permission; 19] = [
         "leases",
         &["create"],
         None,
-        "the same Lease, if it is lost; the dry run that shows whether the API server reaches flipguard",
-        "nothing: the policy `flipguard-namespace` allows such names only",
+        "the same Lease, if it is lost; a dry run that shows whether the API server reaches flipguard",
+        "nothing: a policy allows only names of its own",
     ),
 ];
 

@@ -8,10 +8,18 @@ use serde_json::{Value, json};
 
 use super::{LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT};
 
-/// The first part of the name of the policy for the webhook configurations.
-pub const REGISTRATION: &str = NAME;
-/// The first part of the name of the policy for flipguard's own namespace.
-pub const OWN_NAMESPACE: &str = "flipguard-namespace";
+/// The name of the policy for the webhook configurations, and of its binding. A second installation in another namespace
+/// must not replace that of the first.
+#[must_use]
+pub fn registration_name(namespace: &str) -> String {
+    format!("{NAME}.{namespace}")
+}
+
+/// The name of the policy for flipguard's own namespace, and of its binding.
+#[must_use]
+pub fn own_namespace_name(namespace: &str) -> String {
+    format!("{NAME}-namespace.{namespace}")
+}
 
 /// The resources that the webhooks may match, in the groups "" and `apps`.
 pub const GUARDED: [&str; 13] = [
@@ -30,36 +38,32 @@ pub const GUARDED: [&str; 13] = [
     "replicasets/scale",
 ];
 
-/// The name of a policy, and of its binding. By namespace: a second installation must not lift the limits of the first.
-#[must_use]
-pub fn name(policy: &str, namespace: &str) -> String {
-    format!("{policy}.{namespace}")
-}
-
 /// Both policies with their bindings. `url` is the address outside the cluster; without it, flipguard's own Service.
 pub(super) fn objects(namespace: &str, url: Option<&str>, labels: &Value) -> Vec<Value> {
-    [(REGISTRATION, registration(namespace, url)), (OWN_NAMESPACE, own_namespace(namespace))]
-        .into_iter()
-        .flat_map(|(policy, spec)| {
-            let name = name(policy, namespace);
-            let metadata = json!({ "name": name, "labels": labels });
-            let api = "admissionregistration.k8s.io/v1";
-            [
-                json!({
-                    "apiVersion": api,
-                    "kind": "ValidatingAdmissionPolicy",
-                    "metadata": metadata,
-                    "spec": spec,
-                }),
-                json!({
-                    "apiVersion": api,
-                    "kind": "ValidatingAdmissionPolicyBinding",
-                    "metadata": metadata,
-                    "spec": binding(&name),
-                }),
-            ]
-        })
-        .collect()
+    [
+        (registration_name(namespace), registration(namespace, url)),
+        (own_namespace_name(namespace), own_namespace(namespace)),
+    ]
+    .into_iter()
+    .flat_map(|(name, spec)| {
+        let metadata = json!({ "name": name, "labels": labels });
+        let api = "admissionregistration.k8s.io/v1";
+        [
+            json!({
+                "apiVersion": api,
+                "kind": "ValidatingAdmissionPolicy",
+                "metadata": metadata,
+                "spec": spec,
+            }),
+            json!({
+                "apiVersion": api,
+                "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": metadata,
+                "spec": binding(&name),
+            }),
+        ]
+    })
+    .collect()
 }
 
 /// The binding of a policy. A denied write is also marked in the audit log.

@@ -91,19 +91,19 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     // A policy that binds nobody, or that somebody has widened.
     let binding = "validatingadmissionpolicybinding";
     let audit = r#"{"spec":{"validationActions":["Audit"]}}"#;
-    kubectl(&["patch", binding, "flipguard-namespace", "--type=merge", "-p", audit])?;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
     is(
         shop,
         "policies",
         "warning",
-        "the binding flipguard-namespace is not as this version renders it / apply the out",
+        "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
     )?;
     let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
-    kubectl(&["patch", binding, "flipguard-namespace", "--type=merge", "-p", both])?;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
     is(shop, "policies", "ok", "the API server limits")?;
     let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
-    kubectl(&["patch", "validatingadmissionpolicy", "flipguard", "--type=json", "-p", widen])?;
-    is(shop, "policies", "warning", "the policy flipguard is not as this version renders it")?;
+    kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
+    is(shop, "policies", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
     let url = format!("https://{}", shop.guard.listen());
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);

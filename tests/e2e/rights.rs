@@ -44,7 +44,6 @@ fn patches(shop: &Shop, kind: &str, patch: &Value) -> Result<Attempt> {
 
 fn is_forbidden(attempt: &Attempt, policy: &str, words: &str) -> Result<()> {
     ensure!(!attempt.ok, "it should be denied: {words}");
-    let policy = format!("{policy}.{OWN}");
     attempt.says(&format!("ValidatingAdmissionPolicy '{policy}' with binding '{policy}' denied request: {words}"))
 }
 
@@ -104,7 +103,8 @@ fn a_stolen_token_registers_nothing_else(shop: &Shop) -> Result<()> {
     for (kind, patch, words) in denied {
         // The probe of the test replaces that of flipguard, if there is one.
         let patch = without_the_probe(shop, kind, patch)?;
-        is_forbidden(&patches(shop, kind, &patch)?, "flipguard", words).with_context(|| patch.to_string())?;
+        is_forbidden(&patches(shop, kind, &patch)?, "flipguard.flipguard-system", words)
+            .with_context(|| patch.to_string())?;
     }
     // The rest of its own registration is its own, and the probe in its own namespace is as well.
     let probe = another("probe.flipguard.dev", "coordination.k8s.io", "leases", only("In", OWN));
@@ -141,15 +141,15 @@ fn a_stolen_token_creates_no_other_names(shop: &Shop) -> Result<()> {
         with_its_token(shop, &["create", "--dry-run=server", "-f", "-"], Some(&object))
     };
     let secret = "flipguard writes only the Secret flipguard, and never a token of a ServiceAccount";
-    is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace", secret)?;
+    is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace.flipguard-system", secret)?;
     let token = ", annotations: {kubernetes.io/service-account.name: flipguard}";
-    is_forbidden(&creates("Secret", "v1", "flipguard", token)?, "flipguard-namespace", secret)?;
+    is_forbidden(&creates("Secret", "v1", "flipguard", token)?, "flipguard-namespace.flipguard-system", secret)?;
     let maps = "flipguard writes only ConfigMaps of its own";
-    is_forbidden(&creates("ConfigMap", "v1", "more", "")?, "flipguard-namespace", maps)?;
+    is_forbidden(&creates("ConfigMap", "v1", "more", "")?, "flipguard-namespace.flipguard-system", maps)?;
     let lease = creates("Lease", "coordination.k8s.io/v1", "more", "")?;
-    is_forbidden(&lease, "flipguard-namespace", "flipguard writes only Leases of its own")?;
+    is_forbidden(&lease, "flipguard-namespace.flipguard-system", "flipguard writes only Leases of its own")?;
     let delete = ["-n", OWN, "delete", "--dry-run=server", "configmap", "kube-root-ca.crt"];
-    is_forbidden(&with_its_token(shop, &delete, None)?, "flipguard-namespace", maps)?;
+    is_forbidden(&with_its_token(shop, &delete, None)?, "flipguard-namespace.flipguard-system", maps)?;
     creates("ConfigMap", "v1", "ledger-of-a-namespace", "")?.succeeds()?;
     // It exists, and admission comes first.
     creates("Secret", "v1", "flipguard", "")?.says("already exists")
