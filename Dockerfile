@@ -4,7 +4,10 @@
 #   docker build -t flipguard --build-arg TARGETARCH=arm64 .       for another architecture
 #   docker build -t flipguard --build-arg BINARY=prebuilt .        takes dist/amd64/flipguard, built elsewhere (`make static`)
 #
-# Podman and buildah take the same.
+# Podman and buildah take the same. Scanners read the list of packages in the binary: `cargo auditable` has put it there.
+#
+# For two builds that are the same, give the base image by its digest, or build from `make static`, which needs none:
+#   --build-arg RUST=docker.io/library/rust@sha256:...
 ARG BINARY=build
 ARG RUST=docker.io/library/rust:1.95-bookworm
 
@@ -27,8 +30,9 @@ RUN set -eu; \
         linker=CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_LINKER; \
         export "$linker=$machine-linux-gnu-gcc"; \
     fi; \
+    cargo install --quiet --locked --version 0.7.7 cargo-auditable; \
     RUSTFLAGS='-C target-feature=+crt-static' \
-        cargo build --release --locked --bin flipguard --target "$target"; \
+        cargo auditable build --release --locked --bin flipguard --target "$target"; \
     mkdir /out; cp "target/$target/release/flipguard" /out/flipguard
 
 # Built elsewhere.
@@ -40,6 +44,14 @@ FROM ${BINARY} AS binary
 
 # The image. A number, so that the API server can see that it is not root.
 FROM scratch
+ARG VERSION=0.1.0
+# The commit that it was built from.
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="flipguard" \
+      org.opencontainers.image.description="A Kubernetes admission webhook that makes blue-green by hand safe" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=binary /out/flipguard /flipguard
 USER 65532:65532
 ENTRYPOINT ["/flipguard"]

@@ -3,6 +3,9 @@
 # Build results live outside the clone, so that another clone need not build again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/target
 
+# Programs that tests/tools has installed.
+export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
+
 .PHONY: help demo check rustdoc tools test soak bench baseline reviews binaries lint docs static fuzz deny up own
 
 help: ## Say what there is
@@ -32,14 +35,15 @@ check: lint rustdoc ## Check all that needs no control plane: format, lints, doc
 	cargo test --locked -p json-skip -p flipguard $(QUICK)
 	cargo test --locked -p flipguard --features serde-json --lib --test cases --test properties
 
-test: lint rustdoc tools binaries ## Run all tests: format, lints, docs, unit, cases, end-to-end
+test: lint rustdoc tools deny binaries ## Run all tests: format, lints, docs, dependencies, unit, cases, end-to-end, fuzzing
 	cargo test --locked --workspace
 	cargo test --locked -p json-skip -p flipguard --features serde-json --lib --test cases --test properties --test wire
+	SECONDS_EACH=10 AT_ONCE=5 tests/fuzz/run
 
 rustdoc: own ## Build the documentation of the code, with warnings denied
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
 
-tools: ## Install the programs that some tests need (haproxy, openssl, valgrind, buildah), where possible
+tools: ## Install the programs that some tests need (haproxy, valgrind, promtool, cargo-deny ...), where possible
 	@tests/tools
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
@@ -54,18 +58,24 @@ lint: own ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-docs: ## Write what is generated: docs/rules.md, deploy/base/flipguard.yaml, the chart's rights
-	cargo run --quiet --locked --bin flipguard -- rules --output markdown > docs/rules.md
-	cargo run --quiet --locked --bin flipguard -- manifests > deploy/base/flipguard.yaml
-	cargo run --quiet --locked --bin flipguard -- manifests --only-rights --namespace '{{ .Release.Namespace }}' \
-		> deploy/helm/flipguard/templates/rbac.yaml
+TEMPLATES = deploy/helm/flipguard/templates
+PART = $(CARGO_TARGET_DIR)/debug/flipguard manifests --namespace '{{ .Release.Namespace }}' --part
+
+docs: ## Write what is generated: docs/rules.md, docs/rights.md, deploy/base/flipguard.yaml, some of the chart
+	cargo build --quiet --locked --bin flipguard
+	$(CARGO_TARGET_DIR)/debug/flipguard rules --output markdown > docs/rules.md
+	$(CARGO_TARGET_DIR)/debug/flipguard manifests --rights > docs/rights.md
+	$(CARGO_TARGET_DIR)/debug/flipguard manifests > deploy/base/flipguard.yaml
+	$(PART) rights > $(TEMPLATES)/rbac.yaml
+	$(PART) requests > $(TEMPLATES)/requests.yaml
+	(echo '{{- if .Values.labels.enabled }}'; $(PART) labels; echo '{{- end }}') > $(TEMPLATES)/labels.yaml
 
 # The architecture that the image calls amd64 or arm64.
 ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 
-static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
+static: own tools ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
 	@echo "Building what the image holds (about 5 min at first) ..."
-	@RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --bin flipguard \
+	@RUSTFLAGS='-C target-feature=+crt-static' cargo auditable build --quiet --release --locked --bin flipguard \
 		--target $(shell uname -m)-unknown-linux-gnu
 	@mkdir -p dist/$(ARCH)
 	cp $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard
@@ -73,8 +83,8 @@ static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dock
 fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
 	tests/fuzz/run
 
-deny: ## Check dependencies: licences, sources, bans, advisories (needs cargo-deny)
-	cargo deny --locked check
+deny: tools ## Check the dependencies of both lock files: licences, sources, bans; advisories if their database can be fetched
+	@tests/deny
 
 up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 	@cargo run --quiet --locked -p controlplane -- up

@@ -1,8 +1,13 @@
 //! The manifests in `deploy/` are the same as those of the binary.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flipguard::install::{LABEL_WEBHOOK, PROBE_WEBHOOK, policy};
+use flipguard::model::{ColourScheme, Enforcement};
+use flipguard::registration::webhooks::{Address, Endpoint, Webhooks, mutating, validating};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -25,12 +30,58 @@ fn the_base_is_fresh() -> Result<()> {
 }
 
 #[test]
-fn the_charts_rights_are_fresh() -> Result<()> {
-    let rights = printed(&["manifests", "--only-rights", "--namespace", "{{ .Release.Namespace }}"])?;
-    assert!(
-        read("deploy/helm/flipguard/templates/rbac.yaml")? == rights,
-        "the chart's rbac.yaml is stale; run: make docs"
-    );
+fn the_generated_templates_are_fresh() -> Result<()> {
+    for (part, template) in [("rights", "rbac"), ("requests", "requests"), ("labels", "labels")] {
+        let printed = printed(&["manifests", "--part", part, "--namespace", "{{ .Release.Namespace }}"])?;
+        let stored = read(&format!("deploy/helm/flipguard/templates/{template}.yaml"))?;
+        let stored = stored.strip_prefix("{{- if .Values.labels.enabled }}\n").unwrap_or(&stored);
+        let stored = stored.strip_suffix("{{- end }}\n").unwrap_or(stored);
+        assert!(stored == printed, "the chart's {template}.yaml is stale; run: make docs");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_table_of_rights_is_fresh() -> Result<()> {
+    assert!(read("docs/rights.md")? == printed(&["manifests", "--rights"])?, "docs/rights.md is stale; run: make docs");
+    Ok(())
+}
+
+/// The policy for the registration allows what is rendered, and nothing besides.
+#[test]
+fn the_policy_fits_the_webhooks() -> Result<()> {
+    let address = Address::Service { namespace: "own".to_owned() };
+    let endpoint = Endpoint { address, authority: String::new(), token: "token".to_owned() };
+    let colours = ColourScheme::default();
+    let webhooks = Webhooks {
+        endpoint: &endpoint,
+        colours: &colours,
+        own_namespace: "own",
+        exempt_users: &[],
+        exempt_namespaces: &[],
+        enforcement: Enforcement::Deny,
+    };
+    let policy = policy::registration("own", None).to_string();
+    let mut rendered = BTreeSet::new();
+    let mut names = Vec::new();
+    for webhook in validating(&webhooks) {
+        let rules = webhook.rules.into_iter().flatten().filter_map(|rule| rule.resources).flatten();
+        if webhook.name != PROBE_WEBHOOK {
+            rendered.extend(rules);
+        }
+        names.push(webhook.name);
+    }
+    let [label]: [_; 1] = mutating(&webhooks).try_into().map_err(|_| "one mutating webhook")?;
+    assert_eq!(label.name, LABEL_WEBHOOK);
+    rendered.extend(label.rules.into_iter().flatten().filter_map(|rule| rule.resources).flatten());
+    assert!(names.iter().all(|name| name.ends_with(".flipguard.dev")) && policy.contains("endsWith('.flipguard.dev')"));
+    let allowed: BTreeSet<String> = policy::GUARDED.into_iter().map(str::to_owned).collect();
+    assert_eq!(allowed, rendered, "src/install/policy.rs should allow the resources that are rendered, and no others");
+    assert!(!allowed.iter().any(|resource| resource.contains('*') || resource.starts_with("pods")));
+    // The expressions may use only functions of Kubernetes 1.30. No optional types, which some read differently.
+    for newer in ["format.", ".?", "[?", "orValue", "semver", "cidr(", "ip(", "authorizer"] {
+        assert!(!policy.contains(newer), "{newer}");
+    }
     Ok(())
 }
 
@@ -49,10 +100,47 @@ fn the_versions_agree() -> Result<()> {
     Ok(())
 }
 
+/// The alerts fire when they should: the rules of the chart, run by promtool.
+#[test]
+fn the_alerts_fire() -> Result<()> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).ok_or("no home")?;
+    let installed = cache.join("flipguard/tools/bin/promtool");
+    let promtool = if installed.is_file() { installed } else { "promtool".into() };
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts/alerts.test.yaml");
+    let Ok(output) = Command::new(promtool).args(["test", "rules"]).arg(rules).output() else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is not installed");
+        eprintln!("skipped: promtool is not installed (tests/tools)");
+        return Ok(());
+    };
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_build_takes_no_more_than_it_names() -> Result<()> {
+    let ignored = read(".dockerignore")?;
+    let mut rules = ignored.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(rules.next(), Some("*"), "everything is left out first");
+    let named: Vec<&str> = rules.map(|rule| rule.strip_prefix('!').unwrap_or("not a name")).collect();
+    assert_eq!(named, ["Cargo.toml", "Cargo.lock", "crates", "src", "tests", "dist"]);
+    let dockerfile = read("Dockerfile")?;
+    assert!(dockerfile.contains(&format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION"))), "another version");
+    let toolchain = read("rust-toolchain.toml")?;
+    let channel = toolchain.split('"').nth(1).and_then(|channel| channel.rsplit_once('.')).ok_or("no channel")?.0;
+    assert!(dockerfile.contains(&format!("/rust:{channel}-")), "the image is built with another Rust than {channel}");
+    let tools = read("tests/tools")?;
+    let auditable =
+        tools.split("cargo-auditable@").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("no version")?;
+    assert!(dockerfile.contains(&format!("--version {auditable} cargo-auditable")), "{auditable}");
+    Ok(())
+}
+
 /// Nothing that is a verb or a resource of its own is granted by a pattern, and nothing may touch a user's object.
 #[test]
 fn rights_have_nothing_to_spare() -> Result<()> {
-    let rights = printed(&["manifests", "--only-rights"])?;
+    let rights = printed(&["manifests", "--part", "rights"])? + &printed(&["manifests", "--part", "labels"])?;
     assert!(!rights.contains("'*'") && !rights.contains("\"*\""), "{rights}");
     let (cluster, own) = rights.split_once("kind: Role\n").ok_or("no Role")?;
     for verb in ["update", "delete", "deletecollection", "watch", "escalate", "bind", "impersonate"] {

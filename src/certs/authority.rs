@@ -4,10 +4,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::error::CertificateError;
 use super::pem::life_of;
+use super::tokens::StoredTokens;
 
 /// The lifetime of an authority.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
@@ -35,6 +37,10 @@ pub struct Identity {
     pub leaf_key: String,
     /// `token`: the last segment of the registered paths, 128 random bits in hexadecimal.
     pub token: String,
+    /// `old-token`: the token before, while it is accepted.
+    pub old_token: String,
+    /// `token-issued`: when the token was issued, as RFC 3339.
+    pub token_issued: String,
 }
 
 /// Keys stay out of logs.
@@ -51,7 +57,30 @@ impl Identity {
     /// When a name is neither, or there are no random bytes.
     pub fn issue(names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
         let (authority, authority_key) = new_authority(now)?;
-        Self { authority, authority_key, token: token()?, ..Self::default() }.renewed(names, now)
+        Self { authority, authority_key, ..Self::default() }.with_new_token(now)?.renewed(names, now)
+    }
+
+    /// The same, with a new token, and the token before as the old one.
+    ///
+    /// # Errors
+    /// When there are no random bytes.
+    pub fn with_new_token(self, now: OffsetDateTime) -> Result<Self, CertificateError> {
+        // Formatting a time of this century does not fail. Without a time, the next exchange is due at once.
+        let token_issued = now.format(&Rfc3339).unwrap_or_default();
+        Ok(Self { old_token: self.token, token: token()?, token_issued, ..self })
+    }
+
+    /// The same, without the token before.
+    #[must_use]
+    pub fn without_old_token(self) -> Self {
+        Self { old_token: String::new(), ..self }
+    }
+
+    /// The tokens. `requested` asks for an exchange.
+    #[must_use]
+    pub fn tokens(&self, requested: bool) -> StoredTokens<'_> {
+        let issued = OffsetDateTime::parse(&self.token_issued, &Rfc3339).ok();
+        StoredTokens { current: &self.token, old: &self.old_token, issued, requested }
     }
 
     /// The same, with a new leaf of the current authority.
@@ -90,9 +119,15 @@ impl Identity {
     /// # Errors
     /// When the next authority cannot be used.
     pub fn promoted(self, names: &[String], now: OffsetDateTime) -> Result<Self, CertificateError> {
-        let Self { authority, next, next_key, leaf, leaf_key, token, .. } = self;
-        let promoted =
-            Self { authority: next, authority_key: next_key, old: authority, leaf, leaf_key, token, ..Self::default() };
+        let Self { authority, next, next_key, .. } = self;
+        let promoted = Self {
+            authority: next,
+            authority_key: next_key,
+            old: authority,
+            next: String::new(),
+            next_key: String::new(),
+            ..self
+        };
         promoted.renewed(names, now)
     }
 

@@ -3,9 +3,7 @@
 use super::Identity;
 use super::pem::{is_trusted, life_of, names_of, pair};
 use super::plan::{Authority, Leaf, Stored};
-
-/// The shortest token that is accepted, in characters. A shorter one was truncated or written by hand.
-const MIN_TOKEN_LENGTH: usize = 32;
+use super::tokens::is_token;
 
 /// The stored identity as the plan sees it. The leaf must hold `names`; `rotate` requests a new authority.
 #[must_use]
@@ -29,11 +27,6 @@ pub fn inspect(identity: &Identity, names: &[String], rotate: bool) -> Stored {
         leaf,
         rotate,
     }
-}
-
-/// Whether a text is long enough to be a token, and can be a segment of a path.
-pub(super) fn is_token(text: &str) -> bool {
-    text.len() >= MIN_TOKEN_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn holds(leaf: &str, names: &[String]) -> bool {
@@ -70,7 +63,7 @@ mod tests {
         assert_eq!(step(&identity, false, start()), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(243)), Step::Keep);
         assert_eq!(step(&identity, false, start() + Duration::days(244)), Step::Renew);
-        assert_eq!(identity.token.len(), MIN_TOKEN_LENGTH);
+        assert_eq!(identity.token.len(), 32);
         assert!(!format!("{identity:?}").contains("PRIVATE"));
         let other = ["guard.example".to_owned()];
         assert_eq!(plan(&inspect(&identity, &other, false), &OBSERVED, DELAYS, start()), Step::Renew);

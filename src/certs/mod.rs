@@ -8,11 +8,12 @@ pub mod pem;
 pub mod plan;
 pub mod rotator;
 pub(crate) mod store;
+pub mod tokens;
 
 pub use authority::Identity;
 pub use error::CertificateError;
 pub use rotator::{IdentityError, TrustBundle};
-pub use store::ROTATE;
+pub use store::{ROTATE, ROTATE_TOKEN};
 
 /// A certificate to serve, and the authorities that sign it, in PEM.
 #[derive(Clone, PartialEq, Eq)]

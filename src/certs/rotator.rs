@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::authority::token;
 use super::error::CertificateError;
 use super::files::{Files, FilesError};
-use super::inspect::{inspect, is_token};
+use super::inspect::inspect;
 use super::pem::{certificates, is_trusted, life_of, pair, pem_of};
 use super::plan::{Delays, Observed, Step, plan};
-use super::store::{Found, Store};
+use super::store::{Found, ROTATE, ROTATE_TOKEN, Store};
+use super::tokens::{TokenDelays, TokenStep, Tokens, is_token};
 use super::{Identity, ServedCertificate};
 use crate::cluster::clock::ClockDifference;
 use crate::install::NAME;
@@ -29,8 +29,8 @@ const MAX_ATTEMPTS: usize = 10;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest time between two reads, where `--ca-propagation` is short.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
-/// The number of tokens that are accepted at the same time.
-const MAX_TOKENS: usize = 3;
+/// A token lingers for this many times the propagation after the registration has named it: ten minutes.
+const TOKEN_LINGERS: u32 = 10;
 
 /// Why there is no certificate to serve.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +71,17 @@ pub struct TrustBundle {
     pub token: String,
 }
 
-/// The CA bundles of all registered webhooks, in PEM: each different bundle once, none where no webhook is registered.
-/// `None` where the registration cannot be read.
-pub type RegisteredBundles = Option<Vec<String>>;
+/// What all registered webhooks trust and call; empty where no webhook is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegisteredEndpoints {
+    /// Each different CA bundle, in PEM.
+    pub bundles: Vec<String>,
+    /// Each different token.
+    pub tokens: Vec<String>,
+}
+
+/// The registered endpoints; `None` where the registration cannot be read.
+pub type Registered = Option<RegisteredEndpoints>;
 
 /// Where the certificate comes from, and the names that it must hold.
 #[derive(Debug, Clone)]
@@ -103,8 +111,10 @@ pub struct CertificateRotator {
     served: ServedCertificate,
     /// The certificate to serve next, and since when every registered webhook trusts it.
     waiting: Option<(ServedCertificate, Option<Instant>)>,
-    /// The accepted tokens, the newest first, and since when the newest is accepted.
-    tokens: (Vec<String>, Instant),
+    /// The accepted tokens.
+    tokens: Tokens,
+    /// When this process started.
+    started: Instant,
     /// The leaf in the Secret, and since when it is stored.
     leaf: (String, Instant),
     /// The next authority, and since when every registered webhook trusts it.
@@ -132,20 +142,23 @@ impl CertificateRotator {
                 (identity, served)
             }
             Some(files) => {
-                let memory = load_token(&store, &source.namespace).await?;
+                let memory = load_token(&store, &source.namespace).await?.identity;
                 let served = files.read(&source.called, &memory.token, OffsetDateTime::now_utc())?;
                 (memory, served)
             }
         };
         credentials.present(pair(&served.chain, &served.key)?);
-        credentials.accept(vec![served.token.clone()]);
         let now = Instant::now();
+        let delays = token_delays(source.propagation);
+        let tokens = Tokens::start(&memory.tokens(false), delays, OffsetDateTime::now_utc());
+        credentials.accept(tokens.accepted());
         let rotator = Self {
             store,
             source,
             credentials,
             metrics,
-            tokens: (vec![served.token.clone()], now),
+            tokens,
+            started: now,
             leaf: (memory.leaf.clone(), now),
             memory,
             served,
@@ -160,7 +173,7 @@ impl CertificateRotator {
     /// The bundle to register, by the registered one: an authority stays in it while another replica may serve a
     /// certificate of that authority.
     #[must_use]
-    pub fn trust(&mut self, registered: &RegisteredBundles) -> TrustBundle {
+    pub fn trust(&mut self, registered: &Registered) -> TrustBundle {
         let wanted = self.waiting.as_ref().map_or(&self.served, |(waiting, _)| waiting);
         let mut bundle = wanted.bundle.trim_end().to_owned() + "\n";
         let known = |bundle: &str| certificates(bundle).unwrap_or_default();
@@ -175,7 +188,8 @@ impl CertificateRotator {
         if self.source.files.is_some() {
             // Files reach replicas at different times: others may still serve a certificate of an older authority.
             let now = Instant::now();
-            let registered = registered.iter().flatten().flat_map(|bundle| known(bundle));
+            let bundles = registered.iter().flat_map(|registered| &registered.bundles);
+            let registered = bundles.flat_map(|bundle| known(bundle));
             let mut lingering = Vec::new();
             for authority in registered {
                 let since =
@@ -189,17 +203,15 @@ impl CertificateRotator {
             lingering.retain(|(authority, _)| !wanted.contains(authority));
             self.lingering = lingering;
         }
-        let (tokens, since) = &self.tokens;
-        // The other replicas have to accept a new token before the API server uses it.
-        let token =
-            if since.elapsed() < self.source.propagation { tokens.get(1).or(tokens.first()) } else { tokens.first() };
-        TrustBundle { bundle, token: token.cloned().unwrap_or_default() }
+        let named = registered.as_ref().map(|registered| registered.tokens.as_slice());
+        let token = self.tokens.to_register(named, token_delays(self.source.propagation), self.started.elapsed());
+        TrustBundle { bundle, token: token.to_owned() }
     }
 
     /// Reconciles for ever. A failure is one log line, and is tried again.
     pub async fn run(
         mut self,
-        mut registered: watch::Receiver<RegisteredBundles>,
+        mut registered: watch::Receiver<Registered>,
         trust: watch::Sender<TrustBundle>,
     ) -> Infallible {
         let mut trouble: Option<String> = None;
@@ -229,16 +241,18 @@ impl CertificateRotator {
         }
     }
 
-    async fn reconcile(&mut self, registered: &RegisteredBundles) -> Result<(), IdentityError> {
+    async fn reconcile(&mut self, registered: &Registered) -> Result<(), IdentityError> {
         let now = OffsetDateTime::now_utc();
         if let Some(off) = self.source.clock.too_large() {
-            // Another replica may have exchanged the token, which has nothing to do with the time.
-            self.accept(&self.store.read().await?.identity.token);
+            // Another replica may have exchanged the token. To accept it needs no right clock.
+            let found = self.store.read().await?;
+            self.observe_tokens(&found, registered);
             return Err(IdentityError::Clock(off));
         }
         let candidate = if let Some(files) = self.source.files.clone() {
-            let memory = load_token(&self.store, &self.source.namespace).await?;
-            files.read(&self.source.called, &memory.token, now)?
+            let found = load_token(&self.store, &self.source.namespace).await?;
+            let identity = self.reconcile_tokens(found, registered, now).await?;
+            files.read(&self.source.called, &identity.token, now)?
         } else {
             ServedCertificate::from(&self.reconcile_secret(registered, now).await?)
         };
@@ -248,7 +262,7 @@ impl CertificateRotator {
     /// Reads the Secret, does the next step of the plan, and returns the content of the Secret after that.
     async fn reconcile_secret(
         &mut self,
-        registered: &RegisteredBundles,
+        registered: &Registered,
         now: OffsetDateTime,
     ) -> Result<Identity, IdentityError> {
         let found = self.store.read().await?;
@@ -268,6 +282,7 @@ impl CertificateRotator {
         let identity = found.identity.clone();
         let made = match step {
             Step::Keep => {
+                let identity = self.reconcile_tokens(found, registered, now).await?;
                 self.memory = identity.clone();
                 return Ok(identity);
             }
@@ -279,7 +294,7 @@ impl CertificateRotator {
             Step::Issue => Identity::issue(names, now)?,
         };
         let before = found.identity.clone();
-        if !self.store.write(found, &made, step == Step::Publish).await? {
+        if !self.store.write(found, &made, (step == Step::Publish).then_some(ROTATE)).await? {
             // Another replica was faster; the next read shows its step.
             return Ok(before);
         }
@@ -288,14 +303,49 @@ impl CertificateRotator {
         Ok(made)
     }
 
+    /// Accepts the tokens of the Secret, does the next step of their exchange, and returns the content of the Secret
+    /// after that.
+    async fn reconcile_tokens(
+        &mut self,
+        found: Found,
+        registered: &Registered,
+        now: OffsetDateTime,
+    ) -> Result<Identity, IdentityError> {
+        self.observe_tokens(&found, registered);
+        let identity = found.identity.clone();
+        let stored = identity.tokens(found.rotate_token);
+        let delays = token_delays(self.source.propagation);
+        let (made, met) = match self.tokens.next_step(&stored, delays, now, self.started.elapsed()) {
+            TokenStep::Keep => return Ok(identity),
+            TokenStep::Exchange => (identity.clone().with_new_token(now)?, Some(ROTATE_TOKEN)),
+            TokenStep::Retire => (identity.clone().without_old_token(), None),
+        };
+        if !self.store.write(found, &made, met).await? {
+            // Another replica was faster; the next read shows its step.
+            return Ok(identity);
+        }
+        let step = if met.is_some() { "exchange" } else { "retire" };
+        tracing::info!(step, "exchanging the token of the paths");
+        // The next read shows it to this replica, as to the others: no replica registers what it has only written.
+        Ok(made)
+    }
+
+    /// Accepts the tokens of the Secret, and drops those that are no longer needed.
+    fn observe_tokens(&mut self, found: &Found, registered: &Registered) {
+        let stored = found.identity.tokens(found.rotate_token);
+        let named = registered.as_ref().map(|registered| registered.tokens.as_slice());
+        self.tokens.observe(&stored, named, token_delays(self.source.propagation), self.started.elapsed());
+        self.credentials.accept(self.tokens.accepted());
+    }
+
     /// Notes since when every registered webhook trusts the next authority.
-    fn observe_next_ca(&mut self, next: &str, registered: &RegisteredBundles) {
+    fn observe_next_ca(&mut self, next: &str, registered: &Registered) {
         let out = !next.is_empty()
             && certificates(next).is_ok_and(|next| {
                 let trusts = |bundle: &String| {
                     certificates(bundle).is_ok_and(|bundle| next.iter().all(|next| bundle.contains(next)))
                 };
-                registered.as_ref().is_some_and(|bundles| bundles.iter().all(trusts))
+                registered.as_ref().is_some_and(|registered| registered.bundles.iter().all(trusts))
             });
         self.next = match self.next.take() {
             Some((known, since)) if out && known == next => Some((known, since)),
@@ -309,10 +359,9 @@ impl CertificateRotator {
     fn swap_when_trusted(
         &mut self,
         candidate: ServedCertificate,
-        registered: &RegisteredBundles,
+        registered: &Registered,
         now: OffsetDateTime,
     ) -> Result<(), IdentityError> {
-        self.accept(&candidate.token);
         if candidate.chain == self.served.chain && candidate.key == self.served.key {
             self.served = candidate;
             self.waiting = None;
@@ -321,7 +370,7 @@ impl CertificateRotator {
         let key = pair(&candidate.chain, &candidate.key)?;
         let called = &self.source.called;
         let trusts = |bundle: &String| is_trusted(bundle, &candidate.chain, called, now).is_ok();
-        let trusted = registered.as_ref().is_some_and(|bundles| bundles.iter().all(trusts));
+        let trusted = registered.as_ref().is_some_and(|registered| registered.bundles.iter().all(trusts));
         let since = match self.waiting.take() {
             Some((waiting, since)) if waiting.chain == candidate.chain => since,
             _ => None,
@@ -339,17 +388,6 @@ impl CertificateRotator {
         Ok(())
     }
 
-    fn accept(&mut self, token: &str) {
-        let (tokens, since) = &mut self.tokens;
-        if is_token(token) && tokens.first().is_none_or(|first| first != token) {
-            tokens.retain(|known| known != token);
-            tokens.insert(0, token.to_owned());
-            tokens.truncate(MAX_TOKENS);
-            *since = Instant::now();
-            self.credentials.accept(tokens.clone());
-        }
-    }
-
     fn record_metrics(&self) {
         for (which, pem) in [("leaf", &self.served.chain), ("authority", &self.served.bundle)] {
             if let Some(life) = life_of(pem) {
@@ -362,6 +400,10 @@ impl CertificateRotator {
 fn delays(propagation: Duration) -> Delays {
     let propagation = to_time_duration(propagation);
     Delays { propagation, linger: propagation * 3 }
+}
+
+fn token_delays(propagation: Duration) -> TokenDelays {
+    TokenDelays { propagation, linger: propagation * TOKEN_LINGERS }
 }
 
 fn elapsed_since(since: Instant) -> time::Duration {
@@ -405,30 +447,28 @@ pub async fn load(
             Step::Keep | Step::Publish | Step::Retire | Step::Restore => None,
         })
     };
-    read_or_create(&Store::new(client, namespace), namespace, make).await
+    read_or_create(&Store::new(client, namespace), namespace, make).await.map(|found| found.identity)
 }
 
 /// Reads only the token, or creates it.
-async fn load_token(store: &Store, namespace: &str) -> Result<Identity, IdentityError> {
+async fn load_token(store: &Store, namespace: &str) -> Result<Found, IdentityError> {
     let make = |found: &Found| {
         let whole = is_token(&found.identity.token);
-        if whole { Ok(None) } else { Ok(Some(Identity { token: token()?, ..found.identity.clone() })) }
+        if whole { Ok(None) } else { Ok(Some(found.identity.clone().with_new_token(OffsetDateTime::now_utc())?)) }
     };
     read_or_create(store, namespace, make).await
 }
 
-/// Reads the Secret and writes what `missing` returns, until it returns nothing or the write succeeds.
+/// Reads the Secret and writes what `missing` returns, until it returns nothing.
 async fn read_or_create(
     store: &Store,
     namespace: &str,
     missing: impl Fn(&Found) -> Result<Option<Identity>, IdentityError>,
-) -> Result<Identity, IdentityError> {
+) -> Result<Found, IdentityError> {
     for _ in 0..MAX_ATTEMPTS {
         let found = store.read().await?;
-        let Some(made) = missing(&found)? else { return Ok(found.identity) };
-        if store.write(found, &made, false).await? {
-            return Ok(made);
-        }
+        let Some(made) = missing(&found)? else { return Ok(found) };
+        store.write(found, &made, None).await?;
     }
     Err(IdentityError::Contended(namespace.to_owned()))
 }
@@ -470,7 +510,7 @@ mod tests {
         let long_ago = OffsetDateTime::now_utc() - Span::days(300);
         let identity = Identity::issue(&wrong.names, long_ago).unwrap();
         let found = Store::new(&api.client(), "own").read().await.unwrap();
-        Store::new(&api.client(), "own").write(found, &identity, false).await.unwrap();
+        Store::new(&api.client(), "own").write(found, &identity, None).await.unwrap();
         let before = api.get(SECRET);
         let mut rotator = started(&api, &wrong).await.unwrap();
         assert!(matches!(rotator.reconcile(&None).await, Err(IdentityError::Clock(_))));

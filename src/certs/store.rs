@@ -13,6 +13,8 @@ use crate::install::NAME;
 
 /// The annotation that requests a new authority. It is removed once there is one.
 pub const ROTATE: &str = "flipguard.dev/rotate";
+/// The annotation that requests a new token of the paths. It is removed once there is one.
+pub const ROTATE_TOKEN: &str = "flipguard.dev/rotate-token";
 
 /// The Secret `flipguard` in flipguard's own namespace.
 pub(super) struct Store {
@@ -26,6 +28,8 @@ pub(super) struct Found {
     pub(super) identity: Identity,
     /// Whether the annotation requests a new authority.
     pub(super) rotate: bool,
+    /// Whether the annotation requests a new token.
+    pub(super) rotate_token: bool,
     /// The whole object; `None` where there is none.
     secret: Option<Secret>,
 }
@@ -39,16 +43,23 @@ impl Store {
         let secret = self.secrets.get_opt(NAME).await.map_err(|error| self.failed("get", &error))?;
         let identity = secret.as_ref().map(identity_in).unwrap_or_default();
         let annotations = secret.as_ref().and_then(|secret| secret.metadata.annotations.as_ref());
-        Ok(Found { identity, rotate: annotations.is_some_and(|all| all.contains_key(ROTATE)), secret })
+        let has = |key: &str| annotations.is_some_and(|all| all.contains_key(key));
+        Ok(Found { identity, rotate: has(ROTATE), rotate_token: has(ROTATE_TOKEN), secret })
     }
 
-    /// Writes over the Secret that was read; `false` where another writer was faster.
-    pub(super) async fn write(&self, over: Found, identity: &Identity, rotated: bool) -> Result<bool, IdentityError> {
+    /// Writes over the Secret that was read, and removes the annotation whose request is met; `false` where another
+    /// writer was faster.
+    pub(super) async fn write(
+        &self,
+        over: Found,
+        identity: &Identity,
+        met: Option<&str>,
+    ) -> Result<bool, IdentityError> {
         let params = PostParams::default();
         let creates = over.secret.is_none();
         let written = if let Some(mut secret) = over.secret {
-            if let Some(annotations) = secret.metadata.annotations.as_mut().filter(|_| rotated) {
-                annotations.remove(ROTATE);
+            if let (Some(annotations), Some(met)) = (secret.metadata.annotations.as_mut(), met) {
+                annotations.remove(met);
             }
             secret.data = Some(data_of(identity));
             self.secrets.replace(NAME, &params, &secret).await
@@ -80,6 +91,8 @@ const OLD: &str = "old-ca.crt";
 const LEAF: &str = "tls.crt";
 const LEAF_KEY: &str = "tls.key";
 const TOKEN: &str = "token";
+const OLD_TOKEN: &str = "old-token";
+const TOKEN_ISSUED: &str = "token-issued";
 
 fn data_of(identity: &Identity) -> BTreeMap<String, ByteString> {
     [
@@ -91,6 +104,8 @@ fn data_of(identity: &Identity) -> BTreeMap<String, ByteString> {
         (LEAF, &identity.leaf),
         (LEAF_KEY, &identity.leaf_key),
         (TOKEN, &identity.token),
+        (OLD_TOKEN, &identity.old_token),
+        (TOKEN_ISSUED, &identity.token_issued),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_empty())
@@ -113,6 +128,8 @@ pub(crate) fn identity_in(secret: &Secret) -> Identity {
         leaf: text(LEAF),
         leaf_key: text(LEAF_KEY),
         token: text(TOKEN),
+        old_token: text(OLD_TOKEN),
+        token_issued: text(TOKEN_ISSUED),
     }
 }
 

@@ -32,6 +32,9 @@ pub(super) struct Doctor {
     /// --enforcement of `serve`; without it, that of its Deployment
     #[arg(long, value_enum)]
     enforcement: Option<EnforcementFlag>,
+    /// --labels of `serve`; without it, that of its Deployment
+    #[arg(long, value_name = "BOOL")]
+    labels: Option<bool>,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -49,6 +52,7 @@ impl Doctor {
                 exempt_users: self.exempt_users,
                 exempt_namespaces: self.exempt_namespaces,
                 enforcement: self.enforcement.map(Into::into),
+                labels: self.labels,
                 token: connection.token(),
             };
             anyhow::Ok(doctor::run_checks(&connection.client, &target).await)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -71,6 +71,9 @@ pub(super) struct Serve {
     /// Namespaces that are not guarded, besides kube-system, kube-node-lease and flipguard's own
     #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespaces::exempt)]
     exempt_namespaces: Vec<String>,
+    /// Whether labels are added to Deployments; without, the mutating webhook configuration is left alone
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    labels: bool,
     /// A folder with the files tls.crt, tls.key and ca.crt; without it, flipguard issues and renews a certificate
     #[arg(long, value_name = "FOLDER")]
     certificates: Option<PathBuf>,
@@ -112,7 +115,7 @@ impl Serve {
         let stop = stop_signal()?;
 
         let client = connection.client.clone();
-        let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let policy = Policy { enforcement: self.enforcement.into(), labels: self.labels, ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         readiness.starting(Some("the API server has not answered yet".to_owned()));
@@ -138,6 +141,7 @@ impl Serve {
         let start = Start {
             connection: &connection,
             namespace: &namespace,
+            labels: self.labels,
             ledgers: &ledgers,
             source: &source,
             credentials: &credentials,
@@ -151,7 +155,7 @@ impl Serve {
                 never = webhooks.run() => never,
                 never = rotator.run(registered_bundles, trust) => never,
                 never = upkeep::probe(&connection, &readiness, &metrics) => never,
-                never = upkeep::watch_rights(&connection, &namespace, &metrics) => never,
+                never = upkeep::watch_rights(&connection, &namespace, self.labels, &metrics) => never,
                 never = upkeep::delete_orphaned_ledgers(&ledgers) => never,
             }
         };
@@ -193,6 +197,7 @@ impl Serve {
             own_namespace: namespace.to_owned(),
             exempt_users: self.exempt_users.clone(),
             exempt_namespaces: self.exempt_namespaces.clone(),
+            labels: self.labels,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replica: replica_name()?,
             takeover: TAKEOVER,

@@ -61,7 +61,12 @@ fn is_answer(error: &kube::Error) -> bool {
 }
 
 /// Checks the permissions and looks at the token, for ever. The start has checked the permissions once.
-pub(super) async fn watch_rights(connection: &Connection, namespace: &str, metrics: &Metrics) -> Infallible {
+pub(super) async fn watch_rights(
+    connection: &Connection,
+    namespace: &str,
+    labels: bool,
+    metrics: &Metrics,
+) -> Infallible {
     let mut known = Vec::new();
     loop {
         if let Some(token) = connection.token() {
@@ -69,7 +74,7 @@ pub(super) async fn watch_rights(connection: &Connection, namespace: &str, metri
         }
         sleep(RIGHTS_INTERVAL).await;
         // That the API server does not answer is reported by the probe.
-        let Ok(missing) = access::missing(&connection.client, namespace).await else { continue };
+        let Ok(missing) = access::missing(&connection.client, namespace, labels).await else { continue };
         metrics.missing_permissions(missing.len());
         if missing != known {
             if missing.is_empty() {

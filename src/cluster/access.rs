@@ -3,14 +3,14 @@
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
-    SubjectAccessReviewSpec,
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::connect::one_line;
-use crate::install::{NAME, NEEDED, Permission};
+use crate::install::{Granted, NAME, Permission, Place, needed};
 
 /// The number of permissions that are asked for at the same time.
 const AT_ONCE: usize = 10;
@@ -37,12 +37,15 @@ pub enum AccessError {
     Unknown(#[from] kube::Error),
 }
 
-/// Checks that this client has all permissions that flipguard needs.
+/// What a permission is asked for: a resource, or a path that is none.
+type Attributes = (Option<ResourceAttributes>, Option<NonResourceAttributes>);
+
+/// Checks that this client has all permissions that flipguard needs, with or without labels.
 ///
 /// # Errors
 /// When a permission is missing, or the API server does not answer.
-pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessError> {
-    let missing = missing(client, own_namespace).await?;
+pub async fn check(client: &Client, own_namespace: &str, labels: bool) -> Result<(), AccessError> {
+    let missing = missing(client, own_namespace, labels).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -54,13 +57,10 @@ pub async fn check(client: &Client, own_namespace: &str) -> Result<(), AccessErr
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn missing(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
+pub async fn missing(client: &Client, own_namespace: &str, labels: bool) -> kube::Result<Vec<String>> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    missing_of(own_namespace, async |attributes| {
-        let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            ..SelfSubjectAccessReviewSpec::default()
-        };
+    missing_of(own_namespace, labels, async |(resource_attributes, non_resource_attributes)| {
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes };
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
         let answer = reviews.create(&PostParams::default(), &review).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
@@ -72,14 +72,15 @@ pub async fn missing(client: &Client, own_namespace: &str) -> kube::Result<Vec<S
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn missing_for_account(client: &Client, own_namespace: &str) -> kube::Result<Vec<String>> {
+pub async fn missing_for_account(client: &Client, own_namespace: &str, labels: bool) -> kube::Result<Vec<String>> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{own_namespace}"), "system:authenticated"];
-    missing_of(own_namespace, async |attributes| {
+    missing_of(own_namespace, labels, async |(resource_attributes, non_resource_attributes)| {
         let spec = SubjectAccessReviewSpec {
             user: Some(format!("system:serviceaccount:{own_namespace}:{NAME}")),
             groups: Some(groups.iter().map(|group| (*group).to_owned()).collect()),
-            resource_attributes: Some(attributes),
+            resource_attributes,
+            non_resource_attributes,
             ..SubjectAccessReviewSpec::default()
         };
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
@@ -92,11 +93,12 @@ pub async fn missing_for_account(client: &Client, own_namespace: &str) -> kube::
 /// Asks for each permission, several at the same time, and returns those that are denied.
 async fn missing_of(
     own_namespace: &str,
-    is_allowed: impl AsyncFn(ResourceAttributes) -> kube::Result<bool>,
+    labels: bool,
+    is_allowed: impl AsyncFn(Attributes) -> kube::Result<bool>,
 ) -> kube::Result<Vec<String>> {
-    let asked = stream::iter(each()).map(|(permission, verb)| {
-        let answer = is_allowed(attributes(&permission, verb, own_namespace));
-        async move { Ok::<_, kube::Error>((describe(&permission, verb, own_namespace), answer.await?)) }
+    let asked = stream::iter(each(labels)).map(|(permission, verb)| {
+        let answer = is_allowed(attributes(permission, verb, own_namespace));
+        async move { Ok::<_, kube::Error>((describe(permission, verb, own_namespace), answer.await?)) }
     });
     let answers: Vec<(String, bool)> = asked.buffered(AT_ONCE).try_collect().await?;
     Ok(answers.into_iter().filter(|(_, is_allowed)| !is_allowed).map(|(permission, _)| permission).collect())
@@ -109,26 +111,38 @@ async fn user_of(client: &Client) -> Option<String> {
     review.status?.user_info?.username
 }
 
-fn each() -> impl Iterator<Item = (Permission, &'static str)> {
-    NEEDED.into_iter().flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
+fn each(labels: bool) -> impl Iterator<Item = (&'static Permission, &'static str)> {
+    needed(labels).flat_map(|permission| permission.verbs.iter().map(move |verb| (permission, *verb)))
 }
 
-fn attributes(permission: &Permission, verb: &str, own_namespace: &str) -> ResourceAttributes {
-    ResourceAttributes {
-        group: Some(permission.group.to_owned()),
-        resource: Some(permission.resource.to_owned()),
-        name: permission.name.map(str::to_owned),
-        namespace: (!permission.everywhere).then(|| own_namespace.to_owned()),
-        verb: Some(verb.to_owned()),
-        ..ResourceAttributes::default()
+fn attributes(permission: &Permission, verb: &str, own_namespace: &str) -> Attributes {
+    let verb = Some(verb.to_owned());
+    match permission.on {
+        Granted::Url(path) => (None, Some(NonResourceAttributes { path: Some(path.to_owned()), verb })),
+        Granted::Resource { group, resource, name } => {
+            let attributes = ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                name: name.map(str::to_owned),
+                namespace: (permission.place == Place::OwnNamespace).then(|| own_namespace.to_owned()),
+                verb,
+                ..ResourceAttributes::default()
+            };
+            (Some(attributes), None)
+        }
     }
 }
 
 fn describe(permission: &Permission, verb: &str, own_namespace: &str) -> String {
-    let group = if permission.group.is_empty() { String::new() } else { format!(".{}", permission.group) };
-    let name = permission.name.map(|name| format!(" `{name}`")).unwrap_or_default();
-    let place = if permission.everywhere { String::new() } else { format!(" in namespace {own_namespace}") };
-    format!("{verb} {}{group}{name}{place}", permission.resource)
+    let (group, resource, name) = match permission.on {
+        Granted::Url(path) => return format!("{verb} {path}"),
+        Granted::Resource { group, resource, name } => (group, resource, name),
+    };
+    let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+    let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+    let own = permission.place == Place::OwnNamespace;
+    let place = if own { format!(" in namespace {own_namespace}") } else { String::new() };
+    format!("{verb} {resource}{group}{name}{place}")
 }
 
 #[cfg(test)]
@@ -146,8 +160,8 @@ mod tests {
         let api = FakeApi::default();
         api.delay(Duration::from_secs(1));
         let started = Instant::now();
-        assert!(check(&api.client(), "own").await.is_ok());
-        let questions = each().count();
+        assert!(check(&api.client(), "own", true).await.is_ok());
+        let questions = each(true).count();
         assert!(started.elapsed() <= Duration::from_secs(5), "{questions} questions took {:?}", started.elapsed());
     }
 
@@ -155,7 +169,7 @@ mod tests {
     async fn the_user_and_the_namespace_are_named() {
         let api = FakeApi::default();
         api.deny(&["list pods", "update leases"]);
-        let error = check(&api.client(), "own").await.unwrap_err().to_string();
+        let error = check(&api.client(), "own", true).await.unwrap_err().to_string();
         let words = "user `alice` lacks permissions: list pods, update leases.coordination.k8s.io `flipguard-keeper` in \
                      namespace own; run as ServiceAccount own/flipguard";
         assert!(error.starts_with(words), "{error}");

@@ -13,6 +13,7 @@ use super::clock::ClockDifference;
 use super::kubeconfig::Current;
 use super::meter::Metered;
 use super::token::TokenLife;
+use crate::telemetry::mask;
 
 /// The longest time that connecting may take. A network that is fit for admission is faster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -279,14 +280,14 @@ pub fn own_namespace() -> Option<String> {
     Some(text.trim().to_owned()).filter(|namespace| !namespace.is_empty())
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line, without the token of flipguard's paths.
 #[must_use]
 pub fn one_line(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
             // An answer that is no Status, such as the page of a proxy, may be long.
             let message: String = status.message.lines().next().unwrap_or_default().chars().take(300).collect();
-            if message.is_empty() { format!("HTTP status {}", status.code) } else { message }
+            if message.is_empty() { format!("HTTP status {}", status.code) } else { mask(&message).into_owned() }
         }
         // `ServiceError: ` adds nothing.
         kube::Error::Service(cause) => causes(cause.as_ref()),
@@ -294,7 +295,7 @@ pub fn one_line(error: &kube::Error) -> String {
     }
 }
 
-/// An error of any kind with its causes, in one line.
+/// An error of any kind with its causes, in one line, without the token of flipguard's paths.
 #[must_use]
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -306,7 +307,7 @@ pub fn causes(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text.replace(['\n', '\r'], " ")
+    mask(&text.replace(['\n', '\r'], " ")).into_owned()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Check, Health};
 use crate::cluster::dry_run;
 use crate::model::Enforcement;
 use crate::registration::probe::{self, NotReached};
+use crate::telemetry::mask;
 
 const CHECK: &str = "called";
 
@@ -69,7 +70,7 @@ pub(super) async fn through_the_api_server(client: &Client, namespace: &str, enf
 }
 
 fn judge(status: u16, words: &str, namespace: &str, enforcement: Enforcement) -> Check {
-    let first: String = words.lines().next().unwrap_or_default().chars().take(300).collect();
+    let first: String = mask(words.lines().next().unwrap_or_default()).chars().take(300).collect();
     if words.contains("failed calling webhook") && words.contains("flipguard.dev") {
         return Check::of(CHECK, Health::Broken, format!("the API server does not reach flipguard: {first}"), CAUSES);
     }
@@ -124,6 +125,9 @@ mod tests {
         assert_eq!(health(201, "299 - \"override-not-permitted: would be refused\""), Health::Ok);
         let failed = "Internal error occurred: failed calling webhook \"guard-overrides.flipguard.dev\": refused";
         assert_eq!(health(500, failed), Health::Broken);
+        let with_token = format!("{failed}: Post \"https://guard.example/validate/0123456789abcdef?timeout=5s\": EOF");
+        let message = judge(500, &with_token, "default", Enforcement::Deny).message;
+        assert!(message.ends_with("Post \"https://guard.example/validate/***?timeout=5s\": EOF"), "{message}");
         assert_eq!(health(201, ""), Health::Broken);
         let words = |status, words| judge(status, words, "default", Enforcement::Deny).message;
         let rbac = "deployments.apps is forbidden: User \"alice\" cannot create resource \"deployments\"";

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use time::OffsetDateTime;
 
+use super::cluster::logs;
 use super::{Check, Health};
 use crate::certs::Identity;
 use crate::certs::inspect::inspect;
@@ -19,8 +20,7 @@ pub(super) async fn stored(client: &Client, namespace: &str) -> (Option<Identity
         Err(error) => return (None, Check::unknown(CHECK, "read flipguard's Secret", &error)),
         Ok(None) => {
             let message = format!("there is no Secret {namespace}/{NAME}; flipguard creates it when it starts");
-            let look = format!("kubectl -n {namespace} logs deployment/{NAME}");
-            return (None, Check::of(CHECK, Health::Broken, message, look));
+            return (None, Check::of(CHECK, Health::Broken, message, logs(namespace)));
         }
         Ok(Some(secret)) => identity_in(&secret),
     };
@@ -42,7 +42,9 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
         return broken(format!("Secret {namespace}/{NAME} has no token"));
     }
     if identity.leaf.is_empty() && identity.authority.is_empty() {
-        return Check::ok(CHECK, "flipguard serves the files of --certificates; the Secret holds only the token");
+        let message = "flipguard serves the files of --certificates, whose end only its metric shows; the Secret holds \
+                       only the token";
+        return Check::ok(CHECK, message);
     }
     let (Some(leaf), Some(authority)) = (stored.leaf, stored.current) else {
         return broken(format!("Secret {namespace}/{NAME} holds no complete certificate and key"));
@@ -62,8 +64,7 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
     match late(leaf.life.is_due(now - time::Duration::days(1)) || authority.life.is_due(now - time::Duration::days(7)))
     {
         Some(late) => {
-            let look = format!("read why: kubectl -n {namespace} logs deployment/{NAME}");
-            Check::of(CHECK, Health::Warning, format!("{late}: {message}"), look)
+            Check::of(CHECK, Health::Warning, format!("{late}: {message}"), format!("read why: {}", logs(namespace)))
         }
         None => Check::ok(CHECK, message),
     }

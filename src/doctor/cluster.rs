@@ -61,9 +61,9 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
 }
 
 /// Checks every permission that flipguard's ServiceAccount needs.
-pub(super) async fn rights(client: &Client, namespace: &str) -> Check {
+pub(super) async fn rights(client: &Client, namespace: &str, labels: bool) -> Check {
     const CHECK: &str = "rights";
-    match access::missing_for_account(client, namespace).await {
+    match access::missing_for_account(client, namespace, labels).await {
         Err(error) => Check::unknown(CHECK, "check the permissions of flipguard", &error),
         Ok(missing) if missing.is_empty() => {
             Check::ok(CHECK, format!("ServiceAccount {namespace}/{NAME} has all permissions that it needs"))
@@ -121,7 +121,7 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
         Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),
     };
     let nobody = "no replica keeps the registration: none runs, or a newer version has rendered it";
-    let look = format!("read the log of a replica: kubectl -n {namespace} logs deployment/{NAME}");
+    let look = format!("read why: {}", logs(namespace));
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
         return Check::of(CHECK, Health::Warning, nobody, look);
     };
@@ -132,6 +132,11 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
         return Check::of(CHECK, Health::Broken, message, look);
     }
     Check::ok(CHECK, format!("{holder} keeps the registration"))
+}
+
+/// The command that shows the log of all replicas. With `deployment/flipguard`, kubectl shows one of them.
+pub(super) fn logs(namespace: &str) -> String {
+    format!("kubectl -n {namespace} logs -l app.kubernetes.io/name={NAME} --prefix --tail=100")
 }
 
 /// The values of a flag in the arguments of a container.
@@ -158,5 +163,6 @@ mod tests {
             ["serve", "--exempt-users=a,b", "--exempt-users", "c", "--exempt-users-not", "d"].map(str::to_owned).into();
         assert_eq!(values_of("--exempt-users", &args), ["a", "b", "c"]);
         assert!(values_of("--certificates", &args).is_empty());
+        assert_eq!(values_of("--labels", &["serve", "--labels=false"].map(str::to_owned)), ["false"]);
     }
 }

@@ -5,6 +5,7 @@
 mod called;
 mod certificate;
 mod cluster;
+mod policies;
 mod registered;
 mod token;
 
@@ -57,6 +58,8 @@ pub struct Target {
     pub enforcement: Option<Enforcement>,
     /// The token of the kubeconfig, if it tells when it ends.
     pub token: Option<TokenLife>,
+    /// `--labels` of `serve`; `None` to read it from the Deployment.
+    pub labels: Option<bool>,
 }
 
 impl Check {
@@ -80,6 +83,7 @@ struct Settings {
     exempt_users: Vec<String>,
     exempt_namespaces: Vec<String>,
     enforcement: Enforcement,
+    labels: bool,
 }
 
 impl Settings {
@@ -92,6 +96,7 @@ impl Settings {
             exempt_users: given(&target.exempt_users, "--exempt-users"),
             exempt_namespaces: given(&target.exempt_namespaces, "--exempt-namespaces"),
             enforcement: target.enforcement.unwrap_or(if warns { Enforcement::Warn } else { Enforcement::Deny }),
+            labels: target.labels.unwrap_or_else(|| cluster::values_of("--labels", args) != ["false"]),
         }
     }
 }
@@ -100,12 +105,12 @@ impl Settings {
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
     checks.extend(token::life(target.token.as_ref(), &target.namespace));
-    checks.push(cluster::rights(client, &target.namespace).await);
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
+    let settings = Settings::of(target, &args);
+    checks.push(cluster::rights(client, &target.namespace, settings.labels).await);
     checks.extend(replicas);
     let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    let settings = Settings::of(target, &args);
     checks.extend(registered::registered(client, &target.namespace, &settings, identity.as_ref()).await);
     checks.push(called::by_a_probe(client, &target.namespace).await);
     checks.push(called::through_the_api_server(client, &target.probe_namespace, settings.enforcement).await);

@@ -3,20 +3,22 @@
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::{Api, Client};
 use time::OffsetDateTime;
 
-use super::{Check, Health, Settings};
+use super::{Check, Health, Settings, policies};
 use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
 use crate::install::NAME;
+use crate::install::manifests::labels_binding;
 use crate::model::{ColourScheme, Enforcement};
 use crate::registration::compare::differences;
 use crate::registration::configuration::Configuration;
 use crate::registration::probe::WEBHOOK;
 use crate::registration::selector::{additions, limits, with_additions};
 use crate::registration::self_check::call;
-use crate::registration::stored::{Ownership, SUSPEND, Webhook, address_of, hand_over, ownership};
+use crate::registration::stored::{Ownership, SUSPEND, Webhook, address_of, hand_over, ownership, token_of};
 use crate::registration::webhooks::{Address, Endpoint, Webhooks};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -40,7 +42,12 @@ pub(super) async fn registered(
     let mut endpoint = None;
     let mut checks =
         expected.check::<ValidatingWebhookConfiguration>("registration", "nothing is guarded", &mut endpoint).await;
-    checks.extend(expected.check::<MutatingWebhookConfiguration>("labels", "no labels are added", &mut endpoint).await);
+    checks.extend(if settings.labels {
+        expected.check::<MutatingWebhookConfiguration>("labels", "no labels are added", &mut endpoint).await
+    } else {
+        vec![without_labels(client, own_namespace).await]
+    });
+    checks.push(policies::stored(client, own_namespace, endpoint.as_ref().map(|it| &it.address)).await);
     if let Some(endpoint) = endpoint {
         checks.extend(bundle(&endpoint, identity));
         checks.extend(reached(&endpoint).await);
@@ -71,7 +78,8 @@ impl Expected<'_> {
         }
         let colours = ColourScheme::default();
         let rendered = endpoint.as_ref().filter(|_| !stored.webhooks().is_empty()).map(|endpoint| {
-            let Self { own_namespace, settings: Settings { exempt_users, exempt_namespaces, enforcement }, .. } = *self;
+            let Self { own_namespace, settings: Settings { exempt_users, exempt_namespaces, enforcement, .. }, .. } =
+                *self;
             C::rendered(&Webhooks {
                 endpoint,
                 colours: &colours,
@@ -87,20 +95,49 @@ impl Expected<'_> {
     }
 }
 
+/// Checks that nothing of the labels is left where they are switched off. `kubectl apply` removes no object.
+async fn without_labels(client: &Client, own_namespace: &str) -> Check {
+    const CHECK: &str = "labels";
+    let binding = labels_binding(own_namespace);
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let mut left = Vec::new();
+    match configurations.get_opt(NAME).await {
+        Err(error) => return Check::unknown(CHECK, "get the MutatingWebhookConfiguration", &error),
+        Ok(found) => left.extend(found.map(|_| format!("mutatingwebhookconfiguration/{NAME}"))),
+    }
+    match bindings.get_opt(&binding).await {
+        Err(error) => return Check::unknown(CHECK, &format!("get the ClusterRoleBinding {binding}"), &error),
+        Ok(found) => left.extend(found.map(|_| format!("clusterrolebinding/{binding}"))),
+    }
+    if left.is_empty() {
+        return Check::ok(CHECK, "switched off: flipguard has no right to change objects");
+    }
+    let left = left.join(" ");
+    Check::of(
+        CHECK,
+        Health::Warning,
+        format!("switched off, but there is still {left}"),
+        format!("kubectl delete {left}"),
+    )
+}
+
 /// The endpoint of a registered webhook, with the token of the Secret.
 fn endpoint_of(config: &WebhookClientConfig, identity: Option<&Identity>) -> Option<Endpoint> {
-    let (address, path) = match (&config.url, &config.service) {
+    let address = match (&config.url, &config.service) {
         (Some(url), _) => {
             let uri: http::Uri = url.parse().ok()?;
-            (Address::Url(format!("https://{}", uri.authority()?)), uri.path().to_owned())
+            Address::Url(format!("https://{}", uri.authority()?))
         }
-        (None, Some(service)) => {
-            (Address::Service { namespace: service.namespace.clone() }, service.path.clone().unwrap_or_default())
-        }
+        (None, Some(service)) => Address::Service { namespace: service.namespace.clone() },
         (None, None) => return None,
     };
-    // Without the Secret, the registered token cannot be checked.
-    let token = identity.map_or_else(|| path.rsplit('/').next().unwrap_or_default().to_owned(), |it| it.token.clone());
+    // Without the Secret, the registered token cannot be checked. For a minute of each day, it is the old one.
+    let registered = token_of(config);
+    let token = match identity {
+        Some(identity) if identity.old_token != registered => identity.token.clone(),
+        _ => registered.to_owned(),
+    };
     let authority = config.ca_bundle.as_ref().map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned());
     Some(Endpoint { address, authority: authority.unwrap_or_default(), token })
 }
@@ -153,7 +190,7 @@ impl<W: Webhook> Compared<'_, W> {
         if !differs.is_empty() {
             let message = format!("differs from what this version renders: {}", differs.join("; "));
             let next = "a replica repairs it within seconds; if not, see `keeper`; for a flipguard outside the cluster, \
-                        give doctor the flags of `serve`: --enforcement, --exempt-users, --exempt-namespaces";
+                        give doctor the flags of `serve`: --enforcement, --exempt-users, --exempt-namespaces, --labels";
             return self.broken(message, next);
         }
         let count = self.stored.len();

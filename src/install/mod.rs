@@ -2,13 +2,24 @@
 
 pub mod manifests;
 pub mod namespaces;
-mod permissions;
+pub mod permissions;
+pub mod policy;
 pub mod workload;
 
-pub use permissions::{NEEDED, Permission};
+pub use permissions::{Granted, Permission, Place, needed};
 
 /// `metadata.name` of the Secret, ServiceAccount, roles, Service and webhook configurations.
 pub const NAME: &str = "flipguard";
 
 /// The port of the Service.
 pub const SERVICE_PORT: u16 = 443;
+
+/// The name of the one webhook that changes objects.
+pub const LABEL_WEBHOOK: &str = "label.flipguard.dev";
+/// The name of the webhook that shows whether the API server reaches flipguard. It matches only in flipguard's own
+/// namespace.
+pub const PROBE_WEBHOOK: &str = "probe.flipguard.dev";
+/// The first letters of the names of ledgers. The rest is the name of a namespace.
+pub const LEDGER_PREFIX: &str = "ledger-";
+/// The first letters of the names of Leases, and of the index of the ledgers.
+pub const LEASE_PREFIX: &str = "flipguard-";

@@ -1,79 +1,192 @@
-//! The permissions that flipguard needs. The manifests grant them, and `serve` checks them when it starts.
+//! The permissions that flipguard needs. The manifests grant them, `serve` checks them when it starts, and docs/rights.md
+//! lists them.
+
+use std::fmt::Write;
 
 use super::NAME;
 
 /// One rule of RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permission {
-    /// `apiGroups`; empty for the core group.
-    pub group: &'static str,
-    /// `resources`, such as `deployments`.
-    pub resource: &'static str,
+    /// The resource, or the path of the API server.
+    pub on: Granted,
     /// `verbs`, such as `get`.
     pub verbs: &'static [&'static str],
-    /// `resourceNames`: the only object that it grants, if any.
-    pub name: Option<&'static str>,
-    /// Whether it is a rule of the ClusterRole, or of the Role in flipguard's own namespace.
-    pub everywhere: bool,
+    /// Where it is granted.
+    pub place: Place,
+    /// Why flipguard needs it.
+    pub why: &'static str,
+    /// The use of it for a thief of the token.
+    pub stolen: &'static str,
 }
 
+/// The object of a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// A resource of the API.
+    Resource {
+        /// `apiGroups`; empty for the core group.
+        group: &'static str,
+        /// `resources`, such as `deployments`.
+        resource: &'static str,
+        /// `resourceNames`: the only object that it grants, if any.
+        name: Option<&'static str>,
+    },
+    /// `nonResourceURLs`: a path that is no resource.
+    Url(&'static str),
+}
+
+/// The role that has a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The ClusterRole `flipguard`: all namespaces.
+    Everywhere,
+    /// The ClusterRole `flipguard-labels`: all namespaces, and only where labels are added.
+    WithLabels,
+    /// The Role `flipguard` in flipguard's own namespace.
+    OwnNamespace,
+}
+
+const READ: &[&str] = &["get", "list"];
+const SPECS: &str = "reads every spec of the cluster, with plain values of `env`";
+
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 18] = [
-    reads("apps", "deployments"),
-    reads("apps", "statefulsets"),
-    reads("apps", "daemonsets"),
-    reads("apps", "replicasets"),
-    reads("apps", "controllerrevisions"),
-    reads("", "pods"),
-    reads("", "services"),
-    Permission { group: "argoproj.io", resource: "rollouts", verbs: &["get"], name: None, everywhere: true },
+pub const NEEDED: [Permission; 19] = [
+    everywhere("apps", "deployments", READ, "the workloads behind a Service, and their state", SPECS),
+    everywhere("apps", "statefulsets", READ, "the same", SPECS),
+    everywhere("apps", "daemonsets", READ, "the same", SPECS),
+    everywhere("apps", "replicasets", READ, "the same", SPECS),
+    everywhere("apps", "controllerrevisions", &["list"], "earlier versions of StatefulSets and DaemonSets", SPECS),
+    everywhere("", "pods", &["list"], "the Pods that serve", SPECS),
+    everywhere("", "services", READ, "the Services that select a workload", "reads every Service"),
+    everywhere(
+        "argoproj.io",
+        "rollouts",
+        &["get"],
+        "whether a Service belongs to Argo Rollouts",
+        "reads every Rollout",
+    ),
+    everywhere("", "namespaces", &["get"], "ledgers of deleted namespaces are deleted", "reads every Namespace"),
     // An Event is in the namespace of its object.
-    Permission { group: "", resource: "events", verbs: &["create"], name: None, everywhere: true },
+    everywhere("", "events", &["create"], "the Events `Overridden` and `FlipUndone`", "creates false Events"),
+    everywhere(
+        "authorization.k8s.io",
+        "subjectaccessreviews",
+        &["create"],
+        "whether a user has the verb `override`",
+        "asks about the rights of every user",
+    ),
     Permission {
-        group: "authorization.k8s.io",
-        resource: "subjectaccessreviews",
-        verbs: &["create"],
-        name: None,
-        everywhere: true,
+        on: Granted::Url("/version"),
+        verbs: &["get"],
+        place: Place::Everywhere,
+        why: "the version of the API server, and whether it answers",
+        stolen: "nothing",
     },
     Permission {
-        group: "admissionregistration.k8s.io",
-        resource: "mutatingwebhookconfigurations",
+        on: webhook_configuration("validatingwebhookconfigurations"),
         verbs: &["get", "patch"],
-        name: Some(NAME),
-        everywhere: true,
+        place: Place::Everywhere,
+        why: "its own registration",
+        stolen: "empties the registration, or makes guarded changes fail; a policy forbids the rest",
     },
     Permission {
-        group: "admissionregistration.k8s.io",
-        resource: "validatingwebhookconfigurations",
+        on: webhook_configuration("mutatingwebhookconfigurations"),
         verbs: &["get", "patch"],
-        name: Some(NAME),
-        everywhere: true,
+        place: Place::WithLabels,
+        why: "its own registration for labels",
+        stolen: "empties the registration for labels; a policy forbids the rest",
     },
-    Permission { group: "", resource: "secrets", verbs: &["get", "update"], name: Some(NAME), everywhere: false },
-    // The ledgers: one ConfigMap for each namespace with traffic Services, and the index.
-    Permission {
-        group: "",
-        resource: "configmaps",
-        verbs: &["get", "create", "update", "delete"],
-        name: None,
-        everywhere: false,
-    },
-    // To delete the ledgers of deleted namespaces.
-    Permission { group: "", resource: "namespaces", verbs: &["get"], name: None, everywhere: true },
+    own(
+        "",
+        "secrets",
+        &["get", "update"],
+        Some(NAME),
+        "its certificate and the token of its paths",
+        "serves as flipguard",
+    ),
     // RBAC cannot limit `create` to a name, which is not known when the request is authorised.
-    Permission { group: "", resource: "secrets", verbs: &["create"], name: None, everywhere: false },
-    Permission {
-        group: "coordination.k8s.io",
-        resource: "leases",
-        verbs: &["get", "update"],
-        name: Some("flipguard-keeper"),
-        everywhere: false,
-    },
-    // Also for the dry run that shows whether the API server reaches flipguard.
-    Permission { group: "coordination.k8s.io", resource: "leases", verbs: &["create"], name: None, everywhere: false },
+    own("", "secrets", &["create"], None, "the same Secret, if it is lost", "nothing: a policy allows that name only"),
+    // The ledgers: one ConfigMap for each namespace with traffic Services, and the index.
+    own(
+        "",
+        "configmaps",
+        &["get", "create", "update", "delete"],
+        None,
+        "the ledgers",
+        "forges ledgers: changes are denied, and holds are forgotten",
+    ),
+    own(
+        "coordination.k8s.io",
+        "leases",
+        &["get", "update"],
+        Some("flipguard-keeper"),
+        "one replica keeps the registration",
+        "keeps the replicas from repairing the registration",
+    ),
+    own(
+        "coordination.k8s.io",
+        "leases",
+        &["create"],
+        None,
+        "the same Lease, if it is lost; a dry run that shows whether the API server reaches flipguard",
+        "nothing: a policy allows only names of its own",
+    ),
 ];
 
-const fn reads(group: &'static str, resource: &'static str) -> Permission {
-    Permission { group, resource, verbs: &["get", "list"], name: None, everywhere: true }
+/// The permissions of an installation with or without labels.
+pub fn needed(labels: bool) -> impl Iterator<Item = &'static Permission> {
+    NEEDED.iter().filter(move |permission| labels || permission.place != Place::WithLabels)
+}
+
+/// The table of docs/rights.md.
+#[must_use]
+pub fn table() -> String {
+    let mut table = "| where | verbs | what | needed for | with a stolen token |\n|---|---|---|---|---|\n".to_owned();
+    for Permission { on, verbs, place, why, stolen } in NEEDED {
+        let place = match place {
+            Place::Everywhere => "everywhere",
+            Place::WithLabels => "everywhere, with labels",
+            Place::OwnNamespace => "its own namespace",
+        };
+        let on = match on {
+            Granted::Url(path) => format!("`{path}`"),
+            Granted::Resource { group: "", resource, name } => format!("`{resource}`{}", only(name)),
+            Granted::Resource { group, resource, name } => format!("`{resource}.{group}`{}", only(name)),
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(table, "| {place} | {} | {on} | {why} | {stolen} |", verbs.join(", "));
+    }
+    table
+}
+
+fn only(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(", only `{name}`"))
+}
+
+const fn everywhere(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    why: &'static str,
+    stolen: &'static str,
+) -> Permission {
+    let on = Granted::Resource { group, resource, name: None };
+    Permission { on, verbs, place: Place::Everywhere, why, stolen }
+}
+
+const fn own(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    name: Option<&'static str>,
+    why: &'static str,
+    stolen: &'static str,
+) -> Permission {
+    let on = Granted::Resource { group, resource, name };
+    Permission { on, verbs, place: Place::OwnNamespace, why, stolen }
+}
+
+const fn webhook_configuration(resource: &'static str) -> Granted {
+    Granted::Resource { group: "admissionregistration.k8s.io", resource, name: Some(NAME) }
 }

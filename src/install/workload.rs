@@ -13,6 +13,15 @@ pub const STATUS_PORT: u16 = 8080;
 pub const MEMORY_LIMIT_MIB: u16 = 256;
 /// `terminationGracePeriodSeconds`: 10 s of draining, 30 s for the last review, and 5 s to spare.
 const GRACE: u32 = 45;
+/// `expirationSeconds` of the mounted token. The kubelet replaces it after four fifths of that, and flipguard reads it
+/// again every minute.
+const TOKEN_LIFE: u32 = 3600;
+/// `tolerationSeconds`: how long a replica stays bound to a node that is gone. The default is 300.
+const NODE_GONE: u32 = 30;
+/// The folder in which a client of the API server looks for its token.
+const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The ports at which an API server may listen, for the NetworkPolicy.
+const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
 /// The settings of the workload.
 #[derive(Debug, Clone)]
@@ -23,21 +32,11 @@ pub struct InCluster {
     pub enforcement: Enforcement,
     /// `--exempt-namespaces`: namespaces that are not guarded.
     pub exempt_namespaces: Vec<String>,
+    /// Whether to add a NetworkPolicy.
+    pub network_policy: bool,
 }
 
 impl InCluster {
-    fn arguments(&self) -> Vec<String> {
-        let enforcement = match self.enforcement {
-            Enforcement::Deny => "deny",
-            Enforcement::Warn => "warn",
-        };
-        let mut arguments = vec!["serve".to_owned(), format!("--enforcement={enforcement}")];
-        if !self.exempt_namespaces.is_empty() {
-            arguments.push(format!("--exempt-namespaces={}", self.exempt_namespaces.join(",")));
-        }
-        arguments
-    }
-
     fn image(&self) -> String {
         self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
     }
@@ -50,39 +49,16 @@ fn selector() -> Value {
 
 /// The objects that run flipguard, in the order in which to apply them.
 #[must_use]
-pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<Value> {
+pub fn objects(in_cluster: &InCluster, namespace: &str, adds_labels: bool, labels: &Value) -> Vec<Value> {
     let metadata = json!({ "name": NAME, "namespace": namespace, "labels": labels });
-    vec![
+    let mut objects = vec![
         json!({
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
             "metadata": { "name": NAME, "labels": labels },
             "description": "flipguard: while it is down, changes of coloured workloads wait.",
-            "value": 1_000_000_000,
-        }),
-        json!({
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-            "kind": "FlowSchema",
-            "metadata": { "name": NAME, "labels": labels },
-            // A flood of other requests must not delay a verdict.
-            "spec": {
-                "priorityLevelConfiguration": { "name": "workload-high" },
-                "matchingPrecedence": 1000,
-                "distinguisherMethod": { "type": "ByUser" },
-                "rules": [{
-                    "subjects": [{
-                        "kind": "ServiceAccount",
-                        "serviceAccount": { "name": NAME, "namespace": namespace },
-                    }],
-                    "resourceRules": [{
-                        "verbs": ["*"],
-                        "apiGroups": ["*"],
-                        "resources": ["*"],
-                        "clusterScope": true,
-                        "namespaces": ["*"],
-                    }],
-                }],
-            },
+            // Above what applications usually have, and far below the highest value that a class may have.
+            "value": 1_000_000,
         }),
         json!({
             "apiVersion": "v1",
@@ -112,51 +88,133 @@ pub fn objects(in_cluster: &InCluster, namespace: &str, labels: &Value) -> Vec<V
                 "replicas": 2,
                 "selector": { "matchLabels": selector() },
                 "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
-                "template": { "metadata": { "labels": labels }, "spec": pod(in_cluster) },
+                "template": { "metadata": { "labels": labels }, "spec": pod(in_cluster, adds_labels) },
             },
         }),
-    ]
+    ];
+    if in_cluster.network_policy {
+        objects.push(network_policy(&metadata));
+    }
+    objects
 }
 
-fn pod(in_cluster: &InCluster) -> Value {
-    let spread = |key: &str| {
-        json!({
-            "maxSkew": 1,
-            "topologyKey": key,
-            // Two replicas on one node are better than one replica.
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": { "matchLabels": selector() },
-            "matchLabelKeys": ["pod-template-hash"],
-        })
+/// Reviews and probes from anywhere, since the API server's address is not known; out, only what the API server needs.
+fn network_policy(metadata: &Value) -> Value {
+    let tcp = |port: u16| json!({ "port": port, "protocol": "TCP" });
+    let (own, api_server) = ([REVIEW_PORT, STATUS_PORT].map(tcp), API_SERVER_PORTS.map(tcp));
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata,
+        "spec": {
+            "podSelector": { "matchLabels": selector() },
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{ "ports": own }],
+            "egress": [
+                { "ports": api_server },
+                // Only where the API server has a name and no address.
+                { "ports": [{ "port": 53, "protocol": "UDP" }, tcp(53)] },
+            ],
+        },
+    })
+}
+
+/// A constraint that spreads the replicas over the nodes or zones.
+fn spread(key: &str, otherwise: &str) -> Value {
+    json!({
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": otherwise,
+        "labelSelector": { "matchLabels": selector() },
+        "matchLabelKeys": ["pod-template-hash"],
+        // A node that takes no Pods does not count: on the only node that does, both replicas may run.
+        "nodeTaintsPolicy": "Honor",
+    })
+}
+
+/// The token for an hour, with all that a client finds beside it. A token of `automountServiceAccountToken` is accepted
+/// for a year (API server, `--service-account-extend-token-expiration`).
+fn token() -> Value {
+    json!({
+        "name": "token",
+        "projected": {
+            "defaultMode": 0o444,
+            "sources": [
+                { "serviceAccountToken": { "path": "token", "expirationSeconds": TOKEN_LIFE } },
+                { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+                {
+                    "downwardAPI": {
+                        "items": [{
+                            "path": "namespace",
+                            "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" },
+                        }],
+                    },
+                },
+            ],
+        },
+    })
+}
+
+fn arguments(in_cluster: &InCluster, adds_labels: bool) -> Vec<String> {
+    let enforcement = match in_cluster.enforcement {
+        Enforcement::Deny => "deny",
+        Enforcement::Warn => "warn",
     };
-    let probe = |path: &str, seconds: u32| {
+    let mut arguments = vec!["serve".to_owned(), format!("--enforcement={enforcement}")];
+    if !in_cluster.exempt_namespaces.is_empty() {
+        arguments.push(format!("--exempt-namespaces={}", in_cluster.exempt_namespaces.join(",")));
+    }
+    if !adds_labels {
+        arguments.push("--labels=false".to_owned());
+    }
+    arguments
+}
+
+fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
+    let probe = |path: &str, seconds: u32, failures: u32| {
         let get = json!({ "path": path, "port": "status" });
-        json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3 })
+        json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3, "failureThreshold": failures })
+    };
+    let gone = |key: &str| {
+        let key = format!("node.kubernetes.io/{key}");
+        json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE })
     };
     json!({
         "serviceAccountName": NAME,
-        "automountServiceAccountToken": true,
+        "automountServiceAccountToken": false,
         "priorityClassName": NAME,
         "terminationGracePeriodSeconds": GRACE,
-        "topologySpreadConstraints": [spread("kubernetes.io/hostname"), spread("topology.kubernetes.io/zone")],
+        "nodeSelector": { "kubernetes.io/os": "linux" },
+        "tolerations": [gone("not-ready"), gone("unreachable")],
+        "topologySpreadConstraints": [
+            spread("kubernetes.io/hostname", "DoNotSchedule"),
+            spread("topology.kubernetes.io/zone", "ScheduleAnyway"),
+        ],
         // No user id: the image has 65532, and OpenShift assigns its own.
         "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
             "name": NAME,
             "image": in_cluster.image(),
-            "args": in_cluster.arguments(),
+            "args": arguments(in_cluster, adds_labels),
             "ports": [
                 { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },
                 { "name": "status", "containerPort": STATUS_PORT, "protocol": "TCP" },
             ],
-            "readinessProbe": probe("/readyz", 5),
-            "livenessProbe": probe("/livez", 10),
-            "resources": { "requests": { "cpu": "50m", "memory": "32Mi" }, "limits": { "memory": format!("{MEMORY_LIMIT_MIB}Mi") } },
+            // A minute to start.
+            "startupProbe": probe("/livez", 1, 60),
+            "readinessProbe": probe("/readyz", 5, 3),
+            "livenessProbe": probe("/livez", 10, 3),
+            "resources": {
+                "requests": { "cpu": "50m", "memory": "32Mi" },
+                "limits": { "memory": format!("{MEMORY_LIMIT_MIB}Mi") },
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,
                 "capabilities": { "drop": ["ALL"] },
             },
+            "volumeMounts": [{ "name": "token", "mountPath": TOKEN_FOLDER, "readOnly": true }],
         }],
+        "volumes": [token()],
     })
 }

@@ -95,7 +95,7 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
 /// The reads that the labels of a change need; `None` where none are to be added.
 #[must_use]
 pub fn needs(change: &Change, policy: &Policy) -> Option<ReadRequest> {
-    deployment(change).filter(|(old, new)| concerns(*old, new, policy))?;
+    deployment(change).filter(|(old, new)| policy.labels && concerns(*old, new, policy))?;
     Some(ReadRequest { services: true, ..ReadRequest::default() })
 }
 

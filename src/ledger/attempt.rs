@@ -205,7 +205,8 @@ impl Attempt {
             Phase::Over(End::Harmless)
         } else if self.writes {
             ledger.add(&self.own);
-            if ledger.fits() { Phase::Writing(ledger, in_the_way) } else { Phase::Over(End::Full) }
+            let fits = ledger.fits() && ledger.has_room_for(&self.own);
+            if fits { Phase::Writing(ledger, in_the_way) } else { Phase::Over(End::Full) }
         } else if self.own.creates() && ledger.records.tombstone(&self.own.object.name, now).is_none() {
             Phase::Over(End::Harmless)
         } else {

@@ -12,6 +12,9 @@ use crate::model::{Flip, Records, Timestamp, Tombstone};
 
 /// The largest number of intents in a namespace. A further change has to wait.
 pub const MAX_INTENTS: usize = 64;
+/// The largest number of intents that create a Service. Such an intent needs no object that exists, so anyone who can
+/// send a review can invent one: they leave room for changes of what exists.
+pub(super) const MAX_CREATIONS: usize = MAX_INTENTS / 4;
 /// The largest number of attempts that share an intent by name. Of more, only the newest is kept: it expires last.
 const MAX_ATTEMPTS: usize = 8;
 /// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
@@ -146,6 +149,11 @@ impl Ledger {
             self.records.flips.retain(|flip| flip.at > oldest);
         }
         self.intents.len() <= MAX_INTENTS && self.size() <= MAX_BYTES
+    }
+
+    /// Whether an intent that was just added takes no more than the share of its kind.
+    pub(super) fn has_room_for(&self, own: &Intent) -> bool {
+        !own.creates() || self.intents.iter().filter(|intent| intent.creates()).count() <= MAX_CREATIONS
     }
 
     /// Drops tombstones that no longer count.
@@ -356,6 +364,23 @@ mod tests {
         ledger.add(&Intent { user: "bob".to_owned(), at: Timestamp(7), ..intent("b", "app") });
         let known: Vec<_> = ledger.intents.iter().map(|it| (it.user.as_str(), it.at)).collect();
         assert_eq!(known, [("bob", Timestamp(7))]);
+    }
+
+    #[test]
+    fn creations_leave_room_for_other_changes() {
+        let creation =
+            |number: usize| Intent { base: String::new(), ..intent(&format!("c{number}"), &format!("new-{number}")) };
+        let mut ledger = Ledger::default();
+        for number in 0..MAX_CREATIONS {
+            ledger.add(&creation(number));
+            assert!(ledger.has_room_for(&creation(number)), "{number}");
+        }
+        let last = creation(MAX_CREATIONS);
+        ledger.add(&last);
+        assert!(!ledger.has_room_for(&last));
+        let change = intent("a", "app");
+        ledger.add(&change);
+        assert!(ledger.has_room_for(&change) && ledger.fits());
     }
 
     #[test]

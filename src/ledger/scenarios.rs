@@ -4,6 +4,7 @@
 //! and only one of them alone is dangerous. The exhaustive model found such a case.
 
 use super::apply::apply;
+use super::config_map::MAX_CREATIONS;
 use super::relevant::relevant;
 use super::{Intent, MAX_INTENTS};
 use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
@@ -119,7 +120,12 @@ fn recreated(verdict: &Verdict) -> Option<&Finding> {
 pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
     let of_nothing = rules::decide(change, &ClusterView::default(), policy, now);
     let mut verdict = Verdict { findings: Vec::new(), summary: String::new(), ..of_nothing };
-    let message = format!("more than {MAX_INTENTS} changes are pending in this namespace");
+    let message = match change.write {
+        Write::ServiceCreate { .. } => {
+            format!("more than {MAX_CREATIONS} new Services, or {MAX_INTENTS} changes, are pending in this namespace")
+        }
+        _ => format!("more than {MAX_INTENTS} changes are pending in this namespace"),
+    };
     verdict.add(conflict(message, change, policy), change, policy);
     verdict
 }

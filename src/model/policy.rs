@@ -16,6 +16,8 @@ pub struct Policy {
     pub hold: Duration,
     /// The percentage of a colour's Pods that must be ready for a rollback to it; 50 by default.
     pub rollback_percent: u32,
+    /// Whether labels are added to Deployments; true by default.
+    pub labels: bool,
     /// The actions that differ from the table of rules, by reason code; none by default.
     pub actions: BTreeMap<String, Action>,
 }
@@ -27,6 +29,7 @@ impl Default for Policy {
             enforcement: Enforcement::default(),
             hold: Duration::from_secs(120),
             rollback_percent: 50,
+            labels: true,
             actions: BTreeMap::new(),
         }
     }

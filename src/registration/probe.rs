@@ -10,10 +10,12 @@ use serde_json::json;
 use crate::certs::CertificateError;
 use crate::certs::authority::token;
 use crate::cluster::dry_run;
+use crate::install::PROBE_WEBHOOK;
 use crate::review::probe::{LEASE, NONCE, warning};
+use crate::telemetry::mask;
 
 /// The name of the webhook that receives the probe.
-pub const WEBHOOK: &str = "probe.flipguard.dev";
+pub const WEBHOOK: &str = PROBE_WEBHOOK;
 
 /// Why the API server was not seen to reach flipguard, in words that stay the same while the cause does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +72,7 @@ fn judge(status: u16, words: &str, nonce: &str, namespace: &str) -> Result<(), N
     if matches!(status, 200..=299 | 409) {
         return Err(NotReached::Unanswered);
     }
-    let why = words.lines().next().unwrap_or_default().chars().take(300).collect();
+    let why = mask(words.lines().next().unwrap_or_default()).chars().take(300).collect();
     Err(NotReached::Denied { namespace: namespace.to_owned(), why })
 }
 

@@ -30,7 +30,7 @@ use super::state::State;
 use super::stored::{self, OWNER, Ownership, RENDERED_BY};
 use super::webhooks::{Address, Endpoint, Webhooks};
 use crate::certs::TrustBundle;
-use crate::certs::rotator::RegisteredBundles;
+use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;
 use crate::install::NAME;
 use crate::model::{ColourScheme, Enforcement};
@@ -65,6 +65,8 @@ pub struct Config {
     pub exempt_users: Vec<String>,
     /// Namespaces that are not guarded, besides those of Kubernetes and flipguard itself.
     pub exempt_namespaces: Vec<String>,
+    /// Whether labels are added. Without, the mutating configuration is not even read.
+    pub labels: bool,
     /// The version of this flipguard, such as `0.1.0`.
     pub version: String,
     /// A name that no other replica has.
@@ -80,7 +82,7 @@ pub struct WebhookReconciler {
     config: Config,
     lease: LeaseCandidate,
     trust: watch::Receiver<TrustBundle>,
-    registered: watch::Sender<RegisteredBundles>,
+    registered: watch::Sender<Registered>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     /// The moment from which the times below count.
@@ -137,7 +139,7 @@ impl WebhookReconciler {
         client: Client,
         config: Config,
         trust: watch::Receiver<TrustBundle>,
-        registered: watch::Sender<RegisteredBundles>,
+        registered: watch::Sender<Registered>,
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
     ) -> Self {
@@ -217,9 +219,14 @@ impl WebhookReconciler {
         let mut memory = std::mem::take(&mut self.validating);
         let validating = self.reconcile_one(validating, &round, &mut memory).await;
         self.validating = memory;
-        let mut memory = std::mem::take(&mut self.mutating);
-        let mutating = self.reconcile_one(mutating, &round, &mut memory).await;
-        self.mutating = memory;
+        let mutating = if self.config.labels {
+            let mut memory = std::mem::take(&mut self.mutating);
+            let outcome = self.reconcile_one(mutating, &round, &mut memory).await;
+            self.mutating = memory;
+            outcome
+        } else {
+            Outcome { state: State::InPlace(Vec::new()), written: false }
+        };
         if validating.written || mutating.written {
             // The rotator waits for a bundle to be registered, and need not wait for the next reconciliation.
             let _ = self.read_and_publish().await;
@@ -227,11 +234,12 @@ impl WebhookReconciler {
         State::of_both(validating.state, mutating.state)
     }
 
-    /// Reads both configurations, and publishes their CA bundles to the certificate rotator.
+    /// Reads both configurations, and publishes their endpoints to the certificate rotator.
     async fn read_and_publish(
         &self,
     ) -> (ReadConfig<ValidatingWebhookConfiguration>, ReadConfig<MutatingWebhookConfiguration>) {
-        let (validating, mutating) = (self.read().await, self.read().await);
+        let validating = self.read().await;
+        let mutating = if self.config.labels { self.read().await } else { Ok(None) };
         self.publish_bundles(&validating, &mutating);
         (validating, mutating)
     }
@@ -248,7 +256,7 @@ impl WebhookReconciler {
         }))
     }
 
-    /// Publishes the registered CA bundles to the certificate rotator; `None` where a configuration cannot be read.
+    /// Publishes the registered endpoints to the certificate rotator; `None` where a configuration cannot be read.
     fn publish_bundles(
         &self,
         validating: &ReadConfig<ValidatingWebhookConfiguration>,
@@ -258,16 +266,18 @@ impl WebhookReconciler {
             self.registered.send_replace(None);
             return;
         };
-        let mut bundles = Vec::new();
+        let mut endpoints = RegisteredEndpoints::default();
         if let Some(read) = validating {
-            stored::bundles(read.stored.webhooks(), &mut bundles);
+            stored::bundles(read.stored.webhooks(), &mut endpoints.bundles);
+            stored::tokens(read.stored.webhooks(), &mut endpoints.tokens);
         }
         if let Some(read) = mutating {
-            stored::bundles(read.stored.webhooks(), &mut bundles);
+            stored::bundles(read.stored.webhooks(), &mut endpoints.bundles);
+            stored::tokens(read.stored.webhooks(), &mut endpoints.tokens);
         }
         self.registered.send_if_modified(|known| {
-            let differs = known.as_ref() != Some(&bundles);
-            *known = Some(bundles);
+            let differs = known.as_ref() != Some(&endpoints);
+            *known = Some(endpoints);
             differs
         });
     }
@@ -591,6 +601,7 @@ mod tests {
                 own_namespace: namespace.to_owned(),
                 exempt_users: Vec::new(),
                 exempt_namespaces: Vec::new(),
+                labels: true,
                 version: version.to_owned(),
                 replica: format!("{namespace}-{version}"),
                 takeover: TAKEOVER,

@@ -138,6 +138,23 @@ pub(super) fn bundles<W: Webhook>(webhooks: &[W], into: &mut Vec<String>) {
     }
 }
 
+/// Collects the tokens of webhooks, each different token once.
+pub(super) fn tokens<W: Webhook>(webhooks: &[W], into: &mut Vec<String>) {
+    for webhook in webhooks {
+        let token = token_of(webhook.client_config());
+        if !into.iter().any(|known| known == token) {
+            into.push(token.to_owned());
+        }
+    }
+}
+
+/// The last segment of the path that a webhook calls.
+#[must_use]
+pub fn token_of(config: &WebhookClientConfig) -> &str {
+    let path = config.service.as_ref().and_then(|service| service.path.as_deref()).or(config.url.as_deref());
+    path.and_then(|path| path.rsplit('/').next()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::admissionregistration::v1::ServiceReference;
@@ -167,6 +184,22 @@ mod tests {
         // Another's registration is not even emptied.
         let another = Ownership::Another("theirs".to_owned());
         assert_eq!(own(&[(OWNER, "theirs"), (SUSPEND, "fire"), (RENDERED_BY, "2.0.0")]), another);
+    }
+
+    #[test]
+    fn each_token_is_collected_once() {
+        let calls = |path: &str, url: bool| WebhookClientConfig {
+            url: url.then(|| format!("https://127.0.0.1:10250{path}")),
+            service: (!url).then(|| ServiceReference { path: Some(path.to_owned()), ..ServiceReference::default() }),
+            ca_bundle: None,
+        };
+        let [mut a, mut b, mut c] = [(); 3].map(|()| ValidatingWebhook::default());
+        a.client_config = calls("/validate/one", true);
+        b.client_config = calls("/validate/one", false);
+        c.client_config = calls("/mutate/two", false);
+        let mut found = Vec::new();
+        tokens(&[a, b, c], &mut found);
+        assert_eq!(found, ["one", "two"]);
     }
 
     #[test]

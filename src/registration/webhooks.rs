@@ -9,7 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::probe::WEBHOOK;
-use crate::install::{NAME, SERVICE_PORT};
+use crate::install::{LABEL_WEBHOOK, NAME, SERVICE_PORT};
 use crate::model::{ColourScheme, Enforcement};
 use crate::review::probe::LEASE;
 use crate::rules::filter::{self, Condition, Unanswered};
@@ -351,7 +351,7 @@ impl WebhookSpec {
 pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
     let Webhooks { endpoint, colours, .. } = *webhooks;
     vec![MutatingWebhook {
-        name: "label.flipguard.dev".to_owned(),
+        name: LABEL_WEBHOOK.to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
         rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
         match_conditions: Some(match_conditions(filter::label_conditions(colours))),

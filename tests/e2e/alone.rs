@@ -35,6 +35,7 @@ pub(crate) const WITHOUT_THE_GUARD: &[Test] = &[
     ),
     ("registration::a_trial_stops_nothing", super::registration::a_trial_stops_nothing),
     ("certificates::files_are_exchanged_under_a_stream", super::certificates::files_are_exchanged_under_a_stream),
+    ("rights::without_labels", super::rights::without_labels),
     ("install::with_kustomize", super::install::with_kustomize),
     ("install::with_helm", super::install::with_helm),
     ("image::guards_from_within", super::image::guards_from_within),

@@ -20,6 +20,7 @@ use super::{FLAGS, Test, tls};
 
 pub(crate) const TESTS: &[Test] = &[
     ("certificates::ten_rotations_under_a_stream", ten_rotations_under_a_stream),
+    ("certificates::the_token_is_exchanged_under_a_stream", the_token_is_exchanged_under_a_stream),
     ("certificates::a_leaf_is_renewed_by_the_clock", a_leaf_is_renewed_by_the_clock),
     ("certificates::a_lost_secret_is_restored", a_lost_secret_is_restored),
 ];
@@ -50,6 +51,57 @@ fn ten_rotations_under_a_stream(shop: &Shop) -> Result<()> {
     let annotations = in_own_namespace(shop, &["get", "secret", "flipguard", "-o=jsonpath={.metadata.annotations}"])?;
     ensure!(!annotations.contains("rotate"), "the annotation should be removed: {annotations}");
     Ok(())
+}
+
+/// The token of the paths is exchanged three times: on request, by its age, and by hand. No admission fails, and no
+/// former token is accepted for ever.
+fn the_token_is_exchanged_under_a_stream(shop: &Shop) -> Result<()> {
+    let stream = Stream::start(shop)?;
+    let first = part(&secret(shop)?, "token").to_owned();
+    ensure!(answers(shop, &first)?, "the registered token is not accepted");
+    in_own_namespace(shop, &["annotate", "secret", "flipguard", "flipguard.dev/rotate-token=leaked"])?;
+    let second = exchanged(shop, &first)?;
+    let annotations = in_own_namespace(shop, &["get", "secret", "flipguard", "-o=jsonpath={.metadata.annotations}"])?;
+    ensure!(!annotations.contains("rotate"), "the annotation should be removed: {annotations}");
+    // A day is over.
+    let yesterday = OffsetDateTime::now_utc() - time::Duration::days(1);
+    let yesterday = yesterday.format(&time::format_description::well_known::Rfc3339)?;
+    write(shop, &json!({ "token-issued": STANDARD.encode(yesterday) }))?;
+    let third = exchanged(shop, &second)?;
+    // By hand, as from a backup.
+    write(shop, &json!({ "token": STANDARD.encode("0123456789abcdef0123456789abcdef") }))?;
+    exchanged(shop, &third)?;
+    let log = shop.guard.log()?;
+    let printed = [&first, &second, &third].into_iter().filter(|token| log.contains(token.as_str())).count();
+    ensure!(printed == 0, "{printed} tokens are in the log");
+    stream.end().map(drop)
+}
+
+/// Waits until another token is registered, and this one is not accepted any more. Returns the other one.
+fn exchanged(shop: &Shop, before: &str) -> Result<String> {
+    shop.until("another token is registered", || {
+        let now = secret(shop)?;
+        let path = "-o=jsonpath={.webhooks[*].clientConfig.url}";
+        let urls = ["validatingwebhookconfiguration", "mutatingwebhookconfiguration"]
+            .map(|kind| shop.plain_kubectl(&["get", kind, "flipguard", path]));
+        let [validating, mutating] = urls;
+        let urls = validating?.out + " " + &mutating?.out;
+        let ends = format!("/{}", part(&now, "token"));
+        Ok(part(&now, "token") != before && urls.split_whitespace().all(|url| url.ends_with(&ends)))
+    })?;
+    shop.until("the former token is not accepted", || {
+        Ok(!secret(shop)?.contains_key("old-token") && !answers(shop, before)?)
+    })?;
+    let now = part(&secret(shop)?, "token").to_owned();
+    ensure!(answers(shop, &now)?, "the new token is not accepted");
+    Ok(now)
+}
+
+/// Whether flipguard accepts a token: with another, a path does not exist.
+fn answers(shop: &Shop, token: &str) -> Result<bool> {
+    let address = shop.guard.listen().to_string();
+    let status = on_runtime(tls::post(&address, &format!("/validate/{token}")))?;
+    Ok(status != 404)
 }
 
 /// A certificate is renewed after two thirds of its life, and after its end.

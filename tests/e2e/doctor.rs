@@ -50,6 +50,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         "ok       labels ",
         " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
+        "ok       policies      the API server limits what flipguard's ServiceAccount may write",
         "ok       endpoint      https://127.0.0.1:",
         "ok       probe         the API server reaches flipguard",
         "ok       called        the API server calls flipguard, and gets an answer",
@@ -86,6 +87,28 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     suspend("flipguard.dev/suspend=labels hurt")?;
     is(shop, "labels", "broken", "suspended: labels hurt / to resume, remove the annotation flipguard.dev/suspend")?;
     suspend("flipguard.dev/suspend-")?;
+
+    // A policy that binds nobody, or that somebody has widened.
+    let binding = "validatingadmissionpolicybinding";
+    let audit = r#"{"spec":{"validationActions":["Audit"]}}"#;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
+    is(
+        shop,
+        "policies",
+        "warning",
+        "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
+    )?;
+    let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
+    kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
+    is(shop, "policies", "ok", "the API server limits")?;
+    let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
+    kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
+    is(shop, "policies", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
+    let url = format!("https://{}", shop.guard.listen());
+    let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);
+    shop.apply(&attempt(manifests, None)?.out)?.succeeds()?;
+    is(shop, "policies", "ok", "the API server limits")?;
 
     // Permissions, verb by verb.
     let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;

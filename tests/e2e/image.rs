@@ -1,11 +1,13 @@
 //! The image: its last stage, built with buildah and run behind its own Service, as in a cluster.
 
+use std::ffi::OsString;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use controlplane::free_port;
+use serde_json::Value;
 
 use super::shop::{BLUE, GREEN, Pods, Shop, attempt, service};
 
@@ -15,13 +17,24 @@ const IMAGE: &str = "flipguard-under-test";
 
 /// The reason why images cannot be built here; `None` if they can.
 pub(crate) fn cannot_build() -> Option<&'static str> {
-    let there = Command::new("buildah").arg("--version").output().is_ok_and(|output| output.status.success());
+    let path = path_with_tools();
+    let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let all = ["buildah", "cargo-auditable", "rust-audit-info"].into_iter().all(there);
     // With CI set, every test must run, and be red where it cannot.
-    if there || std::env::var_os("CI").is_some() {
+    if all || std::env::var_os("CI").is_some() {
         None
     } else {
-        Some("buildah is not installed (apt-get install buildah)")
+        Some("buildah, cargo-auditable or rust-audit-info is not installed (tests/tools)")
     }
+}
+
+/// The PATH, with the folder of tests/tools before it.
+fn path_with_tools() -> OsString {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(cache.join("flipguard/tools/bin")).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).unwrap_or_default()
 }
 
 /// buildah with a store of its own, which is emptied at the end.
@@ -49,25 +62,47 @@ impl Drop for Store {
     }
 }
 
-/// A statically linked flipguard. It is built in the target folder, so only changed crates are rebuilt.
+/// A statically linked flipguard with the list of its packages. It is built in the target folder, so only changed crates
+/// are rebuilt.
 fn static_binary() -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_flipguard")).parent().and_then(Path::parent).context("no target")?;
     let folder = target.join("static");
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(ROOT).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.current_dir(ROOT).env("RUSTFLAGS", "-C target-feature=+crt-static").env("PATH", path_with_tools());
     cargo
-        .args(["build", "--quiet", "--locked", "--bin", "flipguard", "--target", &triple, "--target-dir"])
+        .args(["auditable", "build", "--quiet", "--locked", "--bin", "flipguard", "--target", &triple, "--target-dir"])
         .arg(&folder);
     attempt(cargo, None)?.succeeds()?;
     Ok(folder.join(triple).join("debug").join("flipguard"))
+}
+
+/// A scanner finds the packages of the image: the binary holds their list.
+fn names_its_packages(binary: &Path) -> Result<()> {
+    let mut reader = Command::new("env");
+    reader.env("PATH", path_with_tools()).arg("rust-audit-info").arg(binary);
+    let list = attempt(reader, None)?;
+    list.succeeds()?;
+    let list: Value = serde_json::from_str(&list.out)?;
+    let packages = list.get("packages").and_then(Value::as_array).context("no packages")?;
+    let has = |name: &str, version: Option<&str>| {
+        packages.iter().any(|package| {
+            let text = |key: &str| package.get(key).and_then(Value::as_str);
+            text("name") == Some(name) && version.is_none_or(|version| text("version") == Some(version))
+        })
+    };
+    ensure!(has("flipguard", Some(env!("CARGO_PKG_VERSION"))) && has("rustls", None), "{list:#}");
+    ensure!(packages.len() > 100, "{} packages", packages.len());
+    Ok(())
 }
 
 pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
     let folder = shop.control_plane.dir().join("image");
     let context = folder.join("context");
     std::fs::create_dir_all(&context)?;
-    std::fs::copy(static_binary()?, context.join("flipguard"))?;
+    let binary = static_binary()?;
+    names_its_packages(&binary)?;
+    std::fs::copy(binary, context.join("flipguard"))?;
     // The unchanged last stage, with a binary built outside. No base image has to be pulled.
     let dockerfile = std::fs::read_to_string(Path::new(ROOT).join("Dockerfile"))?;
     let last = dockerfile.rfind("\nFROM scratch\n").context("the last stage of the Dockerfile is not from scratch")?;
@@ -83,6 +118,11 @@ pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
     let config = "{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}}";
     let config = store.says(&["inspect", "--type", "image", "--format", config, IMAGE])?;
     ensure!(config == "65532:65532 [/flipguard] [serve]", "{config}");
+    let labels = "{{range $key, $value := .OCIv1.Config.Labels}}{{$key}}={{$value}} {{end}}";
+    let labels = store.says(&["inspect", "--type", "image", "--format", labels, IMAGE])?;
+    for label in ["title=flipguard", "licenses=Apache-2.0", concat!("version=", env!("CARGO_PKG_VERSION"))] {
+        ensure!(labels.contains(&format!("org.opencontainers.image.{label} ")), "{labels}");
+    }
     let container = store.says(&["from", IMAGE])?;
     let version = store.says(&["run", "--isolation", "chroot", &container, "--", "/flipguard", "version"])?;
     ensure!(version == format!("flipguard {}", env!("CARGO_PKG_VERSION")), "{version}");

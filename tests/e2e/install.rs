@@ -24,7 +24,12 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     applies_twice(shop, "overlays/cert-manager")?;
     let mounted = own(
         shop,
-        &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.volumes[0].secret.secretName}"],
+        &[
+            "get",
+            "deployment",
+            "flipguard",
+            r#"-o=jsonpath={.spec.template.spec.volumes[?(@.name=="certificates")].secret.secretName}"#,
+        ],
     )?;
     let certificate =
         own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.secretName}"])?;
@@ -73,6 +78,8 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
         "--set=exemptUsers={a,b}",
         "--set=exemptNamespaces={c,d}",
         "--set=replicas=3",
+        // The guard of the test has its address in the policy, by `kubectl apply`.
+        "--force-conflicts",
     ];
     release("upgrade", &values)?.succeeds()?;
     runs(shop)?;
@@ -80,6 +87,7 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(args == r#"["serve","--enforcement=warn","--exempt-namespaces=c,d","--exempt-users=a,b"]"#, "{args}");
     let ports = own(shop, &["get", "networkpolicy", "flipguard", "-o=jsonpath={.spec.ingress[*].ports[*].port}"])?;
     ensure!(ports == "10250 8080", "{ports}");
+    without_labels(shop, &chart)?;
     ensure!(webhooks()? == registered, "an upgrade changed the registration");
     release("upgrade", &["--set=enforcement=maybe"])?.says("enforcement")?;
     release("upgrade", &["--set=exemptNamespaces={Wrong_}"])?.says("exemptNamespaces")?;
@@ -106,6 +114,28 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "a webhook is still registered");
     flips_freely(shop)?;
     shop.plain_kubectl(&["delete", "namespace", OWN, "--timeout=90s"])?.succeeds()
+}
+
+/// Without labels, there is neither a mutating registration nor a right to write one.
+fn without_labels(shop: &Shop, chart: &str) -> Result<()> {
+    let may_patch = || {
+        let account = format!("--as=system:serviceaccount:{OWN}:flipguard");
+        let ask = ["auth", "can-i", "patch", "mutatingwebhookconfigurations/flipguard", &account];
+        Ok::<_, anyhow::Error>(shop.plain_kubectl(&ask)?.out.trim().to_owned())
+    };
+    let registered =
+        || Ok::<_, anyhow::Error>(shop.plain_kubectl(&["get", "mutatingwebhookconfiguration", "flipguard"])?.ok);
+    ensure!(may_patch()? == "yes" && registered()?);
+    let upgrade = |set: &str| {
+        helm(shop, &["upgrade", "flipguard", chart, "--reuse-values", set, "--wait", "--timeout=60s"])?.succeeds()
+    };
+    upgrade("--set=labels.enabled=false")?;
+    ensure!(may_patch()? == "no" && !registered()?, "{} {}", may_patch()?, registered()?);
+    let args = own(shop, &["get", "deployment", "flipguard", "-o=jsonpath={.spec.template.spec.containers[0].args}"])?;
+    ensure!(args.contains("--labels=false"), "{args}");
+    upgrade("--set=labels.enabled=true")?;
+    ensure!(may_patch()? == "yes" && registered()?);
+    Ok(())
 }
 
 const REGISTERED: [&str; 4] = ["get", "validatingwebhookconfiguration", "flipguard", "-o=jsonpath={.webhooks[*].name}"];
@@ -205,9 +235,30 @@ fn file(shop: &Shop, name: &str, text: &str) -> Result<String> {
 
 /// Compares objects, whatever their order and comments. The chart contains no Namespace.
 fn the_chart_says_the_same(shop: &Shop) -> Result<()> {
-    let chart = helm(shop, &["template", "flipguard", &format!("{ROOT}/deploy/helm/flipguard")])?;
+    same(shop, &[], &[])?;
+    same(
+        shop,
+        &["--set=enforcement=warn", "--set=labels.enabled=false", "--set=networkPolicy.enabled=true"],
+        &["--enforcement=warn", "--labels=false", "--network-policy"],
+    )?;
+    // Only the chart has alerts.
+    let template = ["template", "flipguard", &format!("{ROOT}/deploy/helm/flipguard"), "--set=alerts.enabled=true"];
+    let alerts = helm(shop, &template)?;
+    alerts.succeeds()?;
+    let alerts = objects(&alerts.out)?;
+    let (_, rule) = alerts.iter().find(|(name, _)| name == "PrometheusRule/flipguard").context("no PrometheusRule")?;
+    let plain: Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(format!("{ROOT}/deploy/helm/flipguard/alerts.yaml"))?)?;
+    ensure!(rule.get("spec") == Some(&plain), "the PrometheusRule is not the file: {rule:#}");
+    Ok(())
+}
+
+fn same(shop: &Shop, values: &[&str], flags: &[&str]) -> Result<()> {
+    let chart = format!("{ROOT}/deploy/helm/flipguard");
+    let chart = helm(shop, &[&["template", "flipguard", &chart], values].concat())?;
     chart.succeeds()?;
-    let manifests = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard")).arg("manifests").output()?;
+    let manifests =
+        std::process::Command::new(env!("CARGO_BIN_EXE_flipguard")).arg("manifests").args(flags).output()?;
     let (chart, manifests) = (objects(&chart.out)?, objects(&String::from_utf8(manifests.stdout)?)?);
     for (name, object) in &manifests {
         if name == "Namespace/flipguard-system" {

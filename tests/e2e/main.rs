@@ -24,6 +24,7 @@ mod owners;
 mod readiness;
 mod recognition;
 mod registration;
+mod rights;
 mod rollouts;
 mod services;
 mod shop;
@@ -89,6 +90,7 @@ fn tests() -> Vec<Test> {
         corners::TESTS,
         admission::TESTS,
         commands::TESTS,
+        rights::TESTS,
     ]
     .concat()
 }

@@ -277,6 +277,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
             enforcement: Enforcement::Deny,
             exempt_users: Vec::new(),
             exempt_namespaces: Vec::new(),
+            labels: true,
             version: version.to_owned(),
             replica: format!("replica-{version}"),
             takeover,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -29,6 +30,18 @@ pub(crate) async fn served(address: &str) -> Result<String> {
     let stream = connect(address).await?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).context("no certificate is served")?;
     Ok(format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(leaf)))
+}
+
+/// The HTTP status of a POST without a body, on a new connection.
+pub(crate) async fn post(address: &str, path: &str) -> Result<u16> {
+    let mut stream = connect(address).await?;
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // The other side may end the connection without a word.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    answer.split(' ').nth(1).context("no HTTP answer")?.parse().context("no HTTP status")
 }
 
 /// Accepts any certificate; the test inspects it afterwards.

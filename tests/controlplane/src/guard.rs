@@ -61,13 +61,15 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Starts another replica with its own address beside one that guards, and waits until it serves.
+    /// Starts another replica with its own address beside one that guards, and waits until it serves. From then on, the
+    /// policy of the registration allows only the new address.
     ///
     /// # Errors
     /// When the replica does not serve within a minute.
     pub fn start_beside(control_plane: &ControlPlane, binary: &Path, flags: &[&str]) -> Result<Self> {
         let listen = local(free_port()?);
         let kubeconfig = own_kubeconfig(control_plane)?;
+        apply(control_plane, &manifests(binary, NAMESPACE, &format!("https://{listen}"), &["--part", "requests"])?)?;
         let guard = Self::serve(control_plane, binary, &kubeconfig, listen, &format!("https://{listen}"), flags)?;
         guard.wait_until_it_serves()?;
         Ok(guard)
@@ -253,12 +255,18 @@ pub(crate) fn install(control_plane: &ControlPlane, binary: &Path, url: &str) ->
 }
 
 fn install_in(control_plane: &ControlPlane, binary: &Path, namespace: &str, url: &str) -> Result<()> {
+    apply(control_plane, &manifests(binary, namespace, url, &[])?).map(drop)
+}
+
+/// The manifests that `binary` prints for a flipguard at this URL, with more flags.
+fn manifests(binary: &Path, namespace: &str, url: &str, flags: &[&str]) -> Result<String> {
     let manifests = Command::new(binary)
         .args(["manifests", "--namespace", namespace, "--external-url", url])
+        .args(flags)
         .output()
         .with_context(|| format!("cannot run {}", binary.display()))?;
     ensure!(manifests.status.success(), "flipguard manifests: {}", text(&manifests.stderr));
-    apply(control_plane, &text(&manifests.stdout)).map(drop)
+    Ok(text(&manifests.stdout))
 }
 
 /// Applies YAML as cluster admin.

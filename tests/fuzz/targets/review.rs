@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine;
 use flipguard::model::{ClusterView, Policy, Timestamp};
 use flipguard::review::{Request, Unreadable, answer, change_of};
-use flipguard::rules::{self, labels};
+use flipguard::{labels, rules};
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
