@@ -243,7 +243,7 @@ mod tests {
         let (one, two) = (token(1), token(2));
         let mut tokens = Tokens::start(&stored(&one, "", 0), DELAYS, clock(500));
         tokens.observe(&stored("too-short", "", 0), None, DELAYS, at(1));
-        assert_eq!(tokens.accepted(), [one.clone()]);
+        assert_eq!(tokens.accepted(), std::slice::from_ref(&one));
         tokens.observe(&stored(&two, "", 0), Some(std::slice::from_ref(&one)), DELAYS, at(2));
         assert_eq!(tokens.accepted(), [two, one.clone()]);
         assert_eq!(tokens.to_register(Some(std::slice::from_ref(&one)), DELAYS, at(3)), one);
@@ -284,7 +284,7 @@ mod tests {
                 let skew = replicas[which].skew;
                 replicas[which] = start(&current, &old, issued, now, skew);
             }
-            for which in 0..3 {
+            for (which, replica) in replicas.iter_mut().enumerate() {
                 // Reads are late by up to some seconds.
                 if random.u32(..3) == 0 {
                     continue;
@@ -292,7 +292,7 @@ mod tests {
                 let named = [registered.last().unwrap().1.clone()];
                 let known = (current.clone(), old.clone());
                 let stored = StoredTokens { requested, ..stored(&known.0, &known.1, issued) };
-                let Replica { tokens, skew, started } = &mut replicas[which];
+                let Replica { tokens, skew, started } = replica;
                 let uptime = at(now - *started);
                 tokens.observe(&stored, Some(&named), DELAYS, uptime);
                 match tokens.next_step(&stored, DELAYS, clock(now + *skew), uptime) {
@@ -311,7 +311,7 @@ mod tests {
                 }
                 // Any of them may hold the Lease.
                 let wanted = tokens.to_register(Some(&named), DELAYS, uptime).to_owned();
-                if which == now as usize / 3600 % 3 && wanted != named[0] {
+                if which as u64 == now / 3600 % 3 && wanted != named[0] {
                     registered.push((now, wanted));
                 }
             }

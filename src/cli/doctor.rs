@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{EnforcementFlag, Output};
-use crate::cluster::connect::connect;
+use crate::cluster::connect::Connection;
 use crate::doctor::{self, Check, Health, Target};
 
 /// Diagnose an installation.
@@ -43,17 +43,19 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-        let target = Target {
-            namespace: self.namespace,
-            probe_namespace: self.probe_namespace,
-            exempt_users: self.exempt_users,
-            labels: self.labels,
-            exempt_namespaces: self.exempt_namespaces,
-            enforcement: self.enforcement.map(Into::into),
-        };
         let checks = runtime.block_on(async {
-            let client = connect(self.kubeconfig.as_deref()).await?;
-            anyhow::Ok(doctor::run_checks(&client, &target).await)
+            let connection = Connection::open(self.kubeconfig.as_deref()).await?;
+            connection.version().await?;
+            let target = Target {
+                namespace: self.namespace,
+                probe_namespace: self.probe_namespace,
+                exempt_users: self.exempt_users,
+                exempt_namespaces: self.exempt_namespaces,
+                labels: self.labels,
+                enforcement: self.enforcement.map(Into::into),
+                token: connection.token(),
+            };
+            anyhow::Ok(doctor::run_checks(&connection.client, &target).await)
         })?;
         super::print_out(&match self.output {
             Output::Text => text(&checks),

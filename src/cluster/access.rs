@@ -144,3 +144,34 @@ fn describe(permission: &Permission, verb: &str, own_namespace: &str) -> String 
     let place = if own { format!(" in namespace {own_namespace}") } else { String::new() };
     format!("{verb} {resource}{group}{name}{place}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cluster::fake::FakeApi;
+
+    /// A slow control plane: one after the other, the questions would take longer than a start may.
+    #[tokio::test(start_paused = true)]
+    async fn permissions_are_asked_for_at_the_same_time() {
+        let api = FakeApi::default();
+        api.delay(Duration::from_secs(1));
+        let started = Instant::now();
+        assert!(check(&api.client(), "own", true).await.is_ok());
+        let questions = each(true).count();
+        assert!(started.elapsed() <= Duration::from_secs(5), "{questions} questions took {:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_user_and_the_namespace_are_named() {
+        let api = FakeApi::default();
+        api.deny(&["list pods", "update leases"]);
+        let error = check(&api.client(), "own", true).await.unwrap_err().to_string();
+        let words = "user `alice` lacks permissions: list pods, update leases.coordination.k8s.io `flipguard-keeper` in \
+                     namespace own; run as ServiceAccount own/flipguard";
+        assert!(error.starts_with(words), "{error}");
+    }
+}

@@ -31,6 +31,7 @@ pub struct Allowance {
 struct State {
     used: usize,
     most: usize,
+    was_refused: bool,
     held: Option<OwnedSemaphorePermit>,
 }
 
@@ -80,7 +81,10 @@ impl Allowance {
             let more = self.memory.free.clone().try_acquire_many_owned(lacking);
             more.ok()
         });
-        let Some(more) = more else { return Err(format!("the reads of other changes hold the {mib} MiB for reads")) };
+        let Some(more) = more else {
+            state.was_refused = true;
+            return Err(format!("the reads of other changes hold the {mib} MiB for reads"));
+        };
         match &mut state.held {
             Some(held) => held.merge(more),
             none => *none = Some(more),
@@ -94,10 +98,11 @@ impl Allowance {
         state.used = state.used.saturating_sub(bytes);
     }
 
-    /// The most bytes that were in use at the same time.
+    /// The bytes that were needed; more than the most that were in use, if more were refused.
     #[must_use]
-    pub fn most(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).most
+    pub fn needed(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.was_refused { state.most * 2 } else { state.most }
     }
 }
 

@@ -34,6 +34,8 @@ struct State {
     last: u64,
     /// The time that each answer takes. The request has its effect before.
     delay: Duration,
+    /// The permissions that are not granted, as `verb resource`.
+    denied: Vec<String>,
     /// The number of requests so far, by method and path.
     asked: BTreeMap<(String, String), usize>,
 }
@@ -136,6 +138,11 @@ impl FakeApi {
         self.0.lock().unwrap().prepared.push(Prepared { method, path, code, text });
     }
 
+    /// Grants all permissions but these, each as `verb resource`.
+    pub(crate) fn deny(&self, permissions: &[&str]) {
+        self.0.lock().unwrap().denied = permissions.iter().map(|permission| (*permission).to_owned()).collect();
+    }
+
     /// Lets each answer take this long. A request has its effect at once.
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
@@ -160,6 +167,10 @@ impl FakeApi {
                 (200, state.list(path))
             }
             Method::GET => state.objects.get(path).map_or_else(|| error(404), |object| (200, object.clone())),
+            Method::POST if path.ends_with("subjectaccessreviews") => (201, state.reviewed(body)),
+            Method::POST if path.ends_with("selfsubjectreviews") => {
+                (201, json!({ "metadata": {}, "status": { "userInfo": { "username": "alice" } } }))
+            }
             Method::POST => {
                 let path = format!("{path}/{}", text(&body, "/metadata/name"));
                 if state.objects.contains_key(&path) { error(409) } else { (201, state.store(&path, body)) }
@@ -180,6 +191,13 @@ impl FakeApi {
 }
 
 impl State {
+    fn reviewed(&self, mut review: Value) -> Value {
+        let asked = |field: &str| text(&review, &format!("/spec/resourceAttributes/{field}"));
+        let allowed = !self.denied.contains(&format!("{} {}", asked("verb"), asked("resource")));
+        review["status"] = json!({ "allowed": allowed });
+        review
+    }
+
     fn list(&self, path: &str) -> Value {
         let inside =
             self.objects.iter().filter(|(of, _)| of.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));

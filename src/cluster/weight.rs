@@ -34,6 +34,7 @@ impl Weight for Workload {
             + text(&template.annotations)
             + text(&template.spec)
             + containers
+            + self.update_revision.as_deref().map_or(0, text)
     }
 }
 

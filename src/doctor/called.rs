@@ -78,7 +78,8 @@ fn judge(status: u16, words: &str, namespace: &str, enforcement: Enforcement) ->
         return Check::ok(CHECK, "the API server calls flipguard, and gets an answer");
     }
     match status {
-        401 | 403 => {
+        // RBAC names the user: `deployments.apps is forbidden: User "alice" cannot create resource ...`.
+        401 | 403 if status == 401 || words.contains("is forbidden: User ") => {
             let message = format!("a dry run in namespace {namespace} was denied before it reached flipguard: {first}");
             Check::of(
                 CHECK,
@@ -104,8 +105,9 @@ fn judge(status: u16, words: &str, namespace: &str, enforcement: Enforcement) ->
             )
         }
         _ => {
-            let message = format!("a dry run in namespace {namespace} failed for another reason: {first}");
-            Check::of(CHECK, Health::Unknown, message, "give another namespace with --probe-namespace")
+            let message = format!("a dry run in namespace {namespace} was refused by something else: {first}");
+            let next = "another webhook, a policy or a quota refuses it; give another namespace with --probe-namespace";
+            Check::of(CHECK, Health::Unknown, message, next)
         }
     }
 }
@@ -127,7 +129,17 @@ mod tests {
         let message = judge(500, &with_token, "default", Enforcement::Deny).message;
         assert!(message.ends_with("Post \"https://guard.example/validate/***?timeout=5s\": EOF"), "{message}");
         assert_eq!(health(201, ""), Health::Broken);
-        assert_eq!(health(403, "deployments.apps is forbidden: quota"), Health::Unknown);
+        let words = |status, words| judge(status, words, "default", Enforcement::Deny).message;
+        let rbac = "deployments.apps is forbidden: User \"alice\" cannot create resource \"deployments\"";
+        assert!(words(403, rbac).contains("was denied before it reached flipguard"));
+        for (status, other) in [
+            (403, "admission webhook \"validate.kyverno.svc\" denied the request: image not signed"),
+            (403, "deployments.apps \"x\" is forbidden: exceeded quota: compute"),
+            (403, "deployments.apps \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request"),
+        ] {
+            assert!(words(status, other).contains("was refused by something else"), "{other}");
+            assert_eq!(health(status, other), Health::Unknown);
+        }
         assert_eq!(health(500, "failed calling webhook \"another.example\": refused"), Health::Unknown);
     }
 }

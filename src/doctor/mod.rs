@@ -7,10 +7,12 @@ mod certificate;
 mod cluster;
 mod policies;
 mod registered;
+mod token;
 
 use kube::Client;
 use serde::Serialize;
 
+use crate::cluster::token::TokenLife;
 use crate::model::Enforcement;
 
 /// The result of a check, from good to bad.
@@ -56,6 +58,8 @@ pub struct Target {
     pub exempt_namespaces: Option<Vec<String>>,
     /// `--enforcement` of `serve`; `None` to read it from the Deployment.
     pub enforcement: Option<Enforcement>,
+    /// The token of the kubeconfig, if it tells when it ends.
+    pub token: Option<TokenLife>,
 }
 
 impl Check {
@@ -100,6 +104,7 @@ impl Settings {
 /// Runs all checks.
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
+    checks.extend(token::life(target.token.as_ref(), &target.namespace));
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
     let settings = Settings::of(target, &args);
     checks.push(cluster::rights(client, &target.namespace, settings.labels).await);

@@ -153,9 +153,10 @@ impl<W: Webhook> Compared<'_, W> {
     fn checks(&self, ownership: &Ownership, rendered: Option<&[W]>, enforcement: Enforcement) -> Vec<Check> {
         match (ownership, rendered) {
             (Ownership::Another(owner), _) => {
-                let address = self.stored.first().and_then(address_of).unwrap_or_default();
+                let address = self.stored.first().and_then(address_of);
+                let address = address.map(|address| format!(", called at {address}")).unwrap_or_default();
                 let message =
-                    format!("another flipguard, in namespace {owner}, owns it: this one does not guard ({address})");
+                    format!("another flipguard, in namespace {owner}{address}, owns it: this one does not guard");
                 let next =
                     format!("remove one of the two; to hand it over to this one: {}", hand_over(self.own_namespace));
                 vec![self.broken(message, next)]

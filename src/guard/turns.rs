@@ -72,7 +72,7 @@ pub(super) struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.ended(&self.namespace, self.allowance.most());
+        self.turns.ended(&self.namespace, self.allowance.needed());
     }
 }
 

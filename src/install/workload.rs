@@ -9,6 +9,8 @@ use crate::model::Enforcement;
 pub const REVIEW_PORT: u16 = 10_250;
 /// The container port for probes and metrics.
 pub const STATUS_PORT: u16 = 8080;
+/// The limit of memory, in MiB. A test holds the judgements in the largest namespace below it.
+pub const MEMORY_LIMIT_MIB: u16 = 256;
 /// `terminationGracePeriodSeconds`: 10 s of draining, 30 s for the last review, and 5 s to spare.
 const GRACE: u32 = 45;
 /// `expirationSeconds` of the mounted token. The kubelet replaces it after four fifths of that, and flipguard reads it
@@ -202,7 +204,10 @@ fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
             "startupProbe": probe("/livez", 1, 60),
             "readinessProbe": probe("/readyz", 5, 3),
             "livenessProbe": probe("/livez", 10, 3),
-            "resources": { "requests": { "cpu": "50m", "memory": "32Mi" }, "limits": { "memory": "256Mi" } },
+            "resources": {
+                "requests": { "cpu": "50m", "memory": "32Mi" },
+                "limits": { "memory": format!("{MEMORY_LIMIT_MIB}Mi") },
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true,

@@ -36,7 +36,7 @@ pub struct Workload {
     pub counts: Counts,
     /// Whether the rollout of a Deployment failed (condition `Progressing`, reason `ProgressDeadlineExceeded`).
     pub deadline_exceeded: bool,
-    /// `status.updateRevision` of a StatefulSet.
+    /// `status.updateRevision` of a StatefulSet; the revision number of a listed ReplicaSet.
     pub update_revision: Option<String>,
 }
 
@@ -219,7 +219,8 @@ impl Workload {
     /// The revision number that the Deployment controller gave the template.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
-        self.meta.annotation(annotation::REVISION)
+        let listed = self.update_revision.as_deref().filter(|_| self.kind == WorkloadKind::ReplicaSet);
+        listed.or_else(|| self.meta.annotation(annotation::REVISION))
     }
 
     /// Whether the kind has the subresource `scale`.
@@ -443,11 +444,11 @@ impl Workload {
             return self;
         }
         let mut meta = self.meta;
-        (meta.labels, meta.owners) = (Labels::new(), Vec::new());
-        meta.annotations.retain(|key, _| key == annotation::REVISION);
+        let update_revision = meta.annotations.remove(annotation::REVISION);
+        (meta.labels, meta.annotations, meta.owners) = (Labels::new(), Labels::new(), Vec::new());
         let Template { labels, spec, .. } = &*self.template;
         let template = Template { labels: labels.clone(), spec: spec.digested(), ..Template::default() };
-        Self { meta, template: Arc::new(template), selector_keys: Vec::new(), ..self }
+        Self { meta, template: Arc::new(template), selector_keys: Vec::new(), update_revision, ..self }
     }
 
     /// Builds the workload from its `metadata`, `spec` and `status`.
@@ -532,7 +533,7 @@ mod tests {
             replica_set(r#"{"apiVersion":"apps/v1","kind":"Deployment","name":"app","uid":"d","controller":true}"#);
         assert!(owned.template.spec == alone.template.spec && owned.template.spec.is_empty());
         assert_eq!((owned.revision(), &owned.template.labels), (Some("7"), &alone.template.labels));
-        assert!(owned.meta.is_controlled_by("d") && owned.meta.annotations.len() == 1);
+        assert!(owned.meta.is_controlled_by("d") && owned.meta.annotations.is_empty());
         assert!(owned.template.containers.all().is_empty() && owned.meta.labels.is_empty());
         assert_eq!((alone.template.containers.all().len(), alone.selector_keys.len()), (1, 1));
     }

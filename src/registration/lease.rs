@@ -83,7 +83,7 @@ impl LeaseCandidate {
 
     /// Tries to take or renew the Lease, and returns its holder.
     pub(super) async fn hold(&mut self, now: Instant) -> kube::Result<Holder> {
-        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+        let Some(lease) = self.read().await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
             return match self.leases.create(&PostParams::default(), &lease).await {
@@ -107,13 +107,22 @@ impl LeaseCandidate {
 
     /// Leaves the Lease to others, and returns whether one of them holds it.
     pub(super) async fn step_back(&mut self, now: Instant) -> kube::Result<Vacancy> {
-        let spec = self.leases.get_opt(LEASE).await?.and_then(|lease| lease.spec).unwrap_or_default();
+        let spec = self.read().await?.and_then(|lease| lease.spec).unwrap_or_default();
         let unchanged = self.observe(&spec, now);
         if spec.holder_identity.as_deref() == Some(&self.me) {
             self.give_up().await;
             return Ok(Vacancy::Vacant(Duration::ZERO));
         }
         Ok(if is_over(&spec, unchanged) { Vacancy::Vacant(unchanged) } else { Vacancy::Held })
+    }
+
+    /// Reads the Lease. While the API server does not answer, nobody can renew it: the time begins anew after that.
+    async fn read(&mut self) -> kube::Result<Option<Lease>> {
+        let read = self.leases.get_opt(LEASE).await;
+        if read.is_err() {
+            self.seen = None;
+        }
+        read
     }
 
     /// Returns for how long the Lease is unchanged, as far as this process has seen.
@@ -226,5 +235,9 @@ mod tests {
         assert_eq!(old.step_back(at(11)).await.unwrap(), Vacancy::Held);
         assert_eq!(old.step_back(at(25)).await.unwrap(), Vacancy::Held);
         assert_eq!(old.step_back(at(26)).await.unwrap(), Vacancy::Vacant(Duration::from_secs(15)), "it has expired");
+        // After an outage of the API server, its holder gets the time to renew it.
+        api.fail(Method::GET, "/apis/coordination.k8s.io/v1/namespaces/own/leases/flipguard-keeper", 500);
+        assert!(old.step_back(at(40)).await.is_err());
+        assert_eq!(old.step_back(at(300)).await.unwrap(), Vacancy::Held);
     }
 }

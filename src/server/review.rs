@@ -206,3 +206,68 @@ fn is_too_large(error: &axum::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::labels::Put;
+    use crate::rules::Verdict;
+    use crate::server::{Mutate, Validate};
+    use crate::telemetry::log::Lines;
+
+    struct Allows;
+
+    impl Validate for Allows {
+        async fn judge(&self, _: &Change, _: Instant) -> Judgement {
+            Verdict::not_judged().into()
+        }
+    }
+
+    impl Mutate for Allows {
+        async fn label(&self, _: &Change, _: Instant) -> (Verdict, Vec<Put>) {
+            (Verdict::not_judged(), Vec::new())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The request of a `deletecollection` names no object; the object that it deletes has a name.
+    #[tokio::test]
+    async fn the_log_names_what_a_deletecollection_deletes() {
+        let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "r", "operation": "DELETE", "name": "", "namespace": "shop",
+            "kind": { "group": "", "version": "v1", "kind": "Service" },
+            "resource": { "group": "", "version": "v1", "resource": "services" },
+            "userInfo": { "username": "al\u{9b}ice" },
+            "oldObject": { "metadata": { "name": "app", "namespace": "shop" }, "spec": {} },
+        }});
+        let shared =
+            Shared { judge: Allows, credentials: Arc::default(), metrics: Arc::default(), readiness: Arc::default() };
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt().event_format(Lines).with_writer(move || writer.clone()).finish();
+        let logged = tracing::subscriber::set_default(subscriber);
+        let now = Instant::now();
+        let body = review.to_string();
+        answer_to(&shared, Endpoint::Validate, body.as_bytes(), now, now + Duration::from_secs(5)).await;
+        drop(logged);
+        let line: Value = serde_json::from_slice(&kept.0.lock().unwrap()).unwrap();
+        assert_eq!((&line["name"], &line["user"]), (&json!("app"), &json!("al ice")));
+    }
+}

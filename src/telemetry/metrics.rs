@@ -71,6 +71,31 @@ struct CertificateLabels {
 /// The upper bounds of the histogram of seconds: from a decision without reads to the longest timeout of a webhook.
 const BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 
+/// Registers a gauge without labels.
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+/// Registers a gauge in seconds, by labels or without.
+fn seconds_of<T: Clone + Default + prometheus_client::registry::Metric>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> T {
+    let gauge = T::default();
+    registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+    gauge
+}
+
+/// Registers a counter without labels.
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("flipguard");
@@ -82,8 +107,7 @@ impl Default for Metrics {
         );
         let would_deny = Family::<RuleLabels, Counter>::default();
         registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
-        let unreadable = Counter::default();
-        registry.register("unreadable_reviews", "Reviews that could not be parsed", unreadable.clone());
+        let unreadable = counter(&mut registry, "unreadable_reviews", "Reviews that could not be parsed");
         let seconds =
             Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
         registry.register_with_unit(
@@ -106,63 +130,47 @@ impl Default for Metrics {
             "Writes of the ledger for a judged change, including conflicts with other replicas",
             written.clone(),
         );
-        let registered = Gauge::default();
-        registry.register(
+        let registered = gauge(
+            &mut registry,
             "registered",
             "1 while the webhooks are registered as this replica renders them, else 0",
-            registered.clone(),
         );
-        let registration_repairs = Counter::default();
-        registry.register(
+        let registration_repairs = counter(
+            &mut registry,
             "registration_repairs",
             "Repairs of a webhook configuration that another client had changed",
-            registration_repairs.clone(),
         );
-        let selector_additions = Gauge::default();
-        registry.register(
+        let selector_additions = gauge(
+            &mut registry,
             "selector_additions",
             "Entries of others in the namespaceSelectors of the webhooks, which exempt namespaces",
-            selector_additions.clone(),
         );
-        let last_reached = Gauge::default();
-        registry.register_with_unit(
+        let last_reached = seconds_of(
+            &mut registry,
             "last_reached",
             "The last time that the API server answered a probe of this replica through flipguard, in Unix seconds",
-            Unit::Seconds,
-            last_reached.clone(),
         );
-        let missing_permissions = Gauge::default();
-        registry.register(
+        let missing_permissions = gauge(
+            &mut registry,
             "missing_permissions",
             "Permissions that flipguard needs and lacks, by the latest check",
-            missing_permissions.clone(),
         );
-        let clock_difference = Gauge::default();
-        registry.register_with_unit(
-            "clock_difference",
-            "The clock of this replica minus that of the API server",
-            Unit::Seconds,
-            clock_difference.clone(),
-        );
-        let refused_connections = Counter::default();
-        registry.register(
+        let clock_difference =
+            seconds_of(&mut registry, "clock_difference", "The clock of this replica minus that of the API server");
+        let refused_connections = counter(
+            &mut registry,
             "refused_connections",
             "Connections that were closed at once, because too many were open",
-            refused_connections.clone(),
         );
-        let token_not_after = Family::<TokenLabels, Gauge>::default();
-        registry.register_with_unit(
+        let token_not_after = seconds_of(
+            &mut registry,
             "token_not_after",
             "Expiry of the token for the API server, in Unix seconds; an `inline` token is never read again",
-            Unit::Seconds,
-            token_not_after.clone(),
         );
-        let certificate_not_after = Family::<CertificateLabels, Gauge>::default();
-        registry.register_with_unit(
+        let certificate_not_after = seconds_of(
+            &mut registry,
             "certificate_not_after",
             "Expiry of the served `leaf` and of the `authority` that signed it, in Unix seconds",
-            Unit::Seconds,
-            certificate_not_after.clone(),
         );
         Self {
             registry,

@@ -202,8 +202,8 @@ fn a_start_waits_for_its_api_server(shop: &Shop) -> Result<()> {
     };
     says("starting: cannot reach the API server")?;
     ensure!(guard.ask("/livez")?.0.contains("200"));
-    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", "flipguard", "-o", "yaml"])?.out;
-    shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard"])?.succeeds()?;
+    let binding = shop.plain_kubectl(&["get", "clusterrolebinding", BINDING, "-o", "yaml"])?.out;
+    shop.plain_kubectl(&["delete", "clusterrolebinding", BINDING])?.succeeds()?;
     forwarder.open()?;
     says("user `system:serviceaccount:flipguard-system:flipguard` lacks permissions: get deployments.apps")?;
     shop.apply(&binding)?.succeeds()?;

@@ -8,7 +8,6 @@ use super::Test;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt, service};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("commands::serve_without_permissions", serve_without_permissions),
     ("commands::serve_on_a_port_in_use", serve_on_a_port_in_use),
     ("commands::check_judges_an_export_like_the_webhook", check_judges_an_export_like_the_webhook),
 ];
@@ -23,22 +22,6 @@ fn fails_in_one_line(attempt: &Attempt, words: &[&str]) -> Result<()> {
     ensure!(!attempt.ok, "it should fail");
     ensure!(attempt.err.trim().lines().count() == 1, "it should say one line:\n{}", attempt.err);
     words.iter().try_for_each(|words| attempt.says(words))
-}
-
-fn serve_without_permissions(shop: &Shop) -> Result<()> {
-    let kubeconfig = shop.control_plane.client_kubeconfig("nobody", &[])?;
-    let kubeconfig = kubeconfig.to_string_lossy();
-    let serve = flipguard(&["serve", "--kubeconfig", &kubeconfig, "--external-url", "https://127.0.0.1:1"])?;
-    fails_in_one_line(
-        &serve,
-        &[
-            "missing permissions: ",
-            "list deployments.apps",
-            "patch validatingwebhookconfigurations.admissionregistration.k8s.io `flipguard`",
-            "create secrets in namespace flipguard-system",
-            "flipguard manifests",
-        ],
-    )
 }
 
 fn serve_on_a_port_in_use(shop: &Shop) -> Result<()> {

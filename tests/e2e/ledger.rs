@@ -326,7 +326,8 @@ fn an_abandoned_flip_is_not_recorded(shop: &Shop) -> Result<()> {
 pub(crate) fn give_up(shop: &Shop, object: &str, request: &[&str]) -> Result<()> {
     let (resource, name) = object.split_once('/').context("no object")?;
     let label = ["label", object, "--overwrite", "try=it"];
-    shop.apply(&blocker(&shop.namespace, name, &format!("{resource}s")))?.succeeds()?;
+    let it = format!("request.name == '{name}'");
+    shop.apply(&blocker(&shop.namespace, &it, &format!("{resource}s")))?.succeeds()?;
     shop.until("the other webhook denies", || Ok(shop.kubectl(&label)?.err.contains("blocker")))?;
     let refused = shop.kubectl(request)?;
     ensure!(!refused.ok && refused.err.contains("blocker"), "{}", refused.err);
@@ -336,14 +337,14 @@ pub(crate) fn give_up(shop: &Shop, object: &str, request: &[&str]) -> Result<()>
     shop.until("the other webhook is gone", || Ok(shop.kubectl(&nothing)?.ok))
 }
 
-/// A webhook without a server, for one object of a namespace.
-fn blocker(namespace: &str, name: &str, resources: &str) -> String {
+/// A webhook without a server, for some objects of a namespace.
+pub(crate) fn blocker(namespace: &str, which: &str, resources: &str) -> String {
     format!(
         "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {{name: {namespace}}}, \
          webhooks: [{{name: blocker.example.com, clientConfig: {{url: 'https://127.0.0.1:1/'}}, sideEffects: None, \
          failurePolicy: Fail, timeoutSeconds: 1, admissionReviewVersions: [v1], \
          namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}, \
-         matchConditions: [{{name: green, expression: \"request.name == '{name}'\"}}], \
+         matchConditions: [{{name: green, expression: \"{which}\"}}], \
          rules: [{{apiGroups: ['*'], apiVersions: [v1], operations: [UPDATE], \
          resources: [{resources}, {resources}/scale]}}]}}]}}\n"
     )

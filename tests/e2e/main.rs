@@ -7,6 +7,7 @@ mod admission;
 mod alone;
 mod certificates;
 mod commands;
+mod corners;
 mod doctor;
 mod examples;
 mod filter;
@@ -86,6 +87,7 @@ fn tests() -> Vec<Test> {
         examples::TESTS,
         labels::TESTS,
         ledger::TESTS,
+        corners::TESTS,
         admission::TESTS,
         commands::TESTS,
         rights::TESTS,

@@ -11,7 +11,7 @@
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
 //! | `report.rs` | the printed table, and `report.json` |
-//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs` | the five parts |
+//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs`, `largest.rs` | the six parts |
 
 pub mod baseline;
 pub mod cluster;
@@ -19,6 +19,7 @@ pub mod decision;
 pub mod figures;
 pub mod flips;
 pub mod irrelevant;
+pub mod largest;
 pub mod load;
 pub mod memory;
 pub mod process;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bench::cluster::{self, Cluster};
 use bench::report::Report;
 use bench::servers::{self, Handler};
-use bench::{flips, irrelevant, memory, record, requests, start};
+use bench::{flips, irrelevant, largest, memory, record, requests, start};
 use clap::{Parser, Subcommand};
 use controlplane::{Binaries, ControlPlane};
 use flipguard::certs::Identity;
@@ -71,7 +71,7 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
         requests::measure(&control_plane, flipguard, reviews, &mut report)?;
         control_plane.stop()?;
     }
-    if (2..=5).any(wanted) {
+    if (2..=6).any(wanted) {
         let control_plane = ControlPlane::start(&binaries)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -88,6 +88,9 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
             }
             if wanted(3) {
                 memory::measure(&control_plane, &cluster, flipguard, &mut report).await?;
+            }
+            if wanted(6) {
+                largest::measure(&control_plane, &cluster, flipguard, &mut report).await?;
             }
             Ok::<_, anyhow::Error>(())
         })?;

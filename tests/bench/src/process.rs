@@ -27,8 +27,20 @@ pub fn cpu(process: u32) -> Result<Duration> {
 /// # Errors
 /// When the process has ended.
 pub fn resident(process: u32) -> Result<f64> {
+    status(process, "VmRSS:")
+}
+
+/// The most resident memory so far, in MiB.
+///
+/// # Errors
+/// When the process has ended.
+pub fn most_resident(process: u32) -> Result<f64> {
+    status(process, "VmHWM:")
+}
+
+fn status(process: u32, field: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib / 1024.0)
 }
