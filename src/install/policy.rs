@@ -72,7 +72,7 @@ pub fn binding(name: &str) -> Value {
     json!({ "policyName": name, "validationActions": ["Deny", "Audit"] })
 }
 
-/// The content of the webhook configurations. Every field with a default is set, so that the stored policy can be
+/// The content of the webhook configurations, for each webhook that a write adds or changes. Every field with a default is set, so that the stored policy can be
 /// compared with this one.
 #[must_use]
 pub fn registration(namespace: &str, url: Option<&str>) -> Value {
@@ -90,7 +90,12 @@ pub fn registration(namespace: &str, url: Option<&str>) -> Value {
         },
         "matchConditions": [by_flipguard(namespace)],
         "variables": [
-            variable("webhooks", "has(object.webhooks) ? object.webhooks : []"),
+            // While flipguard moves to another address, it writes what is registered again, as it is.
+            variable("before", "oldObject == null || !has(oldObject.webhooks) ? [] : oldObject.webhooks"),
+            variable(
+                "webhooks",
+                "(has(object.webhooks) ? object.webhooks : []).filter(w, !(w in variables.before))",
+            ),
             variable("probes", format!("variables.webhooks.filter(w, w.name == '{PROBE_WEBHOOK}')")),
             variable("guards", format!("variables.webhooks.filter(w, w.name != '{PROBE_WEBHOOK}')")),
         ],
