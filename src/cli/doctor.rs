@@ -51,7 +51,6 @@ impl Doctor {
                 probe_namespace: self.probe_namespace,
                 exempt_users: self.exempt_users,
                 exempt_namespaces: self.exempt_namespaces,
-                labels: self.labels,
                 enforcement: self.enforcement.map(Into::into),
                 labels: self.labels,
                 token: connection.token(),

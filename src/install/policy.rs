@@ -72,8 +72,8 @@ pub fn binding(name: &str) -> Value {
     json!({ "policyName": name, "validationActions": ["Deny", "Audit"] })
 }
 
-/// The content of the webhook configurations, for each webhook that a write adds or changes. Every field with a default is set, so that the stored policy can be
-/// compared with this one.
+/// The content of the webhook configurations, for each webhook that a write adds or changes. Every field with a default is
+/// set, so that the stored policy can be compared with this one.
 #[must_use]
 pub fn registration(namespace: &str, url: Option<&str>) -> Value {
     let configurations = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
