@@ -100,10 +100,10 @@ impl Guard {
         Ok(())
     }
 
-    /// Starts it with a kubeconfig that may not work yet, and waits for nothing.
+    /// Applies the manifests for its address, starts it with a kubeconfig that may not work yet, and waits for nothing.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When an object cannot be applied, or flipguard cannot be started.
     pub fn start_unready(
         control_plane: &ControlPlane,
         binary: &Path,
@@ -111,7 +111,9 @@ impl Guard {
         flags: &[&str],
     ) -> Result<Self> {
         let listen = local(free_port()?);
-        Self::serve(control_plane, binary, kubeconfig, listen, &format!("https://{listen}"), flags)
+        let url = format!("https://{listen}");
+        install_in(control_plane, binary, "flipguard-system", &url)?;
+        Self::serve(control_plane, binary, kubeconfig, listen, &url, flags)
     }
 
     /// Starts another replica behind the same address.
