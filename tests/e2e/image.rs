@@ -121,7 +121,7 @@ pub(crate) fn guards_from_within(shop: &Shop) -> Result<()> {
     let labels = "{{range $key, $value := .OCIv1.Config.Labels}}{{$key}}={{$value}} {{end}}";
     let labels = store.says(&["inspect", "--type", "image", "--format", labels, IMAGE])?;
     for label in ["title=flipguard", "licenses=Apache-2.0", concat!("version=", env!("CARGO_PKG_VERSION"))] {
-        ensure!(labels.contains(&format!("org.opencontainers.image.{label} ")), "{labels}");
+        ensure!(format!("{labels} ").contains(&format!("org.opencontainers.image.{label} ")), "{labels}");
     }
     let container = store.says(&["from", IMAGE])?;
     let version = store.says(&["run", "--isolation", "chroot", &container, "--", "/flipguard", "version"])?;
