@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// The bytes that the reads of all changes may hold at the same time. With the copies that scenarios need, with what is
-/// being decoded, and with the process itself, this stays below the memory limit in the manifests (256 MiB).
+/// The bytes that the reads of all changes may hold at the same time. The rest of the memory limit in the manifests (256
+/// MiB) is for the copies of scenarios, for decoding, and for the process itself.
 pub const MAX_BYTES: usize = 112 * MIB;
 const MIB: usize = 1024 * 1024;
 /// The size of one permit.

@@ -1,5 +1,4 @@
-//! A namespace of an API server in memory, for tests of what is stored there, of what fails on the way, and of answers
-//! that take time.
+//! A namespace of an API server in memory, for tests. Requests fail on the way, objects are lost, and answers take time.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
