@@ -203,7 +203,7 @@ pub fn is_advisory(change: &Change, colours: &ColourScheme) -> bool {
 
 /// Whether the API server may admit a change without an answer: it asks for advice, or it cannot tell that the workload
 /// belongs to blue-green. A `version` or a number alone is common without it (service meshes). Of a Scale it sees the
-/// workload's selector, which is not decoded here.
+/// workload's name and selector. The selector is not decoded here.
 #[must_use]
 pub fn may_pass_unanswered(change: &Change, colours: &ColourScheme) -> bool {
     let is_certain = |workload: &Workload| colours.is_certain(&workload.template.labels);
@@ -271,14 +271,19 @@ pub fn workload_create_conditions(colours: &ColourScheme, exempt: &[String], wit
 }
 
 /// The conditions under which the API server calls for a scale-down by the subresource to 0. A Scale leaves `replicas`
-/// out when it is 0. It carries no labels, but the workload's own selector as text (Kubernetes, `registry/apps`,
-/// `scaleFromDeployment`). A selector with a set (`color in (blue)`) counts as one with a colour.
+/// out when it is 0. It carries no labels of the template. It has the workload's name, and its selector as text
+/// (Kubernetes, `registry/apps`, `scaleFromDeployment`). A colour is certain if either shows one. A selector with a set
+/// (`color in (blue)`) counts as one with a colour.
 #[must_use]
 pub fn scale_to_zero_conditions(colours: &ColourScheme, exempt: &[String], unanswered: Unanswered) -> Vec<Condition> {
     let selectors = "[object, oldObject].exists(o, o.?status.?selector.orValue('').split(',')";
     let pair = certain_pair(colours, "kv[0]", "kv[1]");
-    let certain =
-        format!("{selectors}.exists(p, p.contains(' ') || [p.split('=')].exists(kv, kv.size() == 2 && ({pair}))))");
+    let names: Vec<String> = colours.names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let certain = format!(
+        "object.metadata.name.split('-').exists(part, part in {}) || \
+         {selectors}.exists(p, p.contains(' ') || [p.split('=')].exists(kv, kv.size() == 2 && ({pair}))))",
+        list(&names)
+    );
     let mut conditions = scale_conditions(exempt);
     conditions.push(Condition { name: "scales-to-nothing", expression: format!("{} < 1", replicas("object")) });
     conditions.push(only(unanswered, "colour-certain", &certain));

@@ -339,5 +339,27 @@ fn harmless_changes_pass_without_replicas(shop: &Shop) -> Result<()> {
     waits(shop.kubectl(&["set", "image", "deployment/app-blue", "web=web:2"])?)?;
     waits(shop.kubectl(&["delete", "deployment", "app-blue"])?)?;
     waits(shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?)?;
+    // A Scale shows no labels of the template. The name of the workload shows the colour, too.
+    let by_name = labelled_in_the_template_alone("cart-green-2");
+    shop.apply(&by_name)?.succeeds()?;
+    waits(shop.kubectl(&["scale", "deployment/cart-green-2", "--replicas=0"])?)?;
+    shop.apply(&labelled_in_the_template_alone("evergreen"))?.succeeds()?;
+    shop.kubectl(&["scale", "deployment/evergreen", "--replicas=0"])?.succeeds()?;
     shop.plain_kubectl(&["delete", "namespace", &shop.namespace, "--timeout=90s"])?.succeeds()
+}
+
+/// A Deployment with a colour that its own selector does not have.
+fn labelled_in_the_template_alone(name: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: {name} }}
+spec:
+  replicas: 1
+  selector: {{ matchLabels: {{ own: {name} }} }}
+  template:
+    metadata: {{ labels: {{ own: {name}, color: green }} }}
+    spec: {{ containers: [{{ name: web, image: \"web:1\" }}] }}
+"
+    )
 }
