@@ -68,6 +68,7 @@ docs: ## Write what is generated: docs/rules.md, docs/rights.md, deploy/base/fli
 	$(CARGO_TARGET_DIR)/debug/flipguard manifests > deploy/base/flipguard.yaml
 	$(PART) rights > $(TEMPLATES)/rbac.yaml
 	$(PART) requests > $(TEMPLATES)/requests.yaml
+	$(PART) policies > $(TEMPLATES)/policies.yaml
 	(echo '{{- if .Values.labels.enabled }}'; $(PART) labels; echo '{{- end }}') > $(TEMPLATES)/labels.yaml
 
 # The architecture that the image calls amd64 or arm64.

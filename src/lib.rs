@@ -13,6 +13,7 @@
 //! | [`server`], [`review`] | the listeners, and the admission protocol |
 //! | [`guard`] | one request on its way: the ledger, the reads, the rules |
 //! | [`model`], [`rules`], [`labels`] | plain data, the rules about it, and the labels that are added: all pure |
+//! | [`policy`] | what administrators say by `BlueGreenPolicy`, and what counts for a namespace: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
@@ -48,6 +49,7 @@ pub mod labels;
 pub mod ledger;
 pub mod model;
 pub mod offline;
+pub mod policy;
 pub mod registration;
 pub mod review;
 pub mod rules;

@@ -17,17 +17,21 @@ const WALLED: [(&str, &[&str]); 5] = [
     ("review", &["labels", "model", "review", "rules"]),
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
     ("telemetry", &["model", "rules", "telemetry"]),
-    ("install", &["install", "model"]),
-    ("offline", &["labels", "model", "offline", "review", "rules"]),
+    ("install", &["install", "model", "policy"]),
+    ("offline", &["labels", "model", "offline", "policy", "review", "rules"]),
 ];
 
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 4] = [
+const PURE: [(&str, &[&str]); 5] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
+    ("policy", &["model", "rules", "policy"]),
 ];
+
+/// The one pure file that names kube: the CRD is derived from its types.
+const CUSTOM_RESOURCE: &str = "src/policy/resource.rs";
 
 /// Pure files in modules that are not pure.
 const PURE_FILES: [&str; 8] = [
@@ -50,7 +54,8 @@ fn pure_modules_name_nothing_impure() {
         let files = rust_files(&root().join("src").join(room));
         assert!(!files.is_empty(), "src/{room} has no files; was it moved?");
         for file in files {
-            let found = trespasses(&read(&file), may_use);
+            let mut found = trespasses(&read(&file), may_use);
+            found.retain(|name| name != "kube" || !file.ends_with(CUSTOM_RESOURCE));
             assert!(
                 found.is_empty(),
                 "{} names {}: src/{room} is pure; bring what it needs in as data (CONTRIBUTING.md)",

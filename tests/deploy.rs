@@ -31,13 +31,25 @@ fn the_base_is_fresh() -> Result<()> {
 
 #[test]
 fn the_generated_templates_are_fresh() -> Result<()> {
-    for (part, template) in [("rights", "rbac"), ("requests", "requests"), ("labels", "labels")] {
+    for (part, template) in
+        [("rights", "rbac"), ("requests", "requests"), ("labels", "labels"), ("policies", "policies")]
+    {
         let printed = printed(&["manifests", "--part", part, "--namespace", "{{ .Release.Namespace }}"])?;
         let stored = read(&format!("deploy/helm/flipguard/templates/{template}.yaml"))?;
         let stored = stored.strip_prefix("{{- if .Values.labels.enabled }}\n").unwrap_or(&stored);
         let stored = stored.strip_suffix("{{- end }}\n").unwrap_or(stored);
         assert!(stored == printed, "the chart's {template}.yaml is stale; run: make docs");
     }
+    Ok(())
+}
+
+/// `kubectl apply` writes the whole object into an annotation, which may have 256 KiB.
+#[test]
+fn the_crd_is_small_and_helm_keeps_it() -> Result<()> {
+    let crd = read("deploy/helm/flipguard/templates/policies.yaml")?;
+    assert!(crd.len() < 100 * 1024, "{} bytes", crd.len());
+    assert!(crd.contains("helm.sh/resource-policy: keep"), "an upgrade could delete all policies");
+    assert!(!crd.contains("{{"), "Helm would read it as a template");
     Ok(())
 }
 

@@ -55,6 +55,8 @@ enum PartFlag {
     Labels,
     /// The FlowSchema and the policies
     Requests,
+    /// The CRD of policies
+    Policies,
 }
 
 impl From<PartFlag> for Part {
@@ -63,6 +65,7 @@ impl From<PartFlag> for Part {
             PartFlag::Rights => Self::Rights,
             PartFlag::Labels => Self::Labels,
             PartFlag::Requests => Self::Requests,
+            PartFlag::Policies => Self::Policies,
         }
     }
 }

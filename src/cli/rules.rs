@@ -48,6 +48,7 @@ fn action(row: &Row) -> &'static str {
         Action::Deny => "Deny",
         Action::Warn => "Warn",
         Action::Audit => "Audit",
+        Action::Off => "Off",
     }
 }
 

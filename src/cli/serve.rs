@@ -24,7 +24,7 @@ use crate::cluster::ledger_store::LedgerStore;
 use crate::guard::Guard;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::install::{NAME, namespaces};
-use crate::model::Policy;
+use crate::model::{Labelling, Policy};
 use crate::registration::reconciler::{Config, TAKEOVER, WebhookReconciler};
 use crate::registration::webhooks::Address;
 use crate::server::{Credentials, Listeners, Readiness, listen};
@@ -115,7 +115,8 @@ impl Serve {
         let stop = stop_signal()?;
 
         let client = connection.client.clone();
-        let policy = Policy { enforcement: self.enforcement.into(), labels: self.labels, ..Policy::default() };
+        let labels = Labelling { is_on: self.labels, ..Labelling::default() };
+        let policy = Policy { enforcement: self.enforcement.into(), labels, ..Policy::default() };
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         readiness.starting(Some("the API server has not answered yet".to_owned()));

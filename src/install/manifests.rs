@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::permissions::NEEDED;
 use super::workload::{self, InCluster};
 use super::{Granted, NAME, Permission, Place, policy};
+use crate::policy::resource;
 
 /// An installation of flipguard.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,8 @@ pub enum Part {
     Labels,
     /// The API server's treatment of flipguard's own requests.
     Requests,
+    /// The CRD of policies.
+    Policies,
 }
 
 /// The name of the ClusterRole for labels.
@@ -64,6 +67,7 @@ pub fn objects(installation: &Installation<'_>) -> Vec<Value> {
         "kind": "Namespace",
         "metadata": { "name": namespace, "labels": restricted(&common) },
     })];
+    objects.extend(policies(&common));
     objects.extend(rights(namespace, &common));
     objects.extend(requests(installation, &common));
     if let Runs::Inside(in_cluster) = runs {
@@ -85,6 +89,7 @@ pub fn part(part: Part, installation: &Installation<'_>) -> Vec<Value> {
         Part::Rights => rights(installation.namespace, &common),
         Part::Labels => with_labels(installation.namespace, &common),
         Part::Requests => requests(installation, &common),
+        Part::Policies => policies(&common),
     }
 }
 
@@ -114,6 +119,11 @@ fn rights(namespace: &str, labels: &Value) -> Vec<Value> {
         }),
     ]);
     objects
+}
+
+/// The CRD of policies. No policy is shipped: without one, flags and defaults hold.
+fn policies(labels: &Value) -> Vec<Value> {
+    resource::crd(labels).into_iter().collect()
 }
 
 fn with_labels(namespace: &str, labels: &Value) -> Vec<Value> {

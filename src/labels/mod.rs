@@ -14,13 +14,10 @@ use mark::{Claim, Mark};
 use wish::{Wish, choose, wishes};
 
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, Policy, ReadRequest, Service, Workload, WorkloadKind, Write, annotation,
+    Change, ClusterView, Labels, Policy, ReadRequest, Service, Workload, WorkloadKind, Write, annotation,
 };
 use crate::rules::state::version;
 use crate::rules::{Finding, Reason, Remedy, Verdict};
-
-/// The key of a colour on a Deployment that has none yet.
-const COLOUR: &str = "color";
 
 /// One value to put into an object, or to remove from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +79,7 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
         verdict.add(finding.at_most_warn(), change, policy);
         return (verdict, Vec::new());
     }
-    let puts = Labelling::of(old, new, &view.services, &policy.colours).puts();
+    let puts = Labelling::of(old, new, &view.services, policy).puts();
     let image = new.template.main_image().unwrap_or_default();
     if !puts.is_empty() && version::of_image(image).is_guess {
         let message = format!("image `{image}` has no tag, so its version label is latest");
@@ -95,7 +92,7 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
 /// The reads that the labels of a change need; `None` where none are to be added.
 #[must_use]
 pub fn needs(change: &Change, policy: &Policy) -> Option<ReadRequest> {
-    deployment(change).filter(|(old, new)| policy.labels && concerns(*old, new, policy))?;
+    deployment(change).filter(|(old, new)| policy.labels.is_on && concerns(*old, new, policy))?;
     Some(ReadRequest { services: true, ..ReadRequest::default() })
 }
 
@@ -116,11 +113,12 @@ fn concerns(old: Option<&Workload>, new: &Workload, policy: &Policy) -> bool {
     let changes = old.is_none_or(|old| {
         old.template != new.template || old.desired != new.desired || old.paused != new.paused || mark(old) != mark(new)
     });
-    changes && new.meta.controller.is_none() && colour_of(new, &policy.colours).is_some()
+    changes && new.meta.controller.is_none() && colour_of(new, policy).is_some()
 }
 
 /// The colour key and the colour of a Deployment: by its template, else its metadata, else its name.
-fn colour_of(workload: &Workload, colours: &ColourScheme) -> Option<(String, String)> {
+fn colour_of(workload: &Workload, policy: &Policy) -> Option<(String, String)> {
+    let colours = &policy.colours;
     let keys = || colours.keys.iter();
     let in_labels = |labels: &Labels| keys().find_map(|key| Some((key.clone(), labels.get(key)?.clone())));
     let name = &workload.meta.name;
@@ -128,7 +126,7 @@ fn colour_of(workload: &Workload, colours: &ColourScheme) -> Option<(String, Str
         let says = |colour: &&String| {
             name == *colour || name.ends_with(&format!("-{colour}")) || name.starts_with(&format!("{colour}-"))
         };
-        Some((COLOUR.to_owned(), colours.names.iter().find(says)?.clone()))
+        Some((policy.labels.colour_key.clone(), colours.names.iter().find(says)?.clone()))
     };
     in_labels(&workload.template.labels).or_else(|| in_labels(&workload.meta.labels)).or_else(in_name)
 }
@@ -141,13 +139,13 @@ struct Labelling<'a> {
 }
 
 impl<'a> Labelling<'a> {
-    fn of(old: Option<&Workload>, new: &'a Workload, services: &[Service], colours: &ColourScheme) -> Self {
+    fn of(old: Option<&Workload>, new: &'a Workload, services: &[Service], policy: &Policy) -> Self {
         let mark = Mark::joined(old, new);
         let mut labelling = Self { new, sets: Vec::new(), mark: Mark::default() };
         // The template first: the metadata repeats its colour.
-        let of_template = wishes(Place::Template, old, new, &mark, colours);
+        let of_template = wishes(Place::Template, old, new, &mark, policy);
         let template_changes = old.is_none_or(|old| old.template != new.template);
-        let chosen = if template_changes && !new.template.labels.is_empty() {
+        let chosen = if policy.labels.on_pod_template && template_changes && !new.template.labels.is_empty() {
             choose(&of_template, old.map(|old| &*old.template), &new.template, services)
         } else {
             // The template stays as requested, and the claims stay.
@@ -160,7 +158,7 @@ impl<'a> Labelling<'a> {
             }
             labelling.decide_label(wish, value);
         }
-        for wish in wishes(Place::Metadata, old, &labelled, &mark, colours) {
+        for wish in wishes(Place::Metadata, old, &labelled, &mark, policy) {
             let value = wish.values.first().cloned().flatten();
             labelling.decide_label(wish, value);
         }

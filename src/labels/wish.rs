@@ -2,7 +2,7 @@
 
 use super::mark::Mark;
 use super::{Place, colour_of};
-use crate::model::{ColourScheme, Labels, Service, Template, Workload};
+use crate::model::{Labels, Policy, Service, Template, Workload};
 use crate::rules::state::version;
 
 /// One label, and the values that it may get.
@@ -20,18 +20,12 @@ pub(super) struct Wish {
 }
 
 /// The wishes for one place.
-pub(super) fn wishes(
-    place: Place,
-    old: Option<&Workload>,
-    new: &Workload,
-    mark: &Mark,
-    colours: &ColourScheme,
-) -> Vec<Wish> {
+pub(super) fn wishes(place: Place, old: Option<&Workload>, new: &Workload, mark: &Mark, policy: &Policy) -> Vec<Wish> {
     let version_of = |workload: &Workload| version::of_image(workload.template.main_image().unwrap_or_default()).label;
-    let Some((colour_key, colour)) = colour_of(new, colours) else { return Vec::new() };
-    let old_colour = old.and_then(|old| colour_of(old, colours)).map(|(_, colour)| colour);
+    let Some((colour_key, colour)) = colour_of(new, policy) else { return Vec::new() };
+    let old_colour = old.and_then(|old| colour_of(old, policy)).map(|(_, colour)| colour);
     let labels =
-        [(colour_key, colour, old_colour), (colours.version_key.clone(), version_of(new), old.map(version_of))];
+        [(colour_key, colour, old_colour), (policy.labels.version_key.clone(), version_of(new), old.map(version_of))];
     labels
         .into_iter()
         .filter(|(key, ..)| place != Place::Template || !new.selector_keys.contains(key))

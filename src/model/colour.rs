@@ -5,14 +5,36 @@ use super::{Labels, Selector};
 /// How a cluster marks its colours. Keys and names count in upper and lower case alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColourScheme {
-    /// Label keys whose value is a colour, whatever the value; also as the last part of a longer key (`harness.io/color`).
+    /// Label keys whose value is a colour, whatever the value. A key without a slash also counts as the last part of a
+    /// longer one (`harness.io/color`). A vendor's key with a slash counts as a whole (`porter.run/blue-green-value`).
     pub keys: Vec<String>,
+    /// Whether the version key pins. A mesh puts the label on every app, and an administrator may leave it out.
+    pub pins_version: bool,
     /// The label key of a version. Its value may be a colour or none: meshes and charts use it too. It counts as a whole
     /// key only, since charts put `app.kubernetes.io/version` everywhere.
     pub version_key: String,
     /// Values that are a colour under any key: alone, or at either end next to a dash (`green`, `shop-green`, `green-shop`).
     pub names: Vec<String>,
+    /// Words in the name of a Service that shows a colour without traffic, where the app has another Service without one.
+    pub preview_words: Vec<String>,
 }
+
+/// Words in the names of Services that show a colour without traffic, unless a policy has others.
+const PREVIEW_WORDS: [&str; 13] = [
+    "stage",
+    "staging",
+    "idle",
+    "inactive",
+    "standby",
+    "next",
+    "candidate",
+    "canary",
+    "test",
+    "testing",
+    "debug",
+    "shadow",
+    "dark",
+];
 
 /// One pair of a selector that pins a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +69,10 @@ impl Default for ColourScheme {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
             keys: owned(&["color", "colour", "slot"]),
+            pins_version: true,
             version_key: "version".to_owned(),
             names: owned(&["blue", "green"]),
+            preview_words: owned(&PREVIEW_WORDS),
         }
     }
 }
@@ -58,13 +82,14 @@ impl ColourScheme {
     #[must_use]
     pub fn is_colour_key(&self, key: &str) -> bool {
         let last = key.rsplit('/').next().unwrap_or(key);
-        self.keys.iter().any(|known| known.eq_ignore_ascii_case(last))
+        let part = |known: &str| if known.contains('/') { key } else { last };
+        self.keys.iter().any(|known| known.eq_ignore_ascii_case(part(known)))
     }
 
-    /// Whether this key is that of a version.
+    /// Whether this key is that of a version, and pins.
     #[must_use]
     pub fn is_version_key(&self, key: &str) -> bool {
-        self.version_key.eq_ignore_ascii_case(key)
+        self.pins_version && self.version_key.eq_ignore_ascii_case(key)
     }
 
     /// The pin of one pair, if it picks a colour.
@@ -159,5 +184,19 @@ mod tests {
         assert_eq!(pinned("app", "orchard-x3"), None);
         assert_eq!(pinned("app", "v3"), None);
         assert_eq!(pinned("app", "shop"), None);
+    }
+
+    #[test]
+    fn a_vendors_key_counts_as_a_whole() {
+        let scheme = ColourScheme { keys: vec!["porter.run/Blue-Green-Value".to_owned()], ..ColourScheme::default() };
+        assert!(scheme.is_colour_key("porter.run/blue-green-value"));
+        assert!(!scheme.is_colour_key("blue-green-value") && !scheme.is_colour_key("other.io/blue-green-value"));
+    }
+
+    #[test]
+    fn a_version_pins_only_where_it_may() {
+        let scheme = ColourScheme { pins_version: false, ..ColourScheme::default() };
+        assert_eq!(scheme.pin("version", "1.0"), None);
+        assert!(scheme.pin("version", "blue").is_some(), "the name of a colour pins under any key");
     }
 }

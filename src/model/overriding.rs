@@ -1,12 +1,11 @@
 //! The override: a short-lived permission for changes that would be denied, with a reason.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Timestamp;
-
-/// The longest time from now for which an override may last, in seconds.
-pub const MAX_OVERRIDE: i64 = 3600;
 
 /// The value of `flipguard.dev/override`: a time and a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +32,10 @@ impl Override {
         Ok(Self { until: Timestamp(until.unix_timestamp()), reason })
     }
 
-    /// Whether the override applies now: it has not ended, and its end is no more than [`MAX_OVERRIDE`] ahead.
+    /// Whether the override applies now: it has not ended, and its end is no further ahead than `most`.
     #[must_use]
-    pub fn lasts(&self, now: Timestamp) -> bool {
-        self.until > now && self.until.0 <= now.0.saturating_add(MAX_OVERRIDE)
+    pub fn lasts(&self, now: Timestamp, most: Duration) -> bool {
+        self.until > now && self.until <= now.after(most)
     }
 }
 
@@ -57,9 +56,11 @@ mod tests {
     #[test]
     fn an_override_lasts_for_an_hour_at_most() {
         let until = |seconds| Override { until: Timestamp(seconds), reason: String::new() };
-        assert!(until(100).lasts(Timestamp(99)));
-        assert!(!until(100).lasts(Timestamp(100)));
-        assert!(until(3700).lasts(Timestamp(100)));
-        assert!(!until(3701).lasts(Timestamp(100)));
+        let hour = Duration::from_secs(3600);
+        assert!(until(100).lasts(Timestamp(99), hour));
+        assert!(!until(100).lasts(Timestamp(100), hour));
+        assert!(until(3700).lasts(Timestamp(100), hour));
+        assert!(!until(3701).lasts(Timestamp(100), hour));
+        assert!(!until(3700).lasts(Timestamp(100), hour / 2));
     }
 }

@@ -13,6 +13,12 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// The point in time so much later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)))
+    }
+
     /// The time elapsed since an earlier timestamp; zero if that one is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::offline::files::Manifests;
 use crate::offline::fixture::Fixture;
+use crate::policy::{Policies, effective};
 use crate::review::message;
 use crate::rules::state::explain::{Explanation, explain};
 use crate::rules::{self, Outcome, Verdict};
@@ -74,6 +75,15 @@ pub struct Case {
     deleted: BTreeMap<String, TombstoneFixture>,
     /// The objects of the namespace, in short form.
     cluster: Vec<Fixture>,
+    /// The policies: the `spec` of each, by name.
+    #[serde(default)]
+    policies: BTreeMap<String, Value>,
+    /// The labels of the namespace.
+    #[serde(default)]
+    namespace_labels: Labels,
+    /// Whether the labels of the namespace cannot be read.
+    #[serde(default)]
+    namespace_unreadable: bool,
     /// The reads that fail.
     #[serde(default)]
     unreadable: Vec<String>,
@@ -180,9 +190,7 @@ impl Case {
     /// # Errors
     /// When the cluster of the case cannot be built.
     pub fn verdict(&self) -> anyhow::Result<Verdict> {
-        let policy =
-            Policy { enforcement: if self.trial { Enforcement::Warn } else { Enforcement::Deny }, ..Policy::default() };
-        Ok(rules::decide(&self.change()?, &self.view()?, &policy, NOW))
+        Ok(rules::decide(&self.change()?, &self.view()?, &self.settings(), NOW))
     }
 
     /// How the Services of the case are understood.
@@ -190,7 +198,17 @@ impl Case {
     /// # Errors
     /// When the cluster of the case cannot be built.
     pub fn explain(&self) -> anyhow::Result<Vec<Explanation>> {
-        Ok(explain(&self.view()?, &Policy::default(), NOW))
+        Ok(explain(&self.view()?, &self.settings(), NOW))
+    }
+
+    /// The settings that count: what the policies of the case say, or else the defaults.
+    fn settings(&self) -> Policy {
+        let enforcement = if self.trial { Enforcement::Warn } else { Enforcement::Deny };
+        let flags = Policy { enforcement, ..Policy::default() };
+        let object = |(name, spec): (&String, &Value)| (json!({ "metadata": { "name": name }, "spec": spec }), 1);
+        let policies = Policies::of(self.policies.iter().map(object).collect());
+        let labels = Some(&self.namespace_labels).filter(|_| !self.namespace_unreadable);
+        effective(&flags, &policies, NAMESPACE, labels)
     }
 
     /// Whether a verdict is the expected one, and where not, how it differs.

@@ -1,10 +1,12 @@
 //! The messages of a verdict.
 
 use crate::model::{self, Override, Tool, annotation};
-use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict};
+use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict, in_words};
 
 /// The longest warning that every client shows in full (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
+/// The longest first line of a denial to which the name of a policy is added. Many tools show no more.
+const FIRST_LINE: usize = 200;
 /// The largest number of warnings for one finding.
 const WARNING_PARTS: usize = 4;
 
@@ -31,11 +33,20 @@ pub fn denial(verdict: &Verdict) -> String {
 }
 
 fn denied_finding(beginning: &str, finding: &Finding) -> Vec<String> {
-    let Finding { reason, message, remedies, details, .. } = finding;
+    let Finding { reason, message, remedies, details, policy, .. } = finding;
     let mut remedies = remedies.iter();
     let first = remedies.next();
     let step = first.map(|remedy| format!(" {}.", remedy.words)).unwrap_or_default();
-    let mut lines = vec![format!("{beginning} ({reason}): {message}.{step}")];
+    let line = |code: String| format!("{beginning} ({code}): {message}.{step}");
+    let mut lines = vec![line(reason.to_string())];
+    if let Some(policy) = policy {
+        let named = line(format!("{reason}, policy {policy}"));
+        if named.chars().count() <= FIRST_LINE {
+            lines = vec![named];
+        } else {
+            lines.push(format!("  Policy {policy} says so."));
+        }
+    }
     lines.extend(first.and_then(|remedy| remedy.command.as_ref()).map(|command| format!("  {command}")));
     for Remedy { words, command } in remedies {
         match command {
@@ -89,10 +100,11 @@ fn override_hint(verdict: &Verdict) -> Option<String> {
     let can_override = !verdict.denying().any(|finding| finding.reason == Reason::OverrideNotPermitted);
     (verdict.outcome() == Outcome::Denied && can_override).then(|| {
         format!(
-            "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for 1 h at most (needs verb override on \
+            "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for {} at most (needs verb override on \
              bluegreenpolicies.flipguard.dev in namespace {}).",
             annotation::OVERRIDE,
             verdict.override_on,
+            in_words(verdict.max_override),
             verdict.namespace
         )
     })
@@ -114,6 +126,9 @@ fn warning(verdict: &Verdict, finding: &Finding, effect: Effect) -> Vec<String> 
             Some(Override { until, reason }) => format!("allowed by override until {until} ({reason}): {message}."),
             None => format!("allowed by an override: {message}."),
         },
+        (Effect::WarnsExempted, because) => {
+            format!("allowed, since {}: {message}.", because.as_deref().unwrap_or("a policy exempts it"))
+        }
         (Effect::WarnsInTrial, _) => format!("not enforced: would be denied: {message}."),
         (Effect::Warns, Some(because)) => format!("allowed, since {because}: {message}."),
         (Effect::Warns, None) => format!("{message}."),

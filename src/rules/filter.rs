@@ -342,14 +342,17 @@ fn marked(pair: &str) -> String {
 /// Whether the pair of key `k` in map `s` pins a colour; the same as [`ColourScheme::pin`].
 fn pinned(colours: &ColourScheme) -> String {
     let version = quote(&colours.version_key.to_ascii_lowercase());
-    format!("{} || k.lowerAscii() == {version} || s[k].matches('.-[vVrR][0-9]+$')", certain_pair(colours, "k", "s[k]"))
+    let version = if colours.pins_version { format!(" || k.lowerAscii() == {version}") } else { String::new() };
+    format!("{}{version} || s[k].matches('.-[vVrR][0-9]+$')", certain_pair(colours, "k", "s[k]"))
 }
 
 /// Whether a pair has a colour key or the name of a colour; the same as [`ColourScheme::is_certain`].
 fn certain_pair(colours: &ColourScheme, key: &str, value: &str) -> String {
     let lower = |words: &[String]| words.iter().map(|word| word.to_ascii_lowercase()).collect::<Vec<_>>();
     let mut certain = vec![format!("{key}.lowerAscii() in {}", list(&lower(&colours.keys)))];
-    let ends = lower(&colours.keys).into_iter().map(|name| quote(&format!("/{name}")));
+    // A vendor's key counts as a whole.
+    let parts = lower(&colours.keys).into_iter().filter(|key| !key.contains('/'));
+    let ends = parts.map(|name| quote(&format!("/{name}")));
     certain.extend(ends.map(|end| format!("{key}.lowerAscii().endsWith({end})")));
     for name in lower(&colours.names) {
         let [whole, end, start] = [name.clone(), format!("-{name}"), format!("{name}-")].map(|text| quote(&text));

@@ -24,6 +24,7 @@ pub use needs::needs;
 pub use reason::Reason;
 pub use verdict::{Effect, Finding, Outcome, Verdict};
 pub use wording::Remedy;
+pub(crate) use wording::in_words;
 
 use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 
@@ -34,11 +35,13 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         return Verdict::not_judged();
     }
     let Some(mut verdict) = Verdict::about(change) else { return Verdict::not_judged() };
+    verdict.max_override = policy.max_override;
+    verdict.exempted_by(change, policy, now);
     let colours = &policy.colours;
     if let Some(finding) = Finding::unreadable(view) {
         // Permission for an override set by this change cannot be checked, so only a stored override applies.
         if !overrides::is_set(change, colours) {
-            verdict.active_override = overrides::active(change, view, colours, now);
+            verdict.active_override = overrides::active(change, view, policy, now);
         }
         let finding = if filter::is_advisory(change, colours) { finding.at_most_warn() } else { finding };
         verdict.add(finding, change, policy);
@@ -47,9 +50,12 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     if let Some(service) = overrides::place(change, view, colours) {
         verdict.override_on = service;
     }
-    match overrides::not_permitted(change, view, colours, now) {
+    for note in &policy.notes {
+        verdict.add(Finding::about_policies(note), change, policy);
+    }
+    match overrides::not_permitted(change, view, policy, now) {
         Some(finding) => verdict.add(finding, change, policy),
-        None => verdict.active_override = overrides::active(change, view, colours, now),
+        None => verdict.active_override = overrides::active(change, view, policy, now),
     }
     let (summary, findings) = match &change.write {
         Write::ServiceUpdate { old, new } => flips::judge(old, new, view, change, policy, now),

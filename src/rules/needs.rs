@@ -56,13 +56,13 @@ fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy)
     let revisions =
         flips::may_be_rollback(old, new, &view.records, colours) && view.workloads.iter().any(has_revisions);
     // The other Services of the app matter where the name or an annotation may make this one a preview.
-    let services = opts_out || is_named_idle(old);
+    let services = opts_out || is_named_idle(old, colours);
     ReadRequest { pods: Some(pods), services, rollout, revisions, ..ReadRequest::default() }
 }
 
 /// The Services for which the user needs the verb `override`, by name.
 fn permissions(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<String> {
-    let mut names = overrides::to_be_permitted(change, view, &policy.colours, now);
+    let mut names = overrides::to_be_permitted(change, view, policy, now);
     match &change.write {
         Write::ServiceUpdate { old, new }
             if flips::opts_out(old, new, view, &policy.colours)

@@ -2,38 +2,33 @@
 
 use super::state::roles::traffic_services;
 use super::state::traffic::TrafficService;
-use super::wording::Remedy;
+use super::wording::{Remedy, in_words};
 use super::{Finding, Reason};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Labels, MAX_OVERRIDE, Meta, Override, Role, Service, Timestamp, Workload, Write,
-    annotation,
+    Change, ClusterView, ColourScheme, Labels, Meta, Override, Policy, Role, Service, Timestamp, Workload, Write,
+    annotation, setting,
 };
 
 /// The Services on which the user needs the verb `override`, by name; an empty name is the whole namespace. A
 /// permission is needed where a change sets or extends an override on a Service, or on a workload. Then it is needed on
 /// every traffic Service that could lose Pods by the change.
-pub(super) fn to_be_permitted(
-    change: &Change,
-    view: &ClusterView,
-    colours: &ColourScheme,
-    now: Timestamp,
-) -> Vec<String> {
-    if set(change, colours).is_none_or(|value| is_past(value, now)) {
+pub(super) fn to_be_permitted(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Vec<String> {
+    if set(change, &policy.colours).is_none_or(|value| is_past(value, now)) {
         return Vec::new();
     }
     match &change.write {
         Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => vec![new.meta.name.clone()],
-        Write::WorkloadCreate { new } => of_workloads(None, new, view, colours),
-        Write::WorkloadUpdate { old, new } => of_workloads(Some(old), new, view, colours),
+        Write::WorkloadCreate { new } => of_workloads(None, new, view, policy),
+        Write::WorkloadUpdate { old, new } => of_workloads(Some(old), new, view, policy),
         _ => Vec::new(),
     }
 }
 
 /// The traffic Services that select the old state of a workload, the new one, or a ReplicaSet that the new one adopts.
-fn of_workloads(old: Option<&Workload>, new: &Workload, view: &ClusterView, colours: &ColourScheme) -> Vec<String> {
+fn of_workloads(old: Option<&Workload>, new: &Workload, view: &ClusterView, policy: &Policy) -> Vec<String> {
     let adopted = view.workloads.iter().filter(|orphan| new.would_adopt(orphan));
     let touched: Vec<&Workload> = old.into_iter().chain([new]).chain(adopted).collect();
-    let services = TrafficService::all(view, colours).into_iter();
+    let services = TrafficService::all(view, policy).into_iter();
     let concerned = services.filter(|service| touched.iter().any(|workload| service.selects(workload)));
     let names: Vec<String> = concerned.map(|service| service.name().to_owned()).collect();
     // No traffic Service selects the workload yet. The override would apply to later ones too.
@@ -41,13 +36,8 @@ fn of_workloads(old: Option<&Workload>, new: &Workload, view: &ClusterView, colo
 }
 
 /// The finding about an override that is set without permission or with an invalid value.
-pub(super) fn not_permitted(
-    change: &Change,
-    view: &ClusterView,
-    colours: &ColourScheme,
-    now: Timestamp,
-) -> Option<Finding> {
-    let value = set(change, colours)?;
+pub(super) fn not_permitted(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<Finding> {
+    let value = set(change, &policy.colours)?;
     let finding = |message: String, remedy: Remedy| Some(Finding::new(Reason::OverrideNotPermitted, message, remedy));
     let parsed = match Override::parse(value) {
         Ok(parsed) => parsed,
@@ -56,12 +46,20 @@ pub(super) fn not_permitted(
     if parsed.until <= now {
         return None;
     }
-    if !parsed.lasts(now) {
-        let message = format!("{}: {} is more than 1 h ahead", annotation::OVERRIDE, parsed.until);
-        let latest = Timestamp(now.0.saturating_add(MAX_OVERRIDE));
-        return finding(message, Remedy::words(format!("It is {now} now; end it by {latest}")));
+    let most = policy.max_override;
+    if !parsed.lasts(now, most) {
+        let message = format!("{}: {} is more than {} ahead", annotation::OVERRIDE, parsed.until, in_words(most));
+        let lasts_by_default = parsed.lasts(now, Policy::default().max_override);
+        let source = policy.source(setting::MAX_OVERRIDE).filter(|_| lasts_by_default);
+        let latest = now.after(most);
+        let end = if source.is_some() {
+            format!("End it by {latest}")
+        } else {
+            format!("It is {now} now; end it by {latest}")
+        };
+        return finding(message, Remedy::words(end)).map(|finding| finding.said_by(source));
     }
-    let asked = to_be_permitted(change, view, colours, now);
+    let asked = to_be_permitted(change, view, policy, now);
     let missing = asked.iter().find(|name| view.may_override.get(*name) != Some(&true))?;
     let namespace = &change.write.new_meta()?.namespace;
     let user = if change.user.name.is_empty() { "(unauthenticated)" } else { &change.user.name };
@@ -74,10 +72,11 @@ pub(super) fn not_permitted(
 ///
 /// The override of a workload counts only where its Pod template marks a colour. On any other workload, nobody was asked
 /// to permit it: flipguard is not called for changes of its annotations.
-pub(super) fn active(change: &Change, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Option<Override> {
+pub(super) fn active(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<Override> {
+    let colours = &policy.colours;
     let of_meta = |meta: &Meta| {
         let parsed = Override::parse(meta.annotation(annotation::OVERRIDE)?).ok()?;
-        parsed.lasts(now).then_some(parsed)
+        parsed.lasts(now, policy.max_override).then_some(parsed)
     };
     let of_services = || {
         let labels = &change.write.template(view)?.labels;

@@ -412,6 +412,16 @@ reasons! {
         remedy: "Wait until the new colour is ready, or create the Service with its previous selector, which always \
                  passes.",
     }
+    /// A policy cannot be read, or it is not known whether it counts.
+    PolicyUnreadable {
+        code: "policy-unreadable",
+        action: Warn,
+        retryable: false,
+        says: "A `BlueGreenPolicy` that may be for the namespace cannot be read, or the labels of the namespace cannot. What \
+               it demands counts where that is known, and nothing that it or another policy forgives.",
+        why: "A policy of a newer version, or a mistake in one, must not soften what is asked elsewhere.",
+        remedy: "Run `kubectl get bgpolicy -o wide`, and correct the policy that is not accepted.",
+    }
     /// The verdict depends on another change that is pending.
     ConcurrentChange {
         code: "concurrent-change",
@@ -437,6 +447,12 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether no policy may change the action: the rules about permission, and the one that the ledger rests on.
+    #[must_use]
+    pub const fn is_fixed(self) -> bool {
+        matches!(self, Self::OverrideNotPermitted | Self::OptOutNotPermitted | Self::ConcurrentChange)
+    }
+
     /// The stable code that messages, metrics and policies use.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -1,8 +1,12 @@
 //! The verdict on a change: the findings of the rules, and the effect of each.
 
+use std::time::Duration;
+
 use super::Reason;
 use super::wording::{RETRY_OR_DOCTOR, Remedy};
-use crate::model::{Action, Change, ClusterView, Enforcement, Override, Policy, Tool};
+use crate::model::{
+    Action, Change, ClusterView, Enforcement, Exemption, Override, Policy, Timestamp, Tool, Write, setting,
+};
 
 /// The verdict on one change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +25,10 @@ pub struct Verdict {
     pub tool: Option<Tool>,
     /// The override that applies now.
     pub active_override: Option<Override>,
+    /// How far ahead an override may end.
+    pub max_override: Duration,
+    /// The exemptions that count for the user now.
+    pub(crate) exemptions: Vec<Exemption>,
     /// The findings, each with its effect.
     pub findings: Vec<(Finding, Effect)>,
 }
@@ -40,6 +48,10 @@ pub struct Finding {
     pub allowed_because: Option<String>,
     /// The limit on the action in this case, if there is one.
     pub bound: Option<Bound>,
+    /// The traffic Service that the finding is about, where that is not the changed object.
+    pub service: Option<String>,
+    /// The policy without which the change would not be denied.
+    pub policy: Option<String>,
 }
 
 /// A limit on the action that the policy sets for a rule.
@@ -53,13 +65,20 @@ pub enum Bound {
 
 impl Finding {
     pub(crate) fn new(reason: Reason, message: String, remedy: Remedy) -> Self {
-        Self { reason, message, remedies: vec![remedy], details: Vec::new(), allowed_because: None, bound: None }
+        let (details, allowed_because, bound) = (Vec::new(), None, None);
+        Self { reason, message, remedies: vec![remedy], details, allowed_because, bound, service: None, policy: None }
     }
 
     /// The finding about a change that conflicts with a pending one.
     #[must_use]
     pub(crate) fn of_concurrency(message: String) -> Self {
         Self::new(Reason::ConcurrentChange, message, Remedy::words("Retry in a second; kubectl does so by itself"))
+    }
+
+    /// The finding about a policy that cannot be read.
+    pub(crate) fn about_policies(note: &str) -> Self {
+        let remedy = Remedy::words("Run kubectl get bgpolicy -o wide");
+        Self::new(Reason::PolicyUnreadable, note.to_owned(), remedy)
     }
 
     /// The finding about failed reads. An unknown state never counts as "not applicable".
@@ -81,6 +100,17 @@ impl Finding {
         self
     }
 
+    /// Names the traffic Service that the finding is about.
+    pub(crate) fn about(self, service: &str) -> Self {
+        Self { service: Some(service.to_owned()), ..self }
+    }
+
+    /// Names the policy without which the change would not be denied.
+    pub(crate) fn said_by(mut self, policy: Option<&str>) -> Self {
+        self.policy = policy.map(str::to_owned).or(self.policy);
+        self
+    }
+
     /// Makes the finding deny, whatever the policy sets.
     pub(super) fn at_least_deny(self) -> Self {
         Self { bound: Some(Bound::AtLeastDeny), ..self }
@@ -93,12 +123,23 @@ impl Finding {
 
     /// The action of this finding: that of the policy, or else of the table, within the bound of the case.
     fn action(&self, policy: &Policy) -> Action {
-        let action = policy.actions.get(self.reason.code()).copied().unwrap_or(self.reason.row().action);
+        let of_policy = policy.actions.get(self.reason.code()).copied().filter(|_| !self.reason.is_fixed());
+        let action = of_policy.unwrap_or(self.reason.row().action);
         match self.bound {
             None => action,
             Some(Bound::AtMostWarn) => action.min(Action::Warn),
             Some(Bound::AtLeastDeny) => Action::Deny,
         }
+    }
+
+    /// The policy that makes a change denied which the defaults would let pass, if there is one.
+    fn denied_by<'a>(&self, change: &Change, policy: &'a Policy) -> Option<&'a str> {
+        let row = self.reason.row();
+        let raised = row.action != Action::Deny && self.bound.is_none();
+        let rule = raised.then(|| policy.source(&setting::rule(row.code))).flatten();
+        let waits = change.dry_run && row.retryable;
+        let dry_run = waits.then(|| policy.source(setting::DRY_RUN)).flatten();
+        rule.or(dry_run).or_else(|| policy.source(setting::ENFORCEMENT).filter(|_| policy.enforces_beyond_flag))
     }
 }
 
@@ -113,6 +154,8 @@ pub enum Effect {
     WarnsInDryRun,
     /// The request would be denied, but an override applies.
     WarnsOverridden,
+    /// The request would be denied, but an exemption of a policy lifts the rule.
+    WarnsExempted,
     /// The request would be denied, but enforcement is `Warn`.
     WarnsInTrial,
     /// The finding is only logged.
@@ -154,6 +197,7 @@ impl Effect {
             Self::Warns => "warn",
             Self::WarnsInDryRun => "dry-run-warn",
             Self::WarnsOverridden => "overridden",
+            Self::WarnsExempted => "exempted",
             Self::WarnsInTrial => "would-deny",
             Self::Logs => "audit",
         }
@@ -191,8 +235,9 @@ impl Verdict {
 
     /// Adds a finding, and decides its effect from the policy and the request. Nothing else decides the action of a
     /// rule.
-    pub(crate) fn add(&mut self, finding: Finding, change: &Change, policy: &Policy) {
+    pub(crate) fn add(&mut self, mut finding: Finding, change: &Change, policy: &Policy) {
         let effect = match finding.action(policy) {
+            Action::Off => return,
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
             Action::Deny if finding.allowed_because.is_some() => Effect::Warns,
@@ -200,10 +245,41 @@ impl Verdict {
                 Effect::WarnsOverridden
             }
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
-            Action::Deny if change.dry_run && finding.reason.row().retryable => Effect::WarnsInDryRun,
-            Action::Deny => Effect::Denies,
+            Action::Deny => match self.exempts(&finding, change) {
+                Some(because) => {
+                    finding.allowed_because = Some(because);
+                    Effect::WarnsExempted
+                }
+                None if waits_in_dry_run(&finding, change, policy) => Effect::WarnsInDryRun,
+                None => Effect::Denies,
+            },
         };
+        if effect == Effect::Denies {
+            let by_action = finding.denied_by(change, policy).map(str::to_owned);
+            finding.policy = finding.policy.or(by_action);
+        }
         self.findings.push((finding, effect));
+    }
+
+    /// Takes the exemptions that count for the user of a change.
+    pub(crate) fn exempted_by(&mut self, change: &Change, policy: &Policy, now: Timestamp) {
+        let counting = policy.exemptions.iter().filter(|exemption| exemption.counts_for(&change.user, now));
+        self.exemptions = counting.cloned().collect();
+    }
+
+    /// Why a finding is lifted by an exemption, if it is. The traffic Service is the one that the finding names, or else
+    /// the changed Service.
+    fn exempts(&self, finding: &Finding, change: &Change) -> Option<String> {
+        let changed = match &change.write {
+            Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => Some(new.meta.name.as_str()),
+            Write::ServiceDelete { old } => Some(old.meta.name.as_str()),
+            _ => None,
+        };
+        let service = finding.service.as_deref().or(changed)?;
+        let mut lifting = self.exemptions.iter().filter(|_| !finding.reason.is_fixed());
+        let Exemption { name, policy, reason, .. } =
+            lifting.find(|exemption| exemption.lifts(finding.reason.code(), service))?;
+        Some(format!("exemption {name} of policy {policy} lifts it ({reason})"))
     }
 
     /// The answer to the request.
@@ -231,4 +307,9 @@ impl Verdict {
     pub fn denying(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|(_, effect)| *effect == Effect::Denies).map(|(finding, _)| finding)
     }
+}
+
+/// Whether a denial is only a warning, since it is a dry run and the cause resolves by waiting.
+fn waits_in_dry_run(finding: &Finding, change: &Change, policy: &Policy) -> bool {
+    change.dry_run && finding.reason.row().retryable && policy.dry_run == Enforcement::Warn
 }

@@ -1,5 +1,7 @@
 //! Words that several rules share.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::model::{Meta, Workload};
@@ -53,6 +55,15 @@ pub(crate) fn nodes(count: usize) -> String {
     format!("{count} node{}", if count == 1 { "" } else { "s" })
 }
 
+/// A length of time: `1 h`, `30 min`, `90 s`.
+pub(crate) fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        seconds if seconds > 0 && seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} s"),
+    }
+}
+
 /// A clause about a Service: `it serves 1 pod`.
 pub(crate) fn serves(count: usize) -> String {
     format!("it serves {}", pods(count, ""))
@@ -66,6 +77,7 @@ mod tests {
     fn one_is_singular() {
         assert_eq!(pods(1, "ready"), "1 ready pod");
         assert_eq!(pods(0, ""), "0 pods");
+        assert_eq!([3600, 1800, 90].map(|seconds| in_words(Duration::from_secs(seconds))), ["1 h", "30 min", "90 s"]);
         assert_eq!(serves(2), "it serves 2 pods");
     }
 }

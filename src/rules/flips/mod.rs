@@ -28,6 +28,7 @@ use update::Update;
 use crate::model::{Change, ClusterView, PinKind, Policy, Role, Service, Timestamp};
 use crate::rules::state::app::App;
 use crate::rules::state::blue_green;
+use crate::rules::state::readiness::Demand;
 use crate::rules::state::roles::{is_traffic, role};
 use crate::rules::wording::version_cure;
 use crate::rules::{Finding, Reason};
@@ -43,8 +44,8 @@ pub(super) fn judge(
 ) -> (String, Vec<Finding>) {
     let colours = &policy.colours;
     let goes_back = rollback::is_rollback(old, new, view, colours);
-    let percent = if goes_back { policy.rollback_percent } else { 100 };
-    let update = Update::new(old, new, view, colours, percent);
+    let demand = if goes_back { Demand::of_rollback(policy) } else { Demand::of_flip(policy) };
+    let update = Update::new(old, new, view, policy, demand);
     let mut findings: Vec<Finding> = sleep(Some(old), new, view, colours).into_iter().collect();
     if !is_judged(&update) {
         let is_plain = [old, new].iter().any(|service| role(service, view, colours) == Role::Plain);

@@ -24,14 +24,17 @@ pub(super) fn templates(update: &Update<'_>) -> Vec<Finding> {
 pub(super) fn capacity(update: &Update<'_>) -> Option<Finding> {
     let (current, target) = (update.current.ready(), update.target.ready());
     let namespace = &update.new.meta.namespace;
-    (target > 0 && target < current).then(|| {
+    let percent = usize::try_from(update.policy.parity_percent).unwrap_or(usize::MAX);
+    let wanted = current.saturating_mul(percent).div_ceil(100);
+    (target > 0 && target < wanted).then(|| {
         let remedy = match update.target.workloads.as_slice() {
             [one] if one.is_scalable() => {
-                Remedy::kubectl("Scale it first", namespace, &format!("scale {} --replicas={current}", object(one)))
+                Remedy::kubectl("Scale it first", namespace, &format!("scale {} --replicas={wanted}", object(one)))
             }
             _ => Remedy::words("Scale the target first"),
         };
-        let message = format!("the target has {}, the current colour {current}", pods(target, "ready"));
+        let share = if percent == 100 { String::new() } else { format!("; it should have {percent} %") };
+        let message = format!("the target has {}, the current colour {current}{share}", pods(target, "ready"));
         Finding::new(Reason::CapacityBelowLive, message, remedy)
     })
 }

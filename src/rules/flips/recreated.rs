@@ -3,6 +3,7 @@
 use super::update::Update;
 use super::{opt_out, ports, target};
 use crate::model::{ClusterView, Policy, Service, Timestamp, annotation};
+use crate::rules::state::readiness::Demand;
 use crate::rules::verdict::Bound;
 use crate::rules::wording::{Remedy, pods};
 use crate::rules::{Finding, Reason};
@@ -17,7 +18,7 @@ pub(crate) fn finding(new: &Service, view: &ClusterView, policy: &Policy, now: T
     if colours.pins(old.routed()) == colours.pins(new.routed()) && !leaves {
         return None;
     }
-    let update = Update::new(&old, new, view, colours, 100);
+    let update = Update::new(&old, new, view, policy, Demand::of_flip(policy));
     let ready = update.current.ready();
     let still_runs = update.current.workloads.iter().any(|workload| !workload.meta.deleting) && ready >= new.floor();
     if !still_runs {

@@ -66,12 +66,9 @@ pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
 
 /// One finding for each workload that is not fully ready.
 fn of_workloads(update: &Update<'_>) -> Vec<Finding> {
-    let Update { new, target, view, percent, .. } = update;
-    let gaps: Vec<_> = target
-        .workloads
-        .iter()
-        .map(|workload| (*workload, shortfall(workload, new.routed(), view, *percent)))
-        .collect();
+    let Update { new, target, view, demand, policy, .. } = update;
+    let gaps: Vec<_> =
+        target.workloads.iter().map(|workload| (*workload, shortfall(workload, new.routed(), view, *demand))).collect();
     let something_ready = gaps.iter().any(|(_, gap)| gap.is_none()) || target.unowned.iter().any(|pod| pod.serves());
     // One workload of a colour may stay at zero replicas, such as a batch component, while another one runs.
     let counts = |workload: &Workload| workload.desired > 0 || workload.meta.deleting || !something_ready;
@@ -80,7 +77,9 @@ fn of_workloads(update: &Update<'_>) -> Vec<Finding> {
         .filter_map(|(workload, gap)| {
             let Shortfall { what, remedy } = gap?;
             let finding = Finding::new(Reason::TargetNotReady, format!("{workload} {what}"), remedy);
-            Some(finding.with_details(vec![counters(workload)]))
+            let by_default = || shortfall(workload, new.routed(), view, demand.by_default()).is_some();
+            let source = demand.source(policy).filter(|_| !by_default());
+            Some(finding.with_details(vec![counters(workload)]).said_by(source))
         })
         .collect()
 }

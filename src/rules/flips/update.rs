@@ -1,7 +1,8 @@
 //! An update of a Service, with the backends of its old and its new selector.
 
-use crate::model::{ClusterView, ColourScheme, Service};
+use crate::model::{ClusterView, ColourScheme, Policy, Service};
 use crate::rules::state::backends::Backends;
+use crate::rules::state::readiness::Demand;
 
 /// An update of a traffic Service.
 pub(crate) struct Update<'a> {
@@ -13,8 +14,9 @@ pub(crate) struct Update<'a> {
     pub(crate) current: Backends<'a>,
     /// The backends of the new selector.
     pub(crate) target: Backends<'a>,
-    /// The percentage of the target's Pods that must be ready: 100, or less for a rollback.
-    pub(crate) percent: u32,
+    pub(crate) policy: &'a Policy,
+    /// What is asked of the target: all Pods by default, and fewer for a rollback.
+    pub(crate) demand: Demand,
 }
 
 impl<'a> Update<'a> {
@@ -22,11 +24,11 @@ impl<'a> Update<'a> {
         old: &'a Service,
         new: &'a Service,
         view: &'a ClusterView,
-        colours: &'a ColourScheme,
-        percent: u32,
+        policy: &'a Policy,
+        demand: Demand,
     ) -> Self {
         let (current, target) = (Backends::of(old.routed(), view), Backends::of(new.routed(), view));
-        Self { old, new, view, colours, current, target, percent }
+        Self { old, new, view, colours: &policy.colours, current, target, policy, demand }
     }
 
     /// `metadata.namespace` of the Service.

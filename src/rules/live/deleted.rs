@@ -21,10 +21,10 @@ pub(super) fn deleted(old: &Workload, traffic: &[TrafficService<'_>]) -> Vec<Fin
     selecting
         .filter_map(|service| {
             if service.only_blips(old) {
-                return Some(service.finding_of_loss(Reason::LiveDeleted, service.blips()));
+                return Some(service.finding_of_loss(Reason::LiveDeleted, service.blips(), 0));
             }
             let remaining = service.loss(old, &After::Gone)?;
-            Some(service.finding_of_loss(Reason::LiveDeleted, service.loses(remaining)))
+            Some(service.finding_of_loss(Reason::LiveDeleted, service.loses(remaining), remaining))
         })
         .collect()
 }

@@ -63,7 +63,7 @@ pub(super) fn redeployed(
 }
 
 /// All holds that have not ended. A rollback ends the hold and does not start a new one.
-fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold<'a>> {
+fn holds<'a>(view: &'a ClusterView, policy: &'a Policy, now: Timestamp) -> Vec<Hold<'a>> {
     let colours = &policy.colours;
     let traffic = view.services.iter().filter(|service| !service.meta.deleting && is_traffic(service, view, colours));
     traffic
@@ -71,7 +71,7 @@ fn holds<'a>(view: &'a ClusterView, policy: &Policy, now: Timestamp) -> Vec<Hold
             let flip = view.records.last_flip(service)?;
             let asked = service.hold().ok().flatten();
             let lasts = asked.unwrap_or_default().max(policy.hold);
-            let previous = TrafficService::behind(&flip.from, service, view, colours);
+            let previous = TrafficService::behind(&flip.from, service, view, policy);
             let hold = Hold { flip, previous, lasts, is_asked_for: asked.is_some() };
             (!was_rollback(flip, view) && now.since(flip.at) < lasts).then_some(hold)
         })
@@ -95,7 +95,8 @@ impl Hold<'_> {
             ago.as_secs()
         );
         let back = Remedy::words(format!("If the flip was wrong, switch back to {}", flip.from.without(&flip.to)));
-        let finding = Finding::new(reason, message, Remedy::words(format!("Retry in {rest} s"))).or(Some(back));
+        let retry = Remedy::words(format!("Retry in {rest} s"));
+        let finding = Finding::new(reason, message, retry).or(Some(back)).about(previous.name());
         if *is_asked_for { finding.at_least_deny() } else { finding }
     }
 }

@@ -23,7 +23,7 @@ use crate::rules::{Finding, Reason};
 
 /// The findings about a change of a workload or the deletion of a Service, and the summary of the change.
 pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> (String, Vec<Finding>) {
-    let traffic = TrafficService::all(view, &policy.colours);
+    let traffic = TrafficService::all(view, policy);
     match &change.write {
         Write::ServiceDelete { old } => {
             ("delete".to_owned(), deleted::service_deleted(old, view).into_iter().collect())
@@ -34,7 +34,7 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
             ("create".to_owned(), findings)
         }
         Write::WorkloadUpdate { old, new } => {
-            let mut findings = updated(old, new, &traffic, change);
+            let mut findings = updated(old, new, &traffic, change, policy);
             findings.extend(owners::collected(old, new, &traffic, view));
             findings.extend(owners::adopted(old, new, &traffic, view));
             findings.extend(joins::joins(Some(old), new, &traffic, &policy.colours));
@@ -50,7 +50,7 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
         Write::Scale { from, to, .. } => {
             let findings = change.write.stored(view).map(|old| {
                 let new = Workload { desired: *to, ..old.clone() };
-                let mut findings = scaled::scaled(old, &new, &traffic, change);
+                let mut findings = scaled::scaled(old, &new, &traffic, change, policy);
                 findings.extend(scaled::held(old, &new, view, policy, now));
                 findings
             });
@@ -60,8 +60,14 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
     }
 }
 
-fn updated(old: &Workload, new: &Workload, traffic: &[TrafficService<'_>], change: &Change) -> Vec<Finding> {
-    let mut findings = scaled::scaled(old, new, traffic, change);
+fn updated(
+    old: &Workload,
+    new: &Workload,
+    traffic: &[TrafficService<'_>],
+    change: &Change,
+    policy: &Policy,
+) -> Vec<Finding> {
+    let mut findings = scaled::scaled(old, new, traffic, change, policy);
     for service in traffic.iter().filter(|service| service.selects(old) && old.stands_alone()) {
         if service.service.routed().matches(&new.template.labels) {
             findings.extend(template::redeployed(service, old, new));

@@ -38,7 +38,7 @@ pub(super) fn collected(
             };
             let uid = format!("The ownerReference has uid {}.", owner.uid);
             let finding = service.finding(Reason::LiveDeleted, message, correct(owner, &old.meta.namespace));
-            let finding = finding.with_details(vec![uid]);
+            let finding = finding.with_details(vec![uid]).said_by(service.floor_source(remaining));
             Some(if unknown.is_some() { finding.at_most_warn() } else { finding })
         })
         .collect()
@@ -68,7 +68,7 @@ pub(super) fn adopted(
         .filter_map(|service| {
             let remaining = service.loss(old, &After::Becomes(new))?;
             let message = format!("{by} would adopt and scale it; {}", service.would_keep(remaining));
-            Some(service.finding_of_loss(Reason::LiveScaledDown, message))
+            Some(service.finding_of_loss(Reason::LiveScaledDown, message, remaining))
         })
         .collect()
 }
@@ -92,6 +92,6 @@ fn taken(service: &TrafficService<'_>, orphan: &Workload, by: &Workload) -> Opti
     let remaining = others + if matches { kept.min(desired) } else { 0 };
     service.is_loss(remaining).then(|| {
         let message = format!("it would adopt and scale {orphan}; {}", service.would_keep(remaining));
-        service.finding_of_loss(Reason::LiveScaledDown, message)
+        service.finding_of_loss(Reason::LiveScaledDown, message, remaining)
     })
 }

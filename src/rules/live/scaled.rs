@@ -17,22 +17,30 @@ fn is_scale_down(old: &Workload, new: &Workload) -> bool {
     new.desired < old.desired || new.first_ordinal != old.first_ordinal
 }
 
-pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'_>], change: &Change) -> Vec<Finding> {
+pub(super) fn scaled(
+    old: &Workload,
+    new: &Workload,
+    traffic: &[TrafficService<'_>],
+    change: &Change,
+    policy: &Policy,
+) -> Vec<Finding> {
     if !is_scale_down(old, new) {
         return Vec::new();
     }
-    let selecting = traffic.iter().filter(|service| service.selects(old) && !service.service.may_sleep());
+    let selecting = traffic.iter().filter(|service| service.selects(old) && !service.may_sleep);
     selecting
         .filter_map(|service| {
             if new.desired == 0 && service.only_blips(old) {
-                return Some(service.finding_of_loss(Reason::LiveScaledDown, service.blips()));
+                return Some(service.finding_of_loss(Reason::LiveScaledDown, service.blips(), 0));
             }
             let remaining = service.ready_after(old, &After::Becomes(new));
             if service.is_loss(remaining) {
                 return Some(loss(service, old, new, remaining));
             }
             let by_autoscaler = AUTOSCALERS.contains(&change.user.name.as_str());
-            (remaining * 2 < service.ready() && !by_autoscaler).then(|| shrunk(service, old, remaining))
+            let percent = usize::try_from(policy.shrink_percent).unwrap_or(100);
+            let lost = service.ready().saturating_sub(remaining);
+            (lost * 100 > service.ready() * percent && !by_autoscaler).then(|| shrunk(service, old, remaining))
         })
         .collect()
 }
@@ -40,21 +48,24 @@ pub(super) fn scaled(old: &Workload, new: &Workload, traffic: &[TrafficService<'
 fn loss(service: &TrafficService<'_>, old: &Workload, new: &Workload, remaining: usize) -> Finding {
     let message = service.loses(remaining);
     if remaining > 0 {
-        let keep = Remedy::words(format!("Keep {}, or lower it", service.floor));
-        return service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
+        let lower = if service.floor_source(remaining).is_some() { "" } else { ", or lower it" };
+        let keep = Remedy::words(format!("Keep {}{lower}", service.floor));
+        let finding = service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
+        return finding.said_by(service.floor_source(remaining));
     }
     let restarts = new.desired == 0 && old.kind != WorkloadKind::ReplicaSet;
     let restart = restarts.then(|| {
         let command = format!("rollout restart {}", object(old));
         Remedy::kubectl("To restart the pods", &old.meta.namespace, &command)
     });
-    service.finding_of_loss(Reason::LiveScaledDown, message).or(restart)
+    service.finding_of_loss(Reason::LiveScaledDown, message, remaining).or(restart)
 }
 
 fn shrunk(service: &TrafficService<'_>, old: &Workload, remaining: usize) -> Finding {
     let message = format!("Service {} drops from {} to {remaining} ready pods", service.name(), service.ready());
     let command = format!("scale {} --replicas={}", object(old), old.desired);
-    Finding::new(Reason::LiveShrunk, message, Remedy::kubectl("To undo", &old.meta.namespace, &command))
+    let undo = Remedy::kubectl("To undo", &old.meta.namespace, &command);
+    Finding::new(Reason::LiveShrunk, message, undo).about(service.name())
 }
 
 /// The findings about a held colour that is scaled down.

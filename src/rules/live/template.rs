@@ -12,7 +12,7 @@ pub(super) fn detached(service: &TrafficService<'_>, old: &Workload, new: &Workl
     let remaining = service.loss(old, &After::Becomes(new))?;
     let lost = Selector::new(old.template.labels.clone()).without(&Selector::new(new.template.labels.clone()));
     let message = format!("its pods would lose {lost}; {}", service.would_keep(remaining));
-    Some(service.finding_of_loss(Reason::LiveDetached, message))
+    Some(service.finding_of_loss(Reason::LiveDetached, message, remaining))
 }
 
 /// The finding about a new version in place of the serving one. A return to a known revision is allowed, and so are
@@ -108,6 +108,7 @@ pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Work
         _ => "Lower maxUnavailable first",
     };
     let finding = service.finding(Reason::LiveRecreate, message, Remedy::words(first)).or(other);
+    let finding = finding.said_by(service.floor_source(remaining));
     let is_strict = !service.siblings.is_empty() && service.is_healthy();
     Some(if is_strict { finding } else { finding.at_most_warn() })
 }

@@ -10,7 +10,7 @@ use crate::rules::{Finding, Reason};
 impl TrafficService<'_> {
     /// A finding that warns at most where blue-green is not in use.
     pub(super) fn finding(&self, reason: Reason, message: String, remedy: Remedy) -> Finding {
-        let finding = Finding::new(reason, message, remedy);
+        let finding = Finding::new(reason, message, remedy).about(self.name());
         if self.uses_blue_green {
             return finding;
         }
@@ -22,9 +22,10 @@ impl TrafficService<'_> {
     }
 
     /// A finding about lost ready Pods; the other colour has to take over first.
-    pub(super) fn finding_of_loss(&self, reason: Reason, message: String) -> Finding {
+    pub(super) fn finding_of_loss(&self, reason: Reason, message: String, remaining: usize) -> Finding {
         let retire = Remedy::words(format!("To retire the app, delete Service {} first", self.name()));
-        self.finding(reason, message, self.switch_first()).or(Some(retire))
+        let finding = self.finding(reason, message, self.switch_first()).or(Some(retire));
+        finding.said_by(self.floor_source(remaining))
     }
 
     /// `Service app would keep 0 of 3 ready pods`.
@@ -34,7 +35,8 @@ impl TrafficService<'_> {
 
     /// `Service app gets traffic from here and would keep 0 of 3 ready pods; it needs 1`.
     pub(super) fn loses(&self, remaining: usize) -> String {
-        let why = if self.floor > 1 { format!(" ({})", annotation::MIN_REPLICAS) } else { String::new() };
+        let of_service = self.floor > 1 && self.floor == self.service.floor();
+        let why = if of_service { format!(" ({})", annotation::MIN_REPLICAS) } else { String::new() };
         format!(
             "Service {} gets traffic from here and would keep {remaining} of {} ready pods; it needs {}{why}",
             self.name(),

@@ -4,7 +4,7 @@
 //! of every template. So the counters must agree with the spec, **and** the Pods themselves must exist: Ready, with an
 //! IP, not being deleted, of the current template. Unknown is not ready.
 
-use crate::model::{ClusterView, Pod, Selector, Strategy, Workload, WorkloadKind};
+use crate::model::{ClusterView, Pod, Policy, ReadinessBasis, Selector, Strategy, Workload, WorkloadKind, setting};
 use crate::rules::wording::{Remedy, object, pods};
 
 /// The reason why a workload is not fully ready.
@@ -16,15 +16,52 @@ pub struct Shortfall {
     pub remedy: Remedy,
 }
 
-/// The shortfall of a workload behind a selector. `None` if the workload is fully ready, or if `percent` of its Pods
-/// are ready.
+/// What is asked of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// The percentage of its Pods that must be ready.
+    pub percent: u32,
+    /// What counts as ready.
+    pub basis: ReadinessBasis,
+    is_rollback: bool,
+}
+
+impl Demand {
+    /// What is asked of the target of a flip forward.
+    #[must_use]
+    pub fn of_flip(policy: &Policy) -> Self {
+        Self { percent: policy.ready_percent, basis: policy.basis, is_rollback: false }
+    }
+
+    /// What is asked of the target of a rollback: never more than of a flip forward.
+    #[must_use]
+    pub fn of_rollback(policy: &Policy) -> Self {
+        let percent = policy.rollback_percent.min(policy.ready_percent);
+        Self { percent, is_rollback: true, ..Self::of_flip(policy) }
+    }
+
+    /// The same without any policy.
+    #[must_use]
+    pub fn by_default(self) -> Self {
+        let policy = Policy::default();
+        if self.is_rollback { Self::of_rollback(&policy) } else { Self::of_flip(&policy) }
+    }
+
+    /// The policy that says the percentage.
+    #[must_use]
+    pub fn source(self, policy: &Policy) -> Option<&str> {
+        policy.source(if self.is_rollback { setting::ROLLBACK_PERCENT } else { setting::READY_PERCENT })
+    }
+}
+
+/// The shortfall of a workload behind a selector. `None` if the workload is as ready as demanded.
 #[must_use]
-pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, percent: u32) -> Option<Shortfall> {
-    let enough = enough(workload.desired, percent);
+pub fn shortfall(workload: &Workload, selector: &Selector, view: &ClusterView, demand: Demand) -> Option<Shortfall> {
+    let enough = enough(workload.desired, demand.percent);
     let failing = || first_failing(workload, view);
     blocked(workload)
         .or_else(|| unobserved(workload).map(|what| waiting(workload, None, what)))
-        .or_else(|| uncounted(workload, enough, view).map(|what| waiting(workload, failing(), what)))
+        .or_else(|| uncounted(workload, enough, demand.basis, view).map(|what| waiting(workload, failing(), what)))
         .or_else(|| surplus(workload).map(|what| waiting(workload, None, what)))
         .or_else(|| unserved(workload, enough, selector, view).map(|what| waiting(workload, failing(), what)))
 }
@@ -100,7 +137,7 @@ fn unobserved(workload: &Workload) -> Option<String> {
 }
 
 /// A shortfall by the status counters.
-fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<String> {
+fn uncounted(workload: &Workload, enough: u32, basis: ReadinessBasis, view: &ClusterView) -> Option<String> {
     let Workload { desired, counts, .. } = workload;
     let why = why(workload, view);
     let ready = counts.ready.min(*desired);
@@ -113,7 +150,7 @@ fn uncounted(workload: &Workload, enough: u32, view: &ClusterView) -> Option<Str
     if counts.updated < *desired {
         return Some(format!("has {} of {desired} pods updated to its current template{why}", counts.updated));
     }
-    if counts.available < enough {
+    if counts.available < enough && basis == ReadinessBasis::Available {
         return Some(format!("has {} of {desired} pods available (minReadySeconds not over)", counts.available));
     }
     None

@@ -4,27 +4,10 @@ use super::app::App;
 use super::blue_green::is_on_record;
 use crate::model::{Because, ClusterView, ColourScheme, Role, Service, has_word};
 
-/// Words in the name of a Service that shows a colour without traffic, where the app has another Service without them.
-const IDLE_WORDS: [&str; 13] = [
-    "stage",
-    "staging",
-    "idle",
-    "inactive",
-    "standby",
-    "next",
-    "candidate",
-    "canary",
-    "test",
-    "testing",
-    "debug",
-    "shadow",
-    "dark",
-];
-
-/// Whether the name of a Service has such a word. Only then do its role and its rules depend on other Services.
+/// Whether the name of a Service has a word such as `stage`. Only then do its role and its rules depend on other Services.
 #[must_use]
-pub fn is_named_idle(service: &Service) -> bool {
-    IDLE_WORDS.iter().any(|word| has_word(&service.meta.name, word))
+pub fn is_named_idle(service: &Service, colours: &ColourScheme) -> bool {
+    colours.preview_words.iter().any(|word| has_word(&service.meta.name, word))
 }
 
 /// The role of a Service among the Services of its namespace.
@@ -48,7 +31,7 @@ pub fn role_because(service: &Service, view: &ClusterView, colours: &ColourSchem
     if app.pins_only_numbers() && app.siblings(view).is_empty() && !is_on_record(service, view) {
         return (Role::Plain, Because::NumberAlone);
     }
-    if is_named_idle(service) && has_main_service(service, &app, view, colours) {
+    if is_named_idle(service, colours) && has_main_service(service, &app, view, colours) {
         return (Role::Preview, Because::NameSaysIdle);
     }
     own
@@ -62,7 +45,7 @@ pub(crate) fn has_main_service(service: &Service, app: &App<'_>, view: &ClusterV
             && !other.meta.deleting
             && other.own_role(colours) == Role::Traffic
             && app.has_service(other.routed())
-            && !is_named_idle(other)
+            && !is_named_idle(other, colours)
     })
 }
 

@@ -5,7 +5,7 @@ use super::backends::Backends;
 use super::blue_green;
 use super::remaining::{After, ready_after};
 use super::roles::{is_traffic, traffic_services};
-use crate::model::{ClusterView, ColourScheme, Pod, Selector, Service, Workload};
+use crate::model::{ClusterView, Pod, Policy, Selector, Service, Workload, setting};
 
 /// A traffic Service with the Pods behind its current selector, or behind the one before its last flip.
 pub(crate) struct TrafficService<'a> {
@@ -20,14 +20,18 @@ pub(crate) struct TrafficService<'a> {
     pub(crate) uses_blue_green: bool,
     /// The version key in its selector.
     pub(crate) version_key: Option<&'a str>,
-    /// The number of Pods that must stay ready.
+    /// The number of Pods that must stay ready: that of the Service, or that of a policy if it is larger.
     pub(crate) floor: usize,
+    /// The policy that says a larger number than the Service.
+    floor_by: Option<&'a str>,
+    /// Whether the live colour may be scaled to 0. Where a policy says a number, it may not.
+    pub(crate) may_sleep: bool,
 }
 
 impl<'a> TrafficService<'a> {
     /// A Service with the Pods behind its current selector.
-    pub(crate) fn of(service: &'a Service, view: &'a ClusterView, colours: &ColourScheme) -> Self {
-        Self::behind(service.routed(), service, view, colours)
+    pub(crate) fn of(service: &'a Service, view: &'a ClusterView, policy: &'a Policy) -> Self {
+        Self::behind(service.routed(), service, view, policy)
     }
 
     /// A Service with the Pods behind another selector.
@@ -35,8 +39,11 @@ impl<'a> TrafficService<'a> {
         selector: &'a Selector,
         service: &'a Service,
         view: &'a ClusterView,
-        colours: &ColourScheme,
+        policy: &'a Policy,
     ) -> Self {
+        let colours = &policy.colours;
+        let own_floor = service.floor();
+        let floor = policy.floor.map_or(own_floor, |floor| own_floor.max(usize::try_from(floor).unwrap_or(usize::MAX)));
         let app = App::of(service.routed(), colours);
         let siblings = app.siblings(view);
         let is_live = |workload: &Workload| {
@@ -58,13 +65,15 @@ impl<'a> TrafficService<'a> {
             idle,
             siblings,
             version_key: service.routed().pairs().map(|(key, _)| key).find(|key| colours.is_version_key(key)),
-            floor: service.floor(),
+            floor,
+            floor_by: policy.source(setting::FLOOR).filter(|_| floor > own_floor),
+            may_sleep: service.may_sleep() && policy.floor.is_none(),
         }
     }
 
     /// All traffic Services of a namespace.
-    pub(crate) fn all(view: &'a ClusterView, colours: &ColourScheme) -> Vec<Self> {
-        traffic_services(view, colours).map(|service| Self::of(service, view, colours)).collect()
+    pub(crate) fn all(view: &'a ClusterView, policy: &'a Policy) -> Vec<Self> {
+        traffic_services(view, &policy.colours).map(|service| Self::of(service, view, policy)).collect()
     }
 
     /// `metadata.name` of the Service.
@@ -77,9 +86,15 @@ impl<'a> TrafficService<'a> {
         self.backends.ready()
     }
 
-    /// Whether at least as many Pods are ready as the Service needs.
+    /// Whether at least as many Pods are ready as the Service itself says. The larger number of a policy must not soften
+    /// what is asked of a colour that serves.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.ready() >= self.floor
+        self.ready() >= self.service.floor()
+    }
+
+    /// The policy without which this number of remaining Pods would be enough.
+    pub(crate) fn floor_source(&self, remaining: usize) -> Option<&'a str> {
+        self.floor_by.filter(|_| remaining >= self.service.floor())
     }
 
     /// Whether the selector matches a workload, or the Deployment of a ReplicaSet.
