@@ -21,6 +21,7 @@ mod live;
 mod never_judged;
 mod overrides;
 mod owners;
+mod policies;
 mod readiness;
 mod recognition;
 mod registration;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Test> {
         live::TESTS,
         owners::TESTS,
         overrides::TESTS,
+        policies::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,
         workflows::TESTS,

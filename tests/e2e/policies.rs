@@ -1,0 +1,173 @@
+//! Policies: the CRD as the API server enforces it, and what a policy changes.
+
+use anyhow::{Result, ensure};
+
+use super::Test;
+use super::shop::{Attempt, Shop};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("policies::each_rule_of_the_schema_refuses_and_accepts", each_rule_of_the_schema_refuses_and_accepts),
+    ("policies::the_columns_and_the_short_name", the_columns_and_the_short_name),
+];
+
+/// A value that is refused, the words of the refusal, and one beside it that is accepted. Each is merged into a policy.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("enforcement: Maybe", "spec.enforcement: Unsupported value", "enforcement: Warn"),
+    ("dryRun: Maybe", "spec.dryRun: Unsupported value", "dryRun: Deny"),
+    (
+        "colours: {keys: [no key]}",
+        "spec.colours.keys[0]: Invalid value",
+        "colours: {keys: [porter.run/blue-green-value]}",
+    ),
+    ("colours: {keys: [a, a]}", "Duplicate value", "colours: {keys: [a, b]}"),
+    ("colours: {names: [a b]}", "spec.colours.names[0]: Invalid value", "colours: {names: [red, Pink-2]}"),
+    ("colours: {previewWords: ['']}", "spec.colours.previewWords[0]", "colours: {previewWords: []}"),
+    (
+        "rules: [{rule: taget-missing, action: Warn}]",
+        "spec.rules[0].rule: Unsupported value",
+        "rules: [{rule: target-missing, action: Warn}]",
+    ),
+    (
+        "rules: [{rule: live-deleted, action: Perhaps}]",
+        "spec.rules[0].action",
+        "rules: [{rule: live-deleted, action: 'Off'}]",
+    ),
+    (
+        "rules: [{rule: override-not-permitted, action: Warn}]",
+        "this rule can be nothing but Deny",
+        "rules: [{rule: override-not-permitted, action: Deny}]",
+    ),
+    (
+        "rules: [{rule: live-deleted, action: Warn}, {rule: live-deleted, action: Deny}]",
+        "Duplicate value",
+        "rules: [{rule: live-deleted, action: Warn}, {rule: live-shrunk, action: Deny}]",
+    ),
+    ("flip: {minReadyPercent: 0}", "should be greater than or equal to 1", "flip: {minReadyPercent: 1}"),
+    ("flip: {minReadyPercent: 101}", "should be less than or equal to 100", "flip: {minReadyPercent: 100}"),
+    ("flip: {readinessBasis: Hope}", "spec.flip.readinessBasis: Unsupported value", "flip: {readinessBasis: Ready}"),
+    ("flip: {parityPercent: 1001}", "should be less than or equal to 1000", "flip: {parityPercent: 0}"),
+    ("live: {floor: 0}", "should be greater than or equal to 1", "live: {floor: 1000}"),
+    ("live: {shrinkPercent: 0}", "should be greater than or equal to 1", "live: {shrinkPercent: 100}"),
+    ("rollback: {hold: 25h}", "it may be at most 24h", "rollback: {hold: 24h}"),
+    ("rollback: {hold: soon}", "spec.rollback.hold: Invalid value", "rollback: {hold: 1h30m}"),
+    ("rollback: {minReadyPercent: 101}", "should be less than or equal to 100", "rollback: {minReadyPercent: 100}"),
+    ("override: {max: 30s}", "it must be from 1m to 1h", "override: {max: 1m}"),
+    ("override: {max: 2h}", "it must be from 1m to 1h", "override: {max: 60m}"),
+    ("labels: {mode: Perhaps}", "spec.labels.mode", "labels: {mode: 'Off'}"),
+    ("labels: {podTemplate: Always}", "spec.labels.podTemplate: Unsupported value", "labels: {podTemplate: Never}"),
+    ("labels: {colourKey: a/b/c}", "spec.labels.colourKey: Invalid value", "labels: {colourKey: example.com/colour}"),
+    (
+        "labels: {versionKey: '-'}",
+        "spec.labels.versionKey: Invalid value",
+        "labels: {versionKey: app.kubernetes.io/version}",
+    ),
+    (
+        "namespaceSelector: {matchExpressions: [{key: a, operator: In}]}",
+        "In and NotIn need values",
+        "namespaceSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}",
+    ),
+    (
+        "namespaceSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}",
+        "Exists and DoesNotExist have none",
+        "namespaceSelector: {matchExpressions: [{key: a, operator: Exists}]}",
+    ),
+];
+
+/// The same for exemptions, each as the fields that differ from a good one.
+const EXEMPTIONS: &[(&str, &str, &str)] = &[
+    ("reason: short", "should be at least 10 chars long", "reason: long enough"),
+    ("rules: [opt-out-not-permitted]", "this rule cannot be lifted", "rules: [live-deleted]"),
+    ("rules: []", "should have at least 1 items", "rules: [live-deleted, live-shrunk]"),
+    ("services: ['a*b']", "spec.exemptions[0].services[0]: Invalid value", "services: ['a*', '*', a-b]"),
+    (
+        "subjects: [{kind: Group, name: ops}]",
+        "an exemption of people needs an end",
+        "{subjects: [{kind: Group, name: ops}], expires: '2031-01-01T00:00:00Z'}",
+    ),
+    (
+        "{subjects: [{kind: Group, name: ops}], expires: tomorrow}",
+        "spec.exemptions[0].expires",
+        "{subjects: [{kind: User, name: eve}], expires: '2031-01-01T00:00:00Z'}",
+    ),
+    (
+        "subjects: [{kind: ServiceAccount, name: scaler}]",
+        "a ServiceAccount has a namespace, and nobody else has one",
+        "subjects: [{kind: ServiceAccount, name: scaler, namespace: scaler}]",
+    ),
+    (
+        "{subjects: [{kind: User, name: eve, namespace: scaler}], expires: '2031-01-01T00:00:00Z'}",
+        "a ServiceAccount has a namespace, and nobody else has one",
+        "{subjects: [{kind: User, name: eve}], expires: '2031-01-01T00:00:00Z'}",
+    ),
+];
+
+fn each_rule_of_the_schema_refuses_and_accepts(shop: &Shop) -> Result<()> {
+    for (bad, words, good) in VALUES {
+        check(shop, bad, words, good, |text| Ok(serde_saphyr::from_str(text)?))?;
+    }
+    for (bad, words, good) in EXEMPTIONS {
+        check(shop, bad, words, good, exemption)?;
+    }
+    let without =
+        r#"{"apiVersion":"flipguard.dev/v1alpha1","kind":"BlueGreenPolicy","metadata":{"name":"x"},"spec":{}}"#;
+    let refused = dry_run(shop, without)?;
+    ensure!(!refused.ok, "a policy without a selector was accepted");
+    refused.says("spec.namespaceSelector: Required value")
+}
+
+fn exemption(text: &str) -> Result<serde_json::Value> {
+    let good = "{name: night, rules: [live-scaled-down], services: [app], reason: it sleeps at night, \
+                subjects: [{kind: ServiceAccount, namespace: scaler, name: scaler}]}";
+    let mut exemption: serde_json::Value = serde_saphyr::from_str(good)?;
+    let more: serde_json::Value = serde_saphyr::from_str(text)?;
+    for (key, value) in more.as_object().into_iter().flatten() {
+        exemption[key] = value.clone();
+    }
+    Ok(serde_json::json!({ "exemptions": [exemption] }))
+}
+
+fn check(shop: &Shop, bad: &str, words: &str, good: &str, spec: fn(&str) -> Result<serde_json::Value>) -> Result<()> {
+    let refused = dry_run(shop, &policy(shop, spec(bad)?))?;
+    ensure!(!refused.ok, "`{bad}` was accepted");
+    ensure!(refused.err.contains(words), "`{bad}` does not say `{words}`:\n{}", refused.err);
+    let accepted = dry_run(shop, &policy(shop, spec(good)?))?;
+    ensure!(accepted.ok, "`{good}` was refused:\n{}", accepted.err);
+    ensure!(accepted.err.is_empty(), "`{good}` is warned of:\n{}", accepted.err);
+    Ok(())
+}
+
+fn policy(shop: &Shop, mut spec: serde_json::Value) -> String {
+    if spec.get("namespaceSelector").is_none() {
+        spec["namespaceSelector"] = serde_json::json!({});
+    }
+    let meta = serde_json::json!({ "name": format!("{}-x", shop.namespace) });
+    let kind = "BlueGreenPolicy";
+    serde_json::json!({ "apiVersion": "flipguard.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec })
+        .to_string()
+}
+
+fn dry_run(shop: &Shop, manifest: &str) -> Result<Attempt> {
+    let file = shop.control_plane.dir().join(format!("{}-policy.json", shop.namespace));
+    std::fs::write(&file, manifest)?;
+    shop.plain_kubectl(&["apply", "--dry-run=server", "-f", &file.to_string_lossy()])
+}
+
+fn the_columns_and_the_short_name(shop: &Shop) -> Result<()> {
+    let name = format!("{}-columns", shop.namespace);
+    let spec = serde_json::json!({
+        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": shop.namespace } },
+        "enforcement": "Deny",
+    });
+    let manifest = policy(shop, spec).replace(&format!("{}-x", shop.namespace), &name);
+    shop.apply(&manifest)?.succeeds()?;
+    let table = shop.plain_kubectl(&["get", "bgpolicy", &name])?;
+    table.succeeds()?;
+    let head = table.out.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(head == "NAME ENFORCEMENT NAMESPACES SERVICES ACCEPTED PROGRAMMED AGE", "{}", table.out);
+    ensure!(table.out.contains("Deny"), "{}", table.out);
+    let all = shop.plain_kubectl(&["get", "flipguard", "-o", "name"])?;
+    ensure!(all.out.contains(&format!("bluegreenpolicy.flipguard.dev/{name}")), "{}{}", all.out, all.err);
+    let explained = shop.plain_kubectl(&["explain", "bgpolicy.spec.live.floor"])?;
+    ensure!(explained.out.contains("ready Pods that a change has to leave"), "{}", explained.out);
+    shop.plain_kubectl(&["delete", "bgpolicy", &name])?.succeeds()
+}
