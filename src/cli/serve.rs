@@ -21,6 +21,7 @@ use crate::certs::rotator::CertificateSource;
 use crate::cluster::connect::{Connection, in_cluster, own_namespace};
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
+use crate::cluster::policies::PolicyStore;
 use crate::guard::Guard;
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::install::{NAME, namespaces};
@@ -64,6 +65,9 @@ pub(super) struct Serve {
     /// The same without a lower bound, for tests: a time that is too short makes the ledger useless
     #[arg(long, value_name = "DURATION", hide = true, value_parser = duration)]
     unsafe_intent_ttl: Option<Duration>,
+    /// How old the policies may be by which a change is judged; 0s reads them for each change
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = policy_age)]
+    policy_age: Duration,
     /// Users whose writes of workloads are never judged, besides the controllers of Kubernetes: for distributions in
     /// which the controllers run under other names
     #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = exempt_user)]
@@ -127,10 +131,11 @@ impl Serve {
         let (bundles, registered_bundles) = watch::channel(None);
         let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
+        let policies = Arc::new(PolicyStore::new(client.clone(), policy, self.policy_age));
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone());
         let app = listen::App {
-            judge: Guard::new(client, policy, ledgers.clone(), self.concurrency.into(), events),
+            judge: Guard::new(client, policies.clone(), ledgers.clone(), self.concurrency.into(), events),
             credentials: credentials.clone(),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
@@ -144,6 +149,7 @@ impl Serve {
             namespace: &namespace,
             labels: self.labels,
             ledgers: &ledgers,
+            policies: &policies,
             source: &source,
             credentials: &credentials,
             readiness: &readiness,
@@ -295,6 +301,12 @@ fn intent_ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration(text)?;
     let range = Duration::from_secs(60)..=Duration::from_secs(3600);
     if range.contains(&ttl) { Ok(ttl) } else { Err("it must be from 1m to 1h, such as 90s".to_owned()) }
+}
+
+/// Parses the greatest age of policies. An administrator waits for it after each change of one.
+fn policy_age(text: &str) -> Result<Duration, String> {
+    let age = duration(text)?;
+    if age <= Duration::from_secs(60) { Ok(age) } else { Err("it may be at most 1m, such as 2s".to_owned()) }
 }
 
 /// Checks the name of an exempt user. Any other text, such as a group, would exempt no one, without an error.

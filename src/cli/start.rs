@@ -13,6 +13,7 @@ use crate::certs::rotator::{CertificateRotator, CertificateSource};
 use crate::cluster::access;
 use crate::cluster::connect::{Connection, new_enough};
 use crate::cluster::ledger_store::LedgerStore;
+use crate::cluster::policies::PolicyStore;
 use crate::install::NAME;
 use crate::model::ReadFailure;
 use crate::registration::stored::RENDERED_BY;
@@ -31,6 +32,7 @@ pub(super) struct Start<'a> {
     /// Whether labels are added, which needs more permissions.
     pub(super) labels: bool,
     pub(super) ledgers: &'a LedgerStore,
+    pub(super) policies: &'a PolicyStore,
     pub(super) source: &'a CertificateSource,
     pub(super) credentials: &'a Arc<Credentials>,
     pub(super) readiness: &'a Readiness,
@@ -83,6 +85,9 @@ impl Start<'_> {
         let deadline = Instant::now() + ATTEMPT;
         // The registration is read before the index, which is older.
         self.ledgers.begin(self.has_guarded().await?, deadline).await.map_err(|failure| failed(&failure))?;
+        // What policies demand is known from then on, even if they cannot be read later.
+        let policies = self.policies.current(deadline).await;
+        policies.map_err(|failure| anyhow::anyhow!("cannot read {}: {}", failure.what, failure.why))?;
         let Self { connection, source, credentials, metrics, .. } = *self;
         let source = source.clone();
         Ok(CertificateRotator::start(&connection.client, source, credentials.clone(), metrics.clone()).await?)

@@ -14,8 +14,16 @@ use serde_json::{Value, json};
 use crate::review::probe::{NONCE, warning};
 
 /// The resources that can be listed.
-const COLLECTIONS: [&str; 7] =
-    ["services", "pods", "deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"];
+const COLLECTIONS: [&str; 8] = [
+    "bluegreenpolicies",
+    "services",
+    "pods",
+    "deployments",
+    "statefulsets",
+    "daemonsets",
+    "replicasets",
+    "controllerrevisions",
+];
 
 /// The objects by path, and the answers that are prepared.
 #[derive(Clone, Default)]

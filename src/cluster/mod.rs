@@ -16,6 +16,7 @@ pub mod ledger_store;
 pub mod meter;
 pub mod namespace;
 mod owners;
+pub mod policies;
 mod request;
 pub mod token;
 mod weight;

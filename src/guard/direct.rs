@@ -21,7 +21,7 @@ impl Inner {
     pub(super) async fn judge_directly(&self, change: &Change, reading: Reading, turn: &Turn) -> Verdict {
         let mut view = join_read(reading).await;
         self.complete(change, &mut view, turn).await;
-        let verdict = self.decide(change, &view);
+        let verdict = turn.decide(change, &view).await;
         self.events.tell(change, &view, &verdict, now());
         verdict
     }
@@ -30,23 +30,25 @@ impl Inner {
     pub(super) async fn judge_permissions_only(&self, change: &Change, turn: &Turn) -> Verdict {
         let mut view = ClusterView::of_an_empty_namespace();
         self.complete(change, &mut view, turn).await;
-        self.decide(change, &view)
+        turn.decide(change, &view).await
     }
 
     /// Begins the first reads. They run to completion even if their result is no longer needed, because an aborted
     /// request would close its connection.
     pub(super) fn begin_to_read(&self, change: &Change, turn: &Arc<Turn>) -> Reading {
         let (client, change, turn) = (self.client.clone(), change.clone(), turn.clone());
-        let request = rules::needs(&change, &ClusterView::default(), &self.policy, now()).unwrap_or_default();
+        let request = rules::needs(&change, &ClusterView::default(), turn.course.begun(), now()).unwrap_or_default();
         tokio::spawn(meter::counted(async move {
             let reader = reader(&client, &change, &turn);
             Box::pin(reader.read(request)).await
         }))
     }
 
-    /// Makes the missing reads until the rules need no more.
+    /// Makes the missing reads until the rules need no more, by the settings that judge the change.
     pub(super) async fn complete(&self, change: &Change, view: &mut ClusterView, turn: &Turn) {
-        while let Some(request) = rules::needs(change, view, &self.policy, now()) {
+        let settings = turn.course.latest().await;
+        view.failures.extend(settings.failure.clone());
+        while let Some(request) = rules::needs(change, view, &settings.policy, now()) {
             view.add(Box::pin(reader(&self.client, change, turn).read(request)).await);
         }
     }

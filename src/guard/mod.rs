@@ -1,10 +1,12 @@
 //! The guard: it takes a request through fresh reads, the ledger and the pure rules.
 //!
 //! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
+//! - `course`: the settings by which a change is judged
 //! - `protocol`: drives an [`Attempt`] through its steps
 //! - `direct`: judges by fresh reads alone
 //! - `turns`: limits the changes that are judged at the same time
 
+mod course;
 mod direct;
 mod protocol;
 #[cfg(test)]
@@ -22,11 +24,13 @@ use crate::cluster::clock::now;
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::meter;
+use crate::cluster::policies::{PolicyStore, Settings};
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent};
-use crate::model::{Change, ClusterView, Enforcement, Kind, Policy, ReadFailure, Write};
+use crate::model::{Change, ClusterView, Enforcement, Kind, ReadFailure, Write};
 use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
+use course::Course;
 use turns::{Turn, Turns};
 
 /// The guarantee for concurrent changes.
@@ -50,7 +54,7 @@ pub struct Guard(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    policy: Policy,
+    policies: Arc<PolicyStore>,
     ledgers: Arc<LedgerStore>,
     concurrency: Concurrency,
     events: Events,
@@ -63,20 +67,17 @@ impl Guard {
     #[must_use]
     pub fn new(
         client: Client,
-        policy: Policy,
+        policies: Arc<PolicyStore>,
         ledgers: Arc<LedgerStore>,
         concurrency: Concurrency,
         events: Events,
     ) -> Self {
-        Self(Arc::new(Inner { client, policy, ledgers, concurrency, events, turns: Arc::default() }))
+        Self(Arc::new(Inner { client, policies, ledgers, concurrency, events, turns: Arc::default() }))
     }
 }
 
 impl Validate for Guard {
     async fn judge(&self, change: &Change, deadline: Instant) -> Judgement {
-        if !filter::is_relevant(&change.write, &self.0.policy.colours) {
-            return Judgement::from(Verdict::not_judged());
-        }
         // The task continues even if the client disconnects, so that the ledger is left consistent.
         let (answer, judgement) = oneshot::channel();
         let (inner, own_change) = (self.0.clone(), change.clone());
@@ -89,25 +90,28 @@ impl Validate for Guard {
                     inner.withdraw(namespace, intent, false).await;
                     tracing::info!(namespace, "the client left before the answer; denied");
                 }
-                Left::Pending(_) | Left::Nothing => {}
+                Left::Pending(_) | Left::Admitted(_) | Left::Nothing => {}
                 Left::Stray(intent) => inner.withdraw(namespace, intent, true).await,
             }
         });
         // Only a panic ends the task without an answer. It counts as a failed read.
         judgement.await.unwrap_or_else(|_| {
             let failure = ReadFailure::online("the change".to_owned(), "flipguard failed while judging it".to_owned());
-            Judgement::from(self.0.decide(change, &failure.into()))
+            Judgement::from(rules::decide(change, &failure.into(), self.0.policies.flags(), now()))
         })
     }
 }
 
 impl Mutate for Guard {
     async fn label(&self, change: &Change, deadline: Instant) -> (Verdict, Vec<Put>) {
-        let Inner { client, policy, .. } = &*self.0;
+        let Inner { client, policies, .. } = &*self.0;
+        let settings = policies.settings(namespace_of(change), deadline).await;
+        let Settings { policy, failure } = &settings;
         let Some(request) = labels::needs(change, policy) else { return (Verdict::not_judged(), Vec::new()) };
-        let view = match self.0.turn(change, deadline).await {
-            Ok(turn) => Box::pin(direct::reader(client, change, &turn).read(request)).await,
-            Err(failure) => failure.into(),
+        let view = match (failure, self.0.turn(change, Arc::new(Course::by(settings.clone())), deadline).await) {
+            (None, Ok(turn)) => Box::pin(direct::reader(client, change, &turn).read(request)).await,
+            (Some(failure), _) => failure.clone().into(),
+            (None, Err(failure)) => failure.into(),
         };
         labels::label(change, &view, policy)
     }
@@ -115,8 +119,10 @@ impl Mutate for Guard {
 
 /// What a judged change has left in the ledger.
 enum Left {
-    /// Nothing, or an intent that stays whatever becomes of the answer.
+    /// Nothing.
     Nothing,
+    /// The intent of an allowed change that stays, whatever becomes of the answer: without one, the API server admits it.
+    Admitted(Intent),
     /// The intent of an allowed change. Without an answer, the API server denies the change.
     Pending(Intent),
     /// Perhaps the intent of a denied change: its withdrawal failed, or nobody knows whether it was written.
@@ -126,28 +132,56 @@ enum Left {
 impl Inner {
     /// Judges a change.
     async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Left) {
+        let judged = meter::measured(Box::pin(self.judged(change, deadline)));
+        let ((verdict, left), meter::Cost { reads, writes }) = judged.await;
+        (Judgement { verdict, reads, writes }, left)
+    }
+
+    async fn judged(&self, change: &Change, deadline: Instant) -> (Verdict, Left) {
+        let namespace = namespace_of(change);
+        let course = Arc::new(Course::begin(&self.policies, change, namespace, deadline).await);
+        let judged = self.judged_by(&course, change, deadline).await;
+        let Some(settings) = course.other_colours().await else { return judged };
+        match judged.1 {
+            Left::Pending(intent) | Left::Admitted(intent) => self.withdraw(namespace, intent, false).await,
+            Left::Stray(intent) => self.withdraw(namespace, intent, true).await,
+            Left::Nothing => {}
+        }
+        self.judged_by(&Arc::new(Course::by(settings)), change, deadline).await
+    }
+
+    /// Judges a change by one snapshot of the policies.
+    async fn judged_by(&self, course: &Arc<Course>, change: &Change, deadline: Instant) -> (Verdict, Left) {
+        let begun = course.begun();
+        if !filter::is_relevant(&change.write, &begun.colours) {
+            // The settings are the latest here, and may be unknown.
+            let Settings { policy, failure } = course.latest().await;
+            let unknown = |failure: &ReadFailure| rules::decide(change, &failure.clone().into(), policy, now());
+            return (failure.as_ref().map_or_else(Verdict::not_judged, unknown), Left::Nothing);
+        }
         let intent = match self.concurrency {
-            Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
+            Concurrency::Strict if filter::needs_ledger(change, &begun.colours) => {
                 Intent::of(change, format!("{:032x}", fastrand::u128(..)))
             }
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let judged = async {
-            match self.turn(change, deadline).await {
-                Ok(turn) => self.verdict(change, intent, &Arc::new(turn)).await,
-                Err(failure) => (self.decide(change, &failure.into()), false),
-            }
+        let (verdict, is_stray) = match self.turn(change, course.clone(), deadline).await {
+            Ok(turn) => Box::pin(self.verdict(change, intent, &Arc::new(turn))).await,
+            Err(failure) => (rules::decide(change, &failure.into(), &course.latest().await.policy, now()), false),
         };
-        let ((verdict, is_stray), meter::Cost { reads, writes }) = meter::measured(Box::pin(judged)).await;
+        // The registration has one treatment of writes without an answer for all namespaces: that of the flags.
+        let policy = &course.latest().await.policy;
+        let enforcements = [policy.enforcement, self.policies.flags().enforcement];
         let may_pass =
-            self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
+            enforcements.contains(&Enforcement::Warn) || filter::may_pass_unanswered(change, &policy.colours);
         let left = match (written, verdict.outcome()) {
-            (Some(intent), Outcome::Allowed) if !may_pass => Left::Pending(intent),
+            (Some(intent), Outcome::Allowed) if may_pass => Left::Admitted(intent),
+            (Some(intent), Outcome::Allowed) => Left::Pending(intent),
             (Some(intent), outcome) if outcome != Outcome::Allowed && is_stray => Left::Stray(intent),
             _ => Left::Nothing,
         };
-        (Judgement { verdict, reads, writes }, left)
+        (verdict, left)
     }
 
     /// The verdict, and whether the intent may still be in the ledger although the attempt broke off.
@@ -156,7 +190,11 @@ impl Inner {
             Some(intent) => {
                 let attempt = Attempt::new(intent, !change.dry_run);
                 let (judged, is_stray) = protocol::Run::new(self, change, attempt, turn).verdict().await;
-                return (judged.unwrap_or_else(|failure| self.decide(change, &failure.into())), is_stray);
+                let verdict = match judged {
+                    Ok(verdict) => verdict,
+                    Err(failure) => turn.decide(change, &failure.into()).await,
+                };
+                return (verdict, is_stray);
             }
             // Nothing is on record, so a new Service replaces none.
             None if matches!(change.write, Write::ServiceCreate { .. }) => {
@@ -168,13 +206,9 @@ impl Inner {
     }
 
     /// Waits for the turn of a change.
-    async fn turn(&self, change: &Change, deadline: Instant) -> Result<Turn, ReadFailure> {
+    async fn turn(&self, change: &Change, course: Arc<Course>, deadline: Instant) -> Result<Turn, ReadFailure> {
         let kind = change.write.kind().unwrap_or(Kind::Service);
-        self.turns.wait(namespace_of(change), kind, deadline).await
-    }
-
-    fn decide(&self, change: &Change, view: &ClusterView) -> Verdict {
-        rules::decide(change, view, &self.policy, now())
+        self.turns.wait(namespace_of(change), kind, course, deadline).await
     }
 
     /// Withdraws an intent, in time of its own. If that fails, the intent stays pending until it expires. An intent whose
@@ -207,6 +241,13 @@ impl Inner {
             }
         }
         Ok(false)
+    }
+}
+
+impl Turn {
+    /// Judges a change by the latest settings.
+    async fn decide(&self, change: &Change, view: &ClusterView) -> Verdict {
+        rules::decide(change, view, &self.course.latest().await.policy, now())
     }
 }
 

@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         if let Some(failure) = view.failures.pop() {
             return Err(failure);
         }
-        self.attempt.services(&view, &self.guard.policy);
+        self.attempt.services(&view, self.turn.course.begun());
         self.services = view;
         Ok(Continue(()))
     }
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
 
     async fn read_objects(&mut self, objects: BTreeSet<ObjectRef>) -> Step {
         let found = self.guard.ledgers.read_objects(self.namespace, objects, self.deadline).await?;
-        self.attempt.objects(&found, &self.guard.policy, now());
+        self.attempt.objects(&found, self.turn.course.begun(), now());
         Ok(Continue(()))
     }
 
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
         let mut view = join_read(reading).await;
         view.records = self.attempt.pending().map(|(_, records)| records.clone()).unwrap_or_default();
         guard.complete(change, &mut view, turn).await;
-        let verdict = self.attempt.judge(change, &mut view, &guard.policy, now());
+        let verdict = self.attempt.judge(change, &mut view, &turn.course.latest().await.policy, now());
         guard.events.tell(change, &view, &verdict, now());
         self.verdict = Some(verdict);
         Continue(())
@@ -169,13 +169,13 @@ impl<'a> Run<'a> {
                 let mut view = ClusterView::of_an_empty_namespace();
                 view.add(std::mem::take(&mut self.services));
                 guard.complete(change, &mut view, turn).await;
-                guard.decide(change, &view)
+                turn.decide(change, &view).await
             }
             End::Unrecorded => {
                 let reading = self.reading();
                 guard.judge_directly(change, reading, turn).await
             }
-            End::Full => scenarios::full(change, &guard.policy, now()),
+            End::Full => scenarios::full(change, &turn.course.latest().await.policy, now()),
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::fake::FakeApi;
+use crate::model::Policy;
 use crate::review::{change_of, wire};
 
 const LEDGER: &str = "/api/v1/namespaces/own/configmaps/ledger-shop";
@@ -27,7 +28,9 @@ impl Shop {
         let spec = json!({ "selector": { "color": "blue" }, "ports": [{ "port": 80 }] });
         api.put(SERVICE, json!({ "metadata": { "name": "app", "namespace": "shop" }, "spec": spec }));
         let (events, _) = Events::new(api.client());
-        let guard = Guard::new(api.client(), Policy::default(), ledgers, Concurrency::Strict, events);
+        let policies = Arc::new(PolicyStore::new(api.client(), Policy::default(), Duration::from_secs(2)));
+        policies.current(soon()).await.unwrap();
+        let guard = Guard::new(api.client(), policies, ledgers, Concurrency::Strict, events);
         let shop = Self { api, guard };
         shop.deploy("blue");
         shop
@@ -146,4 +149,86 @@ async fn a_ledger_of_tomorrow_is_used() {
     shop.api.put(LEDGER, ledger);
     assert_eq!(shop.judge(&shop.flip()).await.verdict.outcome(), Outcome::Allowed);
     assert_eq!((shop.api.get(LEDGER).unwrap()["data"]["lane.app"].as_str(), shop.intents()), (Some("reserved"), 1));
+}
+
+const POLICIES: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
+
+impl Shop {
+    fn policy(&self, spec: &str) {
+        let spec: Value = serde_saphyr::from_str(spec).unwrap();
+        let policy = json!({ "metadata": { "name": "production", "generation": 1 }, "spec": spec });
+        self.api.put(&format!("{POLICIES}/production"), policy);
+    }
+
+    /// Waits until the policies that were read are too old.
+    async fn later(&self) {
+        sleep(Duration::from_secs(3)).await;
+    }
+}
+
+/// The reads begin by the old policies, and the verdict is by the new ones.
+#[tokio::test(start_paused = true)]
+async fn a_change_is_judged_by_the_latest_policies() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    shop.policy(
+        "{namespaceSelector: {}, flip: {parityPercent: 200}, rules: [{rule: capacity-below-live, action: Deny}]}",
+    );
+    shop.later().await;
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!(reasons(&judgement)[0], "capacity-below-live");
+    assert_eq!(judgement.verdict.denying().next().unwrap().policy.as_deref(), Some("production"));
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 0);
+}
+
+/// The policies arrive late: the rest does not wait for them.
+#[tokio::test(start_paused = true)]
+async fn policies_are_read_beside_all_else() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    let change = shop.flip();
+    let time_of_a_flip = async || {
+        let started = Instant::now();
+        assert_eq!(shop.judge(&change).await.verdict.outcome(), Outcome::Allowed);
+        started.elapsed()
+    };
+    shop.api.delay(Duration::from_millis(100));
+    shop.later().await;
+    let asked = shop.api.asked(&http::Method::GET, POLICIES);
+    let with_a_list = time_of_a_flip().await;
+    assert_eq!(shop.api.asked(&http::Method::GET, POLICIES), asked + 1);
+    shop.guard.0.policies.current(soon()).await.unwrap();
+    assert_eq!(time_of_a_flip().await, with_a_list, "the list costs no time");
+}
+
+/// By the new policies, another label marks a colour. The ledger is asked from the beginning.
+#[tokio::test(start_paused = true)]
+async fn other_colours_are_judged_from_the_beginning() {
+    let shop = Shop::new().await;
+    shop.policy("{namespaceSelector: {}, colours: {keys: [tier], names: [red]}}");
+    shop.later().await;
+    // Blue and green are no colours any more, so this is a change of a plain Service. It loses all endpoints.
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!(reasons(&judgement), ["endpoints-lost"]);
+    assert_eq!(judgement.verdict.outcome(), Outcome::Allowed);
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 0, "the intent of the first attempt is withdrawn");
+    // And the other way round: what was no colour becomes one.
+    shop.policy("{namespaceSelector: {}, colours: {keys: [color]}}");
+    shop.later().await;
+    assert_eq!(reasons(&shop.judge(&shop.flip()).await), ["target-missing"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn policies_that_cannot_be_read_deny() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    shop.later().await;
+    shop.api.fail(http::Method::GET, POLICIES, 500);
+    let judgement = shop.judge(&shop.flip()).await;
+    assert_eq!((reasons(&judgement), judgement.verdict.outcome()), (vec!["cluster-unreadable"], Outcome::CannotJudge));
+    sleep(WITHDRAWAL).await;
+    assert_eq!(shop.intents(), 0);
+    assert_eq!(shop.judge(&shop.flip()).await.verdict.outcome(), Outcome::Allowed);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::course::Course;
 use crate::cluster::allowance::{Allowance, ReadMemory};
 use crate::model::{Kind, ReadFailure};
 
@@ -63,6 +64,8 @@ pub(super) struct Turn {
     pub(super) deadline: Instant,
     /// The memory for the reads.
     pub(super) allowance: Allowance,
+    /// The settings of the namespace; one change is judged by one snapshot of them.
+    pub(super) course: Arc<Course>,
     turns: Arc<Turns>,
     namespace: String,
     /// The namespace is remembered as long as this is held.
@@ -85,6 +88,7 @@ impl Turns {
         self: &Arc<Self>,
         namespace: &str,
         kind: Kind,
+        course: Arc<Course>,
         deadline: Instant,
     ) -> Result<Turn, ReadFailure> {
         let started = Instant::now();
@@ -98,6 +102,7 @@ impl Turns {
         Ok(Turn {
             deadline,
             allowance,
+            course,
             turns: self.clone(),
             namespace: namespace.to_owned(),
             _lane: lane,
@@ -136,6 +141,11 @@ mod tests {
 
     const WORKLOAD: Kind = Kind::Workload(WorkloadKind::Deployment);
 
+    fn course() -> Arc<Course> {
+        let policy = crate::model::Policy::default();
+        Arc::new(Course::by(crate::cluster::policies::Settings { policy, failure: None }))
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(4)
     }
@@ -145,19 +155,19 @@ mod tests {
         let turns = Arc::new(Turns::default());
         let mut judged = Vec::new();
         for _ in 0..AT_ONCE.1 - FOR_SERVICES.1 {
-            judged.push(turns.wait("shop", WORKLOAD, soon()).await.unwrap());
+            judged.push(turns.wait("shop", WORKLOAD, course(), soon()).await.unwrap());
         }
         // Many more wait.
         let waiting: Vec<_> = (0..50)
             .map(|_| {
                 let turns = turns.clone();
-                tokio::spawn(async move { turns.wait("shop", WORKLOAD, soon()).await.map(drop) })
+                tokio::spawn(async move { turns.wait("shop", WORKLOAD, course(), soon()).await.map(drop) })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(1)).await;
         let started = Instant::now();
-        let flip = turns.wait("shop", Kind::Service, soon()).await.unwrap();
-        let elsewhere = turns.wait("stage", WORKLOAD, soon()).await.unwrap();
+        let flip = turns.wait("shop", Kind::Service, course(), soon()).await.unwrap();
+        let elsewhere = turns.wait("stage", WORKLOAD, course(), soon()).await.unwrap();
         assert_eq!(started.elapsed(), Duration::ZERO);
         // Each one that ends lets the next one in.
         judged.pop();
@@ -171,10 +181,10 @@ mod tests {
         let turns = Arc::new(Turns::default());
         let mut all = Vec::new();
         for _ in 0..AT_ONCE.1 {
-            all.push(turns.wait("shop", Kind::Service, soon()).await.unwrap());
+            all.push(turns.wait("shop", Kind::Service, course(), soon()).await.unwrap());
         }
         let started = Instant::now();
-        let failure = turns.wait("shop", Kind::Service, soon()).await.map(drop).unwrap_err();
+        let failure = turns.wait("shop", Kind::Service, course(), soon()).await.map(drop).unwrap_err();
         assert_eq!(failure.why, "too many changes at once, no turn within 3.0 s");
         assert_eq!(started.elapsed(), Duration::from_secs(3));
     }
@@ -183,14 +193,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_second_change_of_a_large_namespace_waits_for_the_memory() {
         let turns = Arc::new(Turns { memory: ReadMemory::of(10 << 20), ..Turns::default() });
-        let first = turns.wait("shop", WORKLOAD, soon()).await.unwrap();
+        let first = turns.wait("shop", WORKLOAD, course(), soon()).await.unwrap();
         assert!(first.allowance.take(6 << 20).is_ok());
         drop(first);
-        let first = turns.wait("shop", WORKLOAD, soon()).await.unwrap();
-        assert!(turns.wait("shop", WORKLOAD, soon()).await.is_err(), "6 MiB twice");
-        let other = turns.wait("stage", WORKLOAD, soon()).await.unwrap();
+        let first = turns.wait("shop", WORKLOAD, course(), soon()).await.unwrap();
+        assert!(turns.wait("shop", WORKLOAD, course(), soon()).await.is_err(), "6 MiB twice");
+        let other = turns.wait("stage", WORKLOAD, course(), soon()).await.unwrap();
         drop((first, other));
-        assert!(turns.wait("shop", WORKLOAD, soon()).await.is_ok());
+        assert!(turns.wait("shop", WORKLOAD, course(), soon()).await.is_ok());
         assert_eq!(turns.namespaces.lock().unwrap().len(), 1, "only the large one is remembered");
     }
 }

@@ -51,7 +51,7 @@ const READ: &[&str] = &["get", "list"];
 const SPECS: &str = "reads every spec of the cluster, with plain values of `env`";
 
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 19] = [
+pub const NEEDED: [Permission; 20] = [
     everywhere("apps", "deployments", READ, "the workloads behind a Service, and their state", SPECS),
     everywhere("apps", "statefulsets", READ, "the same", SPECS),
     everywhere("apps", "daemonsets", READ, "the same", SPECS),
@@ -66,7 +66,14 @@ pub const NEEDED: [Permission; 19] = [
         "whether a Service belongs to Argo Rollouts",
         "reads every Rollout",
     ),
-    everywhere("", "namespaces", &["get"], "ledgers of deleted namespaces are deleted", "reads every Namespace"),
+    everywhere(
+        "",
+        "namespaces",
+        &["get"],
+        "which policies select a namespace; ledgers of deleted namespaces are deleted",
+        "reads every Namespace",
+    ),
+    everywhere("flipguard.dev", "bluegreenpolicies", &["list"], "the policies", "reads every policy"),
     // An Event is in the namespace of its object.
     everywhere("", "events", &["create"], "the Events `Overridden` and `FlipUndone`", "creates false Events"),
     everywhere(

@@ -5,7 +5,7 @@
 use super::merge::{Named, merge};
 use super::read::Policies;
 use super::stricter::stricter;
-use crate::model::{Labels, Policy};
+use crate::model::{ColourScheme, Labels, Policy};
 
 /// The settings of a namespace. `labels` are those of the namespace, `None` where they could not be read.
 #[must_use]
@@ -48,4 +48,20 @@ pub fn effective(flags: &Policy, policies: &Policies, namespace: &str, labels: O
     }
     settings.notes = notes;
     settings
+}
+
+/// The settings of a namespace, and at least what the flags demand.
+#[must_use]
+pub fn at_least(settings: &Policy, flags: &Policy) -> Policy {
+    let mut both = stricter(settings, flags);
+    both.notes.clone_from(&settings.notes);
+    both
+}
+
+/// Whatever marks a colour in any namespace: the API server filters by it, for all namespaces alike.
+#[must_use]
+pub fn marks(flags: &Policy, policies: &Policies) -> ColourScheme {
+    let of_each = policies.all.iter().filter_map(|stored| stored.content.as_ref().ok());
+    let all = of_each.map(|spec| merge(flags, &[Named { name: "", spec }]));
+    all.fold(flags.clone(), |all, one| stricter(&all, &one)).colours
 }

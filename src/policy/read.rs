@@ -76,6 +76,16 @@ impl Policies {
         Self { all: all.collect() }
     }
 
+    /// The same where more policies follow that were not read. Nothing is known of them, so nothing is forgiven.
+    #[must_use]
+    pub fn and_more(mut self) -> Self {
+        let last = self.all.last().map(|stored| stored.name.clone()).unwrap_or_default();
+        let why = format!("there are more than {MOST} policies, or more than 1 MiB of them");
+        let unread = Unread { why, selector: None };
+        self.all.push(Stored { name: format!("(after {last})"), generation: 0, content: Err(unread) });
+        self
+    }
+
     /// Whether the labels of a namespace decide which policies select it.
     #[must_use]
     pub fn needs_labels(&self, namespace: &str) -> bool {

@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 
 use super::Test;
-use super::shop::{Attempt, Shop};
+use super::shop::{Attempt, BLUE, GREEN, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
     ("policies::each_rule_of_the_schema_refuses_and_accepts", each_rule_of_the_schema_refuses_and_accepts),
     ("policies::the_columns_and_the_short_name", the_columns_and_the_short_name),
+    ("policies::a_policy_counts_within_its_age", a_policy_counts_within_its_age),
 ];
 
 /// A value that is refused, the words of the refusal, and one beside it that is accepted. Each is merged into a policy.
@@ -118,11 +119,9 @@ fn each_rule_of_the_schema_refuses_and_accepts(shop: &Shop) -> Result<()> {
 fn exemption(text: &str) -> Result<serde_json::Value> {
     let good = "{name: night, rules: [live-scaled-down], services: [app], reason: it sleeps at night, \
                 subjects: [{kind: ServiceAccount, namespace: scaler, name: scaler}]}";
-    let mut exemption: serde_json::Value = serde_saphyr::from_str(good)?;
-    let more: serde_json::Value = serde_saphyr::from_str(text)?;
-    for (key, value) in more.as_object().into_iter().flatten() {
-        exemption[key] = value.clone();
-    }
+    let mut exemption: serde_json::Map<String, serde_json::Value> = serde_saphyr::from_str(good)?;
+    let more: serde_json::Map<String, serde_json::Value> = serde_saphyr::from_str(text)?;
+    exemption.extend(more);
     Ok(serde_json::json!({ "exemptions": [exemption] }))
 }
 
@@ -137,8 +136,8 @@ fn check(shop: &Shop, bad: &str, words: &str, good: &str, spec: fn(&str) -> Resu
 }
 
 fn policy(shop: &Shop, mut spec: serde_json::Value) -> String {
-    if spec.get("namespaceSelector").is_none() {
-        spec["namespaceSelector"] = serde_json::json!({});
+    if let Some(fields) = spec.as_object_mut() {
+        fields.entry("namespaceSelector").or_insert_with(|| serde_json::json!({}));
     }
     let meta = serde_json::json!({ "name": format!("{}-x", shop.namespace) });
     let kind = "BlueGreenPolicy";
@@ -170,4 +169,31 @@ fn the_columns_and_the_short_name(shop: &Shop) -> Result<()> {
     let explained = shop.plain_kubectl(&["explain", "bgpolicy.spec.live.floor"])?;
     ensure!(explained.out.contains("ready Pods that a change has to leave"), "{}", explained.out);
     shop.plain_kubectl(&["delete", "bgpolicy", &name])?.succeeds()
+}
+
+/// A policy that selects by a label of the namespace: it counts once the label is there, and no more once it is deleted.
+fn a_policy_counts_within_its_age(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    let name = format!("{}-floor", shop.namespace);
+    let spec = serde_json::json!({
+        "namespaceSelector": { "matchLabels": { "floor-of": shop.namespace } },
+        "live": { "floor": 2 },
+    });
+    let manifest = policy(shop, spec).replace(&format!("{}-x", shop.namespace), &name);
+    shop.apply(&manifest)?.succeeds()?;
+    let scale = || shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1", "--dry-run=server"]);
+    scale()?.succeeds()?;
+    let label = format!("floor-of={}", shop.namespace);
+    shop.plain_kubectl(&["label", "namespace", &shop.namespace, &label])?.succeeds()?;
+    shop.until("the policy counts", || Ok(!scale()?.ok))?;
+    scale()?.says(&format!("denied (live-scaled-down, policy {name}): Service app gets traffic from here"))?;
+    // The other colour is not concerned.
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=1"])?.succeeds()?;
+    shop.plain_kubectl(&["delete", "bgpolicy", &name])?.succeeds()?;
+    shop.until("the policy is gone", || Ok(scale()?.ok))?;
+    // Nobody says anything any more: all is as before.
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=3"])?.succeeds()?;
+    shop.rolled_out("deployment/app-green")?;
+    shop.route("app", GREEN)?.succeeds()?;
+    shop.route("app", BLUE)?.succeeds()
 }

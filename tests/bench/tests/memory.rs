@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use flipguard::cluster::events::Events;
 use flipguard::cluster::ledger_store::LedgerStore;
+use flipguard::cluster::policies::PolicyStore;
 use flipguard::guard::{Concurrency, Guard};
 use flipguard::install::workload::MEMORY_LIMIT_MIB;
 use flipguard::model::{Change, Policy};
@@ -67,7 +68,8 @@ async fn judge(flips: usize, pages: Arc<BTreeMap<String, Vec<Bytes>>>) -> Vec<Ju
     let client = client(pages);
     let ledgers = Arc::new(LedgerStore::new(client.clone(), "own", Duration::from_secs(90)));
     let (events, _) = Events::new(client.clone());
-    let guard = Guard::new(client, Policy::default(), ledgers, Concurrency::Fresh, events);
+    let policies = Arc::new(PolicyStore::new(client.clone(), Policy::default(), Duration::from_secs(2)));
+    let guard = Guard::new(client, policies, ledgers, Concurrency::Fresh, events);
     let Ok(change) = flip() else { return Vec::new() };
     join_all((0..flips).map(|_| judge_until_it_is(&guard, &change))).await
 }
