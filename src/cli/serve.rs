@@ -133,7 +133,8 @@ impl Serve {
         let config = self.registration(&address, &namespace, &policy)?;
         let policies = Arc::new(PolicyStore::new(client.clone(), policy, self.policy_age));
         let mut webhooks =
-            WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone());
+            WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())
+                .with_policies(policies.clone());
         let app = listen::App {
             judge: Guard::new(client, policies.clone(), ledgers.clone(), self.concurrency.into(), events),
             credentials: credentials.clone(),

@@ -120,9 +120,11 @@ fn attributes(permission: &Permission, verb: &str, own_namespace: &str) -> Attri
     match permission.on {
         Granted::Url(path) => (None, Some(NonResourceAttributes { path: Some(path.to_owned()), verb })),
         Granted::Resource { group, resource, name } => {
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let attributes = ResourceAttributes {
                 group: Some(group.to_owned()),
                 resource: Some(resource.to_owned()),
+                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
                 name: name.map(str::to_owned),
                 namespace: (permission.place == Place::OwnNamespace).then(|| own_namespace.to_owned()),
                 verb,
@@ -139,6 +141,8 @@ fn describe(permission: &Permission, verb: &str, own_namespace: &str) -> String 
         Granted::Resource { group, resource, name } => (group, resource, name),
     };
     let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let group = if subresource.is_empty() { group } else { format!("{group}/{subresource}") };
     let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
     let own = permission.place == Place::OwnNamespace;
     let place = if own { format!(" in namespace {own_namespace}") } else { String::new() };

@@ -82,6 +82,12 @@ impl PolicyStore {
         }
     }
 
+    /// The greatest age of what is read.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
     /// What counts where no policy says anything.
     #[must_use]
     pub fn flags(&self) -> &Policy {

@@ -51,7 +51,7 @@ const READ: &[&str] = &["get", "list"];
 const SPECS: &str = "reads every spec of the cluster, with plain values of `env`";
 
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 20] = [
+pub const NEEDED: [Permission; 21] = [
     everywhere("apps", "deployments", READ, "the workloads behind a Service, and their state", SPECS),
     everywhere("apps", "statefulsets", READ, "the same", SPECS),
     everywhere("apps", "daemonsets", READ, "the same", SPECS),
@@ -74,6 +74,13 @@ pub const NEEDED: [Permission; 20] = [
         "reads every Namespace",
     ),
     everywhere("flipguard.dev", "bluegreenpolicies", &["list"], "the policies", "reads every policy"),
+    everywhere(
+        "flipguard.dev",
+        "bluegreenpolicies/status",
+        &["patch"],
+        "whether each policy counts already",
+        "says that a policy counts which does not",
+    ),
     // An Event is in the namespace of its object.
     everywhere("", "events", &["create"], "the Events `Overridden` and `FlipUndone`", "creates false Events"),
     everywhere(

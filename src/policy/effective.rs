@@ -58,10 +58,17 @@ pub fn at_least(settings: &Policy, flags: &Policy) -> Policy {
     both
 }
 
+/// The largest number of keys, and of names, that the API server filters by. Expressions have a limit of their own, and a
+/// registration that the API server refuses would guard nothing.
+const MOST_MARKS: usize = 64;
+
 /// Whatever marks a colour in any namespace: the API server filters by it, for all namespaces alike.
 #[must_use]
 pub fn marks(flags: &Policy, policies: &Policies) -> ColourScheme {
     let of_each = policies.all.iter().filter_map(|stored| stored.content.as_ref().ok());
     let all = of_each.map(|spec| merge(flags, &[Named { name: "", spec }]));
-    all.fold(flags.clone(), |all, one| stricter(&all, &one)).colours
+    let mut marks = all.fold(flags.clone(), |all, one| stricter(&all, &one)).colours;
+    marks.keys.truncate(MOST_MARKS);
+    marks.names.truncate(MOST_MARKS);
+    marks
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::resource::{BlueGreenPolicySpec, NamespaceSelector};
+use super::resource::{BlueGreenPolicySpec, BlueGreenPolicyStatus, NamespaceSelector};
 
 /// The largest number of policies. What goes beyond, by name, is set aside.
 pub const MOST: usize = 256;
@@ -19,6 +19,10 @@ pub struct Stored {
     pub generation: i64,
     /// What it says, or why that is not known.
     pub content: Result<BlueGreenPolicySpec, Unread>,
+    /// What was made of it; empty where that cannot be read.
+    pub status: BlueGreenPolicyStatus,
+    /// Whether this is one policy, and no place-holder for those that were not read.
+    pub is_whole: bool,
 }
 
 /// Why a policy does not count, and where it would.
@@ -44,6 +48,8 @@ struct Object {
     metadata: Metadata,
     #[serde(default)]
     spec: Value,
+    #[serde(default)]
+    status: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,7 +88,12 @@ impl Policies {
         let last = self.all.last().map(|stored| stored.name.clone()).unwrap_or_default();
         let why = format!("there are more than {MOST} policies, or more than 1 MiB of them");
         let unread = Unread { why, selector: None };
-        self.all.push(Stored { name: format!("(after {last})"), generation: 0, content: Err(unread) });
+        self.all.push(Stored {
+            name: format!("(after {last})"),
+            generation: 0,
+            content: Err(unread),
+            ..Stored::nothing()
+        });
         self
     }
 
@@ -100,7 +111,7 @@ impl Policies {
 }
 
 fn stored(object: Object, beyond: Option<String>) -> Stored {
-    let Object { metadata: Metadata { name, generation }, spec } = object;
+    let Object { metadata: Metadata { name, generation }, spec, status } = object;
     let selector = spec.get("namespaceSelector").cloned();
     let selector = selector.and_then(|selector| serde_json::from_value(selector).ok());
     let content = match beyond {
@@ -108,10 +119,16 @@ fn stored(object: Object, beyond: Option<String>) -> Stored {
         None => serde_path_to_error::deserialize::<_, BlueGreenPolicySpec>(spec)
             .map_err(|error| Unread { why: format!("spec.{}: {}", error.path(), error.inner()), selector }),
     };
-    Stored { name, generation, content }
+    let status = serde_json::from_value(status).unwrap_or_default();
+    Stored { name, generation, content, status, is_whole: true }
 }
 
 impl Stored {
+    fn nothing() -> Self {
+        let content = Ok(BlueGreenPolicySpec::default());
+        Self { name: String::new(), generation: 0, content, status: BlueGreenPolicyStatus::default(), is_whole: false }
+    }
+
     /// The codes of rules that this version does not know, and leaves out.
     #[must_use]
     pub fn unknown_rules(&self) -> Vec<&str> {

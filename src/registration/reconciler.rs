@@ -22,6 +22,7 @@ use super::compare::differences;
 use super::configuration::Configuration;
 use super::lease::{Holder, LEASE, LeaseCandidate, Vacancy};
 use super::plan::Rendering;
+use super::policies::PolicyKeeper;
 use super::probe::{self, NotReached};
 use super::reach::{Reach, Turn};
 use super::repairs::Memory;
@@ -32,6 +33,7 @@ use super::webhooks::{Address, Endpoint, Webhooks};
 use crate::certs::TrustBundle;
 use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;
+use crate::cluster::policies::PolicyStore;
 use crate::install::NAME;
 use crate::model::{ColourScheme, Enforcement};
 use crate::server::Readiness;
@@ -41,6 +43,8 @@ use crate::telemetry::Metrics;
 const INTERVAL: Duration = Duration::from_secs(3);
 /// The time between two reconciliations while flipguard is to be registered soon.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
+/// The time between two reconciliations while a policy is not programmed yet.
+const POLICY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the reconciler hurries. Then the cause is one that an admin has to remove.
 const HURRY: Duration = Duration::from_secs(60);
 /// How long the API server may take to call a new webhook before a log line says that it does not.
@@ -92,6 +96,7 @@ pub struct WebhookReconciler {
     mutating: Memory<MutatingWebhook>,
     /// A newer version whose registration nobody keeps, and which this replica takes over.
     abandoned: Option<String>,
+    policies: Option<PolicyKeeper>,
 }
 
 /// A configuration as it is stored.
@@ -157,7 +162,15 @@ impl WebhookReconciler {
             validating: Memory::default(),
             mutating: Memory::default(),
             abandoned: None,
+            policies: None,
         }
+    }
+
+    /// Renders the registration from the policies, too, and keeps their statuses.
+    #[must_use]
+    pub fn with_policies(self, store: Arc<PolicyStore>) -> Self {
+        let policies = Some(PolicyKeeper::new(self.client.clone(), store));
+        Self { policies, ..self }
     }
 
     /// Reconciles for ever. Each change of state is one log line.
@@ -177,8 +190,16 @@ impl WebhookReconciler {
                 logged = Some(state.clone());
             }
             let hurries = state.passes_soon() && since.elapsed() < HURRY;
+            let waits = self.policies.as_ref().is_some_and(|policies| policies.is_waiting);
+            let pause = if hurries {
+                RETRY_INTERVAL
+            } else if waits {
+                POLICY_INTERVAL
+            } else {
+                INTERVAL
+            };
             tokio::select! {
-                () = tokio::time::sleep(if hurries { RETRY_INTERVAL } else { INTERVAL }) => {}
+                () = tokio::time::sleep(pause) => {}
                 Ok(()) = self.trust.changed() => {}
             }
         }
@@ -203,6 +224,10 @@ impl WebhookReconciler {
 
     async fn reconcile(&mut self, now: Instant) -> State {
         let trust = self.trust.borrow_and_update().clone();
+        if let Some(policies) = &mut self.policies {
+            // Policies that cannot be read leave the registration as it is.
+            self.config.colours = policies.marks().await.unwrap_or_else(|| self.config.colours.clone());
+        }
         let endpoint = Endpoint { address: self.config.address.clone(), authority: trust.bundle, token: trust.token };
         let (validating, mut mutating) = self.read_and_publish().await;
         if !is_taken_over(&validating) && !is_taken_over(&mutating) {
@@ -214,6 +239,7 @@ impl WebhookReconciler {
         }
         let lease = self.hold_lease(&[ownership(&validating), ownership(&mutating)], now).await;
         let proof = self.prove(&validating, &endpoint, &lease, now).await;
+        let keeps = lease.is_ok();
         let round = Round { endpoint, lease, proof, now };
         // Labels are a convenience: the validating configuration does not wait for the mutating one.
         let mut memory = std::mem::take(&mut self.validating);
@@ -230,6 +256,11 @@ impl WebhookReconciler {
         if validating.written || mutating.written {
             // The rotator waits for a bundle to be registered, and need not wait for the next reconciliation.
             let _ = self.read_and_publish().await;
+        }
+        if let Some(policies) = &mut self.policies {
+            let is_in_place = |outcome: &Outcome| !outcome.written && matches!(outcome.state, State::InPlace(_));
+            let since = self.started.elapsed();
+            policies.reconciled(keeps && is_in_place(&validating) && is_in_place(&mutating), since).await;
         }
         State::of_both(validating.state, mutating.state)
     }

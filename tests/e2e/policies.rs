@@ -9,6 +9,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("policies::each_rule_of_the_schema_refuses_and_accepts", each_rule_of_the_schema_refuses_and_accepts),
     ("policies::the_columns_and_the_short_name", the_columns_and_the_short_name),
     ("policies::a_policy_counts_within_its_age", a_policy_counts_within_its_age),
+    ("policies::a_programmed_policy_counts_at_once", a_programmed_policy_counts_at_once),
+    ("policies::a_vendors_key_is_guarded_from_end_to_end", a_vendors_key_is_guarded_from_end_to_end),
+    ("policies::a_bad_policy_is_set_aside_alone", a_bad_policy_is_set_aside_alone),
 ];
 
 /// A value that is refused, the words of the refusal, and one beside it that is accepted. Each is merged into a policy.
@@ -186,7 +189,8 @@ fn a_policy_counts_within_its_age(shop: &Shop) -> Result<()> {
     let label = format!("floor-of={}", shop.namespace);
     shop.plain_kubectl(&["label", "namespace", &shop.namespace, &label])?.succeeds()?;
     shop.until("the policy counts", || Ok(!scale()?.ok))?;
-    scale()?.says(&format!("denied (live-scaled-down, policy {name}): Service app gets traffic from here"))?;
+    scale()?.says("would keep 1 of 3 ready pods; it needs 2")?;
+    scale()?.says(&format!("Policy {name} says so."))?;
     // The other colour is not concerned.
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=1"])?.succeeds()?;
     shop.plain_kubectl(&["delete", "bgpolicy", &name])?.succeeds()?;
@@ -196,4 +200,85 @@ fn a_policy_counts_within_its_age(shop: &Shop) -> Result<()> {
     shop.rolled_out("deployment/app-green")?;
     shop.route("app", GREEN)?.succeeds()?;
     shop.route("app", BLUE)?.succeeds()
+}
+
+/// Applies a policy for the namespace of the test, and waits until it is programmed.
+fn programmed(shop: &Shop, name: &str, spec: &str) -> Result<()> {
+    let mut spec: serde_json::Map<String, serde_json::Value> = serde_saphyr::from_str(spec)?;
+    let own = serde_json::json!({ "matchLabels": { "kubernetes.io/metadata.name": shop.namespace } });
+    spec.insert("namespaceSelector".to_owned(), own);
+    let manifest = policy(shop, spec.into()).replace(&format!("{}-x", shop.namespace), name);
+    shop.apply(&manifest)?.succeeds()?;
+    let wait = ["wait", "--for=condition=Programmed", "--timeout=60s", &format!("bgpolicy/{name}")];
+    shop.plain_kubectl(&wait)?.succeeds()
+}
+
+/// After `kubectl wait`, the next change is judged by the policy. The same for each later generation of it.
+fn a_programmed_policy_counts_at_once(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    let scale = || shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1", "--dry-run=server"]);
+    scale()?.succeeds()?;
+    for _ in 0..3 {
+        programmed(shop, "floors", "live: {floor: 2}")?;
+        let denied = scale()?;
+        ensure!(!denied.ok, "judged by an older policy: {}", denied.err);
+        denied.says("Policy floors says so.")?;
+        programmed(shop, "floors", "live: {floor: 1}")?;
+        scale()?.succeeds()?;
+    }
+    let read = |path: &str| Ok::<_, anyhow::Error>(shop.plain_kubectl(&["get", "bgpolicy", "floors", path])?.out);
+    let (generation, observed) =
+        (read("-o=jsonpath={.metadata.generation}")?, read("-o=jsonpath={.status.observedGeneration}")?);
+    ensure!(generation == observed && generation == "6", "generation {generation}, observed {observed}");
+    programmed(shop, "floors", "rules: [{rule: live-deleted, action: Warn}]")?;
+    let softens = read("-o=jsonpath={.status.softens}")?;
+    ensure!(softens == r#"["live-deleted"]"#, "{softens}");
+    shop.plain_kubectl(&["delete", "bgpolicy", "floors"])?.succeeds()
+}
+
+/// With a vendor's key, all promises hold: the API server calls for deletions and updates of such workloads, too.
+fn a_vendors_key_is_guarded_from_end_to_end(shop: &Shop) -> Result<()> {
+    const KEY: &str = "porter.run/blue-green-value";
+    let (one, two) = ([("app", "shop"), (KEY, "1")], [("app", "shop"), (KEY, "2")]);
+    shop.deploy_ready("app-1", &one, 2)?;
+    shop.deploy_ready("app-2", &two, 2)?;
+    shop.route("app", &one)?.succeeds()?;
+    let delete = || shop.kubectl(&["delete", "deployment/app-1", "--dry-run=server"]);
+    delete()?.passes_silently()?;
+    programmed(shop, "porter", &format!("colours: {{keys: [color, colour, slot, version, {KEY}]}}"))?;
+    let denied = delete()?;
+    ensure!(!denied.ok, "a live colour may be deleted");
+    denied.says("(live-deleted")?;
+    shop.kubectl(&["scale", "deployment/app-1", "--replicas=0"])?.says("(live-scaled-down")?;
+    let missing = shop.route("app", &[("app", "shop"), (KEY, "3")])?;
+    ensure!(!missing.ok, "a flip to nothing passed");
+    missing.says("(target-missing")?;
+    shop.route("app", &two)?.succeeds()?;
+    // The other colour is live now.
+    shop.kubectl(&["delete", "deployment/app-2", "--dry-run=server"])?.says("(live-deleted")?;
+    shop.plain_kubectl(&["delete", "bgpolicy", "porter"])?.succeeds()
+}
+
+/// A policy of a later version that this one cannot read. It is set aside alone, its status says so, and what it forgives
+/// does not count.
+fn a_bad_policy_is_set_aside_alone(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    programmed(shop, "good", "live: {floor: 2}")?;
+    // A later schema accepts another value.
+    let add = r#"[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/dryRun/enum/-","value":"Later"}]"#;
+    let crd = "bluegreenpolicies.flipguard.dev";
+    shop.plain_kubectl(&["patch", "crd", crd, "--type=json", "-p", add])?.succeeds()?;
+    let own = serde_json::json!({ "matchLabels": { "kubernetes.io/metadata.name": shop.namespace } });
+    let spec = serde_json::json!({ "namespaceSelector": own, "dryRun": "Later", "enforcement": "Warn" });
+    let manifest = policy(shop, spec).replace(&format!("{}-x", shop.namespace), "later");
+    shop.until("the API server accepts the value", || Ok(shop.apply(&manifest)?.ok))?;
+    shop.plain_kubectl(&["wait", "--for=condition=Accepted=false", "--timeout=60s", "bgpolicy/later"])?.succeeds()?;
+    let why = "-o=jsonpath={.status.conditions[?(@.type=='Accepted')].message}";
+    shop.plain_kubectl(&["get", "bgpolicy", "later", why])?.says("spec.dryRun: unknown variant `Later`")?;
+    let scale = || shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1", "--dry-run=server"]);
+    shop.until("it is set aside", || Ok(scale()?.err.contains("policy later is set aside")))?;
+    scale()?.says("Policy good says so.")?;
+    shop.plain_kubectl(&["delete", "bgpolicy", "later", "good"])?.succeeds()?;
+    let remove = add.replace("\"add\"", "\"remove\"").replace("enum/-", "enum/2");
+    shop.plain_kubectl(&["patch", "crd", crd, "--type=json", "-p", &remove])?.succeeds()
 }
