@@ -126,6 +126,7 @@ impl Serve {
         let (bundles, registered_bundles) = watch::channel(None);
         let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
+        let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone());
         let app = listen::App {
@@ -156,6 +157,7 @@ impl Serve {
                 never = rotator.run(registered_bundles, trust) => never,
                 never = upkeep::probe(&connection, &readiness, &metrics) => never,
                 never = upkeep::watch_rights(&connection, &namespace, self.labels, &metrics) => never,
+                never = upkeep::watch_own_namespace(&connection, &namespace, &colours) => never,
                 never = upkeep::delete_orphaned_ledgers(&ledgers) => never,
             }
         };
