@@ -18,12 +18,12 @@ mod search;
 
 use std::io::Write;
 
-use cluster::{Cluster, Colour};
+use cluster::{Cluster, Colour, Shape};
 use process::{Mistake, Request};
 use search::{Scenario, search};
 
 use Colour::{Blue, Green};
-use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToZero};
+use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToOne, ScaleToZero};
 
 fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     let start = Cluster::new(true, 0);
@@ -140,11 +140,47 @@ fn four_requests() {
     }
 }
 
+/// Colours of two Pods that are replaced one by one. So some changes leave Pods, and rollouts take several steps.
+#[test]
+fn rollouts_of_two_pods() {
+    let all = [Flip(Green), Redeploy(Green), ScaleToOne(Green), ScaleToZero(Green), Redeploy(Blue), ScaleToOne(Blue)];
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        for (index, one) in all.iter().enumerate() {
+            for other in &all[index..] {
+                let start = Cluster::of(shape, 2, true, 0);
+                let it = scenario("rollouts of two pods", &[*one, *other]);
+                holds(&Scenario { start, tries: 2, at_once: true, ..it });
+            }
+        }
+        let start = Cluster::of(shape, 2, true, 0);
+        let triple = [Flip(Green), Redeploy(Green), ScaleToOne(Green)];
+        holds(&Scenario { start, at_once: true, ..scenario("rollouts of two pods", &triple) });
+    }
+}
+
+/// Where the live colour is alone, it is redeployed in place.
+#[test]
+fn rollouts_of_the_live_colour() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        for one in [Redeploy(Blue), ScaleToOne(Blue), ScaleToZero(Blue), Delete(Blue)] {
+            let start = Cluster::of(shape, 2, true, 1).without(Green);
+            let it = scenario("rollouts of the live colour", &[Redeploy(Blue), one]);
+            holds(&Scenario { start, tries: 2, ..it });
+        }
+        let start = Cluster::of(shape, 2, true, 0).without(Green);
+        let triple = [Redeploy(Blue), ScaleToOne(Blue), Redeploy(Blue)];
+        holds(&Scenario { start, at_once: true, ..scenario("rollouts of the live colour", &triple) });
+    }
+}
+
 /// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
     // This mistake is possible only where there is no ledger yet.
     let has_ledger = mistake != Mistake::LooksOnce;
-    let start = Cluster { has_ledger, ..Cluster::new(true, 1) };
+    is_found_from(Cluster { has_ledger, ..Cluster::new(true, 1) }, what, mistake, requests);
+}
+
+fn is_found_from(start: Cluster, what: &str, mistake: Mistake, requests: &[Request]) {
     let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
     let searched = search(&scenario, Some(mistake));
     match searched.broken {
@@ -216,4 +252,21 @@ fn reading_a_missing_ledger_once_breaks() {
 #[test]
 fn taking_a_changed_version_for_a_commit_breaks() {
     is_found("moved is committed", Mistake::MovedIsCommitted, &[Flip(Green), ScaleToZero(Blue)]);
+}
+
+#[test]
+fn taking_a_rollout_for_over_breaks() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        let start = Cluster::of(shape, 2, true, 0).without(Green);
+        is_found_from(start, "rollouts for over", Mistake::TakesRolloutsForOver, &[Redeploy(Blue), ScaleToOne(Blue)]);
+    }
+}
+
+#[test]
+fn without_a_ledger_a_rollout_breaks() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        let start = Cluster::of(shape, 2, true, 0);
+        let requests = [Flip(Green), Redeploy(Green), ScaleToOne(Green)];
+        is_found_from(start, "no ledger, rollouts", Mistake::NoLedger, &requests);
+    }
 }

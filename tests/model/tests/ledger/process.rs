@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::ledger::apply::apply;
 use flipguard::ledger::{Ask, Attempt, Found, Intent, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, Records, User, WorkloadKind, Write};
+use flipguard::model::{Change, ClusterView, Policy, Records, User, Write};
 use flipguard::rules::{self, Outcome, Verdict};
 
 use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
@@ -15,6 +15,8 @@ use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service
 pub(crate) enum Request {
     Flip(Colour),
     ScaleToZero(Colour),
+    /// Scales down to one Pod.
+    ScaleToOne(Colour),
     Delete(Colour),
     /// Sets a new image.
     Redeploy(Colour),
@@ -52,6 +54,8 @@ pub(crate) enum Mistake {
     MovedIsCommitted,
     /// Where no Service carries traffic, the ledger is not read a second time, so one created meanwhile is missed.
     LooksOnce,
+    /// Pods of a workload in the middle of a rollout count as if it were over.
+    TakesRolloutsForOver,
 }
 
 /// The progress of a request.
@@ -71,7 +75,7 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Base {
     Service(TheService),
-    Deployment(Colour, super::cluster::TheDeployment, u8),
+    Deployment(Colour, super::cluster::TheDeployment),
     /// None: the attempt creates an object with this uid.
     New(u8),
 }
@@ -277,9 +281,10 @@ impl Request {
         match self {
             Self::Flip(_) | Self::DeleteService => cluster.service.clone().map(Base::Service),
             Self::CreateService(_) => Some(Base::New(name.bytes().map(|letter| letter % 32).sum::<u8>() * 10 + tries)),
-            Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour) => {
+            Self::ScaleToZero(colour) | Self::ScaleToOne(colour) | Self::Delete(colour) | Self::Redeploy(colour) => {
                 let it = cluster.deployment(colour)?.clone();
-                Some(Base::Deployment(colour, it, cluster.pods[colour as usize].ready))
+                let has_sense = !matches!(self, Self::ScaleToOne(_)) || it.desired > 1;
+                has_sense.then_some(Base::Deployment(colour, it))
             }
         }
     }
@@ -299,26 +304,23 @@ impl Request {
                 new.meta.resource_version.clear();
                 Write::ServiceCreate { new: Box::new(new) }
             }
-            (Self::ScaleToZero(colour), Base::Deployment(_, it, _)) => Write::Scale {
-                kind: WorkloadKind::Deployment,
+            (Self::ScaleToZero(colour) | Self::ScaleToOne(colour), Base::Deployment(_, it)) => Write::Scale {
+                kind: it.kind(),
                 namespace: "shop".to_owned(),
                 name: colour.deployment(),
                 uid: colour.deployment(),
                 resource_version: it.version.to_string(),
                 from: it.desired.into(),
-                to: 0,
+                to: u32::from(matches!(self, Self::ScaleToOne(_))),
             },
-            (Self::Delete(colour), Base::Deployment(_, it, ready)) => {
-                Write::WorkloadDelete { old: Box::new(deployment(colour, it, *ready)) }
+            (Self::Delete(colour), Base::Deployment(_, it)) => {
+                Write::WorkloadDelete { old: Box::new(deployment(colour, it)) }
             }
-            (Self::Redeploy(colour), Base::Deployment(_, it, ready)) => {
+            (Self::Redeploy(colour), Base::Deployment(_, it)) => {
                 let mut new = it.clone();
                 new.template += 1;
                 new.generation += 1;
-                Write::WorkloadUpdate {
-                    old: Box::new(deployment(colour, it, *ready)),
-                    new: Box::new(deployment(colour, &new, *ready)),
-                }
+                Write::WorkloadUpdate { old: Box::new(deployment(colour, it)), new: Box::new(deployment(colour, &new)) }
             }
             (request, base) => panic!("{request:?} has no base {base:?}"),
         };
@@ -356,9 +358,10 @@ impl Request {
                 next.service = Some(TheService { uid: *uid, version: 1, to, excused });
             }
             (
-                Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour),
-                Base::Deployment(_, was, _),
+                Self::ScaleToZero(colour) | Self::ScaleToOne(colour) | Self::Delete(colour) | Self::Redeploy(colour),
+                Base::Deployment(_, was),
             ) => {
+                let keeps_some = cluster.keeps_some_during_a_rollout(colour);
                 let it = next.deployment_mut(colour);
                 let stored = it.as_mut().filter(|it| it.version == was.version)?;
                 stored.version += 1;
@@ -366,10 +369,11 @@ impl Request {
                 match self {
                     Self::Delete(_) => *it = None,
                     Self::Redeploy(_) => stored.template += 1,
+                    Self::ScaleToOne(_) => stored.desired = 1,
                     _ => stored.desired = 0,
                 }
                 // Without another colour beside it, a colour is repaired in place. That only causes a warning.
-                let is_alone = next.deployments.iter().flatten().count() == 1;
+                let is_alone = next.deployments.iter().flatten().count() == 1 && !keeps_some;
                 if let (Self::Redeploy(_), Some(service)) = (self, next.service.as_mut().filter(|_| is_alone)) {
                     service.excused = true;
                 }
@@ -472,6 +476,13 @@ impl Rules {
         }
         let change = request.change(&admission.base);
         let mut view = admission.read.view();
+        if self.makes(Mistake::TakesRolloutsForOver) {
+            for workload in &mut view.workloads {
+                workload.observed_generation = workload.meta.generation;
+                workload.counts.replicas = workload.desired;
+                workload.counts.updated = workload.desired;
+            }
+        }
         let verdict = if self.makes(Mistake::OnlyNoneAndAll) {
             let verdict = self.none_and_all(&change, &view, pending);
             admission.attempt.judged(&verdict);
