@@ -345,9 +345,9 @@ impl Stir {
                 let pods = &mut next.pods[colour as usize];
                 let it = next.deployments[colour as usize].as_mut().filter(|it| it.observed == it.generation)?;
                 if matches!(self, Self::Replace(_)) {
-                    pods.replace_one(it)?
+                    pods.replace_one(it)?;
                 } else {
-                    pods.start_one(it)?
+                    pods.start_one(it)?;
                 }
                 it.count(pods);
             }

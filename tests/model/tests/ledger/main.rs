@@ -19,7 +19,7 @@ mod search;
 use std::io::Write;
 
 use cluster::{Cluster, Colour, Shape};
-use process::{Mistake, Request};
+use process::{Lost, Mistake, Request};
 use search::{Scenario, search};
 
 use Colour::{Blue, Green};
@@ -28,7 +28,17 @@ use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToOne, 
 fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     let start = Cluster::new(true, 0);
     let requests = requests.to_vec();
-    Scenario { name, start, requests, tries: 1, crashes: true, expiry: true, at_once: false, looks: 8 }
+    Scenario {
+        name,
+        start,
+        requests,
+        tries: 1,
+        crashes: true,
+        expiry: true,
+        at_once: false,
+        looks: 8,
+        lost: Lost::Nothing,
+    }
 }
 
 /// Prints even where the test harness captures output. The number of searched states shows the strength of the result.
@@ -173,6 +183,26 @@ fn rollouts_of_the_live_colour() {
     }
 }
 
+/// Answers of flipguard and of the ledger are lost. Where the API server need not wait, it admits the change. That change
+/// has no guarantee, and neither have requests that were under way; all later ones have.
+#[test]
+fn answers_that_are_lost() {
+    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), DeleteService, CreateService(Green)];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let it = scenario("lost answers", &[*one, *other]);
+            let it = Scenario { tries: 2, crashes: false, at_once: true, lost: Lost::Answers, ..it };
+            if [one, other].contains(&&Delete(Green)) {
+                let lost = Lost::AnswersAboutWorkloads;
+                holds(&Scenario { lost, name: "lost answers, colour not certain", ..it.clone() });
+            }
+            holds(&it);
+        }
+    }
+    let it = scenario("lost answers", &[Flip(Green), ScaleToZero(Green), Flip(Blue)]);
+    holds(&Scenario { crashes: false, expiry: false, at_once: true, lost: Lost::Answers, ..it });
+}
+
 /// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
     // This mistake is possible only where there is no ledger yet.
@@ -181,7 +211,10 @@ fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
 }
 
 fn is_found_from(start: Cluster, what: &str, mistake: Mistake, requests: &[Request]) {
-    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
+    let loses = matches!(mistake, Mistake::WithdrawsUnanswered | Mistake::LeavesStray);
+    let lost = if loses { Lost::AnswersAboutWorkloads } else { Lost::Nothing };
+    let it = scenario("", requests);
+    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, lost, ..it };
     let searched = search(&scenario, Some(mistake));
     match searched.broken {
         Some(story) => say!("{what}: found after {} states\n{story}\n", searched.states),
@@ -269,4 +302,14 @@ fn without_a_ledger_a_rollout_breaks() {
         let requests = [Flip(Green), Redeploy(Green), ScaleToOne(Green)];
         is_found_from(start, "no ledger, rollouts", Mistake::NoLedger, &requests);
     }
+}
+
+#[test]
+fn withdrawing_what_may_pass_unanswered_breaks() {
+    is_found("withdraws unanswered", Mistake::WithdrawsUnanswered, &[Flip(Green), Delete(Green)]);
+}
+
+#[test]
+fn leaving_a_stray_intent_breaks() {
+    is_found("leaves a stray", Mistake::LeavesStray, &[Flip(Green), Delete(Green)]);
 }
