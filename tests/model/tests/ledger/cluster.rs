@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::ledger::{Found, IntendedChange, Ledger, ObjectRef, Seen};
 use flipguard::model::{
-    ClusterView, Pod, Selector, Service, Timestamp, Workload, WorkloadKind, WorkloadManifest, annotation,
+    ClusterView, Pod, Rollout, Selector, Service, Timestamp, Workload, WorkloadKind, WorkloadManifest, annotation,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,30 @@ pub(crate) struct TheDeployment {
     pub(crate) observed: u8,
     /// `status`: all Pods, those of the current template, and the ready ones.
     pub(crate) counts: [u8; 3],
+    /// When the rollout was complete, by the clock of the cluster; `None` if it is not.
+    pub(crate) complete: Option<u8>,
+}
+
+/// The last flip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LastFlip {
+    from: Colour,
+    /// The template that had been rolled out there.
+    served: Option<u8>,
+    /// Whether that was so when the flip was admitted. A rollout that was completed between admission and commit may count
+    /// or not.
+    is_certain: bool,
+    is_rollback: bool,
+}
+
+/// What is true of the flips, by the order of the commits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct History {
+    /// The clock. It goes on with each step of the cluster.
+    pub(crate) now: u8,
+    last: Option<LastFlip>,
+    /// A flip that flipguard took for a rollback, or did not, against the truth.
+    wrong: Option<bool>,
 }
 
 /// The largest number of Pods of a colour.
@@ -69,11 +93,13 @@ pub(crate) struct Pods {
     size: u8,
     /// The current template, as the controller has seen it.
     template: u8,
+    /// When the ReplicaSet of the current template was created, by the clock of the cluster.
+    made: u8,
 }
 
 impl Pods {
     fn new(size: u8, ready: u8) -> Self {
-        let mut pods = Self { ready: [0; MOST], size, template: 1 };
+        let mut pods = Self { ready: [0; MOST], size, template: 1, made: 0 };
         pods.ready.iter_mut().take(ready.into()).for_each(|pod| *pod = 1);
         pods
     }
@@ -160,6 +186,8 @@ pub(crate) struct Cluster {
     pub(crate) overtaken: BTreeSet<String>,
     /// Whether the Service was deleted without an answer of flipguard.
     pub(crate) deleted_unanswered: bool,
+    /// Time, and what the flips were; only where the search looks at that.
+    pub(crate) history: Option<History>,
 }
 
 /// The parts of a cluster that were read, each at an instant of its own.
@@ -168,6 +196,18 @@ pub(crate) struct Read {
     pub(crate) services: Option<Vec<TheService>>,
     pub(crate) deployments: Option<[Option<TheDeployment>; 2]>,
     pub(crate) pods: Option<[Pods; 2]>,
+    /// Whether objects show their times.
+    pub(crate) has_times: bool,
+}
+
+/// What flipguard knew of a flip when it allowed it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Judged {
+    /// The time that is recorded.
+    pub(crate) at: Timestamp,
+    /// The template of the target, as it was read.
+    pub(crate) template: Option<u8>,
+    pub(crate) as_rollback: bool,
 }
 
 impl Colour {
@@ -200,7 +240,8 @@ impl Cluster {
         let pods = |is_ready| Pods::new(size, if is_ready { size } else { 0 });
         let deployment = |is_ready| {
             let (version, template, generation, observed, counts) = (1, 1, 1, 1, pods(is_ready).counts());
-            Some(TheDeployment { shape, version, desired: size, template, generation, observed, counts })
+            let complete = is_ready.then_some(0);
+            Some(TheDeployment { shape, version, desired: size, template, generation, observed, counts, complete })
         };
         Self {
             service: Some(TheService { uid: 0, version: 1, to: Colour::Blue, excused: false }),
@@ -215,6 +256,7 @@ impl Cluster {
             noise,
             overtaken: BTreeSet::new(),
             deleted_unanswered: false,
+            history: None,
         }
     }
 
@@ -246,6 +288,56 @@ impl Cluster {
         self.deployments[colour as usize] = None;
         self.pods[colour as usize] = Pods::default();
         self
+    }
+
+    /// The time of the cluster.
+    pub(crate) fn now(&self) -> Timestamp {
+        time(self.history.as_ref().map_or(0, |history| history.now))
+    }
+
+    /// The same cluster with a clock. Blue serves, and of its current template no Pod was ready yet.
+    pub(crate) fn where_blue_never_was_ready(mut self) -> Self {
+        self.pods[0].ready = [0; MOST];
+        let counts = self.pods[0].counts();
+        if let Some(blue) = &mut self.deployments[0] {
+            (blue.counts, blue.complete) = (counts, None);
+        }
+        if let Some(service) = &mut self.service {
+            service.excused = true;
+        }
+        self.with_a_clock()
+    }
+
+    pub(crate) fn with_a_clock(self) -> Self {
+        Self { history: Some(History { now: 1, ..History::default() }), ..self }
+    }
+
+    /// Time goes on.
+    pub(crate) fn tick(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.now += 1;
+        }
+    }
+
+    /// Notes a flip that is committed now. It was judged at a time, with a template of its target, as a rollback or not.
+    pub(crate) fn note_flip(&mut self, from: Colour, to: Colour, judged: &Judged) {
+        let served = self.deployment(from).filter(|it| it.complete.is_some());
+        let is_certain = served.is_none_or(|it| it.complete.is_some_and(|at| time(at) <= judged.at));
+        let served = served.map(|it| it.template);
+        let Some(history) = &mut self.history else { return };
+        let last = history.last.filter(|last| last.from == to && !last.is_rollback && last.served.is_some());
+        let may_be = last.is_some_and(|last| last.served == judged.template);
+        let must_be = may_be && last.is_some_and(|last| last.is_certain);
+        if (judged.as_rollback && !may_be) || (!judged.as_rollback && must_be) {
+            history.wrong = Some(judged.as_rollback);
+        }
+        history.last = Some(LastFlip { from, served, is_certain, is_rollback: judged.as_rollback });
+    }
+
+    /// A flip that was classed wrongly.
+    pub(crate) fn misjudged(&self) -> Option<String> {
+        let wrong = self.history.as_ref()?.wrong?;
+        Some(format!("a flip was {} for a rollback", if wrong { "taken" } else { "not taken" }))
     }
 
     /// A violated invariant: a Service whose colour does not run, or a record of an event that never happened.
@@ -337,9 +429,13 @@ impl Stir {
                 if it.shape == Shape::Recreate && pods.template != it.template {
                     pods.ready = [0; MOST];
                 }
+                if pods.template != it.template {
+                    (pods.made, it.complete) = (cluster.history.as_ref().map_or(0, |history| history.now), None);
+                }
                 pods.scale(it.desired, it.shape);
                 pods.template = it.template;
                 it.count(pods);
+                next.tick();
             }
             Self::Replace(colour) | Self::Start(colour) => {
                 let pods = &mut next.pods[colour as usize];
@@ -350,6 +446,10 @@ impl Stir {
                     pods.start_one(it)?;
                 }
                 it.count(pods);
+                if it.complete.is_none() && it.counts == [it.desired; 3] {
+                    it.complete = Some(cluster.history.as_ref().map_or(0, |history| history.now));
+                }
+                next.tick();
             }
             Self::Collect(colour) => {
                 let pods = &mut next.pods[colour as usize];
@@ -393,11 +493,26 @@ impl Read {
             services: Some(cluster.service.iter().cloned().collect()),
             deployments: Some(cluster.deployments.clone()),
             pods: Some(cluster.pods.clone()),
+            has_times: cluster.history.is_some(),
         }
     }
 
     pub(crate) fn is_whole(&self) -> bool {
         self.services.is_some() && self.deployments.is_some() && self.pods.is_some()
+    }
+
+    /// The template of a colour.
+    pub(crate) fn template(&self, colour: Colour) -> Option<u8> {
+        self.deployments.as_ref()?[colour as usize].as_ref().map(|it| it.template)
+    }
+
+    fn deployment(&self, colour: Colour, it: &TheDeployment) -> Workload {
+        let rollout = match it.complete {
+            _ if !self.has_times => Rollout::Unknown,
+            Some(at) => Rollout::Complete(time(at)),
+            None => Rollout::Incomplete,
+        };
+        Workload { rollout, ..deployment(colour, it) }
     }
 
     /// The view that flipguard gets. ReplicaSets are read together with their Pods.
@@ -411,7 +526,7 @@ impl Read {
             let it = self.deployments.as_ref().and_then(|all| all[colour as usize].clone());
             // The Pods of a deleted workload have an owner that no longer exists, of either kind.
             let has_parts = it.as_ref().is_none_or(|it| it.shape != Shape::StatefulSet);
-            view.workloads.extend(it.map(|it| deployment(colour, &it)));
+            view.workloads.extend(it.map(|it| self.deployment(colour, &it)));
             if has_parts {
                 view.workloads.extend((1..=pods.template).map(|template| replica_set(colour, template, &pods)));
             }
@@ -420,6 +535,10 @@ impl Read {
         }
         view
     }
+}
+
+fn time(clock: u8) -> Timestamp {
+    Timestamp(NOW.0 + i64::from(clock))
 }
 
 pub(crate) fn selector(colour: Colour) -> Selector {
@@ -483,7 +602,7 @@ fn replica_set(colour: Colour, number: u8, pods: &Pods) -> Workload {
     let manifest: WorkloadManifest = parse(json!({
         "metadata": { "name": uid, "namespace": "shop", "uid": uid, "resourceVersion": "1",
             "annotations": { annotation::REVISION: number.to_string() },
-            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "creationTimestamp": if number == pods.template { time(pods.made) } else { time(0) },
             "ownerReferences": owned_by("Deployment", &colour.deployment()) },
         "spec": { "replicas": size, "template": template(colour, number) },
     }));

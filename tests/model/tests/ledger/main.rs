@@ -2,10 +2,11 @@
 //! a few concurrent requests. The steps in between include controllers, label edits, crashes and abandoned requests.
 //! Replicas see the cluster by reads at different instants.
 //!
-//! Two invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
-//! event that did not happen, and never loses one that did.
+//! Four invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
+//! event that did not happen, and never loses one that did. It never keeps the intent of a denied change. A flip is taken
+//! for a rollback if and only if it is one.
 //!
-//! The model can fail: thirteen deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: eighteen deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -203,6 +204,24 @@ fn answers_that_are_lost() {
     holds(&Scenario { crashes: false, expiry: false, at_once: true, lost: Lost::Answers, ..it });
 }
 
+/// A flip is a rollback by the records if and only if it is one by the order of the commits.
+#[test]
+fn flips_are_classed_rightly() {
+    let never_ready = || Cluster::of(Shape::Recreate, 2, true, 0).where_blue_never_was_ready();
+    let ready = || Cluster::new(true, 0).with_a_clock();
+    let all = [
+        (ready(), vec![Flip(Green), Flip(Blue), Flip(Green)]),
+        (ready(), vec![Flip(Green), Redeploy(Blue), Flip(Blue)]),
+        (ready(), vec![Flip(Green), Flip(Blue), Redeploy(Green)]),
+        (never_ready(), vec![Flip(Green), Flip(Blue)]),
+        (never_ready(), vec![Flip(Green), Redeploy(Blue), Flip(Blue)]),
+    ];
+    for (start, requests) in all {
+        let it = scenario("classes of flips", &requests);
+        holds(&Scenario { start, crashes: false, expiry: false, at_once: true, ..it });
+    }
+}
+
 /// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
     // This mistake is possible only where there is no ledger yet.
@@ -312,4 +331,17 @@ fn withdrawing_what_may_pass_unanswered_breaks() {
 #[test]
 fn leaving_a_stray_intent_breaks() {
     is_found("leaves a stray", Mistake::LeavesStray, &[Flip(Green), Delete(Green)]);
+}
+
+#[test]
+fn forgetting_earlier_flips_breaks() {
+    let start = Cluster::new(true, 0).with_a_clock();
+    let requests = [Flip(Green), Flip(Blue), Flip(Green)];
+    is_found_from(start, "forgets earlier flips", Mistake::ForgetsEarlierFlips, &requests);
+}
+
+#[test]
+fn taking_age_for_service_breaks() {
+    let start = Cluster::of(Shape::Recreate, 2, true, 0).where_blue_never_was_ready();
+    is_found_from(start, "age for service", Mistake::TakesAgeForService, &[Flip(Green), Flip(Blue)]);
 }

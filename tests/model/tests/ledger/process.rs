@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::ledger::apply::apply;
 use flipguard::ledger::{Ask, Attempt, Found, Intent, Leftover, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, Records, User, Write};
+use flipguard::model::{Change, ClusterView, Policy, Records, Rollout, Timestamp, User, Write};
 use flipguard::rules::{self, Outcome, Verdict, filter};
 
-use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
+use super::cluster::{Cluster, Colour, Judged, NOW, Read, TheService, deployment, service};
 
 /// The change that a user requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +60,10 @@ pub(crate) enum Mistake {
     WithdrawsUnanswered,
     /// An intent whose write had no answer is not withdrawn.
     LeavesStray,
+    /// A record does not have the flips before it.
+    ForgetsEarlierFlips,
+    /// The age of a template alone shows that it has served.
+    TakesAgeForService,
 }
 
 /// The progress of a request.
@@ -70,7 +74,7 @@ pub(crate) enum Stage {
     /// In admission.
     Admission(Box<Admission>),
     /// Allowed. It may commit on its base at any time.
-    Allowed { base: Base, tries: u8, id: String },
+    Allowed { base: Base, tries: u8, id: String, judged: Option<Judged> },
     /// The answer was not in time, or there was none.
     Aside(Box<Aside>),
     /// Committed or abandoned.
@@ -139,6 +143,9 @@ pub(crate) struct Admission {
     /// Whether the Services were read because there was no ledger.
     searched: bool,
     api: Api,
+    /// The time at which the objects were looked at.
+    at: Timestamp,
+    judged: Option<Judged>,
 }
 
 /// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
@@ -176,6 +183,8 @@ impl Request {
                     refused: false,
                     searched: false,
                     api: Api::Waits,
+                    at: Timestamp(0),
+                    judged: None,
                 };
                 vec![("arrives".to_owned(), None, Stage::Admission(Box::new(admission)))]
             }
@@ -187,13 +196,21 @@ impl Request {
                 }
                 steps
             }
-            Stage::Allowed { base, tries, id } => {
+            Stage::Allowed { base, tries, id, judged } => {
                 let mut steps = vec![("is given up after it was allowed".to_owned(), None, Stage::Over)];
                 if rules.lost != Lost::Nothing && !self.may_pass(base, rules) {
                     let aside = self.aside(id, base, Outcome::Allowed, false, false, rules);
                     steps.push(("is denied: its answer is lost".to_owned(), None, aside.stage()));
                 }
-                match self.commit(base, id, cluster) {
+                let committed = self.commit(base, id, cluster).map(|mut next| {
+                    if let (Self::Flip(to), Base::Service(was), Some(judged)) = (self, base, judged)
+                        && was.to != to
+                    {
+                        next.note_flip(was.to, to, judged);
+                    }
+                    next
+                });
+                match committed {
                     next @ Some(_) => steps.push(("commits".to_owned(), next, Stage::Over)),
                     None => steps.push(("meets a conflict".to_owned(), None, Stage::again(*tries))),
                 }
@@ -396,7 +413,10 @@ impl Request {
                 vec![(
                     "looks at all objects".to_owned(),
                     None,
-                    with(&|next| next.attempt.objects(&looked, &rules.policy, NOW)),
+                    with(&|next| {
+                        next.attempt.objects(&looked, &rules.policy, cluster.now());
+                        next.at = cluster.now();
+                    }),
                 )]
             }
             Ask::ReadObjects(objects) => {
@@ -406,7 +426,7 @@ impl Request {
                     next.looked.insert(object.clone(), rules.look(cluster, object));
                     if next.looked.len() == objects.len() {
                         let looked = std::mem::take(&mut next.looked);
-                        next.attempt.objects(&looked, &rules.policy, NOW);
+                        next.attempt.objects(&looked, &rules.policy, cluster.now());
                     }
                     (format!("looks at {object}"), None, Stage::Admission(Box::new(next)))
                 })
@@ -444,6 +464,7 @@ impl Request {
                 let verdict = rules.judge(self, &mut next);
                 let what = format!("is judged: {}", verdict.outcome().name());
                 next.refused = verdict.outcome() != Outcome::Allowed;
+                next.judged = self.judged(now, &verdict);
                 vec![(what, None, Stage::Admission(Box::new(next)))]
             }
             Ask::Nothing(_) => {
@@ -452,7 +473,8 @@ impl Request {
                     (Api::Waits, true) if now.tries == 1 => Stage::Denied { id: now.id.clone() },
                     (Api::Waits, true) => Stage::again(now.tries),
                     (Api::Waits, false) => {
-                        Stage::Allowed { base: now.base.clone(), tries: now.tries, id: now.id.clone() }
+                        let (base, tries, id) = (now.base.clone(), now.tries, now.id.clone());
+                        Stage::Allowed { base, tries, id, judged: now.judged.clone() }
                     }
                     (api, refused) => {
                         let outcome = if refused { Outcome::Denied } else { Outcome::Allowed };
@@ -464,6 +486,14 @@ impl Request {
                 vec![("is answered".to_owned(), None, stage)]
             }
         }
+    }
+
+    /// How a flip was judged, where the cluster has a clock.
+    fn judged(self, now: &Admission, verdict: &Verdict) -> Option<Judged> {
+        let Self::Flip(to) = self else { return None };
+        let as_rollback = verdict.summary.starts_with("rollback");
+        let judged = Judged { at: now.at, template: now.read.template(to), as_rollback };
+        Some(judged).filter(|_| now.read.has_times)
     }
 
     fn reads_the_ledger(now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &Rules) -> Steps {
@@ -546,6 +576,7 @@ impl Request {
     /// The cluster after a compare-and-swap by the API server; `None` if the version has changed.
     fn commit(self, base: &Base, id: &str, cluster: &Cluster) -> Option<Cluster> {
         let mut next = cluster.clone();
+        next.tick();
         let overtaken = cluster.overtaken.contains(id);
         match (self, base) {
             (Self::Flip(to), Base::Service(was)) => {
@@ -553,7 +584,7 @@ impl Request {
                 let flips = it.to != to;
                 it.version += 1;
                 it.to = to;
-                it.excused = overtaken;
+                it.excused = overtaken || (it.excused && !flips);
                 next.flipped[to as usize] = true;
                 if flips {
                     next.last_flip = Some(to);
@@ -699,6 +730,10 @@ impl Rules {
             return Some("the ledger still has the intent of a denied change".to_owned());
         }
         let forgets = matches!(self.mistake, None | Some(Mistake::DropsUnseen));
+        let misjudges = matches!(self.mistake, None | Some(Mistake::ForgetsEarlierFlips | Mistake::TakesAgeForService));
+        if let Some(wrong) = cluster.misjudged().filter(|_| misjudges) {
+            return Some(wrong);
+        }
         cluster.broken().or_else(|| cluster.forgotten().filter(|_| forgets))
     }
 
@@ -724,7 +759,16 @@ impl Rules {
                 workload.counts.updated = workload.desired;
             }
         }
-        let verdict = if self.makes(Mistake::OnlyNoneAndAll) {
+        if self.makes(Mistake::TakesAgeForService) {
+            view.workloads.iter_mut().for_each(|workload| workload.rollout = Rollout::Unknown);
+        }
+        let verdict = if self.makes(Mistake::ForgetsEarlierFlips) {
+            view.records = question.4.clone();
+            view.records.flips.iter_mut().for_each(|flip| flip.earlier.clear());
+            let verdict = scenarios::decide(&change, &mut view, pending, &self.policy, NOW);
+            admission.attempt.judged(&verdict);
+            verdict
+        } else if self.makes(Mistake::OnlyNoneAndAll) {
             let verdict = self.none_and_all(&change, &view, pending);
             admission.attempt.judged(&verdict);
             verdict
