@@ -23,9 +23,9 @@ use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::meter;
 use crate::labels::{self, Put};
-use crate::ledger::{Ask, Attempt, Intent};
+use crate::ledger::{Ask, Attempt, Intent, Leftover, Withdrawal};
 use crate::model::{Change, ClusterView, Enforcement, Kind, Policy, ReadFailure, Write};
-use crate::rules::{self, Outcome, Verdict, filter};
+use crate::rules::{self, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 use turns::{Turn, Turns};
 
@@ -84,13 +84,11 @@ impl Validate for Guard {
             let namespace = namespace_of(&own_change);
             let (judgement, left) = inner.judgement(&own_change, deadline).await;
             let is_delivered = answer.send(judgement).is_ok();
-            match left {
-                Left::Pending(intent) if !is_delivered => {
-                    inner.withdraw(namespace, intent, false).await;
+            if let Some(withdrawal) = left.to_withdraw(is_delivered) {
+                inner.withdraw(namespace, &withdrawal).await;
+                if !is_delivered {
                     tracing::info!(namespace, "the client left before the answer; denied");
                 }
-                Left::Pending(_) | Left::Nothing => {}
-                Left::Stray(intent) => inner.withdraw(namespace, intent, true).await,
             }
         });
         // Only a panic ends the task without an answer. It counts as a failed read.
@@ -113,19 +111,9 @@ impl Mutate for Guard {
     }
 }
 
-/// What a judged change has left in the ledger.
-enum Left {
-    /// Nothing, or an intent that stays whatever becomes of the answer.
-    Nothing,
-    /// The intent of an allowed change. Without an answer, the API server denies the change.
-    Pending(Intent),
-    /// Perhaps the intent of a denied change: its withdrawal failed, or nobody knows whether it was written.
-    Stray(Intent),
-}
-
 impl Inner {
     /// Judges a change.
-    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Left) {
+    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Leftover) {
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &self.policy.colours) => {
                 Intent::of(change, format!("{:032x}", fastrand::u128(..)))
@@ -142,11 +130,7 @@ impl Inner {
         let ((verdict, is_stray), meter::Cost { reads, writes }) = meter::measured(Box::pin(judged)).await;
         let may_pass =
             self.policy.enforcement == Enforcement::Warn || filter::may_pass_unanswered(change, &self.policy.colours);
-        let left = match (written, verdict.outcome()) {
-            (Some(intent), Outcome::Allowed) if !may_pass => Left::Pending(intent),
-            (Some(intent), outcome) if outcome != Outcome::Allowed && is_stray => Left::Stray(intent),
-            _ => Left::Nothing,
-        };
+        let left = Leftover::of(written, verdict.outcome(), is_stray, may_pass);
         (Judgement { verdict, reads, writes }, left)
     }
 
@@ -179,11 +163,11 @@ impl Inner {
 
     /// Withdraws an intent, in time of its own. If that fails, the intent stays pending until it expires. An intent whose
     /// write had no answer may still arrive, so its withdrawal looks again.
-    async fn withdraw(&self, namespace: &str, intent: Intent, may_arrive: bool) {
+    async fn withdraw(&self, namespace: &str, withdrawal: &Withdrawal) {
         let deadline = Instant::now() + WITHDRAWAL;
         loop {
-            match self.withdraw_once(namespace, intent.clone(), deadline).await {
-                Ok(is_removed) if is_removed || !may_arrive => return,
+            match self.withdraw_once(namespace, withdrawal.intent.clone(), deadline).await {
+                Ok(is_removed) if is_removed || !withdrawal.may_arrive => return,
                 Ok(_) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
                 Ok(_) => return,
                 Err(failure) => {

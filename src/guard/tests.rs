@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::fake::FakeApi;
 use crate::review::{change_of, wire};
+use crate::rules::Outcome;
 
 const LEDGER: &str = "/api/v1/namespaces/own/configmaps/ledger-shop";
 const SERVICE: &str = "/api/v1/namespaces/shop/services/app";
