@@ -194,11 +194,12 @@ impl<W: Webhook> Compared<'_, W> {
             return self.broken(message, next);
         }
         let count = self.stored.len();
+        let webhooks = if count == 1 { "webhook" } else { "webhooks" };
         let warns = match enforcement {
             Enforcement::Deny => "",
             Enforcement::Warn => "; --enforcement is warn, so each has failurePolicy Ignore and stops nothing",
         };
-        Check::ok(self.check, format!("{count} webhooks, as this version renders them{warns}"))
+        Check::ok(self.check, format!("{count} {webhooks}, as this version renders them{warns}"))
     }
 
     /// What others have added to the `namespaceSelector`s.
