@@ -109,6 +109,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                     observed_generation: 2,
                     counts: Counts::default(),
                     deadline_exceeded: false,
+                    rollout: flipguard::model::Rollout::Unknown,
                     update_revision: None,
                 }
             };
@@ -138,6 +139,7 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
                         observed_generation: if unobserved { 1 } else { 2 },
                         counts,
                         deadline_exceeded,
+                        rollout: flipguard::model::Rollout::Unknown,
                         update_revision: None,
                     };
                     let workloads = [vec![deployment], replica_sets.clone()].concat();
@@ -205,6 +207,7 @@ fn direct_owner(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)
                     observed_generation: if unobserved { 1 } else { 2 },
                     counts,
                     deadline_exceeded: false,
+                    rollout: flipguard::model::Rollout::Unknown,
                     update_revision: (kind == WorkloadKind::StatefulSet).then(|| "new".to_owned()),
                 };
                 (vec![workload], pods)

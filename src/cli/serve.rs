@@ -132,6 +132,7 @@ impl Serve {
         let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
         let policies = Arc::new(PolicyStore::new(client.clone(), policy, self.policy_age));
+        let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())
                 .with_policies(policies.clone());
@@ -164,6 +165,7 @@ impl Serve {
                 never = rotator.run(registered_bundles, trust) => never,
                 never = upkeep::probe(&connection, &readiness, &metrics) => never,
                 never = upkeep::watch_rights(&connection, &namespace, self.labels, &metrics) => never,
+                never = upkeep::watch_own_namespace(&connection, &namespace, &colours) => never,
                 never = upkeep::delete_orphaned_ledgers(&ledgers) => never,
             }
         };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::access;
 use crate::cluster::connect::{Connection, one_line};
 use crate::cluster::ledger_store::LedgerStore;
+use crate::cluster::{access, own_namespace};
+use crate::model::ColourScheme;
 use crate::server::Readiness;
 use crate::telemetry::Metrics;
 
@@ -18,6 +19,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The time between two checks of the permissions and the token.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two looks for apps in flipguard's own namespace.
+const OWN_NAMESPACE_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two searches for ledgers of deleted namespaces.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -84,6 +87,28 @@ pub(super) async fn watch_rights(
             }
             known = missing;
         }
+    }
+}
+
+/// Warns about apps in flipguard's own namespace, which it does not guard, for ever. Each change is one log line.
+pub(super) async fn watch_own_namespace(
+    connection: &Connection,
+    namespace: &str,
+    colours: &ColourScheme,
+) -> Infallible {
+    let mut known = Vec::new();
+    loop {
+        // Without the list, there is nothing to warn about. That the API server does not answer is reported by the probe.
+        if let Ok(services) = own_namespace::traffic_services(&connection.client, namespace, colours).await
+            && services != known
+        {
+            if !services.is_empty() {
+                let why = own_namespace::warning(namespace, &services);
+                tracing::warn!(why, "install flipguard in a namespace of its own");
+            }
+            known = services;
+        }
+        sleep(OWN_NAMESPACE_INTERVAL).await;
     }
 }
 

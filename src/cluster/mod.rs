@@ -15,6 +15,7 @@ mod ledger_objects;
 pub mod ledger_store;
 pub mod meter;
 pub mod namespace;
+pub mod own_namespace;
 mod owners;
 pub mod policies;
 mod request;

@@ -7,10 +7,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
 use super::{Check, Health};
-use crate::cluster::access;
 use crate::cluster::connect::new_enough;
-use crate::cluster::{clock, meter};
+use crate::cluster::{access, clock, meter, own_namespace};
 use crate::install::NAME;
+use crate::model::ColourScheme;
 use crate::registration::lease::LEASE;
 
 /// The largest skew without harm, in seconds. Certificates are valid from five minutes before they are issued.
@@ -132,6 +132,23 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
         return Check::of(CHECK, Health::Broken, message, look);
     }
     Check::ok(CHECK, format!("{holder} keeps the registration"))
+}
+
+/// Checks that no app is in flipguard's own namespace, which is never guarded.
+pub(super) async fn own_namespace(client: &Client, namespace: &str) -> Check {
+    const CHECK: &str = "namespace";
+    match own_namespace::traffic_services(client, namespace, &ColourScheme::default()).await {
+        Err(error) => Check::unknown(CHECK, "list the Services of flipguard's namespace", &error),
+        Ok(services) if services.is_empty() => {
+            Check::ok(CHECK, format!("no app is in {namespace}, which is not guarded"))
+        }
+        Ok(services) => Check::of(
+            CHECK,
+            Health::Warning,
+            own_namespace::warning(namespace, &services),
+            "install flipguard in a namespace of its own, or move the app",
+        ),
+    }
 }
 
 /// The command that shows the log of all replicas. With `deployment/flipguard`, kubectl shows one of them.

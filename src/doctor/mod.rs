@@ -105,6 +105,7 @@ impl Settings {
 pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     let mut checks = vec![cluster::api_server(client).await, cluster::clock(client, &target.namespace).await];
     checks.extend(token::life(target.token.as_ref(), &target.namespace));
+    checks.push(cluster::own_namespace(client, &target.namespace).await);
     let (replicas, args) = cluster::replicas(client, &target.namespace).await;
     let settings = Settings::of(target, &args);
     checks.push(cluster::rights(client, &target.namespace, settings.labels).await);

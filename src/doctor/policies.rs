@@ -5,7 +5,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::{Check, Health};
-use crate::install::policy;
+use crate::install::{self, policy};
 use crate::registration::webhooks::Address;
 
 const CHECK: &str = "policies";
@@ -13,10 +13,7 @@ const CHECK: &str = "policies";
 /// Compares both policies and their bindings with those that this version renders. `address` is the registered one;
 /// without it, the policy of the registration only has to exist.
 pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Address>) -> Check {
-    let url = match address {
-        Some(Address::Url(url)) => Some(url.as_str()),
-        Some(Address::Service { .. }) | None => None,
-    };
+    let url = address.and_then(Address::url);
     let registration = address.map(|_| policy::registration(namespace, url));
     let mut wrong = Vec::new();
     let both = [
@@ -34,7 +31,7 @@ pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Ad
     }
     let message = format!("a stolen token of flipguard could do more than it has to: {}", wrong.join("; "));
     let again =
-        format!("apply the output of `flipguard manifests --namespace {namespace}` again, or run `helm upgrade`");
+        format!("apply the output of `{}` again, or run `helm upgrade`", install::manifests_command(namespace, url));
     Check::of(CHECK, Health::Warning, message, again)
 }
 

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use super::{Check, Health, Settings, policies};
 use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
-use crate::install::NAME;
 use crate::install::manifests::labels_binding;
+use crate::install::{NAME, manifests_command};
 use crate::model::{ColourScheme, Enforcement};
 use crate::registration::compare::differences;
 use crate::registration::configuration::Configuration;
@@ -67,7 +67,10 @@ impl Expected<'_> {
         let stored = match Api::<C>::all(self.client.clone()).get_opt(NAME).await {
             Err(error) => return vec![Check::unknown(check, &format!("get the {kind}"), &error)],
             Ok(None) => {
-                let again = format!("apply the output of `flipguard manifests --namespace {}`", self.own_namespace);
+                let command = manifests_command(self.own_namespace, None);
+                let again = format!(
+                    "apply the output of `{command}`; for a flipguard outside the cluster, add its --external-url"
+                );
                 return vec![Check::of(check, Health::Broken, format!("there is no {kind} {NAME}: {without}"), again)];
             }
             Ok(Some(stored)) => stored,
@@ -194,11 +197,12 @@ impl<W: Webhook> Compared<'_, W> {
             return self.broken(message, next);
         }
         let count = self.stored.len();
+        let webhooks = if count == 1 { "webhook" } else { "webhooks" };
         let warns = match enforcement {
             Enforcement::Deny => "",
             Enforcement::Warn => "; --enforcement is warn, so each has failurePolicy Ignore and stops nothing",
         };
-        Check::ok(self.check, format!("{count} webhooks, as this version renders them{warns}"))
+        Check::ok(self.check, format!("{count} {webhooks}, as this version renders them{warns}"))
     }
 
     /// What others have added to the `namespaceSelector`s.

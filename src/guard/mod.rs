@@ -26,9 +26,9 @@ use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::meter;
 use crate::cluster::policies::{PolicyStore, Settings};
 use crate::labels::{self, Put};
-use crate::ledger::{Ask, Attempt, Intent};
+use crate::ledger::{Ask, Attempt, Intent, Leftover, Withdrawal};
 use crate::model::{Change, ClusterView, Enforcement, Kind, ReadFailure, Write};
-use crate::rules::{self, Outcome, Verdict, filter};
+use crate::rules::{self, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 use course::Course;
 use turns::{Turn, Turns};
@@ -85,13 +85,11 @@ impl Validate for Guard {
             let namespace = namespace_of(&own_change);
             let (judgement, left) = inner.judgement(&own_change, deadline).await;
             let is_delivered = answer.send(judgement).is_ok();
-            match left {
-                Left::Pending(intent) if !is_delivered => {
-                    inner.withdraw(namespace, intent, false).await;
+            if let Some(withdrawal) = left.to_withdraw(is_delivered) {
+                inner.withdraw(namespace, &withdrawal).await;
+                if !is_delivered {
                     tracing::info!(namespace, "the client left before the answer; denied");
                 }
-                Left::Pending(_) | Left::Admitted(_) | Left::Nothing => {}
-                Left::Stray(intent) => inner.withdraw(namespace, intent, true).await,
             }
         });
         // Only a panic ends the task without an answer. It counts as a failed read.
@@ -117,47 +115,33 @@ impl Mutate for Guard {
     }
 }
 
-/// What a judged change has left in the ledger.
-enum Left {
-    /// Nothing.
-    Nothing,
-    /// The intent of an allowed change that stays, whatever becomes of the answer: without one, the API server admits it.
-    Admitted(Intent),
-    /// The intent of an allowed change. Without an answer, the API server denies the change.
-    Pending(Intent),
-    /// Perhaps the intent of a denied change: its withdrawal failed, or nobody knows whether it was written.
-    Stray(Intent),
-}
-
 impl Inner {
     /// Judges a change.
-    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Left) {
+    async fn judgement(&self, change: &Change, deadline: Instant) -> (Judgement, Leftover) {
         let judged = meter::measured(Box::pin(self.judged(change, deadline)));
         let ((verdict, left), meter::Cost { reads, writes }) = judged.await;
         (Judgement { verdict, reads, writes }, left)
     }
 
-    async fn judged(&self, change: &Change, deadline: Instant) -> (Verdict, Left) {
+    async fn judged(&self, change: &Change, deadline: Instant) -> (Verdict, Leftover) {
         let namespace = namespace_of(change);
         let course = Arc::new(Course::begin(&self.policies, change, namespace, deadline).await);
         let judged = self.judged_by(&course, change, deadline).await;
         let Some(settings) = course.other_colours().await else { return judged };
-        match judged.1 {
-            Left::Pending(intent) | Left::Admitted(intent) => self.withdraw(namespace, intent, false).await,
-            Left::Stray(intent) => self.withdraw(namespace, intent, true).await,
-            Left::Nothing => {}
+        if let Some(withdrawal) = judged.1.to_judge_again() {
+            self.withdraw(namespace, &withdrawal).await;
         }
         self.judged_by(&Arc::new(Course::by(settings)), change, deadline).await
     }
 
     /// Judges a change by one snapshot of the policies.
-    async fn judged_by(&self, course: &Arc<Course>, change: &Change, deadline: Instant) -> (Verdict, Left) {
+    async fn judged_by(&self, course: &Arc<Course>, change: &Change, deadline: Instant) -> (Verdict, Leftover) {
         let begun = course.begun();
         if !filter::is_relevant(&change.write, &begun.colours) {
             // The settings are the latest here, and may be unknown.
             let Settings { policy, failure } = course.latest().await;
             let unknown = |failure: &ReadFailure| rules::decide(change, &failure.clone().into(), policy, now());
-            return (failure.as_ref().map_or_else(Verdict::not_judged, unknown), Left::Nothing);
+            return (failure.as_ref().map_or_else(Verdict::not_judged, unknown), Leftover::Nothing);
         }
         let intent = match self.concurrency {
             Concurrency::Strict if filter::needs_ledger(change, &begun.colours) => {
@@ -175,12 +159,7 @@ impl Inner {
         let enforcements = [policy.enforcement, self.policies.flags().enforcement];
         let may_pass =
             enforcements.contains(&Enforcement::Warn) || filter::may_pass_unanswered(change, &policy.colours);
-        let left = match (written, verdict.outcome()) {
-            (Some(intent), Outcome::Allowed) if may_pass => Left::Admitted(intent),
-            (Some(intent), Outcome::Allowed) => Left::Pending(intent),
-            (Some(intent), outcome) if outcome != Outcome::Allowed && is_stray => Left::Stray(intent),
-            _ => Left::Nothing,
-        };
+        let left = Leftover::of(written, verdict.outcome(), is_stray, may_pass);
         (verdict, left)
     }
 
@@ -213,11 +192,11 @@ impl Inner {
 
     /// Withdraws an intent, in time of its own. If that fails, the intent stays pending until it expires. An intent whose
     /// write had no answer may still arrive, so its withdrawal looks again.
-    async fn withdraw(&self, namespace: &str, intent: Intent, may_arrive: bool) {
+    async fn withdraw(&self, namespace: &str, withdrawal: &Withdrawal) {
         let deadline = Instant::now() + WITHDRAWAL;
         loop {
-            match self.withdraw_once(namespace, intent.clone(), deadline).await {
-                Ok(is_removed) if is_removed || !may_arrive => return,
+            match self.withdraw_once(namespace, withdrawal.intent.clone(), deadline).await {
+                Ok(is_removed) if is_removed || !withdrawal.may_arrive => return,
                 Ok(_) | Err(_) if Instant::now() + WITHDRAWAL_PAUSE < deadline => sleep(WITHDRAWAL_PAUSE).await,
                 Ok(_) => return,
                 Err(failure) => {

@@ -37,8 +37,6 @@ pub(super) struct Run<'a> {
     reads_early: bool,
     /// The Services of the namespace; read only where there is no ledger.
     services: ClusterView,
-    /// Whether the own intent may be in the ledger.
-    may_be_written: bool,
 }
 
 /// The result of a step: the run continues, or ends with a verdict.
@@ -59,7 +57,6 @@ impl<'a> Run<'a> {
             reading: None,
             reads_early: true,
             services: ClusterView::default(),
-            may_be_written: false,
         }
     }
 
@@ -70,7 +67,7 @@ impl<'a> Run<'a> {
             match self.step().await {
                 Ok(Continue(())) => {}
                 Ok(Break(verdict)) => return (Ok(verdict), false),
-                Err(failure) => return (self.verdict.ok_or(failure), self.may_be_written),
+                Err(failure) => return (self.verdict.ok_or(failure), self.attempt.may_be_written()),
             }
         }
     }
@@ -132,10 +129,7 @@ impl<'a> Run<'a> {
         let (Ask::WriteLedger(ledger), Some(stored)) = (self.attempt.ask(), &self.stored) else {
             return Ok(Break(Verdict::cannot_judge()));
         };
-        self.may_be_written = true;
         let is_written = self.guard.ledgers.write(self.namespace, ledger, stored, self.deadline).await?;
-        // After a conflict, the own intent is in the ledger only if it is to be withdrawn.
-        self.may_be_written = is_written || self.verdict.is_some();
         self.attempt.written(is_written);
         if !is_written {
             (self.reads_early, self.reading) = (false, None);

@@ -6,6 +6,7 @@ use super::*;
 use crate::cluster::fake::FakeApi;
 use crate::model::Policy;
 use crate::review::{change_of, wire};
+use crate::rules::Outcome;
 
 const LEDGER: &str = "/api/v1/namespaces/own/configmaps/ledger-shop";
 const SERVICE: &str = "/api/v1/namespaces/shop/services/app";

@@ -11,6 +11,14 @@ pub use permissions::{Granted, Permission, Place, needed};
 /// `metadata.name` of the Secret, ServiceAccount, roles, Service and webhook configurations.
 pub const NAME: &str = "flipguard";
 
+/// The command that prints the manifests of an installation. `url` is the address of a flipguard outside the cluster,
+/// without which the output would be that of one inside.
+#[must_use]
+pub fn manifests_command(namespace: &str, url: Option<&str>) -> String {
+    let url = url.map(|url| format!(" --external-url {url}")).unwrap_or_default();
+    format!("flipguard manifests --namespace {namespace}{url}")
+}
+
 /// The port of the Service.
 pub const SERVICE_PORT: u16 = 443;
 

@@ -108,6 +108,21 @@ impl Attempt {
         self.writes
     }
 
+    /// Whether the own intent may be in the ledger if the current step fails. A write without an answer may have happened.
+    #[must_use]
+    pub fn may_be_written(&self) -> bool {
+        self.writes
+            && match &self.phase {
+                Phase::Writing(..) | Phase::Judging { .. } | Phase::Withdrawing | Phase::Erasing(_) => true,
+                Phase::Reading
+                | Phase::FindingTraffic
+                | Phase::LookingAgain
+                | Phase::Opening
+                | Phase::Looking(..)
+                | Phase::Over(_) => false,
+            }
+    }
+
     /// The next step.
     #[must_use]
     pub fn ask(&self) -> Ask<'_> {

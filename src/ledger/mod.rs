@@ -22,11 +22,13 @@
 //! - [`relevant`](mod@relevant): the pending intents that can change a verdict
 //! - [`scenarios`](mod@scenarios): every combination of those
 //! - [`Attempt`]: the path of one request through all of these
+//! - [`Leftover`]: what a request leaves in the ledger
 
 pub mod apply;
 mod attempt;
 mod config_map;
 mod intent;
+mod leftover;
 pub mod relevant;
 pub mod resolve;
 #[cfg(test)]
@@ -37,4 +39,5 @@ mod unknown;
 pub use attempt::{Ask, Attempt, End};
 pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
+pub use leftover::{Leftover, Withdrawal};
 pub use resolve::{Found, Seen};

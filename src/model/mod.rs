@@ -40,6 +40,6 @@ pub use text::printable;
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{
-    Counts, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec, WorkloadStatus,
+    Counts, Rollout, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec, WorkloadStatus,
 };
 pub use write::{Subject, Write};

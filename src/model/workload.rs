@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Container, Containers, Labels, Meta, TemplateSpec, annotation};
+use super::{Container, Containers, Labels, Meta, TemplateSpec, Timestamp, annotation};
 use json_skip::Raw;
 
 /// A Deployment, StatefulSet, DaemonSet or ReplicaSet, reduced to the fields that rules read.
@@ -36,8 +36,33 @@ pub struct Workload {
     pub counts: Counts,
     /// Whether the rollout of a Deployment failed (condition `Progressing`, reason `ProgressDeadlineExceeded`).
     pub deadline_exceeded: bool,
+    /// The latest rollout of a Deployment, by the same condition.
+    pub rollout: Rollout,
     /// `status.updateRevision` of a StatefulSet; the revision number of a listed ReplicaSet.
     pub update_revision: Option<String>,
+}
+
+/// The latest rollout of a Deployment, by the condition `Progressing`. The time of the condition changes only with its
+/// reason, so scaling does not change it (Kubernetes, `pkg/controller/deployment/progress.go`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rollout {
+    /// There is no such condition: `progressDeadlineSeconds` is unlimited, or the workload is of another kind.
+    #[default]
+    Unknown,
+    /// The rollout is not complete.
+    Incomplete,
+    /// The rollout was completed at this time (reason `NewReplicaSetAvailable`).
+    Complete(Timestamp),
+}
+
+impl Rollout {
+    fn of(condition: &Condition) -> Self {
+        match (condition.reason.as_deref(), condition.last_update_time) {
+            (Some("NewReplicaSetAvailable"), Some(time)) => Self::Complete(time),
+            (Some("NewReplicaSetAvailable"), None) => Self::Unknown,
+            _ => Self::Incomplete,
+        }
+    }
 }
 
 /// A Pod template, reduced to the fields that rules read.
@@ -421,10 +446,12 @@ pub struct WorkloadStatus {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
     reason: Option<String>,
+    last_update_time: Option<Timestamp>,
 }
 
 impl WorkloadManifest {
@@ -473,9 +500,10 @@ impl Workload {
             };
             (spec.replicas.unwrap_or(1), counts)
         };
-        let deadline_exceeded = status.conditions.iter().flatten().any(|condition| {
-            condition.kind == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-        });
+        let progressing = status.conditions.iter().flatten().find(|condition| condition.kind == "Progressing");
+        let reason = progressing.and_then(|condition| condition.reason.as_deref());
+        let deadline_exceeded = reason == Some("ProgressDeadlineExceeded");
+        let rollout = progressing.map(Rollout::of).unwrap_or_default();
         Self {
             kind,
             meta,
@@ -489,6 +517,7 @@ impl Workload {
             observed_generation: status.observed_generation.unwrap_or_default(),
             counts,
             deadline_exceeded,
+            rollout,
             update_revision: status.update_revision,
         }
     }

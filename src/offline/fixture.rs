@@ -80,6 +80,8 @@ pub struct WorkloadSketch {
     /// The creation time of the template.
     #[serde(default = "long_ago")]
     template_since: String,
+    /// The time at which a Deployment's rollout was complete; `never` if it is not. Without it, there is no such condition.
+    rolled_out: Option<String>,
     /// Whether the Deployment that owned a ReplicaSet is deleted.
     #[serde(default)]
     owner_is_gone: bool,
@@ -206,6 +208,14 @@ impl WorkloadSketch {
         put(&mut counters, "observedGeneration", json!(if self.unobserved { 1 } else { 2 }));
         if self.deadline_exceeded {
             let condition = json!([{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }]);
+            put(&mut counters, "conditions", condition);
+        }
+        if let Some(time) = &self.rolled_out {
+            let condition = if time == "never" {
+                json!([{ "type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated" }])
+            } else {
+                json!([{ "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable", "lastUpdateTime": time }])
+            };
             put(&mut counters, "conditions", condition);
         }
         let mut objects = vec![json!({

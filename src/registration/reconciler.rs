@@ -34,7 +34,7 @@ use crate::certs::TrustBundle;
 use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;
 use crate::cluster::policies::PolicyStore;
-use crate::install::NAME;
+use crate::install::{NAME, manifests_command};
 use crate::model::{ColourScheme, Enforcement};
 use crate::server::Readiness;
 use crate::telemetry::Metrics;
@@ -434,7 +434,9 @@ impl WebhookReconciler {
             Ok(Some(read)) => read,
             Ok(None) => {
                 let kind = C::kind(&());
-                let missing = format!("there is no {kind} {NAME}; apply the output of `flipguard manifests`");
+                let Config { own_namespace, address, .. } = &self.config;
+                let command = manifests_command(own_namespace, address.url());
+                let missing = format!("there is no {kind} {NAME}; apply the output of `{command}`");
                 return unwritten(State::Waiting(missing));
             }
             Err(state) => return unwritten(state),

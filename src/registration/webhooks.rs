@@ -36,6 +36,17 @@ pub enum Address {
     },
 }
 
+impl Address {
+    /// The URL of a flipguard outside the cluster.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Url(url) => Some(url),
+            Self::Service { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -64,7 +64,13 @@ pub(super) fn not_permitted(change: &Change, view: &ClusterView, policy: &Policy
     let namespace = &change.write.new_meta()?.namespace;
     let user = if change.user.name.is_empty() { "(unauthenticated)" } else { &change.user.name };
     let place = if missing.is_empty() { format!("namespace {namespace}") } else { format!("Service {missing}") };
-    finding(format!("user {user} may not override {place}"), ask_for_the_verb("Ask", namespace))
+    let is_stored = change.write.old_meta().and_then(|old| old.annotation(annotation::OVERRIDE)) == Some(value);
+    let message = format!("user {user} may not override {place}");
+    if is_stored {
+        let removed = Remedy::words(format!("Remove {} first", annotation::OVERRIDE));
+        return finding(message, removed).map(|found| found.or(Some(ask_for_the_verb("Or ask", namespace))));
+    }
+    finding(message, ask_for_the_verb("Ask", namespace))
 }
 
 /// The override that applies to a change: that of the object itself, or of every traffic Service that selects it. On

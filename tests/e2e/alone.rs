@@ -83,9 +83,14 @@ fn a_registration_that_drifts_is_repaired(shop: &Shop) -> Result<()> {
 
 fn a_registration_that_is_missing_is_shown(shop: &Shop) -> Result<()> {
     shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", "flipguard"])?.succeeds()?;
+    // The command is that of this installation. That of one inside the cluster would replace its policy.
+    let command = format!(
+        "there is no ValidatingWebhookConfiguration flipguard; apply the output of `flipguard manifests --namespace \
+         flipguard-system --external-url https://{}`",
+        shop.guard.listen()
+    );
     let shown = shop.until("the missing registration is reported", || {
-        Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0")
-            && shop.guard.log()?.contains("there is no ValidatingWebhookConfiguration flipguard"))
+        Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0") && shop.guard.log()?.contains(&command))
     });
     ensure!(shop.guard.ask("/readyz")?.0.contains("200"), "a missing registration must not make it unready");
     let file = manifests_file(shop)?;

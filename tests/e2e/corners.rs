@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::Test;
-use super::ledger::blocker;
+use super::ledger::{blocker, half_of};
 use super::shop::{BLUE, GREEN, Pods, Shop, service, workload};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -16,6 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("corners::a_live_colour_that_blips_stays", a_live_colour_that_blips_stays),
     ("corners::the_hold_survives_an_edit_of_the_selector", the_hold_survives_an_edit_of_the_selector),
     ("corners::a_held_colour_keeps_its_version", a_held_colour_keeps_its_version),
+    ("corners::what_never_was_ready_is_no_rollback", what_never_was_ready_is_no_rollback),
+    ("corners::a_rollback_stays_one_after_a_scale", a_rollback_stays_one_after_a_scale),
 ];
 
 /// Another webhook denies changes of nine other Deployments. Their intents stay.
@@ -140,4 +142,36 @@ fn a_held_colour_keeps_its_version(shop: &Shop) -> Result<()> {
     shop.kubectl(&["annotate", "service", "app", "flipguard.dev/hold=10m"])?.succeeds()?;
     shop.kubectl(&image)?.is_refused("held-redeployed", &["keep it for another"])?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.succeeds()
+}
+
+/// The template is older than the flip, but none of its Pods was ready until then.
+fn what_never_was_ready_is_no_rollback(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.route("app", BLUE)?.succeeds()?;
+    let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
+    shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.succeeds()?;
+    shop.deploy("app-blue", BLUE, 2, Pods::Starting)?;
+    shop.wait_for("deployment/app-blue", "{.status.updatedReplicas}", "2")?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    shop.route("app", GREEN)?.succeeds()?;
+    let pods = shop.kubectl(&["get", "pods", "-l", "name=app-blue", "-o=jsonpath={.items[*].metadata.name}"])?;
+    let first = pods.out.split(' ').next().unwrap_or_default().to_owned();
+    shop.kubectl(&["annotate", "pod", &first, "--overwrite", "kwok.flipguard.dev/pod=ready"])?.succeeds()?;
+    shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "1")?;
+    shop.route("app", BLUE)?.is_refused("target-not-ready", &["1 of 2 pods ready"])
+}
+
+/// Neither a scale nor an edit of labels changes what served.
+fn a_rollback_stays_one_after_a_scale(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-blue", BLUE, 2)?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    shop.route("app", BLUE)?.passes_silently()?;
+    shop.route("app", GREEN)?.passes_silently()?;
+    for replicas in ["1", "3", "2"] {
+        shop.kubectl(&["scale", "deployment/app-blue", &format!("--replicas={replicas}")])?.succeeds()?;
+        shop.rolled_out("deployment/app-blue")?;
+    }
+    shop.kubectl(&["label", "deployment", "app-blue", "team=a"])?.succeeds()?;
+    half_of(shop, "app-blue")?;
+    shop.route("app", BLUE)?.passes_with_warning(&["capacity-below-live: "])
 }

@@ -44,6 +44,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     for words in [
         "ok       api-server    Kubernetes v1.",
         "ok       rights        ServiceAccount flipguard-system/flipguard has all permissions that it needs",
+        "ok       namespace     no app is in flipguard-system, which is not guarded",
         "ok       replicas      flipguard runs outside the cluster",
         "ok       certificate   valid until ",
         "ok       registration ",
@@ -87,6 +88,18 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     suspend("flipguard.dev/suspend=labels hurt")?;
     is(shop, "labels", "broken", "suspended: labels hurt / to resume, remove the annotation flipguard.dev/suspend")?;
     suspend("flipguard.dev/suspend-")?;
+
+    // An app in flipguard's own namespace.
+    let apply = ["-n", "flipguard-system", "create", "service", "clusterip", "shop", "--tcp=80"];
+    kubectl(&apply)?;
+    kubectl(&["-n", "flipguard-system", "set", "selector", "service/shop", "app=shop,color=blue"])?;
+    is(
+        shop,
+        "namespace",
+        "warning",
+        "Service shop in flipguard-system is not guarded, because flipguard runs in that",
+    )?;
+    kubectl(&["-n", "flipguard-system", "delete", "service", "shop"])?;
 
     // A policy that binds nobody, or that somebody has widened.
     let binding = "validatingadmissionpolicybinding";

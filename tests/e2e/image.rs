@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use controlplane::free_port;
+use controlplane::{as_yaml, free_port};
 use serde_json::Value;
 
 use super::shop::{BLUE, GREEN, Pods, Shop, attempt, service};
@@ -156,7 +156,7 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
          endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]}}\n"
     );
     let slice_file = shop.control_plane.dir().join("slice.yaml");
-    std::fs::write(&slice_file, slice)?;
+    std::fs::write(&slice_file, as_yaml(&slice))?;
 
     let mounted = store.0.join("serviceaccount");
     std::fs::create_dir(&mounted)?;

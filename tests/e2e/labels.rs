@@ -1,6 +1,7 @@
 //! Labels on Deployments, by every kind of write.
 
 use anyhow::{Context, Result, ensure};
+use controlplane::as_yaml;
 use serde_json::Value;
 
 use super::Test;
@@ -92,7 +93,7 @@ fn stay_with_two_applies(shop: &Shop) -> Result<()> {
     let manifest = deployment("app-green", "app:2.0", "");
     twice(shop, || shop.apply(&manifest))?;
     let file = shop.control_plane.dir().join(format!("{}.yaml", shop.namespace));
-    std::fs::write(&file, manifest)?;
+    std::fs::write(&file, as_yaml(&manifest))?;
     let diff = shop.kubectl(&["diff", "-f", &file.to_string_lossy()])?;
     ensure!(diff.ok && diff.out.is_empty(), "{}{}", diff.out, diff.err);
     Ok(())

@@ -110,7 +110,7 @@ fn a_changed_template_is_no_rollback(shop: &Shop) -> Result<()> {
 }
 
 /// Makes one of two Pods unready.
-fn half_of(shop: &Shop, deployment: &str) -> Result<()> {
+pub(crate) fn half_of(shop: &Shop, deployment: &str) -> Result<()> {
     let pods =
         shop.kubectl(&["get", "pods", "-l", &format!("name={deployment}"), "-o=jsonpath={.items[*].metadata.name}"])?;
     let first = pods.out.split(' ').next().context("no pods")?.to_owned();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use controlplane::Guard;
+use controlplane::{Guard, as_yaml};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
 use kube::api::PostParams;
@@ -138,7 +138,7 @@ fn without_the_probe(shop: &Shop, kind: &str, patch: Value) -> Result<Value> {
 fn a_stolen_token_creates_no_other_names(shop: &Shop) -> Result<()> {
     let creates = |kind: &str, api: &str, name: &str, more: &str| {
         let object = format!("{{apiVersion: {api}, kind: {kind}, metadata: {{name: {name}, namespace: {OWN}{more}}}}}");
-        with_its_token(shop, &["create", "--dry-run=server", "-f", "-"], Some(&object))
+        with_its_token(shop, &["create", "--dry-run=server", "-f", "-"], Some(&as_yaml(&object)))
     };
     let secret = "flipguard writes only the Secret flipguard, and never a token of a ServiceAccount";
     is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace.flipguard-system", secret)?;

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use controlplane::{ControlPlane, Guard};
+use controlplane::{ControlPlane, Guard, as_yaml};
 use serde_json::Value;
 
 /// The time limit for a condition; a loaded machine is slow.
@@ -77,7 +77,7 @@ impl Shop {
     pub(crate) fn apply_with(&self, yaml: &str, args: &[&str]) -> Result<Attempt> {
         let mut command = self.control_plane.kubectl();
         command.args(["-n", &self.namespace, "apply", "-f", "-"]).args(args);
-        attempt(command, Some(yaml))
+        attempt(command, Some(&as_yaml(yaml)))
     }
 
     pub(crate) fn apply(&self, yaml: &str) -> Result<Attempt> {
@@ -88,7 +88,7 @@ impl Shop {
     pub(crate) fn replace(&self, yaml: &str) -> Result<Attempt> {
         let mut command = self.control_plane.kubectl();
         command.args(["-n", &self.namespace, "replace", "-f", "-"]);
-        attempt(command, Some(yaml))
+        attempt(command, Some(&as_yaml(yaml)))
     }
 
     /// Applies a Service with this selector.

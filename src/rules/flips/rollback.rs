@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::update::Update;
 use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp};
 use crate::rules::state::app::App;
-use crate::rules::state::past::{run_since, was_rollback};
+use crate::rules::state::past::{run_since, served_before, was_rollback};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
@@ -27,11 +27,11 @@ pub(crate) fn may_be(old: &Service, new: &Service, records: &Records, colours: &
     taken_back(old, new, records, colours).is_some()
 }
 
-/// Whether a change is a rollback: to the colour that served before the last flip forward, with an unchanged template. It
-/// has served before, so less is asked of it.
+/// Whether a change is a rollback: to the colour that served before the last flip forward, with an unchanged template whose
+/// rollout was complete at that time. It has served before, so less is asked of it.
 pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colours: &ColourScheme) -> bool {
     taken_back(old, new, &view.records, colours)
-        .is_some_and(|flip| !was_rollback(flip, view) && run_since(new.routed(), flip.at, view))
+        .is_some_and(|flip| !was_rollback(flip, view) && served_before(new.routed(), flip.at, view))
 }
 
 /// A second try of the version that a rollback left a moment ago.

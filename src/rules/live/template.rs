@@ -80,7 +80,9 @@ fn is_known_revision(view: &ClusterView, old: &Workload, new: &Workload) -> bool
 
 /// The finding about a change whose rollout does not guarantee the floor.
 pub(super) fn recreated(service: &TrafficService<'_>, old: &Workload, new: &Workload) -> Option<Finding> {
-    if !starts_a_rollout(old, new) || new.strategy == Strategy::OnDelete {
+    // A scaling to 0 in the same change has its own rule.
+    let is_scaled_away = new.desired == 0 && old.desired > 0;
+    if !starts_a_rollout(old, new) || new.strategy == Strategy::OnDelete || is_scaled_away {
         return None;
     }
     let moves = old.kind == WorkloadKind::DaemonSet && placement(old) != placement(new);

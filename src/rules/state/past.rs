@@ -1,12 +1,33 @@
 //! What the records tell, together with the age of the templates that run now.
 
 use super::backends::Backends;
-use crate::model::{ClusterView, Flip, Selector, Timestamp, Workload, WorkloadKind};
+use crate::model::{ClusterView, Flip, Rollout, Selector, Timestamp, Workload, WorkloadKind};
 
 /// Whether all workloads behind a selector run a template that is older than a moment.
 pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
     let workloads = Backends::of(selector, view).workloads;
     !workloads.is_empty() && workloads.iter().all(|workload| runs_since(workload, before, view))
+}
+
+/// Whether all workloads behind a selector run a template that served before a moment, as far as that can be known. The
+/// selector was that of the Service at that moment.
+pub(crate) fn served_before(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
+    let workloads = Backends::of(selector, view).workloads;
+    run_since(selector, before, view) && workloads.iter().all(|workload| was_rolled_out(workload, before, view))
+}
+
+/// Whether the rollout of the current template was complete at a moment. A template that an undo brought back was rolled out
+/// a second time, and the time of the first rollout is not known.
+fn was_rolled_out(workload: &Workload, at: Timestamp, view: &ClusterView) -> bool {
+    let was_brought_back = || {
+        let created = view.current_replica_set(workload).and_then(|replica_set| replica_set.meta.created);
+        view.replica_sets_of(workload).any(|other| other.meta.created > created)
+    };
+    match workload.rollout {
+        Rollout::Unknown => true,
+        Rollout::Complete(time) if time <= at => true,
+        Rollout::Incomplete | Rollout::Complete(_) => was_brought_back(),
+    }
 }
 
 /// Whether a flip on record was a rollback: its target had kept its template since before the flip that it took back, and
@@ -25,7 +46,7 @@ pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
     let mut was = false;
     for (index, before) in flip.earlier.iter().enumerate() {
         let goes_to = if (count - index) % 2 == 1 { &flip.to } else { &flip.from };
-        was = !was && run_since(goes_to, *before, view);
+        was = !was && served_before(goes_to, *before, view);
     }
     was
 }

@@ -278,11 +278,17 @@ fn apply(control_plane: &ControlPlane, yaml: &str) -> Result<Output> {
     let mut apply = apply.spawn().context("cannot start kubectl")?;
     if let Some(mut stdin) = apply.stdin.take() {
         // If kubectl reads nothing, its own error gives the cause.
-        drop(stdin.write_all(yaml.as_bytes()));
+        drop(stdin.write_all(as_yaml(yaml).as_bytes()));
     }
     let output = apply.wait_with_output().context("cannot wait for kubectl")?;
     ensure!(output.status.success(), "kubectl apply: {}", text(&output.stderr));
     Ok(output)
+}
+
+/// Text that kubectl reads as YAML. Before 1.31, kubectl takes any text that begins with a brace for JSON.
+#[must_use]
+pub fn as_yaml(text: &str) -> String {
+    format!("---\n{text}")
 }
 
 /// A kubeconfig of flipguard's ServiceAccount, so that its real RBAC applies.

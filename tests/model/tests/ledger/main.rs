@@ -2,10 +2,11 @@
 //! a few concurrent requests. The steps in between include controllers, label edits, crashes and abandoned requests.
 //! Replicas see the cluster by reads at different instants.
 //!
-//! Two invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
-//! event that did not happen, and never loses one that did.
+//! Four invariants must hold. A Service never routes to a colour of which nothing runs. The ledger never records an
+//! event that did not happen, and never loses one that did. It never keeps the intent of a denied change. A flip is taken
+//! for a rollback if and only if it is one. If a rollout completes between verdict and commit, either class is right.
 //!
-//! The model can fail: thirteen deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: eighteen deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -18,17 +19,27 @@ mod search;
 
 use std::io::Write;
 
-use cluster::{Cluster, Colour};
-use process::{Mistake, Request};
+use cluster::{Cluster, Colour, Shape};
+use process::{Lost, Mistake, Request};
 use search::{Scenario, search};
 
 use Colour::{Blue, Green};
-use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToZero};
+use Request::{CreateService, Delete, DeleteService, Flip, Redeploy, ScaleToOne, ScaleToZero};
 
 fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
     let start = Cluster::new(true, 0);
     let requests = requests.to_vec();
-    Scenario { name, start, requests, tries: 1, crashes: true, expiry: true, at_once: false, looks: 8 }
+    Scenario {
+        name,
+        start,
+        requests,
+        tries: 1,
+        crashes: true,
+        expiry: true,
+        at_once: false,
+        looks: 8,
+        lost: Lost::Nothing,
+    }
 }
 
 /// Prints even where the test harness captures output. The number of searched states shows the strength of the result.
@@ -140,12 +151,91 @@ fn four_requests() {
     }
 }
 
+/// Colours of two Pods that are replaced one by one. So some changes leave Pods, and rollouts take several steps.
+#[test]
+fn rollouts_of_two_pods() {
+    let all = [Flip(Green), Redeploy(Green), ScaleToOne(Green), ScaleToZero(Green), Redeploy(Blue), ScaleToOne(Blue)];
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        for (index, one) in all.iter().enumerate() {
+            for other in &all[index..] {
+                let start = Cluster::of(shape, 2, true, 0);
+                let it = scenario("rollouts of two pods", &[*one, *other]);
+                holds(&Scenario { start, tries: 2, at_once: true, ..it });
+            }
+        }
+        let start = Cluster::of(shape, 2, true, 0);
+        let triple = [Flip(Green), Redeploy(Green), ScaleToOne(Green)];
+        holds(&Scenario { start, at_once: true, ..scenario("rollouts of two pods", &triple) });
+    }
+}
+
+/// Where the live colour is alone, it is redeployed in place.
+#[test]
+fn rollouts_of_the_live_colour() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        for one in [Redeploy(Blue), ScaleToOne(Blue), ScaleToZero(Blue), Delete(Blue)] {
+            let start = Cluster::of(shape, 2, true, 1).without(Green);
+            let it = scenario("rollouts of the live colour", &[Redeploy(Blue), one]);
+            holds(&Scenario { start, tries: 2, ..it });
+        }
+        let start = Cluster::of(shape, 2, true, 0).without(Green);
+        let triple = [Redeploy(Blue), ScaleToOne(Blue), Redeploy(Blue)];
+        holds(&Scenario { start, at_once: true, ..scenario("rollouts of the live colour", &triple) });
+    }
+}
+
+/// Answers of flipguard and of the ledger are lost. Where the API server need not wait, it admits the change. That change
+/// has no guarantee, and neither have requests that were under way; all later ones have.
+#[test]
+fn answers_that_are_lost() {
+    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), DeleteService, CreateService(Green)];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let it = scenario("lost answers", &[*one, *other]);
+            let it = Scenario { tries: 2, crashes: false, at_once: true, lost: Lost::Answers, ..it };
+            if [one, other].contains(&&Delete(Green)) {
+                let lost = Lost::AnswersAboutWorkloads;
+                holds(&Scenario { lost, name: "lost answers, colour not certain", ..it.clone() });
+            }
+            holds(&it);
+        }
+    }
+    let it = scenario("lost answers", &[Flip(Green), ScaleToZero(Green), Flip(Blue)]);
+    holds(&Scenario { crashes: false, expiry: false, at_once: true, lost: Lost::Answers, ..it });
+}
+
+/// A flip is a rollback by the records if and only if it is one by the order of the commits.
+#[test]
+fn flips_are_classed_rightly() {
+    // Away from a colour that never was ready, a flip passes to one with some ready Pods, although a rollout stops them.
+    // A redeployment of green is therefore left out there: the Service routes to nothing before and after.
+    let never_ready = || Cluster::of(Shape::Recreate, 2, true, 0).where_blue_never_was_ready();
+    let ready = || Cluster::new(true, 0).with_a_clock();
+    let all = [
+        (ready(), vec![Flip(Green), Flip(Blue), Flip(Green)]),
+        (ready(), vec![Flip(Green), Redeploy(Blue), Flip(Blue)]),
+        (ready(), vec![Flip(Green), Flip(Blue), Redeploy(Green)]),
+        (never_ready(), vec![Flip(Green), Flip(Blue)]),
+        (never_ready(), vec![Flip(Green), Redeploy(Blue), Flip(Blue)]),
+    ];
+    for (start, requests) in all {
+        let it = scenario("classes of flips", &requests);
+        holds(&Scenario { start, crashes: false, expiry: false, at_once: true, ..it });
+    }
+}
+
 /// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
     // This mistake is possible only where there is no ledger yet.
     let has_ledger = mistake != Mistake::LooksOnce;
-    let start = Cluster { has_ledger, ..Cluster::new(true, 1) };
-    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..scenario("", requests) };
+    is_found_from(Cluster { has_ledger, ..Cluster::new(true, 1) }, what, mistake, requests);
+}
+
+fn is_found_from(start: Cluster, what: &str, mistake: Mistake, requests: &[Request]) {
+    let loses = matches!(mistake, Mistake::WithdrawsUnanswered | Mistake::LeavesStray);
+    let lost = if loses { Lost::AnswersAboutWorkloads } else { Lost::Nothing };
+    let it = scenario("", requests);
+    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, lost, ..it };
     let searched = search(&scenario, Some(mistake));
     match searched.broken {
         Some(story) => say!("{what}: found after {} states\n{story}\n", searched.states),
@@ -216,4 +306,44 @@ fn reading_a_missing_ledger_once_breaks() {
 #[test]
 fn taking_a_changed_version_for_a_commit_breaks() {
     is_found("moved is committed", Mistake::MovedIsCommitted, &[Flip(Green), ScaleToZero(Blue)]);
+}
+
+#[test]
+fn taking_a_rollout_for_over_breaks() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        let start = Cluster::of(shape, 2, true, 0).without(Green);
+        is_found_from(start, "rollouts for over", Mistake::TakesRolloutsForOver, &[Redeploy(Blue), ScaleToOne(Blue)]);
+    }
+}
+
+#[test]
+fn without_a_ledger_a_rollout_breaks() {
+    for shape in [Shape::Rolling, Shape::StatefulSet] {
+        let start = Cluster::of(shape, 2, true, 0);
+        let requests = [Flip(Green), Redeploy(Green), ScaleToOne(Green)];
+        is_found_from(start, "no ledger, rollouts", Mistake::NoLedger, &requests);
+    }
+}
+
+#[test]
+fn withdrawing_what_may_pass_unanswered_breaks() {
+    is_found("withdraws unanswered", Mistake::WithdrawsUnanswered, &[Flip(Green), Delete(Green)]);
+}
+
+#[test]
+fn leaving_a_stray_intent_breaks() {
+    is_found("leaves a stray", Mistake::LeavesStray, &[Flip(Green), Delete(Green)]);
+}
+
+#[test]
+fn forgetting_earlier_flips_breaks() {
+    let start = Cluster::new(true, 0).with_a_clock();
+    let requests = [Flip(Green), Flip(Blue), Flip(Green)];
+    is_found_from(start, "forgets earlier flips", Mistake::ForgetsEarlierFlips, &requests);
+}
+
+#[test]
+fn taking_age_for_service_breaks() {
+    let start = Cluster::of(Shape::Recreate, 2, true, 0).where_blue_never_was_ready();
+    is_found_from(start, "age for service", Mistake::TakesAgeForService, &[Flip(Green), Flip(Blue)]);
 }

@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::ledger::apply::apply;
-use flipguard::ledger::{Ask, Attempt, Found, Intent, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, Records, User, WorkloadKind, Write};
-use flipguard::rules::{self, Outcome, Verdict};
+use flipguard::ledger::{Ask, Attempt, Found, Intent, Leftover, ObjectRef, resolve, scenarios};
+use flipguard::model::{Change, ClusterView, Policy, Records, Rollout, Timestamp, User, Write};
+use flipguard::rules::{self, Outcome, Verdict, filter};
 
-use super::cluster::{Cluster, Colour, NOW, Read, TheService, deployment, service};
+use super::cluster::{Cluster, Colour, Judged, NOW, Read, TheService, deployment, service};
 
 /// The change that a user requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Request {
     Flip(Colour),
     ScaleToZero(Colour),
+    /// Scales down to one Pod.
+    ScaleToOne(Colour),
     Delete(Colour),
     /// Sets a new image.
     Redeploy(Colour),
@@ -52,6 +54,16 @@ pub(crate) enum Mistake {
     MovedIsCommitted,
     /// Where no Service carries traffic, the ledger is not read a second time, so one created meanwhile is missed.
     LooksOnce,
+    /// Pods of a workload in the middle of a rollout count as if it were over.
+    TakesRolloutsForOver,
+    /// The intent of a change that the API server admits without an answer is withdrawn like any other.
+    WithdrawsUnanswered,
+    /// An intent whose write had no answer is not withdrawn.
+    LeavesStray,
+    /// A record does not have the flips before it.
+    ForgetsEarlierFlips,
+    /// The age of a template alone shows that it has served.
+    TakesAgeForService,
 }
 
 /// The progress of a request.
@@ -62,16 +74,57 @@ pub(crate) enum Stage {
     /// In admission.
     Admission(Box<Admission>),
     /// Allowed. It may commit on its base at any time.
-    Allowed { base: Base, tries: u8, id: String },
-    /// Committed, denied or abandoned.
+    Allowed { base: Base, tries: u8, id: String, judged: Option<Judged> },
+    /// The answer was not in time, or there was none.
+    Aside(Box<Aside>),
+    /// Committed or abandoned.
     Over,
+    /// Denied for the last time. The ledger must not have the intent with this id.
+    Denied { id: String },
+}
+
+/// The course of events after an attempt without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Aside {
+    id: String,
+    base: Base,
+    /// Whether the API server admits the change without an answer, and may still commit it.
+    may_commit: bool,
+    /// Whether flipguard allowed the change.
+    is_allowed: bool,
+    /// Whether the API server has denied the change.
+    is_denied: bool,
+    /// The intent that is withdrawn, and the version of the ledger that was read for it.
+    withdrawing: Option<(Attempt, u8)>,
+    /// A write of the ledger that may still arrive, over this version.
+    late: Option<(flipguard::ledger::Ledger, u8)>,
+}
+
+/// The answers of flipguard and of the ledger that are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Nothing,
+    /// Any answer. The API server admits some changes without one.
+    Answers,
+    /// The same, and the API server also admits changes of workloads: their colour is not certain.
+    AnswersAboutWorkloads,
+}
+
+/// Whether the API server waits for flipguard's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Api {
+    Waits,
+    /// The API server no longer waits, and admits the change.
+    GoesOn,
+    /// The change is committed, and flipguard does not know.
+    Committed,
 }
 
 /// The state of the object that an attempt starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Base {
     Service(TheService),
-    Deployment(Colour, super::cluster::TheDeployment, u8),
+    Deployment(Colour, super::cluster::TheDeployment),
     /// None: the attempt creates an object with this uid.
     New(u8),
 }
@@ -89,6 +142,10 @@ pub(crate) struct Admission {
     refused: bool,
     /// Whether the Services were read because there was no ledger.
     searched: bool,
+    api: Api,
+    /// The time at which the objects were looked at.
+    at: Timestamp,
+    judged: Option<Judged>,
 }
 
 /// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
@@ -125,26 +182,193 @@ impl Request {
                     read: Read::default(),
                     refused: false,
                     searched: false,
+                    api: Api::Waits,
+                    at: Timestamp(0),
+                    judged: None,
                 };
                 vec![("arrives".to_owned(), None, Stage::Admission(Box::new(admission)))]
             }
             Stage::Admission(admission) => {
                 let mut steps = self.admission(admission, cluster, alive, rules);
+                steps.extend(self.unanswered(admission, cluster, alive, rules));
                 if rules.crashes {
                     steps.push(("is lost: its replica crashes".to_owned(), None, Stage::Over));
                 }
                 steps
             }
-            Stage::Allowed { base, tries, .. } => {
+            Stage::Allowed { base, tries, id, judged } => {
                 let mut steps = vec![("is given up after it was allowed".to_owned(), None, Stage::Over)];
-                match self.commit(base, cluster) {
+                if rules.lost != Lost::Nothing && !self.may_pass(base, rules) {
+                    let aside = self.aside(id, base, Outcome::Allowed, false, false, rules);
+                    steps.push(("is denied: its answer is lost".to_owned(), None, aside.stage()));
+                }
+                let committed = self.commit(base, id, cluster).map(|mut next| {
+                    if let (Self::Flip(to), Base::Service(was), Some(judged)) = (self, base, judged)
+                        && was.to != to
+                    {
+                        next.note_flip(was.to, to, judged);
+                    }
+                    next
+                });
+                match committed {
                     next @ Some(_) => steps.push(("commits".to_owned(), next, Stage::Over)),
                     None => steps.push(("meets a conflict".to_owned(), None, Stage::again(*tries))),
                 }
                 steps
             }
-            Stage::Over => vec![],
+            Stage::Aside(aside) => self.asides(aside, cluster, alive),
+            Stage::Over | Stage::Denied { .. } => vec![],
         }
+    }
+
+    /// Whether the API server may admit the change without an answer.
+    fn may_pass(self, base: &Base, rules: &Rules) -> bool {
+        let is_of_workload = matches!(base, Base::Deployment(..));
+        (rules.lost == Lost::AnswersAboutWorkloads && is_of_workload)
+            || filter::may_pass_unanswered(&self.change(base), &rules.policy.colours)
+    }
+
+    /// The steps of an API server that does not wait for flipguard's answer any longer.
+    fn unanswered(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &Rules) -> Steps {
+        let with = |api| Stage::Admission(Box::new(Admission { api, ..now.clone() }));
+        match now.api {
+            Api::Waits if rules.lost != Lost::Nothing && self.may_pass(&now.base, rules) => {
+                vec![("is no longer waited for".to_owned(), None, with(Api::GoesOn))]
+            }
+            Api::GoesOn => {
+                let next = self.commit_unanswered(&now.base, &now.id, false, cluster, alive);
+                next.map(|next| ("commits unanswered".to_owned(), Some(next), with(Api::Committed)))
+                    .into_iter()
+                    .collect()
+            }
+            Api::Waits | Api::Committed => vec![],
+        }
+    }
+
+    /// The cluster after a commit of which flipguard's answer was not awaited. If flipguard did not allow it, no guarantee
+    /// applies to the requests that are under way.
+    fn commit_unanswered(
+        self,
+        base: &Base,
+        id: &str,
+        is_allowed: bool,
+        cluster: &Cluster,
+        alive: &BTreeSet<String>,
+    ) -> Option<Cluster> {
+        let mut next = self.commit(base, id, cluster)?;
+        if is_allowed {
+            return Some(next);
+        }
+        match base {
+            Base::Deployment(colour, _) => {
+                if let Some(service) = next.service.as_mut().filter(|service| service.to == *colour) {
+                    service.excused = true;
+                }
+                next.overtaken.extend(alive.iter().filter(|other| *other != id).cloned());
+            }
+            Base::Service(_) | Base::New(_) => next.deleted_unanswered |= self == Self::DeleteService,
+        }
+        Some(next)
+    }
+
+    /// The rest of an attempt whose answer does not reach the API server.
+    fn aside(
+        self,
+        id: &str,
+        base: &Base,
+        outcome: Outcome,
+        may_be_written: bool,
+        may_commit: bool,
+        rules: &Rules,
+    ) -> Aside {
+        let intent = Intent::of(&self.change(base), id.to_owned());
+        let may_pass = self.may_pass(base, rules);
+        let may_pass_as_it_thinks = may_pass && !rules.makes(Mistake::WithdrawsUnanswered);
+        let may_be_written = may_be_written && !rules.makes(Mistake::LeavesStray);
+        let left = Leftover::of(intent, outcome, may_be_written, may_pass_as_it_thinks);
+        let withdrawing = left.to_withdraw(false).map(|it| (Attempt::withdrawing(it.intent), 0));
+        let is_allowed = outcome == Outcome::Allowed;
+        let (id, base, is_denied) = (id.to_owned(), base.clone(), !may_commit);
+        Aside { id, base, may_commit, is_allowed, is_denied, withdrawing, late: None }
+    }
+
+    /// A write of the ledger without an answer: it has arrived, it arrives later, or it never does. flipguard denies the
+    /// change.
+    fn writes_without_an_answer(
+        self,
+        now: &Admission,
+        ledger: &flipguard::ledger::Ledger,
+        cluster: &Cluster,
+        rules: &Rules,
+    ) -> Steps {
+        let may_commit = now.api == Api::GoesOn;
+        let aside =
+            self.aside(&now.id, &now.base, Outcome::CannotJudge, now.attempt.may_be_written(), may_commit, rules);
+        let is_denied = now.api == Api::Waits;
+        let late = Aside { is_denied, late: Some((ledger.clone(), now.ledger_version)), ..aside.clone() };
+        let mut steps = vec![("writes its intent, which takes long".to_owned(), None, late.stage())];
+        if now.ledger_version == cluster.ledger_version {
+            let next = Cluster { ledger: ledger.clone(), ledger_version: now.ledger_version + 1, ..cluster.clone() };
+            let written = Aside { is_denied, ..aside };
+            steps.push(("writes its intent, and gets no answer".to_owned(), Some(next), written.stage()));
+        }
+        steps
+    }
+
+    fn withdrawing(self, now: &Aside) -> Option<(Attempt, u8)> {
+        let intent = Intent::of(&self.change(&now.base), now.id.clone())?;
+        Some((Attempt::withdrawing(intent), 0))
+    }
+
+    fn asides(self, now: &Aside, cluster: &Cluster, alive: &BTreeSet<String>) -> Steps {
+        let mut steps = Vec::new();
+        if now.may_commit {
+            let without = Aside { may_commit: false, ..now.clone() };
+            if let Some(next) = self.commit_unanswered(&now.base, &now.id, now.is_allowed, cluster, alive) {
+                steps.push(("commits unanswered".to_owned(), Some(next), without.clone().stage()));
+            }
+            steps.push(("is given up".to_owned(), None, without.stage()));
+        }
+        if let Some((ledger, version)) = &now.late {
+            // A withdrawal that found nothing looks again.
+            let found_nothing = |(attempt, _): &(Attempt, u8)| matches!(attempt.ask(), Ask::Nothing(_));
+            let again = now.withdrawing.as_ref().filter(|it| found_nothing(it)).and_then(|_| self.withdrawing(now));
+            let withdrawing = again.or_else(|| now.withdrawing.clone());
+            let arrived = Aside { late: None, withdrawing, ..now.clone() }.stage();
+            let next = Cluster { ledger: ledger.clone(), ledger_version: version + 1, ..cluster.clone() };
+            let next = (*version == cluster.ledger_version).then_some(next);
+            steps.push(("writes its intent late, or not".to_owned(), next, arrived));
+        }
+        let Some((attempt, version)) = &now.withdrawing else { return steps };
+        let with = |attempt: Option<Attempt>, version| {
+            Aside { withdrawing: attempt.map(|attempt| (attempt, version)), ..now.clone() }.stage()
+        };
+        let mut next = attempt.clone();
+        match attempt.ask() {
+            Ask::ReadLedger => {
+                next.ledger(cluster.ledger.clone(), BTreeSet::new());
+                let stage = with(Some(next), cluster.ledger_version);
+                steps.push(("reads the ledger again".to_owned(), None, stage));
+            }
+            Ask::WriteLedger(ledger) if *version == cluster.ledger_version => {
+                let written = Cluster { ledger: ledger.clone(), ledger_version: version + 1, ..cluster.clone() };
+                next.written(true);
+                let found = Aside { withdrawing: None, late: None, ..now.clone() }.stage();
+                steps.push(("withdraws its intent".to_owned(), Some(written), found));
+            }
+            Ask::WriteLedger(_) => {
+                next.written(false);
+                steps.push(("meets a conflict on the ledger".to_owned(), None, with(Some(next), 0)));
+            }
+            // The ledger does not have the intent. As long as it may arrive, the ledger is read again.
+            _ if now.late.is_some() => {
+                let again = Aside { withdrawing: self.withdrawing(now), ..now.clone() };
+                steps.push(("looks again".to_owned(), None, again.stage()));
+                steps.push(("gives the withdrawal up".to_owned(), None, Stage::Over));
+            }
+            _ => steps.push(("has nothing to withdraw".to_owned(), None, with(None, 0))),
+        }
+        steps
     }
 
     fn admission(self, now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &mut Rules) -> Steps {
@@ -189,7 +413,10 @@ impl Request {
                 vec![(
                     "looks at all objects".to_owned(),
                     None,
-                    with(&|next| next.attempt.objects(&looked, &rules.policy, NOW)),
+                    with(&|next| {
+                        next.attempt.objects(&looked, &rules.policy, cluster.now());
+                        next.at = cluster.now();
+                    }),
                 )]
             }
             Ask::ReadObjects(objects) => {
@@ -199,7 +426,7 @@ impl Request {
                     next.looked.insert(object.clone(), rules.look(cluster, object));
                     if next.looked.len() == objects.len() {
                         let looked = std::mem::take(&mut next.looked);
-                        next.attempt.objects(&looked, &rules.policy, NOW);
+                        next.attempt.objects(&looked, &rules.policy, cluster.now());
                     }
                     (format!("looks at {object}"), None, Stage::Admission(Box::new(next)))
                 })
@@ -220,11 +447,16 @@ impl Request {
                     });
                     return vec![("meets a conflict on the ledger".to_owned(), None, conflict)];
                 }
+                let mut steps = Steps::new();
+                if rules.lost != Lost::Nothing && !now.refused {
+                    steps = self.writes_without_an_answer(now, &ledger, cluster, rules);
+                }
                 let mut next = cluster.clone();
                 next.ledger = ledger;
                 next.ledger_version += 1;
                 let what = if now.refused { "withdraws its intent" } else { "writes its intent" };
-                vec![(what.to_owned(), Some(next), with(&|it| it.attempt.written(true)))]
+                steps.push((what.to_owned(), Some(next), with(&|it| it.attempt.written(true))));
+                steps
             }
             Ask::ReadCluster if !now.read.is_whole() => vec![],
             Ask::ReadCluster => {
@@ -232,18 +464,36 @@ impl Request {
                 let verdict = rules.judge(self, &mut next);
                 let what = format!("is judged: {}", verdict.outcome().name());
                 next.refused = verdict.outcome() != Outcome::Allowed;
+                next.judged = self.judged(now, &verdict);
                 vec![(what, None, Stage::Admission(Box::new(next)))]
             }
             Ask::Nothing(_) => {
                 // An attempt that cannot commit is allowed too; it then fails to commit.
-                let stage = if now.refused {
-                    Stage::again(now.tries)
-                } else {
-                    Stage::Allowed { base: now.base.clone(), tries: now.tries, id: now.id.clone() }
+                let stage = match (now.api, now.refused) {
+                    (Api::Waits, true) if now.tries == 1 => Stage::Denied { id: now.id.clone() },
+                    (Api::Waits, true) => Stage::again(now.tries),
+                    (Api::Waits, false) => {
+                        let (base, tries, id) = (now.base.clone(), now.tries, now.id.clone());
+                        Stage::Allowed { base, tries, id, judged: now.judged.clone() }
+                    }
+                    (api, refused) => {
+                        let outcome = if refused { Outcome::Denied } else { Outcome::Allowed };
+                        let may_commit = api == Api::GoesOn;
+                        let aside = self.aside(&now.id, &now.base, outcome, false, may_commit, rules);
+                        Aside { is_denied: false, ..aside }.stage()
+                    }
                 };
                 vec![("is answered".to_owned(), None, stage)]
             }
         }
+    }
+
+    /// How a flip was judged, where the cluster has a clock.
+    fn judged(self, now: &Admission, verdict: &Verdict) -> Option<Judged> {
+        let Self::Flip(to) = self else { return None };
+        let as_rollback = verdict.summary.starts_with("rollback");
+        let judged = Judged { at: now.at, template: now.read.template(to), as_rollback };
+        Some(judged).filter(|_| now.read.has_times)
     }
 
     fn reads_the_ledger(now: &Admission, cluster: &Cluster, alive: &BTreeSet<String>, rules: &Rules) -> Steps {
@@ -277,9 +527,10 @@ impl Request {
         match self {
             Self::Flip(_) | Self::DeleteService => cluster.service.clone().map(Base::Service),
             Self::CreateService(_) => Some(Base::New(name.bytes().map(|letter| letter % 32).sum::<u8>() * 10 + tries)),
-            Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour) => {
+            Self::ScaleToZero(colour) | Self::ScaleToOne(colour) | Self::Delete(colour) | Self::Redeploy(colour) => {
                 let it = cluster.deployment(colour)?.clone();
-                Some(Base::Deployment(colour, it, cluster.pods[colour as usize].ready))
+                let has_sense = !matches!(self, Self::ScaleToOne(_)) || it.desired > 1;
+                has_sense.then_some(Base::Deployment(colour, it))
             }
         }
     }
@@ -299,26 +550,23 @@ impl Request {
                 new.meta.resource_version.clear();
                 Write::ServiceCreate { new: Box::new(new) }
             }
-            (Self::ScaleToZero(colour), Base::Deployment(_, it, _)) => Write::Scale {
-                kind: WorkloadKind::Deployment,
+            (Self::ScaleToZero(colour) | Self::ScaleToOne(colour), Base::Deployment(_, it)) => Write::Scale {
+                kind: it.kind(),
                 namespace: "shop".to_owned(),
                 name: colour.deployment(),
                 uid: colour.deployment(),
                 resource_version: it.version.to_string(),
                 from: it.desired.into(),
-                to: 0,
+                to: u32::from(matches!(self, Self::ScaleToOne(_))),
             },
-            (Self::Delete(colour), Base::Deployment(_, it, ready)) => {
-                Write::WorkloadDelete { old: Box::new(deployment(colour, it, *ready)) }
+            (Self::Delete(colour), Base::Deployment(_, it)) => {
+                Write::WorkloadDelete { old: Box::new(deployment(colour, it)) }
             }
-            (Self::Redeploy(colour), Base::Deployment(_, it, ready)) => {
+            (Self::Redeploy(colour), Base::Deployment(_, it)) => {
                 let mut new = it.clone();
                 new.template += 1;
                 new.generation += 1;
-                Write::WorkloadUpdate {
-                    old: Box::new(deployment(colour, it, *ready)),
-                    new: Box::new(deployment(colour, &new, *ready)),
-                }
+                Write::WorkloadUpdate { old: Box::new(deployment(colour, it)), new: Box::new(deployment(colour, &new)) }
             }
             (request, base) => panic!("{request:?} has no base {base:?}"),
         };
@@ -326,15 +574,17 @@ impl Request {
     }
 
     /// The cluster after a compare-and-swap by the API server; `None` if the version has changed.
-    fn commit(self, base: &Base, cluster: &Cluster) -> Option<Cluster> {
+    fn commit(self, base: &Base, id: &str, cluster: &Cluster) -> Option<Cluster> {
         let mut next = cluster.clone();
+        next.tick();
+        let overtaken = cluster.overtaken.contains(id);
         match (self, base) {
             (Self::Flip(to), Base::Service(was)) => {
                 let it = next.service.as_mut().filter(|it| (it.uid, it.version) == (was.uid, was.version))?;
                 let flips = it.to != to;
                 it.version += 1;
                 it.to = to;
-                it.excused = false;
+                it.excused = overtaken || (it.excused && !flips);
                 next.flipped[to as usize] = true;
                 if flips {
                     next.last_flip = Some(to);
@@ -352,13 +602,14 @@ impl Request {
                 }
                 // If the other colour no longer runs, nothing is lost. A colour that does not run only causes a warning.
                 let other = if to == Colour::Blue { Colour::Green } else { Colour::Blue };
-                let excused = !cluster.runs(other) || !cluster.runs(to);
+                let excused = overtaken || !cluster.runs(other) || !cluster.runs(to);
                 next.service = Some(TheService { uid: *uid, version: 1, to, excused });
             }
             (
-                Self::ScaleToZero(colour) | Self::Delete(colour) | Self::Redeploy(colour),
-                Base::Deployment(_, was, _),
+                Self::ScaleToZero(colour) | Self::ScaleToOne(colour) | Self::Delete(colour) | Self::Redeploy(colour),
+                Base::Deployment(_, was),
             ) => {
+                let keeps_some = cluster.keeps_some_during_a_rollout(colour);
                 let it = next.deployment_mut(colour);
                 let stored = it.as_mut().filter(|it| it.version == was.version)?;
                 stored.version += 1;
@@ -366,10 +617,11 @@ impl Request {
                 match self {
                     Self::Delete(_) => *it = None,
                     Self::Redeploy(_) => stored.template += 1,
+                    Self::ScaleToOne(_) => stored.desired = 1,
                     _ => stored.desired = 0,
                 }
                 // Without another colour beside it, a colour is repaired in place. That only causes a warning.
-                let is_alone = next.deployments.iter().flatten().count() == 1;
+                let is_alone = next.deployments.iter().flatten().count() == 1 && !keeps_some;
                 if let (Self::Redeploy(_), Some(service)) = (self, next.service.as_mut().filter(|_| is_alone)) {
                     service.excused = true;
                 }
@@ -418,10 +670,22 @@ impl Stage {
     /// The id of the attempt that may still commit.
     pub(crate) fn alive(&self) -> Option<&String> {
         match self {
+            Self::Admission(admission) if admission.api == Api::Committed => None,
             Self::Admission(admission) => Some(&admission.id),
             Self::Allowed { id, .. } => Some(id),
-            Self::Waiting { .. } | Self::Over => None,
+            Self::Aside(aside) => Some(&aside.id).filter(|_| aside.may_commit),
+            Self::Waiting { .. } | Self::Over | Self::Denied { .. } => None,
         }
+    }
+}
+
+impl Aside {
+    /// The stage of a request whose attempt has ended like this.
+    fn stage(self) -> Stage {
+        if self.may_commit || self.withdrawing.is_some() || self.late.is_some() {
+            return Stage::Aside(Box::new(self));
+        }
+        if self.is_denied { Stage::Denied { id: self.id } } else { Stage::Over }
     }
 }
 
@@ -435,6 +699,7 @@ pub(crate) struct Rules {
     pub(crate) at_once: bool,
     /// The number of objects of others that an attempt looks at.
     pub(crate) looks: usize,
+    pub(crate) lost: Lost,
     known: std::collections::HashMap<Question, Verdict>,
 }
 
@@ -443,7 +708,13 @@ type Question = (Request, Base, Read, Vec<Intent>, Records);
 impl Rules {
     pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
         let known = std::collections::HashMap::new();
-        Self { policy: Policy::default(), mistake, crashes, expiry, at_once, looks, known }
+        let policy = Policy::default();
+        Self { policy, mistake, crashes, expiry, at_once, looks, lost: Lost::Nothing, known }
+    }
+
+    /// The same, where the answers to some requests are lost.
+    pub(crate) fn with_lost(self, lost: Lost) -> Self {
+        Self { lost, ..self }
     }
 
     pub(crate) fn makes(&self, mistake: Mistake) -> bool {
@@ -452,8 +723,17 @@ impl Rules {
 
     /// A violated invariant. Lost records count only without a mistake, or with `DropsUnseen`; for any other mistake,
     /// the search looks for worse.
-    pub(crate) fn broken(&self, cluster: &Cluster) -> Option<String> {
+    pub(crate) fn broken<'a>(&self, cluster: &Cluster, mut stages: impl Iterator<Item = &'a Stage>) -> Option<String> {
+        let has = |id: &String| cluster.ledger.intents.iter().any(|intent| intent.ids.contains(id));
+        let is_strict = matches!(self.mistake, None | Some(Mistake::LeavesStray));
+        if is_strict && stages.any(|stage| matches!(stage, Stage::Denied { id } if has(id))) {
+            return Some("the ledger still has the intent of a denied change".to_owned());
+        }
         let forgets = matches!(self.mistake, None | Some(Mistake::DropsUnseen));
+        let misjudges = matches!(self.mistake, None | Some(Mistake::ForgetsEarlierFlips | Mistake::TakesAgeForService));
+        if let Some(wrong) = cluster.misjudged().filter(|_| misjudges) {
+            return Some(wrong);
+        }
         cluster.broken().or_else(|| cluster.forgotten().filter(|_| forgets))
     }
 
@@ -472,7 +752,23 @@ impl Rules {
         }
         let change = request.change(&admission.base);
         let mut view = admission.read.view();
-        let verdict = if self.makes(Mistake::OnlyNoneAndAll) {
+        if self.makes(Mistake::TakesRolloutsForOver) {
+            for workload in &mut view.workloads {
+                workload.observed_generation = workload.meta.generation;
+                workload.counts.replicas = workload.desired;
+                workload.counts.updated = workload.desired;
+            }
+        }
+        if self.makes(Mistake::TakesAgeForService) {
+            view.workloads.iter_mut().for_each(|workload| workload.rollout = Rollout::Unknown);
+        }
+        let verdict = if self.makes(Mistake::ForgetsEarlierFlips) {
+            view.records = question.4.clone();
+            view.records.flips.iter_mut().for_each(|flip| flip.earlier.clear());
+            let verdict = scenarios::decide(&change, &mut view, pending, &self.policy, NOW);
+            admission.attempt.judged(&verdict);
+            verdict
+        } else if self.makes(Mistake::OnlyNoneAndAll) {
             let verdict = self.none_and_all(&change, &view, pending);
             admission.attempt.judged(&verdict);
             verdict

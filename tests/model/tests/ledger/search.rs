@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use super::cluster::{Cluster, Stir};
-use super::process::{Mistake, Request, Rules, Stage};
+use super::process::{Lost, Mistake, Request, Rules, Stage};
 
 /// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct Scenario {
     pub(crate) at_once: bool,
     /// The number of objects of others that an attempt looks at; flipguard's limit is more than a model has.
     pub(crate) looks: usize,
+    pub(crate) lost: Lost,
 }
 
 /// The result of a search.
@@ -77,7 +78,8 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
         scenario.expiry || matches!(mistake, Some(Mistake::EarlyExpiry | Mistake::DropsUnseen)),
         scenario.at_once,
         scenario.looks,
-    );
+    )
+    .with_lost(scenario.lost);
     let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
     let start = State { cluster: Hashed::new(scenario.start.clone()), stages };
     // For each visited state, its 128-bit hash; for its history, the previous state and the step.
@@ -85,7 +87,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
     let mut queue = VecDeque::from([(0, start)]);
     while let Some((number, state)) = queue.pop_front() {
-        if let Some(what) = rules.broken(&state.cluster.part) {
+        if let Some(what) = rules.broken(&state.cluster.part, state.stages.iter().map(|stage| &stage.part)) {
             let story = story(&reached, number);
             let broken = Some(format!("{}\n  => {what}", story.join("\n")));
             return Searched { states: reached.len(), verdicts: rules.judged(), broken };
