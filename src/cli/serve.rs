@@ -135,7 +135,7 @@ impl Serve {
         let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())
-                .with_policies(policies.clone());
+                .with_policies(policies.clone(), events.clone());
         let app = listen::App {
             judge: Guard::new(client, policies.clone(), ledgers.clone(), self.concurrency.into(), events),
             credentials: credentials.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Each check looks at one thing and never fails. A check that cannot look reports that.
 
+mod admission_policies;
 mod called;
 mod certificate;
 mod cluster;
@@ -112,7 +113,9 @@ pub async fn run_checks(client: &Client, target: &Target) -> Vec<Check> {
     checks.extend(replicas);
     let (identity, check) = certificate::stored(client, &target.namespace).await;
     checks.push(check);
-    checks.extend(registered::registered(client, &target.namespace, &settings, identity.as_ref()).await);
+    let (policies, colours) = policies::stored(client, &target.namespace).await;
+    checks.extend(policies);
+    checks.extend(registered::registered(client, &target.namespace, &settings, &colours, identity.as_ref()).await);
     checks.push(called::by_a_probe(client, &target.namespace).await);
     checks.push(called::through_the_api_server(client, &target.probe_namespace, settings.enforcement).await);
     checks

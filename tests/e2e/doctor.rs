@@ -30,7 +30,7 @@ fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     Ok((text(found, "health"), format!("{} / {}", text(found, "message"), text(found, "nextStep"))))
 }
 
-fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
+pub(crate) fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
     let (is, says) = says(shop, check)?;
     ensure!(is == health && says.contains(words), "{check} should be {health} and say `{words}`; it is {is}: {says}");
     Ok(())
@@ -107,21 +107,26 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
     is(
         shop,
-        "policies",
+        "admission-policies",
         "warning",
         "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
     )?;
     let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
-    is(shop, "policies", "ok", "the API server limits")?;
+    is(shop, "admission-policies", "ok", "the API server limits")?;
     let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
     kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
-    is(shop, "policies", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
+    is(
+        shop,
+        "admission-policies",
+        "warning",
+        "the policy flipguard.flipguard-system is not as this version renders it",
+    )?;
     let url = format!("https://{}", shop.guard.listen());
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);
     shop.apply(&attempt(manifests, None)?.out)?.succeeds()?;
-    is(shop, "policies", "ok", "the API server limits")?;
+    is(shop, "admission-policies", "ok", "the API server limits")?;
 
     // Permissions, verb by verb.
     let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;
