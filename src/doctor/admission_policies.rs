@@ -8,7 +8,7 @@ use super::{Check, Health};
 use crate::install::{self, policy};
 use crate::registration::webhooks::Address;
 
-const CHECK: &str = "admission-policies";
+const CHECK: &str = "own-writes";
 
 /// Compares both policies and their bindings with those that this version renders. `address` is the registered one;
 /// without it, the policy of the registration only has to exist.

@@ -51,7 +51,8 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         "ok       labels ",
         " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
-        "ok       policies      the API server limits what flipguard's ServiceAccount may write",
+        "ok       policies      there are none: the flags of serve count",
+        "ok       own-writes    the API server limits what flipguard's ServiceAccount may write",
         "ok       endpoint      https://127.0.0.1:",
         "ok       probe         the API server reaches flipguard",
         "ok       called        the API server calls flipguard, and gets an answer",
@@ -107,26 +108,21 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
     is(
         shop,
-        "admission-policies",
+        "own-writes",
         "warning",
         "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
     )?;
     let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
-    is(shop, "admission-policies", "ok", "the API server limits")?;
+    is(shop, "own-writes", "ok", "the API server limits")?;
     let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
     kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
-    is(
-        shop,
-        "admission-policies",
-        "warning",
-        "the policy flipguard.flipguard-system is not as this version renders it",
-    )?;
+    is(shop, "own-writes", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
     let url = format!("https://{}", shop.guard.listen());
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);
     shop.apply(&attempt(manifests, None)?.out)?.succeeds()?;
-    is(shop, "admission-policies", "ok", "the API server limits")?;
+    is(shop, "own-writes", "ok", "the API server limits")?;
 
     // Permissions, verb by verb.
     let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;
