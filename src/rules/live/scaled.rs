@@ -41,7 +41,8 @@ fn loss(service: &TrafficService<'_>, old: &Workload, new: &Workload, remaining:
     let message = service.loses(remaining);
     if remaining > 0 {
         let keep = Remedy::words(format!("Keep {}, or lower it", service.floor));
-        return service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
+        let (first, then) = service.switch_first();
+        return service.finding(Reason::LiveScaledDown, message, keep).or(Some(first)).or(then);
     }
     let restarts = new.desired == 0 && old.kind != WorkloadKind::ReplicaSet;
     let restart = restarts.then(|| {
