@@ -142,6 +142,7 @@ impl Serve {
         let start = Start {
             connection: &connection,
             namespace: &namespace,
+            url: address.url(),
             labels: self.labels,
             ledgers: &ledgers,
             source: &source,

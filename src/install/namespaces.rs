@@ -51,9 +51,7 @@ const NAMES: &str = "a namespace has at most 63 lower-case letters, digits and i
 fn is_name(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let ends = [text.bytes().next(), text.bytes().next_back()];
-    (1..=63).contains(&text.len())
-        && text.bytes().all(is_inner)
-        && ends.into_iter().flatten().all(|byte| byte != b'-')
+    (1..=63).contains(&text.len()) && text.bytes().all(is_inner) && ends.into_iter().flatten().all(|byte| byte != b'-')
 }
 
 #[cfg(test)]
