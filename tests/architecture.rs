@@ -176,6 +176,27 @@ fn main_is_small() {
 
 /// With two providers in one process, rustls panics at its first connection. The lock file lists the crates of every
 /// platform; cargo shows the dependency path.
+/// Each file and folder in the map of CONTRIBUTING.md, in which two spaces are one level.
+#[test]
+fn the_map_names_what_exists() {
+    let contributing = read(&root().join("CONTRIBUTING.md"));
+    let map = contributing.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut folders: Vec<&str> = Vec::new();
+    for line in map.lines() {
+        let entry = line.trim_start();
+        folders.truncate((line.len() - entry.len()) / 2);
+        // `roles.rs   words`, or `ports.rs, parity.rs   words`
+        let names: Vec<&str> = entry.split("  ").next().unwrap_or_default().split(", ").collect();
+        for name in &names {
+            // After one space, the words begin.
+            let name = name.split(' ').next().unwrap_or_default();
+            let path = folders.iter().fold(root().to_path_buf(), |path, folder| path.join(folder)).join(name);
+            assert!(path.exists(), "the map of CONTRIBUTING.md names {}, which does not exist", path.display());
+        }
+        folders.extend(names.first().filter(|name| name.ends_with('/')));
+    }
+}
+
 #[test]
 fn ring_is_the_one_crypto_provider() {
     let users_of = |krate: &str| cargo(&["tree", "--locked", "--workspace", "--edges=all", "-i", krate]);
