@@ -76,6 +76,16 @@ const SERVICE: [Row<Service>; 12] = [
     annotation_row!(MIN_REPLICAS, "flipguard.dev/min-replicas"),
 ];
 
+/// The annotations of a Service that a rule reads: those of the table above.
+pub const SERVICE_ANNOTATIONS: [&str; 6] = [
+    annotation::GUARD,
+    annotation::ROLE,
+    annotation::ARGO_ROLLOUTS,
+    annotation::OVERRIDE,
+    annotation::HOLD,
+    annotation::MIN_REPLICAS,
+];
+
 /// The changes of a workload that can take ready Pods away.
 const WORKLOAD: [Row<Workload>; 10] = [
     Row { applies: |old, new| old.template != new.template, cel: differs!("?spec.?template.orValue({})") },
@@ -479,15 +489,10 @@ mod tests {
 
     #[test]
     fn annotations_in_cel_are_those_that_are_read() {
+        let of_services = SERVICE.iter().filter(|row| row.cel.contains("annotations[?'"));
+        assert_eq!(of_services.count(), SERVICE_ANNOTATIONS.len());
         let cel = any_of(&SERVICE);
-        for key in [
-            annotation::GUARD,
-            annotation::ROLE,
-            annotation::ARGO_ROLLOUTS,
-            annotation::OVERRIDE,
-            annotation::HOLD,
-            annotation::MIN_REPLICAS,
-        ] {
+        for key in SERVICE_ANNOTATIONS {
             assert!(cel.contains(&format!("[?'{key}']")), "{key}");
         }
         assert!(any_of(&WORKLOAD).contains(&format!("[?'{}']", annotation::ROLLBACK)));
