@@ -185,12 +185,15 @@ fn the_map_names_what_exists() {
     for line in map.lines() {
         let entry = line.trim_start();
         folders.truncate((line.len() - entry.len()) / 2);
-        // `roles.rs   words`, or `ports.rs, parity.rs   words`
-        let names: Vec<&str> = entry.split("  ").next().unwrap_or_default().split(", ").collect();
+        // `ports.rs, parity.rs   words`: a comma continues the names.
+        let mut words = entry.split_whitespace();
+        let mut names = Vec::new();
+        while let Some(word) = words.next().filter(|_| names.last().is_none_or(|last: &&str| last.ends_with(','))) {
+            names.push(word);
+        }
         for name in &names {
-            // After one space, the words begin.
-            let name = name.split(' ').next().unwrap_or_default();
-            let path = folders.iter().fold(root().to_path_buf(), |path, folder| path.join(folder)).join(name);
+            let folder = folders.iter().fold(root().to_path_buf(), |path, folder| path.join(folder));
+            let path = folder.join(name.trim_end_matches(','));
             assert!(path.exists(), "the map of CONTRIBUTING.md names {}, which does not exist", path.display());
         }
         folders.extend(names.first().filter(|name| name.ends_with('/')));
