@@ -149,6 +149,7 @@ impl Serve {
         let start = Start {
             connection: &connection,
             namespace: &namespace,
+            url: address.url(),
             labels: self.labels,
             ledgers: &ledgers,
             policies: &policies,

@@ -6,10 +6,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use super::cluster::logs;
-use super::{Check, Health};
+use super::{Check, Health, Runs};
 use crate::cluster::policies::{PolicyStore, Snapshot};
-use crate::install::manifests_command;
 use crate::model::{ColourScheme, Policy};
 use crate::policy::read::Stored;
 use crate::registration::lease::{LEASE, policies_of};
@@ -21,7 +19,7 @@ const LIST: Duration = Duration::from_secs(10);
 const MOST_NAMED: usize = 5;
 
 /// Checks the policies. Also returns the marks of a colour in any namespace, which the registration depends on.
-pub(super) async fn stored(client: &Client, namespace: &str) -> (Vec<Check>, ColourScheme) {
+pub(super) async fn stored(client: &Client, namespace: &str, runs: Runs) -> (Vec<Check>, ColourScheme) {
     let flags = Policy::default();
     let store = PolicyStore::new(client.clone(), flags.clone(), Duration::ZERO);
     let snapshot = match store.current(Instant::now() + LIST).await {
@@ -35,12 +33,12 @@ pub(super) async fn stored(client: &Client, namespace: &str) -> (Vec<Check>, Col
     let marks = store.marks(&snapshot.policies);
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let noted = leases.get_opt(LEASE).await.ok().flatten().map_or(0, |lease| policies_of(&lease.metadata));
-    (judge(&snapshot, noted, namespace), marks)
+    (judge(&snapshot, noted, namespace, runs), marks)
 }
 
-fn judge(snapshot: &Snapshot, noted: usize, namespace: &str) -> Vec<Check> {
+fn judge(snapshot: &Snapshot, noted: usize, namespace: &str, runs: Runs) -> Vec<Check> {
     if !snapshot.is_installed {
-        return vec![without_crd(noted, namespace)];
+        return vec![without_crd(noted, namespace, runs)];
     }
     let all = &snapshot.policies.all;
     if all.is_empty() {
@@ -51,7 +49,7 @@ fn judge(snapshot: &Snapshot, noted: usize, namespace: &str) -> Vec<Check> {
         all.iter().filter(|stored| stored.content.is_ok() && !is_programmed(stored)).map(name).collect();
     if !pending.is_empty() {
         let message = format!("not programmed yet: {}", named(&pending));
-        let look = format!("wait some seconds; then read why: {}", logs(namespace));
+        let look = format!("wait some seconds; then read why: {}", runs.logs(namespace));
         checks.push(Check::of(CHECK, Health::Warning, message, look));
     }
     if checks.is_empty() {
@@ -61,15 +59,14 @@ fn judge(snapshot: &Snapshot, noted: usize, namespace: &str) -> Vec<Check> {
     checks
 }
 
-fn without_crd(noted: usize, namespace: &str) -> Check {
+fn without_crd(noted: usize, namespace: &str, runs: Runs) -> Check {
     if noted == 0 {
         return Check::ok(CHECK, "there are none, and their CRD is not installed: the flags of serve count");
     }
     let policies = if noted == 1 { "1 policy".to_owned() } else { format!("{noted} policies") };
     let message =
         format!("the CRD bluegreenpolicies.flipguard.dev is gone, and {policies} with it: the flags of serve count");
-    let command = manifests_command(namespace, None);
-    let again = format!("apply the output of `{command}` again (or run `helm upgrade`), and then the policies");
+    let again = format!("{}; then apply the policies", runs.apply_again(namespace));
     Check::of(CHECK, Health::Broken, message, again)
 }
 

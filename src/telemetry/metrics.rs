@@ -118,26 +118,31 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
+/// Registers counters or gauges by labels.
+fn by<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    Family<L, M>: Clone + Default + prometheus_client::registry::Metric,
+{
+    let family = Family::<L, M>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("flipguard");
-        let decisions = Family::<DecisionLabels, Counter>::default();
-        registry.register(
+        let decisions = by(
+            &mut registry,
             "decisions",
             "Findings by kind of object, rule and action; rule `none` counts changes without a finding",
-            decisions.clone(),
         );
-        let would_deny = Family::<RuleLabels, Counter>::default();
-        registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
-        let overridden = Family::<RuleLabels, Counter>::default();
-        registry.register("overridden", "Denials that an override turned into warnings", overridden.clone());
-        let exempted = Family::<RuleLabels, Counter>::default();
-        registry.register("exempted", "Denials that an exemption turned into warnings", exempted.clone());
-        let policies = Family::<StateLabels, Gauge>::default();
-        registry.register(
+        let would_deny = by(&mut registry, "would_deny", "Denials that enforcement `warn` turned into warnings");
+        let overridden = by(&mut registry, "overridden", "Denials that an override turned into warnings");
+        let exempted = by(&mut registry, "exempted", "Denials that an exemption turned into warnings");
+        let policies = by(
+            &mut registry,
             "policies",
             "Policies by state; `crd-missing` is 1 while the CRD is gone, and policies with it",
-            policies.clone(),
         );
         let policy_age = seconds_of(&mut registry, "policy_age", "The age of the policies, as they were last read");
         let unreadable = counter(&mut registry, "unreadable_reviews", "Reviews that could not be parsed");

@@ -36,6 +36,21 @@ pub(crate) fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<
     Ok(())
 }
 
+/// What is missing in them is no illness of its own.
+fn namespaces_that_do_not_exist(shop: &Shop) -> Result<()> {
+    let elsewhere = doctor(shop, &["--probe-namespace", "nowhere"])?;
+    elsewhere.says("unknown  called        a dry run needs a namespace, and nowhere does not exist")?;
+    elsewhere.says("give a guarded namespace, in which you may create Deployments, with --probe-namespace")?;
+    let nowhere = doctor(shop, &["--namespace", "nowhere"])?;
+    ensure!(!nowhere.ok);
+    nowhere.says("BROKEN   namespace     namespace nowhere does not exist, so no flipguard is installed in it")?;
+    nowhere.says("BROKEN   registration  another flipguard, in namespace flipguard-system")?;
+    for check in ["replicas", "rights", "certificate", "probe"] {
+        ensure!(!nowhere.out.contains(&format!("  {check} ")), "{check} says more than it can: {}", nowhere.out);
+    }
+    Ok(())
+}
+
 fn finds_each_illness(shop: &Shop) -> Result<()> {
     let kubectl = |args: &[&str]| shop.plain_kubectl(args)?.succeeds();
     shop.guard.wait_until_it_guards(shop.control_plane)?;
@@ -60,6 +75,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         healthy.says(words)?;
     }
     ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace should not pass as a probe");
+    namespaces_that_do_not_exist(shop)?;
 
     // Changed by a user and by a managed cluster. The reconciler is suspended, because it would repair the change
     // before the doctor sees it.
