@@ -128,6 +128,13 @@ where
     family
 }
 
+/// Registers histograms of requests to the API server.
+fn requests(registry: &mut Registry, name: &str, help: &str) -> Family<OutcomeLabels, Histogram> {
+    let family = Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(REQUESTS.iter().copied()));
+    registry.register(name, help, family.clone());
+    family
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("flipguard");
@@ -155,18 +162,12 @@ impl Default for Metrics {
             seconds.clone(),
         );
         let seconds_allowed = seconds.get_or_create_owned(&OutcomeLabels { outcome: Outcome::Allowed.name() });
-        let requests = || Histogram::new(REQUESTS.iter().copied());
-        let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register(
-            "decision_reads",
-            "Requests that a judged change sent to the API server to read",
-            asked.clone(),
-        );
-        let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register(
+        let asked =
+            requests(&mut registry, "decision_reads", "Requests that a judged change sent to the API server to read");
+        let written = requests(
+            &mut registry,
             "decision_writes",
             "Writes of the ledger for a judged change, including conflicts with other replicas",
-            written.clone(),
         );
         let registered = gauge(
             &mut registry,
