@@ -55,7 +55,7 @@ pub(crate) fn generations(
     })?;
     let mut judged = 0;
     for replica in 0..replicas.count() {
-        let log = replicas.with(replica, |guard| guard.log())?;
+        let log = replicas.with(replica, controlplane::Guard::log)?;
         judged += by_no_older(&log, &programmed).with_context(|| format!("replica {replica}"))?;
     }
     ensure!(judged > 100, "only {judged} changes were judged by the policy, of {changes}");
