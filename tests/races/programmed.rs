@@ -1,16 +1,21 @@
 //! A policy that changes again and again, under a stream of changes and three replicas. After `Programmed`, no replica
 //! judges a change by an older generation, also while the API server restarts.
+//!
+//! The API server keeps one connection, and so asks one replica. The test sends the reviews of the API server to every
+//! replica besides.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use controlplane::{ControlPlane, Replicas};
+use futures_util::future::join_all;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::{Client, Error};
+use kube::{Client, Config, Error};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,15 +35,24 @@ pub(crate) fn generations(
     control_plane: &mut ControlPlane,
     replicas: &Replicas,
 ) -> Result<()> {
-    let shop = Shop::new(client);
+    let mut shop = Shop::new(client);
     runtime.block_on(shop.open())?;
+    for replica in 0..replicas.count() {
+        let listen = replicas.with(replica, |guard| Ok(guard.listen()))?;
+        let mut config = Config::new(format!("https://{listen}").parse()?);
+        config.accept_invalid_certs = true;
+        shop.replicas.push(runtime.block_on(async { Client::try_from(config) })?);
+    }
+    let shop = shop;
     let over = AtomicBool::new(false);
     let mut programmed = Vec::new();
     let changes = std::thread::scope(|scope| {
         let stream = scope.spawn(|| runtime.block_on(shop.changes(&over)));
         let run = (|| {
             for number in 1..=GENERATIONS {
-                // An odd floor is met, an even one is not.
+                // The replica that keeps the statuses looks every three seconds. Each change comes at another moment.
+                std::thread::sleep(Duration::from_millis(u64::try_from(number)? * 700 % 2900));
+                // At odd numbers the floor is met, at even ones it is not.
                 let floor = if number % 2 == 0 { 3 } else { 1 };
                 let generation = runtime.block_on(shop.programmed(floor))?;
                 programmed.push((generation, now()));
@@ -90,6 +104,9 @@ struct Shop {
     services: Api<Service>,
     deployments: Api<Deployment>,
     policies: Api<DynamicObject>,
+    registrations: Api<ValidatingWebhookConfiguration>,
+    /// Each replica, without the API server in between.
+    replicas: Vec<Client>,
 }
 
 impl Shop {
@@ -101,6 +118,8 @@ impl Shop {
             services: Api::namespaced(client.clone(), NAMESPACE),
             deployments: Api::namespaced(client.clone(), NAMESPACE),
             policies: Api::all_with(client.clone(), &policy),
+            registrations: Api::all(client.clone()),
+            replicas: Vec::new(),
         }
     }
 
@@ -166,18 +185,52 @@ impl Shop {
         Ok(generation)
     }
 
-    /// The live colour may be scaled to 2 exactly where the floor is met. Several requests in a row reach several
-    /// replicas.
+    /// The live colour may be scaled to 2 exactly where the floor is met, by the API server and by each replica.
     async fn judges_by(&self, floor: u32) -> Result<()> {
-        for _ in 0..6 {
-            match self.scale().await {
-                Ok(()) if floor <= 2 => {}
-                Ok(()) => bail!("a scale to 2 passed, against a programmed floor of {floor}"),
-                Err(Error::Api(status)) if status.message.contains("it needs 3") && floor > 2 => {}
-                Err(error) => bail!("a scale to 2 with floor {floor}: {error}"),
-            }
+        match self.scale().await {
+            Ok(()) if floor <= 2 => {}
+            Ok(()) => bail!("a scale to 2 passed, against a programmed floor of {floor}"),
+            Err(Error::Api(status)) if status.message.contains("it needs 3") && floor > 2 => {}
+            Err(error) => bail!("a scale to 2 with floor {floor}: {error}"),
+        }
+        let review = self.review().await?;
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let is_allowed = review.answer_of(replica).await.with_context(|| format!("replica {number}"))?;
+            ensure!(is_allowed == (floor <= 2), "replica {number} does not judge by a programmed floor of {floor}");
         }
         Ok(())
+    }
+
+    /// The review of a scale to 2, as the API server sends it.
+    async fn review(&self) -> Result<Review> {
+        let stored = self.registrations.get("flipguard").await?;
+        let webhooks = stored.webhooks.unwrap_or_default();
+        let url =
+            webhooks.iter().find_map(|webhook| webhook.client_config.url.clone()).context("no URL is registered")?;
+        let path = url.splitn(4, '/').nth(3).context("the registered URL has no path")?;
+        let old = self.deployments.get_scale("app-blue").await?;
+        let mut new = old.clone();
+        new.spec.get_or_insert_default().replicas = Some(2);
+        let scale = json!({ "group": "autoscaling", "version": "v1", "kind": "Scale" });
+        let deployments = json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+        let body = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "programmed",
+                "kind": scale,
+                "resource": deployments,
+                "subResource": "scale",
+                "name": "app-blue",
+                "namespace": NAMESPACE,
+                "operation": "UPDATE",
+                "userInfo": { "username": "races" },
+                "object": new,
+                "oldObject": old,
+                "dryRun": true,
+            },
+        });
+        Ok(Review { path: format!("/{path}"), body: body.to_string() })
     }
 
     async fn scale(&self) -> kube::Result<()> {
@@ -186,17 +239,45 @@ impl Shop {
         self.deployments.patch("app-blue", &dry_run, &Patch::Merge(&two)).await.map(drop)
     }
 
-    /// A stream of changes. The API server may be away meanwhile. Returns their number.
+    /// A stream of changes to each replica, and one by way of the API server, which may be away meanwhile. The streams
+    /// keep no step with each other, so the replicas list the policies at different moments. Returns the number of
+    /// changes.
     async fn changes(&self, over: &AtomicBool) -> usize {
+        let to_each = self.replicas.iter().map(|replica| self.stream(Some(replica), over));
+        let (direct, by_way) = tokio::join!(join_all(to_each), self.stream(None, over));
+        direct.into_iter().sum::<usize>() + by_way
+    }
+
+    async fn stream(&self, replica: Option<&Client>, over: &AtomicBool) -> usize {
         let mut sent = 0;
         while !over.load(Ordering::Relaxed) {
-            let many = [self.scale(), self.scale(), self.scale()];
-            let [one, two, three] = many;
-            let _ = timeout(PATIENCE, async { tokio::join!(one, two, three) }).await;
-            sent += 3;
-            sleep(Duration::from_millis(40)).await;
+            sleep(Duration::from_millis(fastrand::u64(20..600))).await;
+            let Some(replica) = replica else {
+                let _ = timeout(PATIENCE, self.scale()).await;
+                continue;
+            };
+            let Ok(review) = self.review().await else { continue };
+            let _ = timeout(PATIENCE, review.answer_of(replica)).await;
+            sent += 1;
         }
         sent
+    }
+}
+
+/// A review, and the path that it is sent to.
+struct Review {
+    path: String,
+    body: String,
+}
+
+impl Review {
+    /// Whether a replica allows the change.
+    async fn answer_of(&self, replica: &Client) -> Result<bool> {
+        let request = http::Request::post(&self.path)
+            .header("content-type", "application/json")
+            .body(self.body.clone().into_bytes())?;
+        let answer: Value = replica.request(request).await?;
+        answer.pointer("/response/allowed").and_then(Value::as_bool).with_context(|| format!("no answer: {answer}"))
     }
 }
 
