@@ -9,6 +9,7 @@ pub mod dry_run;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod installation;
 mod kubeconfig;
 mod ledger_index;
 mod ledger_objects;
@@ -19,5 +20,6 @@ pub mod own_namespace;
 mod owners;
 pub mod policies;
 mod request;
+pub mod snapshot;
 pub mod token;
 mod weight;

@@ -1,5 +1,8 @@
 //! The namespaces that flipguard may run in, and those that an admin may exempt.
 
+/// The namespaces that are never guarded, besides flipguard's own.
+pub const NEVER_GUARDED: [&str; 2] = ["kube-node-lease", "kube-system"];
+
 /// Checks flipguard's own namespace. flipguard never guards it, so it must not be one with apps.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod recognition;
 mod registration;
 mod rights;
 mod rollouts;
+mod seeing;
 mod services;
 mod shop;
 mod stream;
@@ -82,6 +83,7 @@ fn tests() -> Vec<Test> {
         owners::TESTS,
         overrides::TESTS,
         policies::TESTS,
+        seeing::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,
         workflows::TESTS,
