@@ -14,6 +14,7 @@
 //! | [`guard`] | one request on its way: the ledger, the reads, the rules |
 //! | [`model`], [`rules`], [`labels`] | plain data, the rules about it, and the labels that are added: all pure |
 //! | [`policy`] | what administrators say by `BlueGreenPolicy`, and what counts for a namespace: pure |
+//! | [`audit`] | namespaces at rest: imagined changes of them, and what another policy would change: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
@@ -39,6 +40,7 @@
 //! | record, tombstone | the last flip of a Service; a Service that was deleted a moment ago | |
 //! | attempt, scenario | one run of a request through admission; one combination of pending intents | |
 
+pub mod audit;
 pub mod certs;
 pub mod cli;
 pub mod cluster;

@@ -18,16 +18,17 @@ const WALLED: [(&str, &[&str]); 5] = [
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
     ("telemetry", &["model", "rules", "telemetry"]),
     ("install", &["install", "model", "policy"]),
-    ("offline", &["labels", "model", "offline", "policy", "review", "rules"]),
+    ("offline", &["audit", "labels", "model", "offline", "policy", "review", "rules"]),
 ];
 
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 5] = [
+const PURE: [(&str, &[&str]); 6] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
     ("policy", &["model", "rules", "policy"]),
+    ("audit", &["audit", "model", "rules"]),
 ];
 
 /// The one pure file that names kube: the CRD is derived from its types.

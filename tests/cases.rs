@@ -50,6 +50,20 @@ fn messages_match_the_golden_file() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A law: an imagined flip is answered as the same flip in earnest.
+#[test]
+fn an_imagined_flip_is_answered_as_a_real_one() -> Result<(), Box<dyn Error>> {
+    let mut compared = 0;
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"))? {
+        if let Some((imagined, real)) = Case::load(&file)?.whatif()? {
+            assert_eq!(imagined, real, "{}", file.display());
+            compared += 1;
+        }
+    }
+    assert!(compared >= 60, "only {compared} cases flip to another colour of their Service");
+    Ok(())
+}
+
 /// `docs/rules.md` is generated from the table of rules.
 #[test]
 fn the_rule_documentation_is_current() -> Result<(), Box<dyn Error>> {

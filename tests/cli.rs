@@ -438,6 +438,88 @@ fn files_that_check_cannot_use() {
 
 /// YAML reads `version: 2.0` as a number; it is the commonest mistake with a version selector.
 /// What cannot be judged is never allowed by mistake.
+/// The pair that `policy init` prints is valid, and its two policies never select the same namespace.
+#[test]
+fn policies_to_begin_with() {
+    let scene = Scene::with_cluster("policies_to_begin_with");
+    let init = scene.run(&["policy", "init"]);
+    assert_eq!((init.code, init.err.as_str()), (Some(0), ""));
+    assert_eq!(init.out, include_str!("../examples/policies/trial.yaml"), "the recipe of docs/policy.md");
+    scene.file("pair", &init.out);
+    let check = |cluster: &str| {
+        let args = ["check", "-f", "flip", "--cluster", "starting", cluster, "-n", "shop", "--policy", "pair"];
+        scene.run(&args)
+    };
+    let namespace =
+        |labels: &str| format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}");
+    scene.file("guarded", &namespace("{a: b}"));
+    scene.file("on-trial", &namespace("{flipguard.dev/trial: ''}"));
+    let cluster = |file: &str| format!("--cluster={file}");
+    let denied = check(&cluster("guarded"));
+    assert_eq!(denied.code, Some(1), "{}{}", denied.out, denied.err);
+    let warned = check(&cluster("on-trial"));
+    assert_eq!(warned.code, Some(0), "{}{}", warned.out, warned.err);
+    assert!(warned.out.contains("would be denied"), "{}", warned.out);
+    // Without the labels of the namespace, nobody knows which of the two counts.
+    let without = scene.run(&["check", "-f", "flip", "--cluster", "starting", "-n", "shop", "--policy", "pair"]);
+    without.fails(2, &["selects namespaces by labels", "kubectl get namespace shop -o yaml"]);
+}
+
+/// A policy in a file is checked field by field, before a cluster is asked.
+#[test]
+fn policies_that_the_api_server_would_refuse() {
+    let scene = Scene::with_cluster("policies_that_the_api_server_would_refuse");
+    let policy = |spec: &str| {
+        format!("{{apiVersion: flipguard.dev/v1alpha1, kind: BlueGreenPolicy, metadata: {{name: p}}, spec: {spec}}}")
+    };
+    for (spec, words) in [
+        (
+            "{namespaceSelector: {}, live: {floor: 0}}",
+            "`spec.live.floor`: `0` is out of bounds; it must be from 1 to 1000",
+        ),
+        ("{namespaceSelector: {}, live: {flor: 1}}", "`spec.live.flor`: there is no such field"),
+        ("{enforcement: Deny}", "`spec.namespaceSelector`: it is missing"),
+        ("{namespaceSelector: {}, rollback: {hold: 25h}}", "`spec.rollback.hold`: `25h`: it may be at most 24h"),
+        ("{namespaceSelector: {}, rules: [{rule: held-delted, action: Warn}]}", "held-deleted, perhaps?"),
+    ] {
+        scene.file("bad", &policy(spec));
+        let check = ["check", "-f", "flip", "--cluster", "ready", "-n", "shop", "--policy", "bad"];
+        scene.run(&check).fails(2, &["bad, object 1: BlueGreenPolicy p: ", words]);
+        scene.run(&["policy", "test", "-f", "bad"]).fails(2, &["bad, object 1: BlueGreenPolicy p: ", words]);
+    }
+    let other = scene.run(&["policy", "test", "-f", "flip"]);
+    other.fails(2, &["flip, object 1: it is Service app; only BlueGreenPolicy of flipguard.dev/v1alpha1 is read here"]);
+    scene.run(&["policy", "test", "-f", "missing"]).fails(2, &["cannot read `missing`", "No such file"]);
+    scene.run(&["policy", "test"]).is_refused("required");
+    scene.file("good", &policy("{namespaceSelector: {}}"));
+    scene.run(&["policy", "test", "-f", "good"]).fails(2, &["no cluster to talk to", "--kubeconfig"]);
+    scene.run(&["policy", "explain"]).fails(2, &["no cluster to talk to", "--kubeconfig"]);
+    let context = ["policy", "explain", "--kubeconfig", "config", "--context", "elsewhere"];
+    scene.file("config", &kubeconfig("127.0.0.1:1", "", ""));
+    scene.run(&context).fails(2, &["kubeconfig `config`: it has no context `elsewhere` (--context), only there"]);
+}
+
+/// A policy counts in `check` as it would in the cluster, and the denial names it.
+#[test]
+fn check_by_a_policy() {
+    let scene = Scene::with_cluster("check_by_a_policy");
+    let check = |policy: &str| {
+        scene.file(
+            "policy",
+            &format!(
+                "{{apiVersion: flipguard.dev/v1alpha1, kind: BlueGreenPolicy, metadata: {{name: production}}, \
+                 spec: {{namespaceSelector: {{}}, {policy}}}}}"
+            ),
+        );
+        scene.run(&["check", "-f", "flip", "--cluster", "ready", "-n", "shop", "--policy", "policy"])
+    };
+    let passes = check("flip: {parityPercent: 100}");
+    assert_eq!(passes.code, Some(0), "{}{}", passes.out, passes.err);
+    let denied = check("flip: {parityPercent: 1000}, rules: [{rule: capacity-below-live, action: Deny}]");
+    assert_eq!(denied.code, Some(1), "{}{}", denied.out, denied.err);
+    assert!(denied.out.contains("(capacity-below-live, policy production)"), "{}", denied.out);
+}
+
 #[test]
 fn check_never_guesses() {
     let scene = Scene::with_cluster("check_never_guesses");

@@ -13,6 +13,8 @@ use super::{EnforcementFlag, Output, print_out};
 use crate::model::{Change, Policy, Timestamp, User, WorkloadKind, Write};
 use crate::offline::case::Case;
 use crate::offline::files::{Manifest, Manifests};
+use crate::offline::policies;
+use crate::policy::{Policies, effective};
 use crate::review::message;
 use crate::rules::state::explain::{Colour, Explanation, explain};
 use crate::rules::{self, Finding, Outcome, Remedy, Verdict};
@@ -31,6 +33,9 @@ pub(super) struct Check {
     /// Run cases instead (tests/cases/*.yaml), each with its own cluster and expected verdict
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["change", "cluster"])]
     case: Vec<PathBuf>,
+    /// BlueGreenPolicies that count, as files; without them, the defaults count
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "case")]
+    policy: Vec<PathBuf>,
     /// The namespace of objects that name none
     #[arg(long, short, default_value = "default")]
     namespace: String,
@@ -80,7 +85,7 @@ impl Check {
     fn judge(&self, object: &Manifest, cluster: &Manifests) -> anyhow::Result<Report> {
         let namespace = object.namespace().unwrap_or(&self.namespace);
         let subject = format!("{} {namespace}/{}", object.kind(), object.name());
-        let policy = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let policy = self.settings(namespace, cluster)?;
         let write = if object.is_a("Service", "v1") {
             let mut new = object.service()?;
             namespace.clone_into(&mut new.meta.namespace);
@@ -106,15 +111,30 @@ impl Check {
         Ok(Report::of(subject, &verdict))
     }
 
+    /// The settings that count in a namespace: the flags, and what the given policies say.
+    fn settings(&self, namespace: &str, cluster: &Manifests) -> anyhow::Result<Policy> {
+        let flags = Policy { enforcement: self.enforcement.into(), ..Policy::default() };
+        let given = policies::read(&self.policy)?;
+        let policies = Policies::of(given.into_iter().map(|policy| (policy, 0)).collect());
+        let labels = cluster.namespace_labels(namespace)?;
+        if labels.is_none() && policies.needs_labels(namespace) {
+            bail!(
+                "a policy (--policy) selects namespaces by labels, and the cluster files hold no Namespace {namespace}; \
+                 export it too: kubectl get namespace {namespace} -o yaml"
+            );
+        }
+        Ok(effective(&flags, &policies, namespace, labels.as_ref()))
+    }
+
     /// Explains the namespace of the cluster files, or of each case.
     fn run_explain(&self) -> anyhow::Result<ExitCode> {
-        let policy = Policy::default();
         let mut all = Vec::new();
         for file in &self.case {
             all.extend(Case::load(file)?.explain()?);
         }
         if !self.cluster.is_empty() {
-            let view = Manifests::read(&self.cluster)?.view(&self.namespace)?;
+            let cluster = Manifests::read(&self.cluster)?;
+            let (view, policy) = (cluster.view(&self.namespace)?, self.settings(&self.namespace, &cluster)?);
             if view.services.is_empty() {
                 bail!("the cluster files hold no Service in namespace {}; say --namespace", self.namespace);
             }

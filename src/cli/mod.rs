@@ -3,9 +3,11 @@
 pub mod check;
 mod doctor;
 mod manifests;
+mod policy;
 mod rules;
 mod serve;
 mod start;
+mod target;
 mod upkeep;
 mod version;
 
@@ -36,6 +38,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Judge a change offline, from files, as the webhook would
     Check(check::Check),
+    /// Explain, try and begin BlueGreenPolicies
+    Policy(policy::PolicyCommand),
     /// Print the table of rules
     Rules(rules::Rules),
     /// Print the version
@@ -109,14 +113,16 @@ impl Cli {
             Command::Manifests(manifests) => manifests.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Check(check) => check.run(),
+            Command::Policy(policy) => policy.run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
         }
     }
 
-    /// The exit code of a failed command: 2 for `check` and `doctor`, whose 1 is a verdict, else 1.
+    /// The exit code of a failed command: 2 for those whose 1 is a verdict, else 1.
     #[must_use]
     pub fn failure(&self) -> ExitCode {
-        ExitCode::from(if matches!(self.command, Command::Check(_) | Command::Doctor(_)) { 2 } else { 1 })
+        let has_verdict = matches!(self.command, Command::Check(_) | Command::Doctor(_) | Command::Policy(_));
+        ExitCode::from(if has_verdict { 2 } else { 1 })
     }
 }

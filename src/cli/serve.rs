@@ -90,6 +90,13 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// What counts where no policy says anything, and the namespaces that are not guarded.
+    pub(super) fn settings(&self) -> (Policy, Vec<String>) {
+        let labels = Labelling { is_on: self.labels, ..Labelling::default() };
+        let policy = Policy { enforcement: self.enforcement.into(), labels, ..Policy::default() };
+        (policy, self.exempt_namespaces.clone())
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         tracing_subscriber::fmt()
             .event_format(Lines)
@@ -119,8 +126,7 @@ impl Serve {
         let stop = stop_signal()?;
 
         let client = connection.client.clone();
-        let labels = Labelling { is_on: self.labels, ..Labelling::default() };
-        let policy = Policy { enforcement: self.enforcement.into(), labels, ..Policy::default() };
+        let (policy, _) = self.settings();
         let metrics = Arc::new(Metrics::default());
         let readiness = Arc::new(Readiness::default());
         readiness.starting(Some("the API server has not answered yet".to_owned()));

@@ -121,7 +121,26 @@ impl Connection {
     /// # Errors
     /// When the kubeconfig, or credentials that it names, cannot be used.
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        let kubeconfig = read_kubeconfig(kubeconfig)?;
+        Self::open_context(kubeconfig, None).await
+    }
+
+    /// The same with another context than the current one of the kubeconfig.
+    ///
+    /// # Errors
+    /// When the kubeconfig, its context, or credentials that it names, cannot be used.
+    pub async fn open_context(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
+        let mut kubeconfig = read_kubeconfig(kubeconfig)?;
+        if let Some(context) = context {
+            let Some((path, file)) = &mut kubeconfig else {
+                return Err(ConnectError::NoCluster(format!("there is no kubeconfig with the context `{context}`")));
+            };
+            if !file.contexts.iter().any(|known| known.name == context) {
+                let names: Vec<&str> = file.contexts.iter().map(|known| known.name.as_str()).collect();
+                let why = format!("it has no context `{context}` (--context), only {}", names.join(", "));
+                return Err(ConnectError::Kubeconfig { path: path.clone(), why });
+            }
+            file.current_context = Some(context.to_owned());
+        }
         let config = match &kubeconfig {
             None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
             Some((path, file)) => {

@@ -130,6 +130,15 @@ impl LedgerStore {
         Ok(Some(StoredLedger { ledger, expired, uid, version: map.metadata.resource_version.unwrap_or_default() }))
     }
 
+    /// Looks at a namespace's ledger, and judges nothing by it: the index is not asked. `None` where there is none.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or is not flipguard's.
+    pub async fn look(&self, namespace: &str, deadline: Instant) -> Result<Option<Ledger>, ReadFailure> {
+        let map = self.maps.read(namespace, &ledger_name(namespace), deadline).await?;
+        map.map(|map| self.parse(namespace, &map)).transpose()
+    }
+
     /// Creates a namespace's ledger: first the ledger, then its entry in the index. It is used only after both.
     ///
     /// # Errors

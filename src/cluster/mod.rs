@@ -10,6 +10,7 @@ pub mod dry_run;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod installation;
 mod kubeconfig;
 mod ledger_index;
 mod ledger_objects;
@@ -21,5 +22,6 @@ mod owners;
 pub mod pages;
 pub mod policies;
 mod request;
+pub mod snapshot;
 pub mod token;
 mod weight;

@@ -171,7 +171,7 @@ impl Reader<'_> {
     }
 
     /// Lists the objects of a resource, page by page. Of each page, only what is kept of its objects stays.
-    async fn list<T: DeserializeOwned, K: Weight>(
+    pub(super) async fn list<T: DeserializeOwned, K: Weight>(
         &self,
         api: &str,
         resource: &str,
@@ -225,16 +225,17 @@ fn keep<T>(read: Read<T>, unread: &mut Vec<ReadFailure>, keep: impl FnOnce(T)) {
     }
 }
 
+/// A page of a list.
 #[derive(Deserialize)]
-struct Page<T> {
-    metadata: Option<PageMeta>,
-    items: Option<Vec<T>>,
+pub(super) struct Page<T> {
+    pub(super) metadata: Option<PageMeta>,
+    pub(super) items: Option<Vec<T>>,
 }
 
 #[derive(Default, Deserialize)]
-struct PageMeta {
+pub(super) struct PageMeta {
     #[serde(rename = "continue")]
-    more: Option<String>,
+    pub(super) more: Option<String>,
     #[serde(rename = "remainingItemCount")]
     remaining: Option<usize>,
 }

@@ -197,7 +197,7 @@ impl PolicyStore {
     }
 
     /// The labels of a namespace; `None` where they cannot be read.
-    async fn labels(&self, namespace: &str, deadline: Instant) -> Option<Labels> {
+    pub async fn labels(&self, namespace: &str, deadline: Instant) -> Option<Labels> {
         let asked = Instant::now();
         let known = self.labels.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned();
         if let Some((_, labels)) = known.filter(|(began, _)| *began + self.age >= asked) {

@@ -5,6 +5,9 @@ use crate::model::printable;
 /// The namespace in the templates of the chart, which are generated with it.
 const RELEASE: &str = "{{ .Release.Namespace }}";
 
+/// The namespaces that are never guarded, besides flipguard's own.
+pub const NEVER_GUARDED: [&str; 2] = ["kube-node-lease", "kube-system"];
+
 /// Checks flipguard's own namespace. flipguard never guards it, so it must not be one with apps.
 ///
 /// # Errors

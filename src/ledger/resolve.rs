@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IntendedChange, Intent, Ledger, ObjectRef, ServiceAfter};
-use crate::model::{ColourScheme, Flip, Selector, Timestamp, Tombstone};
+use crate::model::{ClusterView, ColourScheme, Flip, Kind, Records, Selector, Timestamp, Tombstone};
 
 /// The number of earlier flips that a record keeps.
 const MAX_EARLIER: usize = 8;
@@ -95,6 +95,24 @@ pub fn resolve(
     ledger.forget(now);
 }
 
+/// The records of a ledger, with the changes that have committed since it was last written. `view` was read after it.
+#[must_use]
+pub fn settled(mut ledger: Ledger, view: &ClusterView, colours: &ColourScheme, now: Timestamp) -> Records {
+    let services = ledger.intents.iter().filter(|intent| intent.object.kind == Kind::Service);
+    let seen = |object: &ObjectRef| match view.services.iter().find(|service| service.meta.name == object.name) {
+        None => Found::Missing,
+        Some(service) => Found::There(Seen {
+            uid: service.meta.uid.clone(),
+            version: service.meta.resource_version.clone(),
+            deleting: service.meta.deleting,
+            selector: service.routed().clone(),
+        }),
+    };
+    let found = services.map(|intent| (intent.object.clone(), seen(&intent.object))).collect();
+    resolve(&mut ledger, &found, &BTreeSet::new(), colours, now);
+    ledger.records
+}
+
 /// Drops expired attempts. They were watched until they could no longer commit, and may or may not have done so.
 pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
     for id in expired {
@@ -156,6 +174,28 @@ mod tests {
 
     fn selector(color: &str) -> Selector {
         Selector::new([("color".to_owned(), color.to_owned())].into())
+    }
+
+    #[test]
+    fn a_flip_that_has_committed_is_on_record_before_the_next_attempt() {
+        let after = ServiceAfter { from: selector("blue"), to: selector("green"), annotations: Labels::new() };
+        let pending = intent("uid", "1", IntendedChange::Service(after));
+        let ledger = || {
+            let mut ledger = Ledger::default();
+            ledger.intents.push(pending.clone());
+            ledger
+        };
+        let service = |version: &str, colour: &str| {
+            let json = format!(
+                r#"{{"metadata":{{"name":"app","uid":"uid","resourceVersion":"{version}"}},
+                "spec":{{"selector":{{"color":"{colour}"}}}}}}"#
+            );
+            ClusterView { services: vec![serde_json::from_str(&json).unwrap()], ..ClusterView::default() }
+        };
+        let flips = |view: ClusterView| settled(ledger(), &view, &ColourScheme::default(), Timestamp(9)).flips.len();
+        assert_eq!(flips(service("2", "green")), 1);
+        assert_eq!(flips(service("1", "blue")), 0, "it is still pending");
+        assert_eq!(flips(service("2", "blue")), 0, "it is void");
     }
 
     fn intent(uid: &str, base: &str, effect: IntendedChange) -> Intent {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::audit::whatif::{self, Answer};
 use crate::model::{
     Change, ClusterView, Enforcement, Flip, Labels, Policy, ReadFailure, Records, Selector, Service, Timestamp,
     Tombstone, User, Workload, WorkloadKind, Write,
@@ -199,6 +200,25 @@ impl Case {
     /// When the cluster of the case cannot be built.
     pub fn explain(&self) -> anyhow::Result<Vec<Explanation>> {
         Ok(explain(&self.view()?, &self.settings(), NOW))
+    }
+
+    /// The answer to the flip of the case as an imagined change, where it is one to another colour of the Service. Nobody
+    /// asks for it, and it is no dry run.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn whatif(&self) -> anyhow::Result<Option<(Answer, Answer)>> {
+        let (change, view, policy) = (self.change()?, self.view()?, self.settings());
+        let Write::ServiceUpdate { old, new } = &change.write else { return Ok(None) };
+        let imagined = whatif::flips(old, &view, &policy.colours);
+        let is_it = |question: &&whatif::Question| {
+            let anyone = Change { user: User::default(), manager: String::new(), dry_run: false, ..change.clone() };
+            question.change == anyone
+        };
+        let found = imagined.iter().find(is_it).filter(|_| old.meta == new.meta);
+        let of_case = || Answer::of(&rules::decide(&change, &view, &policy, NOW));
+        let is_plain = self.user.is_empty() && !self.dry_run && self.manager.is_none();
+        Ok(found.filter(|_| is_plain).map(|question| (whatif::answer(question, &view, &policy, NOW), of_case())))
     }
 
     /// The settings that count: what the policies of the case say, or else the defaults.

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::model::{ClusterView, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
+use crate::model::{ClusterView, Labels, Meta, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
 
 /// The objects of one or several files.
 #[derive(Debug, Default)]
@@ -130,6 +131,19 @@ impl Manifests {
     /// All Services of this name, in any namespace.
     pub fn services_named(&self, name: &str) -> impl Iterator<Item = &Manifest> {
         self.objects.iter().filter(move |object| object.is_a("Service", "v1") && object.name() == name)
+    }
+
+    /// The labels of a namespace; `None` where the files do not hold it.
+    ///
+    /// # Errors
+    /// When a label has the wrong type.
+    pub fn namespace_labels(&self, namespace: &str) -> Result<Option<Labels>, FileError> {
+        #[derive(Deserialize)]
+        struct Namespace {
+            metadata: Meta,
+        }
+        let found = self.objects.iter().find(|object| object.is_a("Namespace", "v1") && object.name() == namespace);
+        found.map(|object| object.decode::<Namespace>().map(|namespace| namespace.metadata.labels)).transpose()
     }
 
     /// All objects of a namespace that rules read. An object without a namespace belongs to every namespace.

@@ -3,3 +3,4 @@
 pub mod case;
 pub mod files;
 pub mod fixture;
+pub mod policies;

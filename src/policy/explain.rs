@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::model::{Enforcement, Policy, ReadinessBasis, setting};
 use crate::rules::{Reason, in_words};
 
 /// One setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explained {
     /// Its path in a policy: `live.floor`.
     pub setting: String,

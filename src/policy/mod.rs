@@ -7,6 +7,7 @@
 //! - `merge`: among the policies that select a namespace, the strictest of what is said; `stricter`: of two settings
 //! - `effective`: the settings of one namespace, and what is unknown about them
 //! - `census`: the namespaces and Services of a cluster, as the status of a policy counts them
+//! - `schema`: what the API server would refuse in a policy
 //! - `explain`: each setting, its value, and who says it
 //!
 //! Nothing here does I/O. The rules get the result as `model::Policy`, and know no custom resource.
@@ -19,6 +20,7 @@ mod laws;
 pub mod merge;
 pub mod read;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 mod stricter;
 pub mod value;

@@ -99,6 +99,23 @@ impl Policies {
         self
     }
 
+    /// These policies after others were applied, and some deleted by name.
+    #[must_use]
+    pub fn after(mut self, applied: Self, deleted: &[String]) -> Self {
+        let is_applied = |name: &str| applied.all.iter().any(|stored| stored.name == name);
+        self.all.retain(|stored| !is_applied(&stored.name) && !deleted.contains(&stored.name));
+        self.all.extend(applied.all);
+        self.all.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+
+    /// Every policy of two sets, for what depends on any of them.
+    #[must_use]
+    pub fn with_all(mut self, other: &Self) -> Self {
+        self.all.extend(other.all.iter().cloned());
+        self
+    }
+
     /// Whether the labels of a namespace decide which policies select it.
     #[must_use]
     pub fn needs_labels(&self, namespace: &str) -> bool {

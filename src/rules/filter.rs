@@ -145,6 +145,12 @@ fn may_be_traffic(old: &Service, new: &Service, colours: &ColourScheme) -> bool 
     [old, new].iter().any(|service| service.own_role(colours) == Role::Traffic)
 }
 
+/// Whether a Service may carry traffic by its own marks.
+#[must_use]
+pub fn is_candidate(service: &Service, colours: &ColourScheme) -> bool {
+    service.own_role(colours) == Role::Traffic
+}
+
 /// Whether an update moves a Service that pins no colour: then only a loss of all endpoints is warned of.
 fn moves_plain_service(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
     let is_plain = |service: &Service| service.own_role(colours) == Role::Plain;

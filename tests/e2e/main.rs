@@ -28,6 +28,7 @@ mod recognition;
 mod registration;
 mod rights;
 mod rollouts;
+mod seeing;
 mod services;
 mod shop;
 mod stream;
@@ -84,6 +85,7 @@ fn tests() -> Vec<Test> {
         overrides::TESTS,
         policies::TESTS,
         recipes::TESTS,
+        seeing::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,
         workflows::TESTS,

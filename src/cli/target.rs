@@ -1,0 +1,138 @@
+//! The cluster that a command looks at, and the settings that count there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, FromArgMatches};
+use tokio::time::Instant;
+
+use super::EnforcementFlag;
+use super::serve::Serve;
+use crate::cluster::connect::Connection;
+use crate::cluster::installation;
+use crate::cluster::policies::PolicyStore;
+use crate::cluster::snapshot::Scan;
+use crate::install::namespaces;
+use crate::model::{Labels, Policy, ReadFailure};
+use crate::policy::Policies;
+
+/// The longest time for a read that is none of a whole namespace.
+const TIME: Duration = Duration::from_secs(20);
+
+/// The cluster.
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig of the cluster; without it, KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it, the current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The namespace in which flipguard runs
+    #[arg(long, value_name = "NAMESPACE", default_value = "flipguard-system")]
+    flipguard_namespace: String,
+    /// --enforcement of `serve`; without it, that of flipguard's Deployment
+    #[arg(long, value_enum)]
+    enforcement: Option<EnforcementFlag>,
+}
+
+/// A cluster, with the policies as they are now.
+pub(super) struct Cluster {
+    pub(super) scan: Scan,
+    store: PolicyStore,
+    /// What counts where no policy says anything.
+    pub(super) flags: Policy,
+    /// Where the flags are from, in words.
+    pub(super) flags_from: String,
+    pub(super) policies: Policies,
+    /// Whether the CRD is there.
+    pub(super) is_installed: bool,
+    /// The namespaces that flipguard does not guard.
+    pub(super) exempt: Vec<String>,
+    default_namespace: String,
+}
+
+impl ClusterArgs {
+    /// Connects, and reads the flags and the policies.
+    pub(super) async fn open(&self) -> anyhow::Result<Cluster> {
+        let connection = Connection::open_context(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        connection.version().await?;
+        let client = connection.client;
+        let read = installation::arguments(&client, &self.flipguard_namespace, deadline()).await;
+        let (flags, exempt, flags_from) = self.flags(read);
+        let store = PolicyStore::new(client.clone(), flags.clone(), Duration::from_secs(3600));
+        let snapshot = store.current(deadline()).await.map_err(unreadable)?;
+        Ok(Cluster {
+            scan: Scan::new(client.clone(), &self.flipguard_namespace),
+            store,
+            flags,
+            flags_from,
+            policies: (*snapshot.policies).clone(),
+            is_installed: snapshot.is_installed,
+            exempt,
+            default_namespace: client.default_namespace().to_owned(),
+        })
+    }
+
+    /// The settings by the flags of `serve`, the namespaces that it exempts, and where the flags are from.
+    fn flags(&self, read: Result<Option<Vec<String>>, ReadFailure>) -> (Policy, Vec<String>, String) {
+        let place = format!("Deployment {}/flipguard", self.flipguard_namespace);
+        let (serve, from) = match read {
+            Ok(Some(arguments)) => match Serve::of(&arguments) {
+                Some(serve) => (Some(serve), format!("the flags of {place}")),
+                None => (None, format!("the defaults, since {place} has flags of another version")),
+            },
+            Ok(None) => (None, format!("the defaults, since there is no {place}")),
+            Err(failure) => (None, format!("the defaults, since {place} cannot be read: {}", failure.why)),
+        };
+        let (mut policy, mut exempt) = serve.map_or_else(Default::default, |serve| serve.settings());
+        let own = self.flipguard_namespace.as_str();
+        exempt.extend(namespaces::NEVER_GUARDED.iter().copied().chain([own]).map(str::to_owned));
+        let Some(given) = self.enforcement else { return (policy, exempt, from) };
+        policy.enforcement = given.into();
+        (policy, exempt, format!("{from}; --enforcement is given"))
+    }
+}
+
+impl Cluster {
+    /// The namespace to look at: the given one, or that of the context.
+    pub(super) async fn namespace(&self, given: Option<&str>) -> anyhow::Result<String> {
+        let namespace = given.unwrap_or(&self.default_namespace);
+        if self.scan.exists(namespace).await == Some(false) {
+            bail!("there is no namespace {namespace}; name another with -n");
+        }
+        Ok(namespace.to_owned())
+    }
+
+    /// The labels of a namespace, where a policy selects by them.
+    pub(super) async fn labels(&self, namespace: &str, policies: &Policies) -> Option<Labels> {
+        if policies.needs_labels(namespace) { self.store.labels(namespace, deadline()).await } else { None }
+    }
+}
+
+/// A failed read that nothing can be said without.
+pub(super) fn unreadable(failure: ReadFailure) -> anyhow::Error {
+    let ReadFailure { what, why, remedy } = failure;
+    let remedy = remedy.unwrap_or_else(|| "use credentials that may read it, such as a cluster admin's".to_owned());
+    anyhow::anyhow!("cannot read {what}: {why}; {remedy}")
+}
+
+/// Runs a command that asks a cluster.
+pub(super) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
+    runtime.block_on(work)
+}
+
+fn deadline() -> Instant {
+    Instant::now() + TIME
+}
+
+impl Serve {
+    /// The flags in the arguments of a container; `None` where they are those of another version.
+    fn of(arguments: &[String]) -> Option<Self> {
+        let command = Self::augment_args(clap::Command::new("serve"));
+        let matches = command.try_get_matches_from(arguments).ok()?;
+        Self::from_arg_matches(&matches).ok()
+    }
+}
