@@ -195,3 +195,60 @@ fn cleared(status: &BlueGreenPolicyStatus) -> serde_json::Value {
     }
     patch
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::cluster::fake::FakeApi;
+    use crate::model::Policy;
+
+    const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies/floors";
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    async fn reconcile(keeper: &mut PolicyKeeper, at: u64) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(keeper.marks().await.is_some());
+        keeper.reconciled(true, seconds(at)).await;
+    }
+
+    fn condition(api: &FakeApi, number: usize) -> Option<String> {
+        let stored = api.get(PATH)?;
+        let condition = stored.pointer(&format!("/status/conditions/{number}"))?;
+        Some(format!("{}={}", condition["type"].as_str()?, condition["status"].as_str()?))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_cannot_be_written_is_written_later() {
+        let api = FakeApi::default();
+        let spec = json!({ "namespaceSelector": {}, "live": { "floor": 2 } });
+        let meta = json!({ "name": "floors", "generation": 1 });
+        let kinds = json!({ "apiVersion": "flipguard.dev/v1alpha1", "kind": "BlueGreenPolicy" });
+        api.put(
+            PATH,
+            json!({ "metadata": meta, "spec": spec, "apiVersion": kinds["apiVersion"], "kind": kinds["kind"] }),
+        );
+        let store = Arc::new(PolicyStore::new(api.client(), Policy::default(), Duration::ZERO));
+        let (events, _writer) = Events::new(api.client());
+        let metrics = Arc::new(Metrics::default());
+        let mut keeper = PolicyKeeper::new(api.client(), store.clone(), metrics, events, "own".to_owned());
+        api.fail(Method::PATCH, &format!("{PATH}/status"), 500);
+        reconcile(&mut keeper, 0).await;
+        assert_eq!(condition(&api, 0), None);
+        let settings = store.settings("shop", Instant::now() + seconds(5)).await;
+        assert_eq!(settings.policy.floor, Some(2), "the verdicts are not touched");
+        reconcile(&mut keeper, 0).await;
+        assert_eq!(condition(&api, 0).as_deref(), Some("Accepted=True"));
+        assert_eq!(condition(&api, 1).as_deref(), Some("Programmed=False"));
+        reconcile(&mut keeper, 1).await;
+        assert_eq!(condition(&api, 1).as_deref(), Some("Programmed=True"));
+        // Nothing is written if nothing changed.
+        let written = api.asked(&Method::PATCH, &format!("{PATH}/status"));
+        reconcile(&mut keeper, 2).await;
+        assert_eq!(api.asked(&Method::PATCH, &format!("{PATH}/status")), written);
+    }
+}

@@ -23,6 +23,8 @@ const REVIEWS: usize = 100_000;
 const IN_EACH: usize = 500;
 /// The number of policies; more are set aside.
 const POLICIES: usize = 256;
+/// The path of all policies.
+const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
 /// The largest growth with so many policies, in MiB.
 const POLICY_GROWTH: f64 = 8.0;
 /// The largest difference in MiB that does not count as growth: a few pages of the allocator.
@@ -110,7 +112,6 @@ async fn with_policies(cluster: &Cluster, process: u32) -> Result<f64> {
                 },
             })
         });
-    const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
     cluster.create(PATH, policies).await?;
     for number in 0..20 {
         flip(&cluster.guarded, 10, number).await?;
