@@ -172,7 +172,11 @@ pub fn table() -> String {
         let on = match on {
             Granted::Url(path) => format!("`{path}`"),
             Granted::Resource { group: "", resource, name } => format!("`{resource}`{}", only(name)),
-            Granted::Resource { group, resource, name } => format!("`{resource}.{group}`{}", only(name)),
+            // kubectl names a subresource after the group.
+            Granted::Resource { group, resource, name } => match resource.split_once('/') {
+                None => format!("`{resource}.{group}`{}", only(name)),
+                Some((resource, part)) => format!("`{resource}.{group}/{part}`{}", only(name)),
+            },
         };
         // Writing to a String does not fail.
         let _ = writeln!(table, "| {place} | {} | {on} | {why} | {stolen} |", verbs.join(", "));
