@@ -173,7 +173,7 @@ pub(crate) fn the_crd_is_deleted(shop: &Shop) -> Result<()> {
         Ok(shop.plain_kubectl(&events)?.out.contains("is gone, and these policies with it: team-shop"))
     })?;
     let mut crd: serde_json::Value = serde_json::from_str(&crd)?;
-    if let Some(metadata) = crd["metadata"].as_object_mut() {
+    if let Some(metadata) = crd.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
         metadata.retain(|field, _| ["name", "labels", "annotations"].contains(&field.as_str()));
     }
     shop.apply(&crd.to_string())?.succeeds()?;
