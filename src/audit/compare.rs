@@ -31,9 +31,9 @@ pub enum What {
         /// The change, in words.
         change: String,
         /// The answer by the present policies.
-        before: Answer,
+        before: Box<Answer>,
         /// The answer by the proposed policies.
-        after: Answer,
+        after: Box<Answer>,
     },
 }
 
@@ -77,7 +77,7 @@ pub fn compare(snapshot: &Snapshot, before: &Policy, after: &Policy) -> Vec<Diff
         let differs = (before.decision, &before.denies, &before.warns) != (after.decision, &after.denies, &after.warns);
         if differs {
             let change = question.to_string();
-            all.push(of(&question.service, What::Answer { change, before, after }));
+            all.push(of(&question.service, What::Answer { change, before: Box::new(before), after: Box::new(after) }));
         }
     }
     all.sort_by(|a, b| a.service.cmp(&b.service));

@@ -58,7 +58,8 @@ struct PolicyReport {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Setting {
-    setting: String,
+    #[serde(rename = "setting")]
+    path: String,
     value: String,
     said_by: String,
     /// What other policies say that does not count.
@@ -167,7 +168,7 @@ fn settings(cluster: &Cluster, policy: &Policy, selecting: &[&Stored]) -> Vec<Se
                 None if by_flag => "flag".to_owned(),
                 None => "default".to_owned(),
             };
-            Setting { setting, value, said_by, others }
+            Setting { path: setting, value, said_by, others }
         })
         .collect()
 }
@@ -176,7 +177,7 @@ fn settings(cluster: &Cluster, policy: &Policy, selecting: &[&Stored]) -> Vec<Se
 fn with_annotations(settings: &mut [Setting], service: &Service, policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     let mut say = |path: &str, value: String, key: &str| {
-        if let Some(setting) = settings.iter_mut().find(|setting| setting.setting == path) {
+        if let Some(setting) = settings.iter_mut().find(|setting| setting.path == path) {
             setting.value = value;
             setting.said_by = format!("annotation {key}");
         }
@@ -246,14 +247,14 @@ impl Report {
         };
         let width =
             |of: fn(&Setting) -> &str| self.settings.iter().map(|one| of(one).chars().count()).max().unwrap_or(0);
-        let (first, second) = (width(|one| &one.setting).max(7), width(|one| &one.value).min(40).max(5));
+        let (first, second) = (width(|one| &one.path).max(7), width(|one| &one.value).clamp(5, 40));
         let _ = writeln!(text, "{:first$}  {:second$}  SAID BY", "SETTING", "VALUE");
-        for Setting { setting, value, said_by, others } in &self.settings {
+        for Setting { path, value, said_by, others } in &self.settings {
             let others: Vec<String> = others
                 .iter()
                 .map(|other| format!("; {} says {}", other.policy.as_deref().unwrap_or_default(), other.value))
                 .collect();
-            let _ = writeln!(text, "{setting:first$}  {value:second$}  {said_by}{}", others.concat());
+            let _ = writeln!(text, "{path:first$}  {value:second$}  {said_by}{}", others.concat());
         }
         for ExemptionReport { name, policy, rules, services, reason, expires } in &self.exemptions {
             let until = expires.as_ref().map(|end| format!(" until {end}")).unwrap_or_default();
