@@ -15,6 +15,7 @@
 //! | [`model`], [`rules`], [`labels`] | plain data, the rules about it, and the labels that are added: all pure |
 //! | [`policy`] | what administrators say by `BlueGreenPolicy`, and what counts for a namespace: pure |
 //! | [`audit`] | namespaces at rest: imagined changes of them, and what another policy would change: pure |
+//! | [`status`] | a namespace in a few lines: roles, colours, holds, and what a flip would meet: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
@@ -56,4 +57,5 @@ pub mod registration;
 pub mod review;
 pub mod rules;
 pub mod server;
+pub mod status;
 pub mod telemetry;

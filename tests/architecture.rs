@@ -22,13 +22,14 @@ const WALLED: [(&str, &[&str]); 5] = [
 ];
 
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 6] = [
+const PURE: [(&str, &[&str]); 7] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
     ("policy", &["model", "rules", "policy"]),
     ("audit", &["audit", "model", "rules"]),
+    ("status", &["audit", "model", "rules", "status"]),
 ];
 
 /// The one pure file that names kube: the CRD is derived from its types.

@@ -179,6 +179,8 @@ pub struct Answer {
     pub denies: Vec<&'static str>,
     /// The codes of what warns.
     pub warns: Vec<&'static str>,
+    /// Why it passes although a rule denies it, such as `the override`.
+    pub lifted_by: Option<&'static str>,
     /// Whether it is a rollback.
     pub is_rollback: bool,
     /// What denies it in a sentence, or else what warns; empty where nothing speaks.
@@ -219,6 +221,7 @@ impl Answer {
             decision,
             denies: codes(|effect| effect == Effect::Denies),
             warns: codes(|effect| effect != Effect::Denies && effect != Effect::Logs),
+            lifted_by: verdict.findings.iter().find_map(|(_, effect)| lifted_by(*effect)),
             is_rollback: verdict.summary.starts_with("rollback"),
             because: first.map(|finding| finding.message.clone()).unwrap_or_default(),
             policies,
@@ -232,14 +235,28 @@ impl Answer {
     }
 }
 
+/// What lets a change pass although a rule denies it.
+fn lifted_by(effect: Effect) -> Option<&'static str> {
+    match effect {
+        Effect::WarnsInTrial => Some("enforcement Warn"),
+        Effect::WarnsOverridden => Some("the override"),
+        Effect::WarnsExempted => Some("an exemption"),
+        Effect::WarnsInDryRun => Some("the dry run"),
+        Effect::Denies | Effect::Warns | Effect::Logs => None,
+    }
+}
+
 /// `passes`, `passes with a warning: image-untagged`, or `denied: target-not-ready (policy production)`.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { decision, denies, warns, is_rollback, policies, .. } = self;
+        let Self { decision, denies, warns, lifted_by, is_rollback, policies, .. } = self;
         let rollback = if *is_rollback { ", as a rollback" } else { "" };
         match decision {
             Decision::Passes if warns.is_empty() => write!(f, "passes{rollback}")?,
-            Decision::Passes => write!(f, "passes{rollback}, with a warning: {}", warns.join(", "))?,
+            Decision::Passes => {
+                let by = lifted_by.map(|by| format!(" by {by}")).unwrap_or_default();
+                write!(f, "passes{rollback}{by}, with a warning: {}", warns.join(", "))?;
+            }
             Decision::NotYet => write!(f, "not yet: {}", denies.join(", "))?,
             Decision::Denied => write!(f, "denied: {}", denies.join(", "))?,
             Decision::Unknown => f.write_str("cannot be judged")?,

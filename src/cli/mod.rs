@@ -6,7 +6,9 @@ mod manifests;
 mod policy;
 mod rules;
 mod serve;
+mod service_filter;
 mod start;
+mod status;
 mod target;
 mod upkeep;
 mod version;
@@ -38,6 +40,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Judge a change offline, from files, as the webhook would
     Check(check::Check),
+    /// Show how Services are understood, which colour is live, and what a flip would meet now
+    Status(status::Status),
     /// Explain, try and begin BlueGreenPolicies
     Policy(policy::PolicyCommand),
     /// Print the table of rules
@@ -114,6 +118,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Check(check) => check.run(),
             Command::Policy(policy) => policy.run(),
+            Command::Status(status) => status.run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
         }
@@ -122,7 +127,8 @@ impl Cli {
     /// The exit code of a failed command: 2 for those whose 1 is a verdict, else 1.
     #[must_use]
     pub fn failure(&self) -> ExitCode {
-        let has_verdict = matches!(self.command, Command::Check(_) | Command::Doctor(_) | Command::Policy(_));
+        let has_verdict =
+            matches!(self.command, Command::Check(_) | Command::Doctor(_) | Command::Policy(_) | Command::Status(_));
         ExitCode::from(if has_verdict { 2 } else { 1 })
     }
 }

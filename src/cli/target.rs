@@ -15,7 +15,7 @@ use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
 use crate::install::namespaces;
 use crate::model::{Labels, Policy, ReadFailure};
-use crate::policy::Policies;
+use crate::policy::{Policies, effective};
 
 /// The longest time for a read that is none of a whole namespace.
 const TIME: Duration = Duration::from_secs(20);
@@ -108,6 +108,12 @@ impl Cluster {
     /// The labels of a namespace, where a policy selects by them.
     pub(super) async fn labels(&self, namespace: &str, policies: &Policies) -> Option<Labels> {
         if policies.needs_labels(namespace) { self.store.labels(namespace, deadline()).await } else { None }
+    }
+
+    /// The settings of a namespace by the present policies.
+    pub(super) async fn settings(&self, namespace: &str) -> Policy {
+        let labels = self.labels(namespace, &self.policies).await;
+        effective(&self.flags, &self.policies, namespace, labels.as_ref())
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::audit::whatif::{self, Answer};
 use crate::model::{
     Change, ClusterView, Enforcement, Flip, Labels, Policy, ReadFailure, Records, Selector, Service, Timestamp,
@@ -200,6 +201,16 @@ impl Case {
     /// When the cluster of the case cannot be built.
     pub fn explain(&self) -> anyhow::Result<Vec<Explanation>> {
         Ok(explain(&self.view()?, &self.settings(), NOW))
+    }
+
+    /// The cluster of the case at rest, with the settings that count.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn at_rest(&self) -> anyhow::Result<(Snapshot, Policy)> {
+        let view = self.view()?;
+        let snapshot = Snapshot { namespace: NAMESPACE.to_owned(), view, ledger: LedgerState::Read, at: NOW };
+        Ok((snapshot, self.settings()))
     }
 
     /// The answer to the flip of the case as an imagined change, where it is one to another colour of the Service. Nobody

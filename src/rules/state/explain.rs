@@ -1,5 +1,7 @@
 //! How a namespace is understood: each Service with its role and why, its app, and the colours of that.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::app::App;
@@ -76,17 +78,21 @@ fn of_service(service: &Service, view: &ClusterView, policy: &Policy, now: Times
 }
 
 /// A workload is live while a traffic Service selects it, and held while it was live before a recent flip.
-fn state_of(workload: &Workload, view: &ClusterView, policy: &Policy, now: Timestamp) -> &'static str {
+pub(crate) fn state_of(workload: &Workload, view: &ClusterView, policy: &Policy, now: Timestamp) -> &'static str {
     let labels = &workload.template.labels;
-    let mut traffic = traffic_services(view, &policy.colours);
     if traffic_services(view, &policy.colours).any(|service| service.routed().matches(labels)) {
         return "live";
     }
-    let is_held = traffic.any(|service| {
+    if held_for(workload, view, policy, now).is_some() { "held" } else { "idle" }
+}
+
+/// How much longer a workload is held.
+pub(crate) fn held_for(workload: &Workload, view: &ClusterView, policy: &Policy, now: Timestamp) -> Option<Duration> {
+    let rest = |service: &Service| {
         let lasts = service.hold().ok().flatten().unwrap_or_default().max(policy.hold);
-        view.records
-            .last_flip(service)
-            .is_some_and(|flip| flip.from.matches(labels) && now.since(flip.at) < lasts && !was_rollback(flip, view))
-    });
-    if is_held { "held" } else { "idle" }
+        let flip = view.records.last_flip(service)?;
+        let holds = flip.from.matches(&workload.template.labels) && !was_rollback(flip, view);
+        Some(lasts.saturating_sub(now.since(flip.at))).filter(|rest| holds && !rest.is_zero())
+    };
+    traffic_services(view, &policy.colours).filter_map(rest).max()
 }

@@ -216,7 +216,7 @@ fn why(workload: &Workload, view: &ClusterView) -> String {
 }
 
 /// The first failing Pod by name. A Pod whose failure does not resolve by waiting comes before all others.
-fn first_failing<'a>(workload: &Workload, view: &'a ClusterView) -> Option<&'a Pod> {
+pub(crate) fn first_failing<'a>(workload: &Workload, view: &'a ClusterView) -> Option<&'a Pod> {
     let failing = |pod: &&Pod| !pod.serves() && !pod.terminal && !pod.meta.deleting;
     let failing = view.pods_of(workload).into_iter().filter(failing);
     failing.min_by(|a, b| (!a.is_broken(), &a.meta.name).cmp(&(!b.is_broken(), &b.meta.name)))

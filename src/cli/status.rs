@@ -1,0 +1,272 @@
+//! `flipguard status`
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anstream::{AutoStream, ColorChoice};
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::service_filter::LabelFilter;
+use super::target::{Cluster, ClusterArgs, run, unreadable};
+use crate::model::Service;
+use crate::policy::effective::marks;
+use crate::status::goal::{Goal, Progress, progress};
+use crate::status::signs::Signs;
+use crate::status::tree::{Style, text};
+use crate::status::{NamespaceStatus, status};
+
+/// The time between two looks, so that a namespace is not read all the time.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The exit code of `timeout(1)`.
+const TIME_IS_UP: u8 = 124;
+/// The namespaces that are read at the same time.
+const WORKERS: usize = 8;
+
+/// Show how flipguard understands Services, and what a flip would meet now.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: 0, or 1 with --exit-code when a Service needs attention, or 2 when not all could be read.\n\
+    With --wait: 0 reached, 1 will not be reached without somebody, 2 not all could be read, 124 the time is up."
+)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(super) struct Status {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Services by name; without one, all of the namespace
+    services: Vec<String>,
+    /// The namespace; without it, that of the context
+    #[arg(long, short, conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// All namespaces with traffic Services
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Only Services with these labels, such as app=shop,tier!=test
+    #[arg(long, short = 'l', value_name = "LABELS")]
+    selector: Option<LabelFilter>,
+    /// The format
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Format,
+    /// Look again and again, and print what changed
+    #[arg(long, short, conflicts_with = "wait")]
+    watch: bool,
+    /// Wait until --for is reached
+    #[arg(long)]
+    wait: bool,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value = "ready", requires = "wait")]
+    goal: GoalFlag,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "wait", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Exit with 1 when a Service needs attention
+    #[arg(long)]
+    exit_code: bool,
+    /// Leave out the names of the columns
+    #[arg(long)]
+    no_headers: bool,
+    /// Letters instead of signs
+    #[arg(long)]
+    ascii: bool,
+    /// Whether to colour the text; NO_COLOR and CLICOLOR_FORCE count for auto
+    #[arg(long, value_enum, default_value = "auto")]
+    color: Colouring,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A tree for people
+    Text,
+    /// The same, with revisions and reasons
+    Wide,
+    /// JSON for programs
+    Json,
+    /// One line a Service, as kubectl takes it
+    Name,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GoalFlag {
+    /// Every live colour is fully ready
+    Ready,
+    /// A flip to another colour passes
+    Flippable,
+    /// No colour is held any more
+    HeldOver,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colouring {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Status {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        run(async {
+            let cluster = self.cluster.open().await?;
+            if self.wait { self.wait(&cluster).await } else { self.show(&cluster).await }
+        })
+    }
+
+    /// Shows the status once, or again and again.
+    async fn show(&self, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+        let mut shown = String::new();
+        loop {
+            let all = self.look(cluster).await?;
+            let text = self.print(&all)?;
+            if text != shown {
+                let clear = self.watch && std::io::stdout().is_terminal();
+                self.write(&if clear { format!("\u{1b}[H\u{1b}[2J{text}") } else { text.clone() })?;
+                shown = text;
+            }
+            if !self.watch {
+                return Ok(self.exit_code(&all));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn wait(&self, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+        let end = Instant::now() + self.timeout;
+        let mut said = String::new();
+        loop {
+            let all = self.look(cluster).await?;
+            let reasons = all.iter().map(|one| progress(one, self.goal.into()));
+            let mut open = reasons.filter(|progress| *progress != Progress::Reached);
+            match open.next() {
+                None => {
+                    self.write(&self.print(&all)?)?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Some(Progress::Never(why)) => {
+                    eprintln!("{why}");
+                    return Ok(ExitCode::from(1));
+                }
+                Some(Progress::NotYet(why)) if why != said => {
+                    eprintln!("waiting: {why}");
+                    said = why;
+                }
+                Some(Progress::NotYet(_) | Progress::Reached) => {}
+            }
+            if Instant::now() + PAUSE > end {
+                let is_read = all.iter().all(|one| one.unread.is_empty());
+                eprintln!("the time is up ({})", humantime::format_duration(self.timeout));
+                return Ok(ExitCode::from(if is_read { TIME_IS_UP } else { 2 }));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// The status of each wanted namespace, in the order of their names.
+    async fn look(&self, cluster: &Cluster) -> anyhow::Result<Vec<NamespaceStatus>> {
+        let namespaces = if self.all_namespaces {
+            let found = cluster.scan.namespaces(&marks(&cluster.flags, &cluster.policies)).await.map_err(unreadable)?;
+            found.into_keys().collect()
+        } else {
+            vec![cluster.namespace(self.namespace.as_deref()).await?]
+        };
+        let looks = namespaces.iter().map(|namespace| self.look_at(cluster, namespace));
+        let all: Vec<NamespaceStatus> = stream::iter(looks).buffered(WORKERS).collect().await;
+        let is_there = |name: &String| {
+            let traffic = all.iter().flat_map(|one| one.services.iter().map(|service| &service.name));
+            traffic.chain(all.iter().flat_map(|one| one.others.iter().map(|other| &other.name))).any(|own| own == name)
+        };
+        let is_read = all.iter().all(|one| one.unread.is_empty());
+        if let Some(missing) = self.services.iter().find(|name| is_read && !is_there(name)) {
+            bail!(
+                "there is no Service {missing} in {}; flipguard status -n NAMESPACE shows all",
+                namespaces.join(", ")
+            );
+        }
+        Ok(all)
+    }
+
+    async fn look_at(&self, cluster: &Cluster, namespace: &str) -> NamespaceStatus {
+        let policy = cluster.settings(namespace).await;
+        let snapshot = cluster.scan.namespace(namespace, &policy.colours).await;
+        let wanted = |service: &Service| {
+            let is_named = self.services.is_empty() || self.services.contains(&service.meta.name);
+            is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))
+        };
+        let mut status = status(&snapshot, &policy, &wanted);
+        status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
+        status
+    }
+
+    fn print(&self, all: &[NamespaceStatus]) -> anyhow::Result<String> {
+        let signs = Signs::new(self.ascii || !is_utf8());
+        let style = Style { signs, is_wide: self.output == Format::Wide, no_headers: self.no_headers };
+        Ok(match self.output {
+            Format::Text | Format::Wide => {
+                let texts: Vec<String> = all.iter().map(|one| text(one, style)).collect();
+                if texts.is_empty() { "no namespace has a traffic Service\n".to_owned() } else { texts.join("\n") }
+            }
+            Format::Json => {
+                let complete = all.iter().all(|one| one.unread.is_empty());
+                let version = "status.flipguard.dev/v1";
+                let report = json!({ "apiVersion": version, "complete": complete, "namespaces": all });
+                serde_json::to_string_pretty(&report)? + "\n"
+            }
+            Format::Name => {
+                let names = all.iter().flat_map(|one| one.services.iter().map(move |service| (one, service)));
+                let line = |(one, service): (&NamespaceStatus, &crate::status::report::ServiceStatus)| {
+                    let of = if self.all_namespaces { format!("{} ", one.namespace) } else { String::new() };
+                    format!("{of}service/{}\n", service.name)
+                };
+                names.map(line).collect()
+            }
+        })
+    }
+
+    /// Writes to standard output, with colours where they are wanted.
+    fn write(&self, text: &str) -> anyhow::Result<()> {
+        let choice = match self.color {
+            Colouring::Auto => ColorChoice::Auto,
+            Colouring::Always => ColorChoice::Always,
+            Colouring::Never => ColorChoice::Never,
+        };
+        let mut out = AutoStream::new(std::io::stdout().lock(), choice);
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(anyhow::Error::new(error).context("cannot write to standard output"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn exit_code(&self, all: &[NamespaceStatus]) -> ExitCode {
+        let is_read = all.iter().all(|one| one.unread.is_empty());
+        let is_well = all.iter().all(|one| one.attention().next().is_none());
+        ExitCode::from(if is_read { u8::from(self.exit_code && !is_well) } else { 2 })
+    }
+}
+
+impl From<GoalFlag> for Goal {
+    fn from(flag: GoalFlag) -> Self {
+        match flag {
+            GoalFlag::Ready => Self::Ready,
+            GoalFlag::Flippable => Self::Flippable,
+            GoalFlag::HeldOver => Self::HeldOver,
+        }
+    }
+}
+
+/// Whether the locale says that the terminal shows UTF-8. Without a locale, it does.
+fn is_utf8() -> bool {
+    let set =
+        ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|set| !set.is_empty()));
+    set.is_none_or(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}

@@ -1,0 +1,13 @@
+//! The status of a namespace: how each Service is understood, and what a flip of it would meet now.
+//!
+//! - `report`: the facts, as plain data; `-o json` prints them as they are
+//! - `tree`: the facts as a tree of lines
+//! - `signs`: signs and styles, with letters for terminals that have no signs
+//! - `goal`: what `--wait` waits for
+
+pub mod goal;
+pub mod report;
+pub mod signs;
+pub mod tree;
+
+pub use report::{NamespaceStatus, status};

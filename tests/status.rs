@@ -1,0 +1,70 @@
+//! The words of `flipguard status`, compared with one file. `UPDATE=1` rewrites it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use flipguard::offline::case::Case;
+use flipguard::status::goal::{Goal, Progress, progress};
+use flipguard::status::signs::Signs;
+use flipguard::status::tree::{Style, text};
+use flipguard::status::{NamespaceStatus, status};
+
+/// The cases whose namespaces are shown.
+const CASES: [&str; 3] = ["seeing/a-colour-that-fails", "hold/redeployed", "live/delete-with-two-services"];
+
+fn case(name: &str) -> NamespaceStatus {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).with_extension("yaml");
+    let (snapshot, policy) = Case::load(&file).unwrap().at_rest().unwrap();
+    status(&snapshot, &policy, &|_| true)
+}
+
+/// The text without the escape codes of its colours.
+fn plain(text: &str) -> String {
+    let mut kept = String::new();
+    for (index, part) in text.split('\u{1b}').enumerate() {
+        kept.push_str(if index == 0 { part } else { part.split_once('m').map_or(part, |(_, rest)| rest) });
+    }
+    kept
+}
+
+#[test]
+fn words_match_the_golden_file() {
+    let mut all = String::new();
+    for name in CASES {
+        let shown = case(name);
+        for (title, is_ascii, is_wide) in [("", false, false), (", wide", false, true), (", in letters", true, false)] {
+            let style = Style { signs: Signs::new(is_ascii), is_wide, no_headers: false };
+            let text = plain(&text(&shown, style));
+            assert!(!is_ascii || text.is_ascii(), "{text}");
+            writeln!(all, "## {name}{title}\n{text}").unwrap();
+        }
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/status.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&golden, &all).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&golden).unwrap(),
+        all,
+        "if this is intended: UPDATE=1 cargo test --test status"
+    );
+}
+
+#[test]
+fn what_is_waited_for() {
+    let shown = case(CASES[0]);
+    let reached = |name: &str, goal: Goal| {
+        let mut one = shown.clone();
+        one.services.retain(|service| service.name == name);
+        assert_eq!(one.services.len(), 1, "{name}");
+        progress(&one, goal)
+    };
+    assert_eq!(reached("app", Goal::Ready), Progress::Reached);
+    assert!(matches!(reached("pay", Goal::Ready), Progress::NotYet(why) if why.contains("1 of 2 pods ready")));
+    assert_eq!(reached("cart", Goal::Flippable), Progress::Reached);
+    assert!(matches!(reached("cart", Goal::HeldOver), Progress::NotYet(why) if why == "cart: 1.9 is held"));
+    assert_eq!(reached("app", Goal::HeldOver), Progress::Reached);
+    assert!(matches!(progress(&shown, Goal::Ready), Progress::NotYet(_)));
+}
