@@ -347,7 +347,7 @@ pub struct Exemption {
 /// Who is exempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("has(self.namespace) == (self.kind == 'ServiceAccount')")
+    validation = Rule::new("has(self.__namespace__) == (self.kind == 'ServiceAccount')")
         .message("a ServiceAccount has a namespace, and nobody else has one")
 )]
 pub struct ExemptSubject {
