@@ -344,6 +344,7 @@ pub struct Exemption {
     pub expires: Option<model::Timestamp>,
 }
 
+// Kubernetes 1.30 reserves the word `namespace` in CEL, so the rule has its escaped form.
 /// Who is exempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(

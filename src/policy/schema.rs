@@ -283,4 +283,21 @@ mod tests {
         known.sort_unstable();
         assert_eq!(found, known);
     }
+
+    /// CEL reserves some words. Kubernetes 1.30 takes such a field only in its escaped form, and later versions take both.
+    #[test]
+    fn no_expression_of_the_crd_has_a_reserved_word() {
+        let crd = resource::crd(&Value::Null).unwrap().to_string();
+        let rules: Vec<&str> = crd.split("\"rule\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(rules.iter().any(|rule| rule.contains("self.__namespace__")), "{rules:?}");
+        for word in ["namespace", "in", "as", "for", "if", "import", "let", "package", "return", "function", "while"] {
+            let field = format!(".{word}");
+            let is_field = |rule: &&&str| {
+                rule.match_indices(&field).any(|(at, _)| {
+                    !rule[at + field.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                })
+            };
+            assert_eq!(rules.iter().find(is_field), None, "{word} is reserved; write __{word}__");
+        }
+    }
 }
