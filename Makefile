@@ -69,7 +69,7 @@ docs: ## Write what is generated: docs/rules.md, docs/rights.md, deploy/base/fli
 	$(PART) rights > $(TEMPLATES)/rbac.yaml
 	$(PART) requests > $(TEMPLATES)/requests.yaml
 	$(PART) policies > $(TEMPLATES)/policies.yaml
-	(echo '{{- if .Values.labels.enabled }}'; $(PART) labels; echo '{{- end }}') > $(TEMPLATES)/labels.yaml
+	(echo '{{- if include "flipguard.addsLabels" . }}'; $(PART) labels; echo '{{- end }}') > $(TEMPLATES)/labels.yaml
 
 # The architecture that the image calls amd64 or arm64.
 ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)

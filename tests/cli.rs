@@ -73,6 +73,16 @@ fn namespaces_that_flipguard_may_not_run_in() {
         serve.fails(1, &[&words, "with --namespace, such as flipguard-system"]);
         scene.run(&["manifests", "--namespace", namespace]).is_refused(&words);
     }
+    for (namespace, command) in ["", "Team A", "a_b"].into_iter().zip(["manifests", "doctor", "manifests"]) {
+        let words = format!("'{namespace}' for '--namespace <NAMESPACE>': no namespace can be named `{namespace}`: a");
+        scene.run(&[command, "--namespace", namespace]).is_refused(&words);
+    }
+    let serve = scene.run(&["serve", "--external-url", URL, "--namespace", "Team A"]);
+    serve.fails(1, &["no namespace can be named `Team A`", "such as flipguard-system"]);
+    let image = |image: &str| scene.run(&["manifests", "--image", image]);
+    image("").is_refused("'' for '--image <IMAGE>': it is empty; give the reference of an image, such as");
+    image("two words").is_refused("'two words' for '--image <IMAGE>': a reference has only letters");
+    image("flipguard:").is_refused("'flipguard:' for '--image <IMAGE>': its tag, digest or name is missing");
     let manifests = scene.run(&["manifests", "--namespace", "guard", "--exempt-namespaces", "ci,builds"]);
     assert_eq!(manifests.code, Some(0), "{}", manifests.err);
     assert!(manifests.out.contains("- --exempt-namespaces=ci,builds\n"), "{}", manifests.out);
@@ -181,6 +191,10 @@ fn credentials_that_cannot_be_used() {
     let cluster = ", certificate-authority-data: eA==";
     fails(cluster, "token: t", &["certificate-authority-data of cluster `east` holds no PEM certificate"]);
     fails("", "tokenFile: missing", &["missing` (tokenFile of user `alice`) cannot be read: No such file"]);
+    scene.file("token", "secret-word\n");
+    fails("", "tokenFile: token", &["token` (tokenFile of user `alice`) ends with a line break", "printf %s"]);
+    fails("", "token: \"secret-word\\n\"", &["token of user `alice` ends with a line break"]);
+    fails("", "token: \"secret\\nword\"", &["token of user `alice` is no token: it has control characters"]);
     let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, interactiveMode: Never}";
     fails("", exec, &["the credentials plugin `no-such-plugin` of user `alice` cannot be run: No such file"]);
     let exec = "exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, interactiveMode: Never, \
@@ -430,6 +444,7 @@ fn policies_to_begin_with() {
     let scene = Scene::with_cluster("policies_to_begin_with");
     let init = scene.run(&["policy", "init"]);
     assert_eq!((init.code, init.err.as_str()), (Some(0), ""));
+    assert_eq!(init.out, include_str!("../examples/policies/trial.yaml"), "the recipe of docs/policy.md");
     scene.file("pair", &init.out);
     let check = |cluster: &str| {
         let args = ["check", "-f", "flip", "--cluster", "starting", cluster, "-n", "shop", "--policy", "pair"];

@@ -36,7 +36,7 @@ fn the_generated_templates_are_fresh() -> Result<()> {
     {
         let printed = printed(&["manifests", "--part", part, "--namespace", "{{ .Release.Namespace }}"])?;
         let stored = read(&format!("deploy/helm/flipguard/templates/{template}.yaml"))?;
-        let stored = stored.strip_prefix("{{- if .Values.labels.enabled }}\n").unwrap_or(&stored);
+        let stored = stored.strip_prefix("{{- if include \"flipguard.addsLabels\" . }}\n").unwrap_or(&stored);
         let stored = stored.strip_suffix("{{- end }}\n").unwrap_or(stored);
         assert!(stored == printed, "the chart's {template}.yaml is stale; run: make docs");
     }

@@ -93,24 +93,10 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
             let (current, old) = (format!("{uid}-current"), format!("{uid}-old"));
             let replica_set = {
                 let (template, uid) = (template.clone(), uid.clone());
-                move |own_uid: String, revision: &str| Workload {
-                    kind: WorkloadKind::ReplicaSet,
-                    meta: Meta {
-                        controller: Some(owner_of_kind("Deployment", uid.clone())),
-                        ..own(own_uid.clone(), own_uid, revision)
-                    },
-                    desired: 0,
-                    paused: false,
-                    template: template.clone(),
-                    strategy: flipguard::model::Strategy::OnDelete,
-                    partition: 0,
-                    first_ordinal: 0,
-                    selector_keys: Vec::new(),
-                    observed_generation: 2,
-                    counts: Counts::default(),
-                    deadline_exceeded: false,
-                    rollout: flipguard::model::Rollout::Unknown,
-                    update_revision: None,
+                move |own_uid: String, revision: &str| {
+                    let controller = Some(owner_of_kind("Deployment", uid.clone()));
+                    let meta = Meta { controller, ..own(own_uid.clone(), own_uid, revision) };
+                    workload(WorkloadKind::ReplicaSet, meta, template.clone())
                 }
             };
             let mut replica_sets = vec![replica_set(old.clone(), "1")];
@@ -126,21 +112,15 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
             let rare = || prop::bool::weighted(0.05);
             (counts(desired), strategies(), rare(), rare(), rare(), rare(), now, before).prop_map(
                 move |(counts, strategy, paused, deleting, unobserved, deadline_exceeded, now, before)| {
+                    let meta = Meta { deleting, ..meta.clone() };
                     let deployment = Workload {
-                        kind: WorkloadKind::Deployment,
-                        meta: Meta { deleting, ..meta.clone() },
                         desired,
                         paused,
-                        template: template.clone(),
                         strategy,
-                        partition: 0,
-                        first_ordinal: 0,
-                        selector_keys: Vec::new(),
                         observed_generation: if unobserved { 1 } else { 2 },
                         counts,
                         deadline_exceeded,
-                        rollout: flipguard::model::Rollout::Unknown,
-                        update_revision: None,
+                        ..workload(WorkloadKind::Deployment, meta, template.clone())
                     };
                     let workloads = [vec![deployment], replica_sets.clone()].concat();
                     (workloads, [now, before].concat())
@@ -148,6 +128,26 @@ fn deployment(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)> 
             )
         },
     )
+}
+
+/// A workload of generation 2 that wants no Pods.
+fn workload(kind: WorkloadKind, meta: Meta, template: Arc<Template>) -> Workload {
+    Workload {
+        kind,
+        meta,
+        desired: 0,
+        paused: false,
+        template,
+        strategy: flipguard::model::Strategy::OnDelete,
+        partition: 0,
+        first_ordinal: 0,
+        selector_keys: Vec::new(),
+        observed_generation: 2,
+        counts: Counts::default(),
+        deadline_exceeded: false,
+        rollout: flipguard::model::Rollout::Unknown,
+        update_revision: None,
+    }
 }
 
 fn strategies() -> impl Strategy<Value = flipguard::model::Strategy> {
@@ -183,34 +183,24 @@ fn direct_owner(index: usize) -> impl Strategy<Value = (Vec<Workload>, Vec<Pod>)
                 .collect();
             let rare = || prop::bool::weighted(0.05);
             (counts(desired), rare(), rare(), pods).prop_map(move |(counts, deleting, unobserved, pods)| {
-                let workload = Workload {
-                    kind,
-                    meta: Meta {
-                        name: format!("app-{index}"),
-                        uid: format!("uid-{index}"),
-                        namespace: "shop".to_owned(),
-                        generation: 2,
-                        deleting,
-                        ..Meta::default()
-                    },
+                let meta = Meta {
+                    name: format!("app-{index}"),
+                    uid: format!("uid-{index}"),
+                    namespace: "shop".to_owned(),
+                    generation: 2,
+                    deleting,
+                    ..Meta::default()
+                };
+                let template = Template { labels: labels_of(colour), containers: containers(), ..Template::default() };
+                let owner = Workload {
                     desired,
-                    paused: false,
-                    template: Arc::new(Template {
-                        labels: labels_of(colour),
-                        containers: containers(),
-                        ..Template::default()
-                    }),
                     strategy,
-                    partition: 0,
-                    first_ordinal: 0,
-                    selector_keys: Vec::new(),
                     observed_generation: if unobserved { 1 } else { 2 },
                     counts,
-                    deadline_exceeded: false,
-                    rollout: flipguard::model::Rollout::Unknown,
                     update_revision: (kind == WorkloadKind::StatefulSet).then(|| "new".to_owned()),
+                    ..workload(kind, meta, Arc::new(template))
                 };
-                (vec![workload], pods)
+                (vec![owner], pods)
             })
         },
     )

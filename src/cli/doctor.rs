@@ -10,6 +10,7 @@ use clap::Args;
 use super::{EnforcementFlag, Output};
 use crate::cluster::connect::Connection;
 use crate::doctor::{self, Check, Health, Target};
+use crate::install::namespaces;
 
 /// Diagnose an installation.
 #[derive(Debug, Args)]
@@ -18,10 +19,10 @@ pub(super) struct Doctor {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The namespace in which flipguard runs
-    #[arg(long, default_value = "flipguard-system")]
+    #[arg(long, default_value = "flipguard-system", value_parser = namespaces::named)]
     namespace: String,
     /// A guarded namespace, in which you may create Deployments, for a dry run
-    #[arg(long, value_name = "NAMESPACE", default_value = "default")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "default", value_parser = namespaces::named)]
     probe_namespace: String,
     /// --exempt-users of `serve`; without it, those of its Deployment
     #[arg(long, value_name = "USER", value_delimiter = ',')]

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::EnforcementFlag;
 use crate::install::manifests::{self, Installation, Part, Runs};
 use crate::install::workload::InCluster;
-use crate::install::{namespaces, permissions};
+use crate::install::{image, namespaces, permissions};
 
 /// Print the manifests to install.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) struct ManifestsCommand {
     )]
     external_url: Option<String>,
     /// The image; without it, `flipguard` with the tag of this version
-    #[arg(long)]
+    #[arg(long, value_parser = image::reference)]
     image: Option<String>,
     /// Whether unsafe changes are denied, or admitted with a warning
     #[arg(long, value_enum, default_value = "deny")]

@@ -141,7 +141,7 @@ impl Serve {
         let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())
-                .with_policies(policies.clone());
+                .with_policies(policies.clone(), events.clone());
         let app = listen::App {
             judge: Guard::new(client, policies.clone(), ledgers.clone(), self.concurrency.into(), events),
             credentials: credentials.clone(),
@@ -155,6 +155,7 @@ impl Serve {
         let start = Start {
             connection: &connection,
             namespace: &namespace,
+            url: address.url(),
             labels: self.labels,
             ledgers: &ledgers,
             policies: &policies,

@@ -29,6 +29,8 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 pub(super) struct Start<'a> {
     pub(super) connection: &'a Connection,
     pub(super) namespace: &'a str,
+    /// The address of a flipguard outside the cluster.
+    pub(super) url: Option<&'a str>,
     /// Whether labels are added, which needs more permissions.
     pub(super) labels: bool,
     pub(super) ledgers: &'a LedgerStore,
@@ -79,7 +81,7 @@ impl Start<'_> {
             done.version = true;
         }
         if !done.rights {
-            access::check(&self.connection.client, self.namespace, self.labels).await?;
+            access::check(&self.connection.client, self.namespace, self.labels, self.url).await?;
             done.rights = true;
         }
         let deadline = Instant::now() + ATTEMPT;

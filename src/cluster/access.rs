@@ -10,7 +10,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::connect::one_line;
-use crate::install::{Granted, NAME, Permission, Place, needed};
+use crate::install::{Granted, NAME, Permission, Place, manifests_command, needed};
 
 /// The number of permissions that are asked for at the same time.
 const AT_ONCE: usize = 10;
@@ -20,9 +20,9 @@ const AT_ONCE: usize = 10;
 pub enum AccessError {
     /// RBAC does not grant some of them.
     #[error(
-        "{user} lacks permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `flipguard manifests --namespace \
-         {namespace}` and the Helm chart grant them",
-        .missing.join(", ")
+        "{user} lacks permissions: {}; run as ServiceAccount {namespace}/{NAME}, to which `{manifests}`{} them",
+        .missing.join(", "),
+        if *.outside { " grants" } else { " and the Helm chart grant" }
     )]
     Missing {
         /// The user that was asked for, in words.
@@ -31,6 +31,10 @@ pub enum AccessError {
         missing: Vec<String>,
         /// flipguard's own namespace, as it was given.
         namespace: String,
+        /// The command that prints the manifests of this installation.
+        manifests: String,
+        /// Whether flipguard runs outside the cluster. The chart installs it inside.
+        outside: bool,
     },
     /// The API server does not answer the question.
     #[error("cannot check permissions: {}", one_line(.0))]
@@ -40,17 +44,19 @@ pub enum AccessError {
 /// What a permission is asked for: a resource, or a path that is none.
 type Attributes = (Option<ResourceAttributes>, Option<NonResourceAttributes>);
 
-/// Checks that this client has all permissions that flipguard needs, with or without labels.
+/// Checks that this client has all permissions that flipguard needs, with or without labels. `url` is the address of a
+/// flipguard outside the cluster.
 ///
 /// # Errors
 /// When a permission is missing, or the API server does not answer.
-pub async fn check(client: &Client, own_namespace: &str, labels: bool) -> Result<(), AccessError> {
+pub async fn check(client: &Client, own_namespace: &str, labels: bool, url: Option<&str>) -> Result<(), AccessError> {
     let missing = missing(client, own_namespace, labels).await?;
     if missing.is_empty() {
         return Ok(());
     }
     let user = user_of(client).await.map_or_else(|| "this user".to_owned(), |name| format!("user `{name}`"));
-    Err(AccessError::Missing { user, missing, namespace: own_namespace.to_owned() })
+    let manifests = manifests_command(own_namespace, url);
+    Err(AccessError::Missing { user, missing, namespace: own_namespace.to_owned(), manifests, outside: url.is_some() })
 }
 
 /// The permissions that flipguard needs and this client lacks.
@@ -164,7 +170,7 @@ mod tests {
         let api = FakeApi::default();
         api.delay(Duration::from_secs(1));
         let started = Instant::now();
-        assert!(check(&api.client(), "own", true).await.is_ok());
+        assert!(check(&api.client(), "own", true, None).await.is_ok());
         let questions = each(true).count();
         assert!(started.elapsed() <= Duration::from_secs(5), "{questions} questions took {:?}", started.elapsed());
     }
@@ -173,9 +179,13 @@ mod tests {
     async fn the_user_and_the_namespace_are_named() {
         let api = FakeApi::default();
         api.deny(&["list pods", "update leases"]);
-        let error = check(&api.client(), "own", true).await.unwrap_err().to_string();
+        let error = check(&api.client(), "own", true, None).await.unwrap_err().to_string();
         let words = "user `alice` lacks permissions: list pods, update leases.coordination.k8s.io `flipguard-keeper` in \
                      namespace own; run as ServiceAccount own/flipguard";
         assert!(error.starts_with(words), "{error}");
+        assert!(error.ends_with("`flipguard manifests --namespace own` and the Helm chart grant them"), "{error}");
+        let outside = check(&api.client(), "own", true, Some("https://guard.example")).await.unwrap_err().to_string();
+        let words = "to which `flipguard manifests --namespace own --external-url https://guard.example` grants them";
+        assert!(outside.ends_with(words), "{outside}");
     }
 }

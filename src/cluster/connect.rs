@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::version::Info;
-use kube::client::ClientBuilder;
+use kube::client::{AuthError, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
@@ -171,7 +171,7 @@ impl Connection {
                     ConnectError::Unexpected { url, code, why }
                 }
             },
-            kube::Error::Auth(_) => unusable(self.kubeconfig.as_ref(), &error),
+            error if of_credentials(error).is_some() => unusable(self.kubeconfig.as_ref(), error),
             error => match distrust(error) {
                 Some(why) => ConnectError::Untrusted { url, why: why.to_string() },
                 None => ConnectError::Unreachable { url, why: one_line(error) },
@@ -201,12 +201,17 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
 
 /// What is wrong with the credentials of a kubeconfig, or of a Pod.
 fn unusable(kubeconfig: Option<&(String, Kubeconfig)>, error: &kube::Error) -> ConnectError {
-    match (kubeconfig, error) {
-        (None, error) => ConnectError::NoCluster(one_line(error)),
-        (Some((path, file)), kube::Error::Auth(error)) => {
-            ConnectError::Kubeconfig { path: path.clone(), why: Current::of(file).credentials_failed(error) }
-        }
-        (Some((path, _)), error) => ConnectError::Kubeconfig { path: path.clone(), why: one_line(error) },
+    let Some((path, file)) = kubeconfig else { return ConnectError::NoCluster(one_line(error)) };
+    let why = of_credentials(error).map(|error| Current::of(file).credentials_failed(error));
+    ConnectError::Kubeconfig { path: path.clone(), why: why.unwrap_or_else(|| one_line(error)) }
+}
+
+/// The credentials' part in an error. A token that is read again later may fail then, too.
+fn of_credentials(error: &kube::Error) -> Option<&AuthError> {
+    match error {
+        kube::Error::Auth(error) => Some(error),
+        kube::Error::Service(cause) => cause.downcast_ref(),
+        _ => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events on objects: a change that only an override allowed, and a flip that another writer takes back.
+//! Events: a change that only an override allowed, a flip that another writer takes back, and policies that are gone.
 //!
 //! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do
 //! not duplicate them.
@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
 use super::request::{RequestError, within};
-use crate::model::{Change, ClusterView, Kind, Timestamp};
+use crate::model::{Change, ClusterView, Timestamp};
 use crate::rules::state::version::fnv1a;
 use crate::rules::{Effect, Outcome, Reason, Verdict};
 
@@ -25,6 +25,8 @@ const MAX_QUEUED: usize = 64;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The API server's own limit, in characters (API reference, `Event.note`).
 const MAX_MESSAGE: usize = 1024;
+/// The Lease of the replica that keeps the registration.
+const KEEPER: &str = "flipguard-keeper";
 /// The longest part of an object's name in the name of its Event, in characters. A name has 253 at most.
 const MAX_NAME: usize = 200;
 
@@ -45,9 +47,11 @@ pub struct EventWriter {
 struct Event {
     /// The `reason` of the Event.
     reason: &'static str,
-    kind: Kind,
+    api_version: &'static str,
+    kind: &'static str,
     namespace: String,
     name: String,
+    /// The uid of the object; empty where it is not known.
     uid: String,
     message: String,
     at: Timestamp,
@@ -64,10 +68,27 @@ impl Events {
     /// Queues an Event where an override changed the verdict, and where a flip is taken back. Never waits.
     pub fn tell(&self, change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) {
         let events = [Event::overridden(change, view, verdict, at), Event::flip_undone(change, view, verdict, at)];
-        for event in events.into_iter().flatten() {
-            if let Err(dropped) = self.queue.try_send(event) {
-                tracing::warn!(why = %dropped, "an Event is not written");
-            }
+        events.into_iter().flatten().for_each(|event| self.queue(event));
+    }
+
+    /// Queues an Event about policies that are gone. It is about the Lease of the replica that keeps them: a policy has no
+    /// namespace, and an Event is in the namespace of its object.
+    pub fn about_policies(&self, own_namespace: &str, message: &str, at: Timestamp) {
+        self.queue(Event {
+            reason: "PolicyDeleted",
+            api_version: "coordination.k8s.io/v1",
+            kind: "Lease",
+            namespace: own_namespace.to_owned(),
+            name: KEEPER.to_owned(),
+            uid: String::new(),
+            message: message.chars().take(MAX_MESSAGE).collect(),
+            at,
+        });
+    }
+
+    fn queue(&self, event: Event) {
+        if let Err(dropped) = self.queue.try_send(event) {
+            tracing::warn!(why = %dropped, "an Event is not written");
         }
     }
 }
@@ -78,7 +99,7 @@ impl EventWriter {
         while let Some(event) = self.queue.recv().await {
             if let Err(why) = event.write(&self.client).await {
                 let Event { kind, namespace, name, .. } = &event;
-                tracing::warn!(kind = kind.name(), namespace, name, %why, "an Event is not written");
+                tracing::warn!(kind, namespace, name, %why, "an Event is not written");
             }
         }
         // All senders are gone, so the process is about to end.
@@ -118,7 +139,8 @@ impl Event {
         let (kind, meta) = (change.write.kind()?, change.write.meta(view)?);
         Some(Self {
             reason,
-            kind,
+            api_version: kind.api_version(),
+            kind: kind.name(),
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             uid: meta.uid.clone(),
@@ -129,7 +151,7 @@ impl Event {
 
     /// The name of the Event: the same in every replica and every release for the same message on the same object.
     fn event_name(&self) -> String {
-        let hash = fnv1a(&[self.kind.name(), &self.uid, &self.message].join("\0"));
+        let hash = fnv1a(&[self.kind, &self.uid, &self.message].join("\0"));
         let name: String = self.name.chars().take(MAX_NAME).collect();
         format!("{}.{hash:08x}", name.trim_end_matches(['-', '.']))
     }
@@ -141,7 +163,7 @@ impl Event {
             "kind": "Event",
             "metadata": { "name": self.event_name(), "namespace": self.namespace },
             "involvedObject": {
-                "apiVersion": self.kind.api_version(), "kind": self.kind.name(),
+                "apiVersion": self.api_version, "kind": self.kind,
                 "namespace": self.namespace, "name": self.name, "uid": self.uid,
             },
             "type": "Warning",
@@ -172,7 +194,8 @@ mod tests {
     fn event() -> Event {
         Event {
             reason: "Overridden",
-            kind: Kind::Service,
+            api_version: "v1",
+            kind: "Service",
             namespace: "shop".to_owned(),
             name: "app".to_owned(),
             uid: "0b5e".to_owned(),

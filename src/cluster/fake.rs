@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::review::probe::{NONCE, warning};
 
 /// The resources that can be listed.
-const COLLECTIONS: [&str; 8] = [
+const COLLECTIONS: [&str; 9] = [
+    "namespaces",
     "bluegreenpolicies",
     "services",
     "pods",
@@ -169,6 +170,8 @@ impl FakeApi {
             return if text.is_empty() { said(error(code)) } else { (code, text) };
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        // A status is a part of its object.
+        let path = path.strip_suffix("/status").unwrap_or(path);
         said(match *method {
             Method::GET if COLLECTIONS.iter().any(|name| path.ends_with(&format!("/{name}"))) => {
                 (200, state.list(path))

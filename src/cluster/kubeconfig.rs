@@ -6,6 +6,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use kube::client::AuthError;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use rustls::RootCertStore;
@@ -73,12 +74,31 @@ impl<'a> Current<'a> {
             self.check_authority(cluster)?;
         }
         let Some(user) = self.credentials else { return Ok(()) };
-        // The client looks into the file only where there is no inline token.
-        if let Some(file) = user.token_file.as_deref().filter(|_| user.token.is_none()) {
-            let field = Field { name: "tokenFile".to_owned(), owner: &self.user, file: Some(file) };
-            read(&field)?;
-        }
+        self.check_token(user)?;
         self.check_client_certificate(user)
+    }
+
+    /// A token goes into a header as it is.
+    fn check_token(&self, user: &AuthInfo) -> Result<(), String> {
+        let owner = &self.user;
+        // The client looks into the file only where there is no inline token.
+        let (field, token) = match (&user.token, user.token_file.as_deref()) {
+            (Some(token), _) => {
+                let field = Field { name: "token".to_owned(), owner, file: None };
+                (field, token.expose_secret().as_bytes().to_vec())
+            }
+            (None, Some(file)) => {
+                let field = Field { name: "tokenFile".to_owned(), owner, file: Some(file) };
+                let token = read(&field)?;
+                (field, token)
+            }
+            (None, None) => return Ok(()),
+        };
+        if token.ends_with(b"\n") {
+            return Err(format!("{field} ends with a line break; write the token alone, for example with printf %s"));
+        }
+        HeaderValue::from_bytes(&token).map_err(|_| format!("{field} is no token: it has control characters"))?;
+        Ok(())
     }
 
     /// In words, why the credentials of the current user cannot be had.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod allowance;
+pub mod census;
 pub mod clock;
 mod config_maps;
 pub mod connect;
@@ -18,6 +19,7 @@ pub mod meter;
 pub mod namespace;
 pub mod own_namespace;
 mod owners;
+pub mod pages;
 pub mod policies;
 mod request;
 pub mod snapshot;

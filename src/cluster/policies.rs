@@ -131,6 +131,12 @@ impl PolicyStore {
         Ok(new)
     }
 
+    /// The age of the last list; `None` before the first one.
+    #[must_use]
+    pub fn last_age(&self) -> Option<Duration> {
+        self.snapshot.load_full().map(|snapshot| snapshot.began.elapsed())
+    }
+
     /// Whether the last list is young enough to judge by now.
     #[must_use]
     pub fn is_young(&self) -> bool {

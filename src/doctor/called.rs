@@ -11,6 +11,9 @@ use crate::telemetry::mask;
 
 const CHECK: &str = "called";
 
+/// The next step where the namespace of the dry run does not fit.
+const ELSEWHERE: &str = "give a guarded namespace, in which you may create Deployments, with --probe-namespace";
+
 /// The page that lists the causes of a failed call.
 const CAUSES: &str = "docs/operations.md, `my webhook does not answer`: firewall, NetworkPolicy, hostNetwork, proxy";
 
@@ -77,16 +80,19 @@ fn judge(status: u16, words: &str, namespace: &str, enforcement: Enforcement) ->
     if words.contains("override-not-permitted") {
         return Check::ok(CHECK, "the API server calls flipguard, and gets an answer");
     }
+    if status == 404 && words.contains(&format!("namespaces \"{namespace}\" not found")) {
+        let message = format!("a dry run needs a namespace, and {namespace} does not exist");
+        return Check::of(CHECK, Health::Unknown, message, ELSEWHERE);
+    }
+    if words.contains("because it is being terminated") {
+        let message = format!("a dry run needs a namespace, and {namespace} is being deleted");
+        return Check::of(CHECK, Health::Unknown, message, ELSEWHERE);
+    }
     match status {
         // RBAC names the user: `deployments.apps is forbidden: User "alice" cannot create resource ...`.
         401 | 403 if status == 401 || words.contains("is forbidden: User ") => {
             let message = format!("a dry run in namespace {namespace} was denied before it reached flipguard: {first}");
-            Check::of(
-                CHECK,
-                Health::Unknown,
-                message,
-                "give a namespace where you may create Deployments with --probe-namespace",
-            )
+            Check::of(CHECK, Health::Unknown, message, ELSEWHERE)
         }
         200..=299 => {
             let message = match enforcement {
@@ -140,6 +146,10 @@ mod tests {
             assert!(words(status, other).contains("was refused by something else"), "{other}");
             assert_eq!(health(status, other), Health::Unknown);
         }
+        assert!(words(404, "namespaces \"default\" not found").ends_with("a namespace, and default does not exist"));
+        let ending = "deployments.apps \"x\" is forbidden: unable to create new content in namespace default because it \
+                      is being terminated";
+        assert!(words(403, ending).ends_with("and default is being deleted"));
         assert_eq!(health(500, "failed calling webhook \"another.example\": refused"), Health::Unknown);
     }
 }

@@ -4,8 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use time::OffsetDateTime;
 
-use super::cluster::logs;
-use super::{Check, Health};
+use super::{Check, Health, Runs};
 use crate::certs::Identity;
 use crate::certs::inspect::inspect;
 use crate::certs::pem::{life_of, names_of};
@@ -13,22 +12,22 @@ use crate::certs::store::identity_in;
 use crate::install::NAME;
 
 /// Reads the Secret, and checks its certificate.
-pub(super) async fn stored(client: &Client, namespace: &str) -> (Option<Identity>, Check) {
+pub(super) async fn stored(client: &Client, namespace: &str, runs: Runs) -> (Option<Identity>, Check) {
     const CHECK: &str = "certificate";
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let identity = match secrets.get_opt(NAME).await {
         Err(error) => return (None, Check::unknown(CHECK, "read flipguard's Secret", &error)),
         Ok(None) => {
             let message = format!("there is no Secret {namespace}/{NAME}; flipguard creates it when it starts");
-            return (None, Check::of(CHECK, Health::Broken, message, logs(namespace)));
+            return (None, Check::of(CHECK, Health::Broken, message, format!("read why: {}", runs.logs(namespace))));
         }
         Ok(Some(secret)) => identity_in(&secret),
     };
-    let check = judge(&identity, namespace, OffsetDateTime::now_utc());
+    let check = judge(&identity, namespace, runs, OffsetDateTime::now_utc());
     (Some(identity), check)
 }
 
-fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
+fn judge(identity: &Identity, namespace: &str, runs: Runs, now: OffsetDateTime) -> Check {
     const CHECK: &str = "certificate";
     let broken = |message: String| {
         let heal = format!(
@@ -64,7 +63,8 @@ fn judge(identity: &Identity, namespace: &str, now: OffsetDateTime) -> Check {
     match late(leaf.life.is_due(now - time::Duration::days(1)) || authority.life.is_due(now - time::Duration::days(7)))
     {
         Some(late) => {
-            Check::of(CHECK, Health::Warning, format!("{late}: {message}"), format!("read why: {}", logs(namespace)))
+            let why = format!("read why: {}", runs.logs(namespace));
+            Check::of(CHECK, Health::Warning, format!("{late}: {message}"), why)
         }
         None => Check::ok(CHECK, message),
     }
@@ -78,7 +78,8 @@ mod tests {
     fn each_state_has_its_words() {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let whole = Identity::issue(&["guard.example".to_owned()], now).unwrap();
-        let check_of = |identity: &Identity, days: i64| judge(identity, "own", now + time::Duration::days(days));
+        let check_of =
+            |identity: &Identity, days: i64| judge(identity, "own", Runs::Inside, now + time::Duration::days(days));
         let ok = check_of(&whole, 0);
         assert_eq!((ok.health, ok.next_step.as_str()), (Health::Ok, ""));
         assert!(

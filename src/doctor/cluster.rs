@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
-use super::{Check, Health};
+use super::{Check, Health, Runs};
 use crate::cluster::connect::new_enough;
 use crate::cluster::{access, clock, meter, own_namespace};
 use crate::install::NAME;
@@ -61,7 +62,7 @@ pub(super) async fn clock(client: &Client, namespace: &str) -> Check {
 }
 
 /// Checks every permission that flipguard's ServiceAccount needs.
-pub(super) async fn rights(client: &Client, namespace: &str, labels: bool) -> Check {
+pub(super) async fn rights(client: &Client, namespace: &str, labels: bool, runs: Runs) -> Check {
     const CHECK: &str = "rights";
     match access::missing_for_account(client, namespace, labels).await {
         Err(error) => Check::unknown(CHECK, "check the permissions of flipguard", &error),
@@ -72,21 +73,25 @@ pub(super) async fn rights(client: &Client, namespace: &str, labels: bool) -> Ch
             CHECK,
             Health::Broken,
             format!("ServiceAccount {namespace}/{NAME} lacks permissions: {}", missing.join(", ")),
-            format!("apply the output of `flipguard manifests --namespace {namespace}` again, or run `helm upgrade`"),
+            runs.apply_again(namespace),
         ),
     }
 }
 
-/// Checks the replicas and the Lease. Also returns the arguments of the Deployment, if there is one.
-pub(super) async fn replicas(client: &Client, namespace: &str) -> (Vec<Check>, Vec<String>) {
+/// Checks the replicas and the Lease. Also returns where flipguard runs, and the arguments of the Deployment, if there is
+/// one.
+pub(super) async fn replicas(client: &Client, namespace: &str) -> (Vec<Check>, Runs, Vec<String>) {
     const CHECK: &str = "replicas";
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let (runs, args) = match deployments.get_opt(NAME).await {
-        Err(error) => (Check::unknown(CHECK, "get flipguard's Deployment", &error), Vec::new()),
-        Ok(None) => (Check::ok(CHECK, "flipguard runs outside the cluster: it has no Deployment here"), Vec::new()),
-        Ok(Some(deployment)) => (ready(&deployment, namespace), arguments(&deployment)),
+    let (check, runs, args) = match deployments.get_opt(NAME).await {
+        Err(error) => (Check::unknown(CHECK, "get flipguard's Deployment", &error), Runs::Inside, Vec::new()),
+        Ok(None) => {
+            let outside = format!("flipguard runs outside the cluster: it has no Deployment in namespace {namespace}");
+            (Check::ok(CHECK, outside), Runs::Outside, Vec::new())
+        }
+        Ok(Some(deployment)) => (ready(&deployment, namespace), Runs::Inside, arguments(&deployment)),
     };
-    (vec![runs, keeper(client, namespace).await], args)
+    (vec![check, keeper(client, namespace, runs).await], runs, args)
 }
 
 fn ready(deployment: &Deployment, namespace: &str) -> Check {
@@ -111,7 +116,7 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
     container.and_then(|container| container.args.clone()).unwrap_or_default()
 }
 
-async fn keeper(client: &Client, namespace: &str) -> Check {
+async fn keeper(client: &Client, namespace: &str, runs: Runs) -> Check {
     const CHECK: &str = "keeper";
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let asked = async { (leases.get_opt(LEASE).await, clock::now().0) };
@@ -121,7 +126,7 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
         Ok(lease) => lease.and_then(|lease| lease.spec).unwrap_or_default(),
     };
     let nobody = "no replica keeps the registration: none runs, or a newer version has rendered it";
-    let look = format!("read why: {}", logs(namespace));
+    let look = format!("read why: {}", runs.logs(namespace));
     let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
         return Check::of(CHECK, Health::Warning, nobody, look);
     };
@@ -132,6 +137,17 @@ async fn keeper(client: &Client, namespace: &str) -> Check {
         return Check::of(CHECK, Health::Broken, message, look);
     }
     Check::ok(CHECK, format!("{holder} keeps the registration"))
+}
+
+/// The finding about a namespace that does not exist; `None` where it does, or where that cannot be asked.
+pub(super) async fn missing_namespace(client: &Client, namespace: &str) -> Option<Check> {
+    let found = Api::<Namespace>::all(client.clone()).get_metadata_opt(namespace).await;
+    matches!(found, Ok(None)).then(|| {
+        let next = "give the namespace of flipguard with --namespace; if it was deleted, install flipguard again, or \
+                    delete the two registrations too: docs/operations.md, `Remove it`";
+        let message = format!("namespace {namespace} does not exist, so no flipguard is installed in it");
+        Check::of("namespace", Health::Broken, message, next)
+    })
 }
 
 /// Checks that no app is in flipguard's own namespace, which is never guarded.
@@ -149,11 +165,6 @@ pub(super) async fn own_namespace(client: &Client, namespace: &str) -> Check {
             "install flipguard in a namespace of its own, or move the app",
         ),
     }
-}
-
-/// The command that shows the log of all replicas. With `deployment/flipguard`, kubectl shows one of them.
-pub(super) fn logs(namespace: &str) -> String {
-    format!("kubectl -n {namespace} logs -l app.kubernetes.io/name={NAME} --prefix --tail=100")
 }
 
 /// The values of a flag in the arguments of a container.

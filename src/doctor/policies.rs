@@ -1,79 +1,113 @@
-//! Checks the policies that limit what flipguard's ServiceAccount may write.
+//! Checks the policies of the cluster: whether each counts, and whether their CRD is there.
 
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{Check, Health};
-use crate::install::{self, policy};
-use crate::registration::webhooks::Address;
+use super::{Check, Health, Runs};
+use crate::cluster::policies::{PolicyStore, Snapshot};
+use crate::model::{ColourScheme, Policy};
+use crate::policy::read::Stored;
+use crate::registration::lease::{LEASE, policies_of};
 
 const CHECK: &str = "policies";
+/// The longest time for the list of policies.
+const LIST: Duration = Duration::from_secs(10);
+/// The largest number of policies that a message names.
+const MOST_NAMED: usize = 5;
 
-/// Compares both policies and their bindings with those that this version renders. `address` is the registered one;
-/// without it, the policy of the registration only has to exist.
-pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Address>) -> Check {
-    let url = address.and_then(Address::url);
-    let registration = address.map(|_| policy::registration(namespace, url));
-    let mut wrong = Vec::new();
-    let both = [
-        (policy::registration_name(namespace), registration),
-        (policy::own_namespace_name(namespace), Some(policy::own_namespace(namespace))),
-    ];
-    for (name, rendered) in both {
-        match one(client, &name, rendered.as_ref()).await {
-            Ok(found) => wrong.extend(found),
-            Err(error) => return Check::unknown(CHECK, &format!("get the policy {name}"), &error),
+/// Checks the policies. Also returns the marks of a colour in any namespace, which the registration depends on.
+pub(super) async fn stored(client: &Client, namespace: &str, runs: Runs) -> (Vec<Check>, ColourScheme) {
+    let flags = Policy::default();
+    let store = PolicyStore::new(client.clone(), flags.clone(), Duration::ZERO);
+    let snapshot = match store.current(Instant::now() + LIST).await {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            let message = format!("cannot list the policies: {}", failure.why);
+            let next_step = "run it with credentials that may, such as a cluster admin's";
+            return (vec![Check::of(CHECK, Health::Unknown, message, next_step)], flags.colours);
         }
-    }
-    if wrong.is_empty() {
-        return Check::ok(CHECK, "the API server limits what flipguard's ServiceAccount may write");
-    }
-    let message = format!("a stolen token of flipguard could do more than it has to: {}", wrong.join("; "));
-    let again =
-        format!("apply the output of `{}` again, or run `helm upgrade`", install::manifests_command(namespace, url));
-    Check::of(CHECK, Health::Warning, message, again)
+    };
+    let marks = store.marks(&snapshot.policies);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let noted = leases.get_opt(LEASE).await.ok().flatten().map_or(0, |lease| policies_of(&lease.metadata));
+    (judge(&snapshot, noted, namespace, runs), marks)
 }
 
-/// What is wrong with one policy or its binding.
-async fn one(client: &Client, name: &str, rendered: Option<&Value>) -> kube::Result<Option<String>> {
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-    let policy = policies.get_opt(name).await?.map(|policy| json!(policy.spec));
-    let binding = bindings.get_opt(name).await?.map(|binding| json!(binding.spec));
-    Ok(judge(name, policy.as_ref(), binding.as_ref(), rendered))
+fn judge(snapshot: &Snapshot, noted: usize, namespace: &str, runs: Runs) -> Vec<Check> {
+    if !snapshot.is_installed {
+        return vec![without_crd(noted, namespace, runs)];
+    }
+    let all = &snapshot.policies.all;
+    if all.is_empty() {
+        return vec![Check::ok(CHECK, "there are none: the flags of serve count")];
+    }
+    let mut checks: Vec<Check> = all.iter().filter_map(wrong).take(MOST_NAMED).collect();
+    let pending: Vec<&str> =
+        all.iter().filter(|stored| stored.content.is_ok() && !is_programmed(stored)).map(name).collect();
+    if !pending.is_empty() {
+        let message = format!("not programmed yet: {}", named(&pending));
+        let look = format!("wait some seconds; then read why: {}", runs.logs(namespace));
+        checks.push(Check::of(CHECK, Health::Warning, message, look));
+    }
+    if checks.is_empty() {
+        let names: Vec<&str> = all.iter().map(name).collect();
+        checks.push(Check::ok(CHECK, format!("all count: {}", named(&names))));
+    }
+    checks
 }
 
-fn judge(name: &str, policy: Option<&Value>, binding: Option<&Value>, rendered: Option<&Value>) -> Option<String> {
-    let bound = policy::binding(name);
-    match (policy, binding) {
-        (None, _) => Some(format!("there is no ValidatingAdmissionPolicy {name}")),
-        (_, None) => Some(format!("there is no ValidatingAdmissionPolicyBinding {name}")),
-        (Some(_), Some(binding)) if *binding != bound => {
-            Some(format!("the binding {name} is not as this version renders it"))
+fn without_crd(noted: usize, namespace: &str, runs: Runs) -> Check {
+    if noted == 0 {
+        return Check::ok(CHECK, "there are none, and their CRD is not installed: the flags of serve count");
+    }
+    let policies = if noted == 1 { "1 policy".to_owned() } else { format!("{noted} policies") };
+    let message =
+        format!("the CRD bluegreenpolicies.flipguard.dev is gone, and {policies} with it: the flags of serve count");
+    let again = format!("{}; then apply the policies", runs.apply_again(namespace));
+    Check::of(CHECK, Health::Broken, message, again)
+}
+
+/// What is wrong with one policy.
+fn wrong(stored: &Stored) -> Option<Check> {
+    let name = &stored.name;
+    match &stored.content {
+        Err(unread) if unread.is_beyond => {
+            let message = format!("policy {name} is set aside: {}", unread.why);
+            Some(Check::of(CHECK, Health::Broken, message, "delete policies, or put several into one"))
         }
-        (Some(policy), _) if rendered.is_some_and(|rendered| rendered != policy) => {
-            Some(format!("the policy {name} is not as this version renders it"))
+        Err(unread) => {
+            let message = format!("policy {name} is set aside: {}", unread.why);
+            Some(Check::of(CHECK, Health::Broken, message, format!("kubectl edit bgpolicy {name}")))
         }
-        _ => None,
+        Ok(_) => {
+            let unknown = stored.unknown_rules().join(", ");
+            let message = format!("policy {name} names rules that this version does not know: {unknown}");
+            let next_step = format!("update flipguard, or kubectl edit bgpolicy {name}");
+            (!unknown.is_empty()).then(|| Check::of(CHECK, Health::Warning, message, next_step))
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn is_programmed(stored: &Stored) -> bool {
+    stored.status.conditions.iter().any(|condition| {
+        condition.kind == "Programmed"
+            && condition.status == "True"
+            && condition.observed_generation == Some(stored.generation)
+    })
+}
 
-    #[test]
-    fn each_fault_has_its_words() {
-        let (policy, binding) = (policy::own_namespace("own"), policy::binding("a"));
-        let is = |stored: Option<&Value>, bound: Option<&Value>| judge("a", stored, bound, Some(&policy));
-        assert_eq!(is(Some(&policy), Some(&binding)), None);
-        assert_eq!(judge("a", Some(&json!({})), Some(&binding), None), None, "its address is not known");
-        assert!(is(None, Some(&binding)).unwrap().contains("no ValidatingAdmissionPolicy a"));
-        assert!(is(Some(&policy), None).unwrap().contains("no ValidatingAdmissionPolicyBinding a"));
-        let audits = json!({ "policyName": "a", "validationActions": ["Audit"] });
-        assert!(is(Some(&policy), Some(&audits)).unwrap().contains("the binding a is not"));
-        let other = policy::own_namespace("other");
-        assert!(is(Some(&other), Some(&binding)).unwrap().contains("the policy a is not"));
+fn name(stored: &Stored) -> &str {
+    &stored.name
+}
+
+/// Some names, and how many more there are.
+fn named(names: &[&str]) -> String {
+    let shown = names.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }

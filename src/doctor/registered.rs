@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::{Api, Client};
 use time::OffsetDateTime;
 
-use super::{Check, Health, Settings, policies};
+use super::{Check, Health, Settings, admission_policies};
 use crate::certs::Identity;
 use crate::certs::pem::{is_trusted, names_of};
 use crate::install::manifests::labels_binding;
@@ -28,6 +28,7 @@ struct Expected<'a> {
     client: &'a Client,
     own_namespace: &'a str,
     settings: &'a Settings,
+    colours: &'a ColourScheme,
     identity: Option<&'a Identity>,
 }
 
@@ -36,9 +37,10 @@ pub(super) async fn registered(
     client: &Client,
     own_namespace: &str,
     settings: &Settings,
+    colours: &ColourScheme,
     identity: Option<&Identity>,
 ) -> Vec<Check> {
-    let expected = Expected { client, own_namespace, settings, identity };
+    let expected = Expected { client, own_namespace, settings, colours, identity };
     let mut endpoint = None;
     let mut checks =
         expected.check::<ValidatingWebhookConfiguration>("registration", "nothing is guarded", &mut endpoint).await;
@@ -47,7 +49,7 @@ pub(super) async fn registered(
     } else {
         vec![without_labels(client, own_namespace).await]
     });
-    checks.push(policies::stored(client, own_namespace, endpoint.as_ref().map(|it| &it.address)).await);
+    checks.push(admission_policies::stored(client, own_namespace, endpoint.as_ref().map(|it| &it.address)).await);
     if let Some(endpoint) = endpoint {
         checks.extend(bundle(&endpoint, identity));
         checks.extend(reached(&endpoint).await);
@@ -79,13 +81,12 @@ impl Expected<'_> {
             let first = stored.webhooks().first();
             *endpoint = first.and_then(|webhook| endpoint_of(webhook.client_config(), self.identity));
         }
-        let colours = ColourScheme::default();
         let rendered = endpoint.as_ref().filter(|_| !stored.webhooks().is_empty()).map(|endpoint| {
             let Self { own_namespace, settings: Settings { exempt_users, exempt_namespaces, enforcement, .. }, .. } =
                 *self;
             C::rendered(&Webhooks {
                 endpoint,
-                colours: &colours,
+                colours: self.colours,
                 own_namespace,
                 exempt_users,
                 exempt_namespaces,

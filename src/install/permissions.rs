@@ -69,7 +69,7 @@ pub const NEEDED: [Permission; 21] = [
     everywhere(
         "",
         "namespaces",
-        &["get"],
+        READ,
         "which policies select a namespace; ledgers of deleted namespaces are deleted",
         "reads every Namespace",
     ),
@@ -82,7 +82,13 @@ pub const NEEDED: [Permission; 21] = [
         "says that a policy counts which does not",
     ),
     // An Event is in the namespace of its object.
-    everywhere("", "events", &["create"], "the Events `Overridden` and `FlipUndone`", "creates false Events"),
+    everywhere(
+        "",
+        "events",
+        &["create"],
+        "the Events `Overridden`, `FlipUndone` and `PolicyDeleted`",
+        "creates false Events",
+    ),
     everywhere(
         "authorization.k8s.io",
         "subjectaccessreviews",
@@ -166,7 +172,11 @@ pub fn table() -> String {
         let on = match on {
             Granted::Url(path) => format!("`{path}`"),
             Granted::Resource { group: "", resource, name } => format!("`{resource}`{}", only(name)),
-            Granted::Resource { group, resource, name } => format!("`{resource}.{group}`{}", only(name)),
+            // kubectl names a subresource after the group.
+            Granted::Resource { group, resource, name } => match resource.split_once('/') {
+                None => format!("`{resource}.{group}`{}", only(name)),
+                Some((resource, part)) => format!("`{resource}.{group}/{part}`{}", only(name)),
+            },
         };
         // Writing to a String does not fail.
         let _ = writeln!(table, "| {place} | {} | {on} | {why} | {stolen} |", verbs.join(", "));

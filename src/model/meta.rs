@@ -118,6 +118,12 @@ impl Meta {
         self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The value of `flipguard.dev/role`, if there is no such role.
+    #[must_use]
+    pub fn unknown_role(&self) -> Option<&str> {
+        self.annotation(annotation::ROLE).filter(|role| !["traffic", "preview"].contains(role))
+    }
+
     /// Whether the controlling owner is the object with this uid.
     #[must_use]
     pub fn is_controlled_by(&self, uid: &str) -> bool {

@@ -42,6 +42,8 @@ pub struct Policy {
     pub said_by: BTreeMap<String, String>,
     /// What is unknown about the policies, in words; each judged answer says it.
     pub notes: Vec<String>,
+    /// The policies that select the namespace, each as `NAME@GENERATION`; those that may select it, too.
+    pub versions: Vec<String>,
 }
 
 /// The paths of the settings that messages name a policy for.
@@ -108,6 +110,7 @@ impl Default for Policy {
             exemptions: Vec::new(),
             said_by: BTreeMap::new(),
             notes: Vec::new(),
+            versions: Vec::new(),
         }
     }
 }

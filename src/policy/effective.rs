@@ -13,12 +13,17 @@ pub fn effective(flags: &Policy, policies: &Policies, namespace: &str, labels: O
     let mut certain = Vec::new();
     let mut possible = Vec::new();
     let mut notes = Vec::new();
+    let mut versions = Vec::new();
     let mut is_set_aside = false;
     for stored in &policies.all {
         match &stored.content {
             Ok(spec) => {
                 let policy = Named { name: &stored.name, spec };
-                match spec.namespace_selector.selects(namespace, labels) {
+                let selects = spec.namespace_selector.selects(namespace, labels);
+                if selects != Some(false) {
+                    versions.push(format!("{}@{}", stored.name, stored.generation));
+                }
+                match selects {
                     Some(true) => certain.push(policy),
                     Some(false) => {}
                     None => possible.push(policy),
@@ -47,6 +52,7 @@ pub fn effective(flags: &Policy, policies: &Policies, namespace: &str, labels: O
         settings = stricter(&settings, flags);
     }
     settings.notes = notes;
+    settings.versions = versions;
     settings
 }
 
@@ -55,6 +61,7 @@ pub fn effective(flags: &Policy, policies: &Policies, namespace: &str, labels: O
 pub fn at_least(settings: &Policy, flags: &Policy) -> Policy {
     let mut both = stricter(settings, flags);
     both.notes.clone_from(&settings.notes);
+    both.versions.clone_from(&settings.versions);
     both
 }
 

@@ -6,11 +6,13 @@
 //! - `read`: policies as they are stored, read one by one
 //! - `merge`: among the policies that select a namespace, the strictest of what is said; `stricter`: of two settings
 //! - `effective`: the settings of one namespace, and what is unknown about them
+//! - `census`: the namespaces and Services of a cluster, as the status of a policy counts them
 //! - `schema`: what the API server would refuse in a policy
 //! - `explain`: each setting, its value, and who says it
 //!
 //! Nothing here does I/O. The rules get the result as `model::Policy`, and know no custom resource.
 
+pub mod census;
 pub mod effective;
 pub mod explain;
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct Unread {
     pub why: String,
     /// The namespaces that it selects; `None` where that is not known either.
     pub selector: Option<NamespaceSelector>,
+    /// Whether it is set aside because the bounds are reached, and may be good itself.
+    pub is_beyond: bool,
 }
 
 /// All policies of a cluster, ordered by name.
@@ -87,7 +89,7 @@ impl Policies {
     pub fn and_more(mut self) -> Self {
         let last = self.all.last().map(|stored| stored.name.clone()).unwrap_or_default();
         let why = format!("there are more than {MOST} policies, or more than 1 MiB of them");
-        let unread = Unread { why, selector: None };
+        let unread = Unread { why, selector: None, is_beyond: true };
         self.all.push(Stored {
             name: format!("(after {last})"),
             generation: 0,
@@ -132,9 +134,10 @@ fn stored(object: Object, beyond: Option<String>) -> Stored {
     let selector = spec.get("namespaceSelector").cloned();
     let selector = selector.and_then(|selector| serde_json::from_value(selector).ok());
     let content = match beyond {
-        Some(why) => Err(Unread { why, selector }),
+        Some(why) => Err(Unread { why, selector, is_beyond: true }),
         None => serde_path_to_error::deserialize::<_, BlueGreenPolicySpec>(spec)
-            .map_err(|error| Unread { why: format!("spec.{}: {}", error.path(), error.inner()), selector }),
+            .map_err(|error| (format!("spec.{}: {}", error.path(), error.inner()), selector))
+            .map_err(|(why, selector)| Unread { why, selector, is_beyond: false }),
     };
     let status = serde_json::from_value(status).unwrap_or_default();
     Stored { name, generation, content, status, is_whole: true }

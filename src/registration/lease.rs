@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// The name of the Lease.
 pub const LEASE: &str = "flipguard-keeper";
 
+/// The annotation with the number of policies. It tells a CRD that is gone from one that was never installed.
+pub const POLICIES: &str = "flipguard.dev/policies";
+
 /// `leaseDurationSeconds`: how long the Lease is held without a renewal.
 const LENGTH: Duration = Duration::from_secs(15);
 /// The time between two renewals.
@@ -29,6 +32,10 @@ pub(super) struct LeaseCandidate {
     seen: Option<(LeaseSpec, Instant)>,
     /// The last renewal by this process.
     renewed: Option<Instant>,
+    /// The number of policies to note on the Lease; `None` leaves what is there.
+    to_note: Option<usize>,
+    /// The number of policies that the Lease has on record.
+    noted: usize,
 }
 
 /// The holder of the Lease after an attempt to hold it.
@@ -62,6 +69,13 @@ enum Move {
     Leave,
 }
 
+/// The number of policies on record.
+#[must_use]
+pub fn policies_of(metadata: &ObjectMeta) -> usize {
+    let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(POLICIES));
+    noted.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 fn next_move(spec: &LeaseSpec, me: &str, unchanged: Duration, since_renewal: Option<Duration>) -> Move {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if holder == me {
@@ -78,7 +92,24 @@ fn is_over(spec: &LeaseSpec, unchanged: Duration) -> bool {
 
 impl LeaseCandidate {
     pub(super) fn new(client: &Client, namespace: &str, me: String) -> Self {
-        Self { leases: Api::namespaced(client.clone(), namespace), me, seen: None, renewed: None }
+        Self {
+            leases: Api::namespaced(client.clone(), namespace),
+            me,
+            seen: None,
+            renewed: None,
+            to_note: None,
+            noted: 0,
+        }
+    }
+
+    /// Sets the number of policies that the next renewal notes; `None` leaves what is there.
+    pub(super) fn note_policies(&mut self, count: Option<usize>) {
+        self.to_note = count;
+    }
+
+    /// The number of policies that the Lease has on record.
+    pub(super) fn noted_policies(&self) -> usize {
+        self.noted
     }
 
     /// Tries to take or renew the Lease, and returns its holder.
@@ -98,7 +129,11 @@ impl LeaseCandidate {
             Move::Hold => Ok(Holder::Me),
             Move::Leave => Ok(Holder::Other(spec.holder_identity.unwrap_or_default())),
             Move::Renew | Move::Take => {
-                let lease = Lease { metadata: lease.metadata, spec: Some(self.spec(Some(&spec))) };
+                let mut metadata = lease.metadata;
+                if let Some(count) = self.to_note {
+                    metadata.annotations.get_or_insert_default().insert(POLICIES.to_owned(), count.to_string());
+                }
+                let lease = Lease { metadata, spec: Some(self.spec(Some(&spec))) };
                 // Of two replicas that take it at once, the resourceVersion lets one succeed.
                 self.written(self.leases.replace(LEASE, &PostParams::default(), &lease).await, now)
             }
@@ -121,6 +156,9 @@ impl LeaseCandidate {
         let read = self.leases.get_opt(LEASE).await;
         if read.is_err() {
             self.seen = None;
+        }
+        if let Ok(Some(lease)) = &read {
+            self.noted = policies_of(&lease.metadata);
         }
         read
     }

@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod lease;
 pub mod plan;
 mod policies;
+mod policy_status;
 pub mod probe;
 mod programmed;
 mod reach;

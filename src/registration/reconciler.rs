@@ -33,6 +33,7 @@ use super::webhooks::{Address, Endpoint, Webhooks};
 use crate::certs::TrustBundle;
 use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;
+use crate::cluster::events::Events;
 use crate::cluster::policies::PolicyStore;
 use crate::install::{NAME, manifests_command};
 use crate::model::{ColourScheme, Enforcement};
@@ -168,8 +169,10 @@ impl WebhookReconciler {
 
     /// Renders the registration from the policies, too, and keeps their statuses.
     #[must_use]
-    pub fn with_policies(self, store: Arc<PolicyStore>) -> Self {
-        let policies = Some(PolicyKeeper::new(self.client.clone(), store));
+    pub fn with_policies(self, store: Arc<PolicyStore>, events: Events) -> Self {
+        let own_namespace = self.config.own_namespace.clone();
+        let policies = PolicyKeeper::new(self.client.clone(), store, self.metrics.clone(), events, own_namespace);
+        let policies = Some(policies);
         Self { policies, ..self }
     }
 
@@ -227,6 +230,7 @@ impl WebhookReconciler {
         if let Some(policies) = &mut self.policies {
             // Policies that cannot be read leave the registration as it is.
             self.config.colours = policies.marks().await.unwrap_or_else(|| self.config.colours.clone());
+            self.lease.note_policies(policies.to_note());
         }
         let endpoint = Endpoint { address: self.config.address.clone(), authority: trust.bundle, token: trust.token };
         let (validating, mut mutating) = self.read_and_publish().await;
@@ -259,6 +263,7 @@ impl WebhookReconciler {
         }
         if let Some(policies) = &mut self.policies {
             let is_in_place = |outcome: &Outcome| !outcome.written && matches!(outcome.state, State::InPlace(_));
+            policies.report(self.lease.noted_policies());
             let since = self.started.elapsed();
             policies.reconciled(keeps && is_in_place(&validating) && is_in_place(&mutating), since).await;
         }

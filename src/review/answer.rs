@@ -114,6 +114,13 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
     if let Some(Override { until, reason }) = verdict.active_override.as_ref().filter(|_| verdict.is_overridden()) {
         audit_annotations.insert("override", format!("until {until}: {}", message::printable(reason)));
     }
+    let exempted = verdict.exempted();
+    if !exempted.is_empty() {
+        audit_annotations.insert("exemptions", message::printable(&exempted.join(",")));
+    }
+    if !verdict.policies.is_empty() && !verdict.findings.is_empty() {
+        audit_annotations.insert("policies", verdict.policies.join(","));
+    }
     Response {
         uid,
         allowed: outcome == Outcome::Allowed,

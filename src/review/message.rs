@@ -95,9 +95,11 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
     })
 }
 
-/// The hint at an override. It comes last, because it should not be tried first.
+/// The hint at an override. It comes last, because it should not be tried first. A value that cannot be read is
+/// corrected instead.
 fn override_hint(verdict: &Verdict) -> Option<String> {
-    let can_override = !verdict.denying().any(|finding| finding.reason == Reason::OverrideNotPermitted);
+    let is_refused = verdict.denying().any(|finding| finding.reason == Reason::OverrideNotPermitted);
+    let can_override = !is_refused && verdict.denying().any(|finding| finding.reason != Reason::AnnotationInvalid);
     (verdict.outcome() == Outcome::Denied && can_override).then(|| {
         format!(
             "If you mean it: set {}=\"<end, RFC 3339> <reason>\" on {}, for {} at most (needs verb override on \

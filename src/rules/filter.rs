@@ -76,6 +76,16 @@ const SERVICE: [Row<Service>; 12] = [
     annotation_row!(MIN_REPLICAS, "flipguard.dev/min-replicas"),
 ];
 
+/// The annotations of a Service that a rule reads: those of the table above.
+pub const SERVICE_ANNOTATIONS: [&str; 6] = [
+    annotation::GUARD,
+    annotation::ROLE,
+    annotation::ARGO_ROLLOUTS,
+    annotation::OVERRIDE,
+    annotation::HOLD,
+    annotation::MIN_REPLICAS,
+];
+
 /// The changes of a workload that can take ready Pods away.
 const WORKLOAD: [Row<Workload>; 10] = [
     Row { applies: |old, new| old.template != new.template, cel: differs!("?spec.?template.orValue({})") },
@@ -147,6 +157,18 @@ fn moves_plain_service(old: &Service, new: &Service, colours: &ColourScheme) -> 
     old.selector != new.selector && is_plain(old) && is_plain(new)
 }
 
+/// Whether an update sets a role that does not exist on a Service that no other rule looks at. A preview by its name may
+/// be meant to become a traffic Service.
+fn sets_unknown_role(old: &Service, new: &Service, colours: &ColourScheme) -> bool {
+    let is_set = new.meta.unknown_role().is_some() && annotation_differs(&old.meta, &new.meta, annotation::ROLE);
+    is_set
+        && match new.own_role(colours) {
+            Role::Plain => colours.pins(old.routed()).is_empty(),
+            Role::Preview => true,
+            Role::Traffic | Role::Unguarded(_) => false,
+        }
+}
+
 /// Whether a change is to be written into the ledger: not where only a warning can come of it, and nothing depends on it.
 /// An override that is set or removed takes no Pod away.
 #[must_use]
@@ -174,10 +196,13 @@ pub fn changes_only_override(old: &Service, new: &Service) -> bool {
 pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
     match write {
         Write::ServiceUpdate { old, new } => {
-            service_update(old, new, colours) || moves_plain_service(old, new, colours)
+            service_update(old, new, colours)
+                || moves_plain_service(old, new, colours)
+                || sets_unknown_role(old, new, colours)
         }
         Write::ServiceCreate { new } => {
-            !colours.pins(new.routed()).is_empty() || new.meta.annotation(annotation::ROLE) == Some("traffic")
+            let role = new.meta.annotation(annotation::ROLE);
+            !colours.pins(new.routed()).is_empty() || role.is_some_and(|role| role != "preview")
         }
         Write::ServiceDelete { old } => old.own_role(colours) == Role::Traffic,
         Write::WorkloadCreate { new } => colours.is_marked(&new.template.labels),
@@ -327,8 +352,13 @@ pub fn service_delete_conditions(colours: &ColourScheme, exempt: &[String]) -> V
 #[must_use]
 pub fn service_create_conditions(colours: &ColourScheme, unanswered: Unanswered) -> Vec<Condition> {
     let new = |cel: &str| on_object("object", cel);
-    let expression =
-        format!("[{}].exists(s, s.exists(k, {})) || {} == 'traffic'", new(SELECTOR), pinned(colours), new(ROLE));
+    // Any role but `preview`: of one that does not exist, the write is warned.
+    let expression = format!(
+        "[{}].exists(s, s.exists(k, {})) || !({} in ['', 'preview'])",
+        new(SELECTOR),
+        pinned(colours),
+        new(ROLE)
+    );
     let permitted = format!("{} != '' || {} != ''", new(OVERRIDE), new(MIN_REPLICAS));
     vec![Condition { name: "colour-pinned", expression }, only(unanswered, "needs-permission", &permitted)]
 }
@@ -387,17 +417,25 @@ pub fn service_update_conditions(colours: &ColourScheme) -> Vec<Condition> {
     ]
 }
 
-/// The conditions under which the API server calls for the new selector of a Service that pins no colour.
+/// The conditions under which the API server calls for a Service that pins no colour: for a new selector, and for a role
+/// that does not exist.
 #[must_use]
 pub fn plain_service_conditions(colours: &ColourScheme) -> Vec<Condition> {
     let selector = SELECTOR.replace("OBJECT", "object");
     let stored = on_object("oldObject", SELECTOR);
     let no_pin = format!("![{selector}, {stored}].exists(s, s.exists(k, {}))", pinned(colours));
-    let role = on_object("object", ROLE);
+    let [role, stored_role] = ["object", "oldObject"].map(|object| on_object(object, ROLE));
+    let unknown = format!("{role} != {stored_role} && !({role} in ['', 'traffic', 'preview'])");
     vec![
-        Condition { name: "selector-changes", expression: format!("{selector} != {stored}") },
+        Condition {
+            name: "selector-changes-or-unknown-role",
+            expression: format!("{selector} != {stored} || ({unknown})"),
+        },
         Condition { name: "no-colour-pinned", expression: no_pin },
-        Condition { name: "no-traffic-by-role", expression: format!("{role} != 'traffic'") },
+        Condition {
+            name: "no-traffic-by-role",
+            expression: format!("![{role}, {stored_role}].exists(r, r == 'traffic')"),
+        },
     ]
 }
 
@@ -460,15 +498,10 @@ mod tests {
 
     #[test]
     fn annotations_in_cel_are_those_that_are_read() {
+        let of_services = SERVICE.iter().filter(|row| row.cel.contains("annotations[?'"));
+        assert_eq!(of_services.count(), SERVICE_ANNOTATIONS.len());
         let cel = any_of(&SERVICE);
-        for key in [
-            annotation::GUARD,
-            annotation::ROLE,
-            annotation::ARGO_ROLLOUTS,
-            annotation::OVERRIDE,
-            annotation::HOLD,
-            annotation::MIN_REPLICAS,
-        ] {
+        for key in SERVICE_ANNOTATIONS {
             assert!(cel.contains(&format!("[?'{key}']")), "{key}");
         }
         assert!(any_of(&WORKLOAD).contains(&format!("[?'{}']", annotation::ROLLBACK)));

@@ -36,7 +36,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     }
     let Some(mut verdict) = Verdict::about(change) else { return Verdict::not_judged() };
     verdict.max_override = policy.max_override;
-    verdict.exempted_by(change, policy, now);
+    verdict.judged_by(change, policy, now);
     let colours = &policy.colours;
     if let Some(finding) = Finding::unreadable(view) {
         // Permission for an override set by this change cannot be checked, so only a stored override applies.

@@ -219,9 +219,11 @@ reasons! {
         action: Deny,
         retryable: false,
         says: "The annotation `flipguard.dev/hold` or `flipguard.dev/min-replicas` is set to a value that cannot be read. \
-               A stored value that cannot be read counts as not set.",
+               A stored value that cannot be read counts as not set. For an unknown value of `flipguard.dev/role` or \
+               `flipguard.dev/guard`, this is a warning.",
         why: "The Service would be less protected than its owner believes.",
-        remedy: "Correct the value: a duration such as `10m`, or a whole number such as `2`.",
+        remedy: "Correct the value: a duration such as `10m`, a whole number such as `2`, `traffic` or `preview`, `true` or \
+                 `false`.",
     }
     /// A traffic Service by annotation, whose selector picks no known colour.
     KeyUnknown {

@@ -29,6 +29,8 @@ pub struct Verdict {
     pub max_override: Duration,
     /// The exemptions that count for the user now.
     pub(crate) exemptions: Vec<Exemption>,
+    /// The policies that select the namespace, each as `NAME@GENERATION`.
+    pub policies: Vec<String>,
     /// The findings, each with its effect.
     pub findings: Vec<(Finding, Effect)>,
 }
@@ -52,6 +54,8 @@ pub struct Finding {
     pub service: Option<String>,
     /// The policy without which the change would not be denied.
     pub policy: Option<String>,
+    /// The exemption that lifts the rule here, as `POLICY/NAME`.
+    pub exemption: Option<String>,
 }
 
 /// A limit on the action that the policy sets for a rule.
@@ -66,7 +70,9 @@ pub enum Bound {
 impl Finding {
     pub(crate) fn new(reason: Reason, message: String, remedy: Remedy) -> Self {
         let (details, allowed_because, bound) = (Vec::new(), None, None);
-        Self { reason, message, remedies: vec![remedy], details, allowed_because, bound, service: None, policy: None }
+        let (service, policy, exemption) = (None, None, None);
+        let remedies = vec![remedy];
+        Self { reason, message, remedies, details, allowed_because, bound, service, policy, exemption }
     }
 
     /// The finding about a change that conflicts with a pending one.
@@ -246,8 +252,9 @@ impl Verdict {
             }
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,
             Action::Deny => match self.exempts(&finding, change) {
-                Some(because) => {
-                    finding.allowed_because = Some(because);
+                Some(Exemption { name, policy: by, reason, .. }) => {
+                    finding.allowed_because = Some(format!("exemption {name} of policy {by} lifts it ({reason})"));
+                    finding.exemption = Some(format!("{by}/{name}"));
                     Effect::WarnsExempted
                 }
                 None if waits_in_dry_run(&finding, change, policy) => Effect::WarnsInDryRun,
@@ -261,15 +268,16 @@ impl Verdict {
         self.findings.push((finding, effect));
     }
 
-    /// Takes the exemptions that count for the user of a change.
-    pub(crate) fn exempted_by(&mut self, change: &Change, policy: &Policy, now: Timestamp) {
+    /// Takes the policies by which a change is judged, and the exemptions that count for its user.
+    pub(crate) fn judged_by(&mut self, change: &Change, policy: &Policy, now: Timestamp) {
+        self.policies.clone_from(&policy.versions);
         let counting = policy.exemptions.iter().filter(|exemption| exemption.counts_for(&change.user, now));
         self.exemptions = counting.cloned().collect();
     }
 
-    /// Why a finding is lifted by an exemption, if it is. The traffic Service is the one that the finding names, or else
+    /// The exemption that lifts a finding, if there is one. The traffic Service is the one that the finding names, or else
     /// the changed Service.
-    fn exempts(&self, finding: &Finding, change: &Change) -> Option<String> {
+    fn exempts(&self, finding: &Finding, change: &Change) -> Option<&Exemption> {
         let changed = match &change.write {
             Write::ServiceUpdate { new, .. } | Write::ServiceCreate { new } => Some(new.meta.name.as_str()),
             Write::ServiceDelete { old } => Some(old.meta.name.as_str()),
@@ -277,9 +285,17 @@ impl Verdict {
         };
         let service = finding.service.as_deref().or(changed)?;
         let mut lifting = self.exemptions.iter().filter(|_| !finding.reason.is_fixed());
-        let Exemption { name, policy, reason, .. } =
-            lifting.find(|exemption| exemption.lifts(finding.reason.code(), service))?;
-        Some(format!("exemption {name} of policy {policy} lifts it ({reason})"))
+        lifting.find(|exemption| exemption.lifts(finding.reason.code(), service))
+    }
+
+    /// The exemptions that let the change pass, each once, as `POLICY/NAME`.
+    #[must_use]
+    pub fn exempted(&self) -> Vec<&str> {
+        let mut used: Vec<&str> =
+            self.findings.iter().filter_map(|(finding, _)| finding.exemption.as_deref()).collect();
+        used.sort_unstable();
+        used.dedup();
+        used
     }
 
     /// The answer to the request.

@@ -144,6 +144,8 @@ fn log(
     let reasons: Vec<String> =
         verdict.findings.iter().map(|(finding, effect)| format!("{}={}", finding.reason, effect.name())).collect();
     let reasons = reasons.join(",");
+    let policies = if verdict.judged { verdict.policies.join(",") } else { String::new() };
+    let exempted = verdict.exempted().join(",");
     let first = verdict.findings.first().map_or("", |(finding, _)| finding.message.as_str());
     tracing::info!(
         uid = &*request.uid,
@@ -160,6 +162,8 @@ fn log(
         outcome = verdict.outcome().name(),
         reasons = said(&reasons),
         first_finding = said(first),
+        exempted = said(&exempted),
+        policies = said(&policies),
         patched = (puts > 0).then_some(true),
         reads = verdict.judged.then_some(reads),
         writes = verdict.judged.then_some(writes),

@@ -18,6 +18,10 @@ pub struct Metrics {
     registry: Registry,
     decisions: Family<DecisionLabels, Counter>,
     would_deny: Family<RuleLabels, Counter>,
+    overridden: Family<RuleLabels, Counter>,
+    exempted: Family<RuleLabels, Counter>,
+    policies: Family<StateLabels, Gauge>,
+    policy_age: Gauge,
     unreadable: Counter,
     seconds: Family<OutcomeLabels, Histogram>,
     /// The histogram of `seconds` for allowed changes, which are nearly all.
@@ -50,6 +54,24 @@ struct RuleLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+/// The policies of the cluster, by what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PolicyCounts {
+    /// They count.
+    pub accepted: usize,
+    /// They cannot be read, and are set aside.
+    pub invalid: usize,
+    /// They are beyond the bounds, and are set aside.
+    pub beyond: usize,
+    /// Whether the CRD is gone, and policies with it.
+    pub is_crd_gone: bool,
 }
 
 /// The upper bounds of the histograms of requests to the API server.
@@ -96,17 +118,40 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
+/// Registers counters or gauges by labels.
+fn by<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    Family<L, M>: Clone + Default + prometheus_client::registry::Metric,
+{
+    let family = Family::<L, M>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// Registers histograms of requests to the API server.
+fn requests(registry: &mut Registry, name: &str, help: &str) -> Family<OutcomeLabels, Histogram> {
+    let family = Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(REQUESTS.iter().copied()));
+    registry.register(name, help, family.clone());
+    family
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("flipguard");
-        let decisions = Family::<DecisionLabels, Counter>::default();
-        registry.register(
+        let decisions = by(
+            &mut registry,
             "decisions",
             "Findings by kind of object, rule and action; rule `none` counts changes without a finding",
-            decisions.clone(),
         );
-        let would_deny = Family::<RuleLabels, Counter>::default();
-        registry.register("would_deny", "Denials that enforcement `warn` turned into warnings", would_deny.clone());
+        let would_deny = by(&mut registry, "would_deny", "Denials that enforcement `warn` turned into warnings");
+        let overridden = by(&mut registry, "overridden", "Denials that an override turned into warnings");
+        let exempted = by(&mut registry, "exempted", "Denials that an exemption turned into warnings");
+        let policies = by(
+            &mut registry,
+            "policies",
+            "Policies by state; `crd-missing` is 1 while the CRD is gone, and policies with it",
+        );
+        let policy_age = seconds_of(&mut registry, "policy_age", "The age of the policies, as they were last read");
         let unreadable = counter(&mut registry, "unreadable_reviews", "Reviews that could not be parsed");
         let seconds =
             Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
@@ -117,18 +162,12 @@ impl Default for Metrics {
             seconds.clone(),
         );
         let seconds_allowed = seconds.get_or_create_owned(&OutcomeLabels { outcome: Outcome::Allowed.name() });
-        let requests = || Histogram::new(REQUESTS.iter().copied());
-        let asked = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register(
-            "decision_reads",
-            "Requests that a judged change sent to the API server to read",
-            asked.clone(),
-        );
-        let written = Family::<OutcomeLabels, Histogram>::new_with_constructor(requests);
-        registry.register(
+        let asked =
+            requests(&mut registry, "decision_reads", "Requests that a judged change sent to the API server to read");
+        let written = requests(
+            &mut registry,
             "decision_writes",
             "Writes of the ledger for a judged change, including conflicts with other replicas",
-            written.clone(),
         );
         let registered = gauge(
             &mut registry,
@@ -176,6 +215,10 @@ impl Default for Metrics {
             registry,
             decisions,
             would_deny,
+            overridden,
+            exempted,
+            policies,
+            policy_age,
             unreadable,
             seconds,
             seconds_allowed,
@@ -216,9 +259,13 @@ impl Metrics {
         }
         for (finding, effect) in &verdict.findings {
             count(finding.reason.code(), effect.name());
-            if *effect == Effect::WarnsInTrial {
-                self.would_deny.get_or_create(&RuleLabels { rule: finding.reason.code() }).inc();
-            }
+            let by_rule = match effect {
+                Effect::WarnsInTrial => &self.would_deny,
+                Effect::WarnsOverridden => &self.overridden,
+                Effect::WarnsExempted => &self.exempted,
+                _ => continue,
+            };
+            by_rule.get_or_create(&RuleLabels { rule: finding.reason.code() }).inc();
         }
     }
 
@@ -239,6 +286,23 @@ impl Metrics {
     /// Sets the number of entries of others in the namespaceSelectors.
     pub fn selector_additions(&self, count: usize) {
         self.selector_additions.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the number of policies in each state.
+    pub fn policies(&self, counts: PolicyCounts) {
+        let set = |state, count: usize| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.policies.get_or_create(&StateLabels { state }).set(count);
+        };
+        set("accepted", counts.accepted);
+        set("invalid", counts.invalid);
+        set("set-aside", counts.beyond);
+        set("crd-missing", usize::from(counts.is_crd_gone));
+    }
+
+    /// Sets the age of the policies that were read last, in seconds.
+    pub fn policy_age(&self, seconds: i64) {
+        self.policy_age.set(seconds);
     }
 
     /// Sets the time at which the API server was last seen to reach flipguard, in Unix seconds.

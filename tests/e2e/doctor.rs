@@ -30,9 +30,24 @@ fn says(shop: &Shop, check: &str) -> Result<(String, String)> {
     Ok((text(found, "health"), format!("{} / {}", text(found, "message"), text(found, "nextStep"))))
 }
 
-fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
+pub(crate) fn is(shop: &Shop, check: &str, health: &str, words: &str) -> Result<()> {
     let (is, says) = says(shop, check)?;
     ensure!(is == health && says.contains(words), "{check} should be {health} and say `{words}`; it is {is}: {says}");
+    Ok(())
+}
+
+/// What is missing in them is no illness of its own.
+fn namespaces_that_do_not_exist(shop: &Shop) -> Result<()> {
+    let elsewhere = doctor(shop, &["--probe-namespace", "nowhere"])?;
+    elsewhere.says("unknown  called        a dry run needs a namespace, and nowhere does not exist")?;
+    elsewhere.says("give a guarded namespace, in which you may create Deployments, with --probe-namespace")?;
+    let nowhere = doctor(shop, &["--namespace", "nowhere"])?;
+    ensure!(!nowhere.ok);
+    nowhere.says("BROKEN   namespace     namespace nowhere does not exist, so no flipguard is installed in it")?;
+    nowhere.says("BROKEN   registration  another flipguard, in namespace flipguard-system")?;
+    for check in ["replicas", "rights", "certificate", "probe"] {
+        ensure!(!nowhere.out.contains(&format!("  {check} ")), "{check} says more than it can: {}", nowhere.out);
+    }
     Ok(())
 }
 
@@ -51,7 +66,8 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         "ok       labels ",
         " webhooks, as this version renders them",
         "ok       bundle        the API server trusts the certificate",
-        "ok       policies      the API server limits what flipguard's ServiceAccount may write",
+        "ok       policies      there are none: the flags of serve count",
+        "ok       own-writes    the API server limits what flipguard's ServiceAccount may write",
         "ok       endpoint      https://127.0.0.1:",
         "ok       probe         the API server reaches flipguard",
         "ok       called        the API server calls flipguard, and gets an answer",
@@ -59,6 +75,7 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
         healthy.says(words)?;
     }
     ensure!(!doctor(shop, &["--probe-namespace", "kube-system"])?.ok, "an exempt namespace should not pass as a probe");
+    namespaces_that_do_not_exist(shop)?;
 
     // Changed by a user and by a managed cluster. The reconciler is suspended, because it would repair the change
     // before the doctor sees it.
@@ -107,21 +124,21 @@ fn finds_each_illness(shop: &Shop) -> Result<()> {
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", audit])?;
     is(
         shop,
-        "policies",
+        "own-writes",
         "warning",
         "the binding flipguard-namespace.flipguard-system is not as this version renders it / apply the out",
     )?;
     let both = r#"{"spec":{"validationActions":["Deny","Audit"]}}"#;
     kubectl(&["patch", binding, "flipguard-namespace.flipguard-system", "--type=merge", "-p", both])?;
-    is(shop, "policies", "ok", "the API server limits")?;
+    is(shop, "own-writes", "ok", "the API server limits")?;
     let widen = r#"[{"op":"remove","path":"/spec/validations/0"}]"#;
     kubectl(&["patch", "validatingadmissionpolicy", "flipguard.flipguard-system", "--type=json", "-p", widen])?;
-    is(shop, "policies", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
+    is(shop, "own-writes", "warning", "the policy flipguard.flipguard-system is not as this version renders it")?;
     let url = format!("https://{}", shop.guard.listen());
     let mut manifests = Command::new(env!("CARGO_BIN_EXE_flipguard"));
     manifests.args(["manifests", "--external-url", &url, "--part", "requests"]);
     shop.apply(&attempt(manifests, None)?.out)?.succeeds()?;
-    is(shop, "policies", "ok", "the API server limits")?;
+    is(shop, "own-writes", "ok", "the API server limits")?;
 
     // Permissions, verb by verb.
     let binding = shop.plain_kubectl(&["get", "rolebinding", "-n", "flipguard-system", "flipguard", "-o", "json"])?.out;

@@ -54,15 +54,7 @@ fn labels() -> impl Strategy<Value = Value> {
 }
 
 fn annotations() -> impl Strategy<Value = Value> {
-    let key = prop::sample::select(vec![
-        annotation::GUARD,
-        annotation::ROLE,
-        annotation::ARGO_ROLLOUTS,
-        annotation::OVERRIDE,
-        annotation::HOLD,
-        annotation::MIN_REPLICAS,
-        "note",
-    ]);
+    let key = prop::sample::select([filter::SERVICE_ANNOTATIONS.as_slice(), &["note"]].concat());
     let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x", "5m", "2"]);
     prop::collection::btree_map(key, value, 0..3).prop_map(|mut annotations| {
         // A setting that cannot be read is denied, and the object would not be stored.

@@ -89,15 +89,7 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(ports == "10250 8080", "{ports}");
     without_labels(shop, &chart)?;
     ensure!(webhooks()? == registered, "an upgrade changed the registration");
-    release("upgrade", &["--set=enforcement=maybe"])?.says("enforcement")?;
-    release("upgrade", &["--set=exemptNamespaces={Wrong_}"])?.says("exemptNamespaces")?;
-    // Its own namespace is never guarded, so it may not be one with apps.
-    for namespace in ["default", "kube-system"] {
-        let refused = helm(shop, &["--namespace", namespace, "template", "flipguard", &chart])?;
-        ensure!(!refused.ok);
-        refused.says(&format!("cannot run in namespace {namespace}, because flipguard does not guard its own"))?;
-        refused.says("--namespace flipguard-system --create-namespace")?;
-    }
+    wrong_values_are_refused(shop, &chart)?;
     // The host network.
     let privileged = "pod-security.kubernetes.io/enforce=privileged";
     shop.plain_kubectl(&["label", "--overwrite", "namespace", OWN, privileged])?.succeeds()?;
@@ -114,6 +106,35 @@ pub(crate) fn with_helm(shop: &Shop) -> Result<()> {
     ensure!(!shop.plain_kubectl(&REGISTERED)?.ok, "a webhook is still registered");
     flips_freely(shop)?;
     shop.plain_kubectl(&["delete", "namespace", OWN, "--timeout=90s"])?.succeeds()
+}
+
+/// Each message says what to write instead.
+fn wrong_values_are_refused(shop: &Shop, chart: &str) -> Result<()> {
+    let refused = |namespace: &str, set: &str, words: &str| {
+        let refused = helm(shop, &["--namespace", namespace, "template", "flipguard", chart, "--set", set])?;
+        ensure!(!refused.ok, "{set}: {}", refused.out);
+        refused.says(words)
+    };
+    for (set, words) in [
+        ("enforcement=maybe", "'/enforcement': value must be one of 'deny', 'warn'"),
+        ("exemptNamespaces={Wrong_}", "/exemptNamespaces/0"),
+        ("labels=false", "labels is false, and it has to be an object; set labels.enabled=false"),
+        ("port=8080", "port and statusPort are both 8080"),
+        ("statusPort=10250", "the defaults are port=10250 and statusPort=8080"),
+        ("hostNetwork=true", "it is the kubelet's; set port=10260 and statusPort=10261"),
+        ("hostNetwork=true,port=10260,statusPort=10250", "it is the kubelet's"),
+        ("replicas=0", "set replicas=2, or enforcement=warn"),
+    ] {
+        refused(OWN, set, words)?;
+    }
+    helm(shop, &["template", "flipguard", chart, "--set", "replicas=0,enforcement=warn"])?.succeeds()?;
+    // Its own namespace is never guarded, so it may not be one with apps.
+    for namespace in ["default", "kube-system"] {
+        let words = format!("cannot run in namespace {namespace}, because flipguard does not guard its own");
+        refused(namespace, "replicas=2", &words)?;
+        refused(namespace, "replicas=2", "--namespace flipguard-system --create-namespace")?;
+    }
+    Ok(())
 }
 
 /// Without labels, there is neither a mutating registration nor a right to write one.

@@ -5,6 +5,7 @@ use controlplane::as_yaml;
 use serde_json::Value;
 
 use super::Test;
+use super::policies::programmed;
 use super::shop::{Attempt, Shop};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -22,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("labels::never_start_a_rollout", never_start_a_rollout),
     ("labels::leave_others_alone", leave_others_alone),
     ("labels::warn_of_an_image_without_a_tag", warn_of_an_image_without_a_tag),
+    ("labels::are_as_a_policy_says", are_as_a_policy_says),
 ];
 
 /// A Deployment whose template has these labels besides `app`, as a flow mapping that begins with a comma.
@@ -285,4 +287,29 @@ fn warn_of_an_image_without_a_tag(shop: &Shop) -> Result<()> {
     shop.apply(&deployment("app-green", "app", ""))?
         .passes_with_warning(&["image-untagged: image `app` has no tag, so its version label is latest"])?;
     says(&read(shop, "app-green")?, OF_OBJECT, "version", Some("latest"))
+}
+
+/// A policy chooses the keys, leaves the Pod template alone, or switches labels off.
+fn are_as_a_policy_says(shop: &Shop) -> Result<()> {
+    let image = "app:2.0";
+    programmed(shop, "labels", "labels: {colourKey: slot, versionKey: release}")?;
+    shop.apply(&deployment("app-green", image, ""))?.passes_silently()?;
+    let made = read(shop, "app-green")?;
+    for place in [OF_OBJECT, OF_TEMPLATE] {
+        says(&made, place, "slot", Some("green"))?;
+        says(&made, place, "release", Some("2.0"))?;
+        says(&made, place, "color", None)?;
+    }
+    programmed(shop, "labels", "labels: {podTemplate: Never}")?;
+    shop.apply(&deployment("cart-green", image, ""))?.passes_silently()?;
+    let made = read(shop, "cart-green")?;
+    says(&made, OF_OBJECT, "color", Some("green"))?;
+    says(&made, OF_TEMPLATE, "color", None)?;
+    programmed(shop, "labels", "labels: {mode: 'Off'}")?;
+    shop.apply(&deployment("pay-green", image, ""))?.passes_silently()?;
+    let made = read(shop, "pay-green")?;
+    says(&made, OF_OBJECT, "color", None)?;
+    says(&made, OF_OBJECT, "version", None)?;
+    ensure!(text(&made, MARK).is_none(), "{made:#}");
+    shop.plain_kubectl(&["delete", "bgpolicy", "labels"])?.succeeds()
 }

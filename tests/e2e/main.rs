@@ -23,6 +23,7 @@ mod overrides;
 mod owners;
 mod policies;
 mod readiness;
+mod recipes;
 mod recognition;
 mod registration;
 mod rights;
@@ -83,6 +84,7 @@ fn tests() -> Vec<Test> {
         owners::TESTS,
         overrides::TESTS,
         policies::TESTS,
+        recipes::TESTS,
         seeing::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,

@@ -203,7 +203,7 @@ fn a_policy_counts_within_its_age(shop: &Shop) -> Result<()> {
 }
 
 /// Applies a policy for the namespace of the test, and waits until it is programmed.
-fn programmed(shop: &Shop, name: &str, spec: &str) -> Result<()> {
+pub(crate) fn programmed(shop: &Shop, name: &str, spec: &str) -> Result<()> {
     let mut spec: serde_json::Map<String, serde_json::Value> = serde_saphyr::from_str(spec)?;
     let own = serde_json::json!({ "matchLabels": { "kubernetes.io/metadata.name": shop.namespace } });
     spec.insert("namespaceSelector".to_owned(), own);

@@ -3,9 +3,10 @@
 //!
 //! The rounds run against one replica first. Then they run against three replicas behind HAProxy, one of which is
 //! killed or frozen every few seconds. `ROUNDS` sets the total number of rounds (240 by default; `make soak` sets
-//! more). With `CONCURRENCY=fresh`, the test fails, which shows the need for the ledger.
+//! more). Then a policy changes again and again under three replicas ([`programmed`]). With `CONCURRENCY=fresh`, the test fails, which shows the need for the ledger.
 
 mod lane;
+mod programmed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +45,7 @@ fn races() -> Result<()> {
         Err(_) => ROUNDS,
     };
     let binaries = Binaries::ensure()?;
-    let control_plane = ControlPlane::start(&binaries)?;
+    let mut control_plane = ControlPlane::start(&binaries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let client = runtime.block_on(client(control_plane.kubeconfig()))?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
@@ -78,6 +79,7 @@ fn races() -> Result<()> {
         disturbances.map_err(|_| anyhow::anyhow!("the thread that disturbs the replicas panicked"))??;
     rough.report();
     println!("races: {} replicas killed, {} frozen", disturbances.killed, disturbances.frozen);
+    programmed::generations(&runtime, &client, &mut control_plane, &three)?;
     drop(three);
     control_plane.stop()?;
     ensure!(rough.count(|round| round.broken) == 0, "a Service routes to no Pod");

@@ -50,6 +50,7 @@ pub(super) fn judge(
     if !is_judged(&update) {
         let is_plain = [old, new].iter().any(|service| role(service, view, colours) == Role::Plain);
         findings.extend(routing::endpoints_lost(&update).filter(|_| is_plain));
+        findings.extend(settings::unknown_role(Some(old), new));
         return (String::new(), findings);
     }
     findings.extend(settings(Some(old), new));

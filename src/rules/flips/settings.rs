@@ -1,4 +1,5 @@
-//! The settings on a Service: a value that cannot be read is denied at the write that sets it.
+//! The settings on a Service: a value that cannot be read is denied at the write that sets it. An unknown word, which
+//! sets nothing, is a warning.
 
 use crate::model::{ColourScheme, Service, annotation};
 use crate::rules::wording::Remedy;
@@ -8,13 +9,32 @@ use crate::rules::{Finding, Reason};
 pub(crate) fn settings(old: Option<&Service>, new: &Service) -> Vec<Finding> {
     let hold = (annotation::HOLD, new.hold().err(), "10m");
     let minimum = (annotation::MIN_REPLICAS, new.minimum_replicas().err(), "2");
-    [hold, minimum].into_iter().filter_map(|(key, why, example)| finding(old, new, key, &why?, example)).collect()
+    let unreadable = [hold, minimum].into_iter().filter_map(|(key, why, example)| {
+        let remedy = Remedy::words(format!("Correct it, for example {key}: \"{example}\""));
+        finding(old, new, key, &why?, remedy)
+    });
+    unreadable.chain(unknown_guard(old, new)).chain(unknown_role(old, new)).collect()
 }
 
-fn finding(old: Option<&Service>, new: &Service, key: &str, why: &str, example: &str) -> Option<Finding> {
+/// The finding about a role that does not exist. The Service keeps the role that it has without the annotation.
+pub(crate) fn unknown_role(old: Option<&Service>, new: &Service) -> Option<Finding> {
+    new.meta.unknown_role()?;
+    unknown(old, new, annotation::ROLE, "it sets no role", "`traffic` and `preview`")
+}
+
+fn unknown_guard(old: Option<&Service>, new: &Service) -> Option<Finding> {
+    new.meta.annotation(annotation::GUARD).filter(|guard| !["true", "false"].contains(guard))?;
+    unknown(old, new, annotation::GUARD, "it is no opt-out", "`true` and `false`")
+}
+
+fn unknown(old: Option<&Service>, new: &Service, key: &str, effect: &str, allowed: &str) -> Option<Finding> {
+    let remedy = Remedy::words(format!("Correct it: the values are {allowed}"));
+    finding(old, new, key, effect, remedy).map(Finding::at_most_warn)
+}
+
+fn finding(old: Option<&Service>, new: &Service, key: &str, why: &str, remedy: Remedy) -> Option<Finding> {
     let value = new.meta.annotation(key)?;
     let is_set = old.and_then(|old| old.meta.annotation(key)) != Some(value);
-    let remedy = Remedy::words(format!("Correct it, for example {key}: \"{example}\""));
     is_set.then(|| Finding::new(Reason::AnnotationInvalid, format!("annotation {key} is `{value}`; {why}"), remedy))
 }
 

@@ -50,7 +50,8 @@ fn loss(service: &TrafficService<'_>, old: &Workload, new: &Workload, remaining:
     if remaining > 0 {
         let lower = if service.floor_source(remaining).is_some() { "" } else { ", or lower it" };
         let keep = Remedy::words(format!("Keep {}{lower}", service.floor));
-        let finding = service.finding(Reason::LiveScaledDown, message, keep).or(Some(service.switch_first()));
+        let (first, then) = service.switch_first();
+        let finding = service.finding(Reason::LiveScaledDown, message, keep).or(Some(first)).or(then);
         return finding.said_by(service.floor_source(remaining));
     }
     let restarts = new.desired == 0 && old.kind != WorkloadKind::ReplicaSet;

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Workload, annotation};
+use crate::model::{Labels, Selector, Workload, WorkloadKind, annotation};
+use crate::rules::state::readiness::{Shortfall, shortfall};
 use crate::rules::state::traffic::TrafficService;
-use crate::rules::wording::{Remedy, version_cure};
+use crate::rules::wording::{Remedy, pods, version_cure};
 use crate::rules::{Finding, Reason};
 
 impl TrafficService<'_> {
@@ -24,7 +25,8 @@ impl TrafficService<'_> {
     /// A finding about lost ready Pods; the other colour has to take over first.
     pub(super) fn finding_of_loss(&self, reason: Reason, message: String, remaining: usize) -> Finding {
         let retire = Remedy::words(format!("To retire the app, delete Service {} first", self.name()));
-        let finding = self.finding(reason, message, self.switch_first()).or(Some(retire));
+        let (first, then) = self.switch_first();
+        let finding = self.finding(reason, message, first).or(then).or(Some(retire));
         finding.said_by(self.floor_source(remaining))
     }
 
@@ -33,8 +35,16 @@ impl TrafficService<'_> {
         format!("Service {} would keep {remaining} of {} ready pods", self.name(), self.ready())
     }
 
-    /// `Service app gets traffic from here and would keep 0 of 3 ready pods; it needs 1`.
+    /// `Service app gets traffic from here and would keep 0 of 3 ready pods; it needs 1`. A Service that needs none while
+    /// it sleeps has other words.
     pub(super) fn loses(&self, remaining: usize) -> String {
+        if self.may_sleep {
+            let ready = pods(self.ready(), "ready");
+            return format!(
+                "Service {} gets traffic from here ({ready}); it may be scaled to 0, not deleted",
+                self.name()
+            );
+        }
         let of_service = self.floor > 1 && self.floor == self.service.floor();
         let why = if of_service { format!(" ({})", annotation::MIN_REPLICAS) } else { String::new() };
         format!(
@@ -50,14 +60,41 @@ impl TrafficService<'_> {
         format!("Service {} gets traffic from here, and no pod is ready at the moment; none would be left", self.name())
     }
 
-    /// The safe first step: switch to another colour, where there is one.
-    pub(super) fn switch_first(&self) -> Remedy {
+    /// The safe first steps: switch to another colour, where there is one. If it is not ready, switching would be denied.
+    pub(super) fn switch_first(&self) -> (Remedy, Option<Remedy>) {
         let Some(idle) = self.idle else {
-            return self.no_other_colour();
+            return (self.no_other_colour(), None);
         };
-        let patch = json!({ "spec": { "selector": self.selector_of(idle) } });
+        let moved = self.selector_of(idle);
+        let pairs: Map<String, Value> = moved.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let patch = json!({ "spec": { "selector": pairs } });
         let command = format!("patch service {} -p '{patch}'", self.name());
-        Remedy::kubectl(format!("Switch to {idle} first"), &self.service.meta.namespace, &command)
+        let switch = |words: String| Remedy::kubectl(words, &self.service.meta.namespace, &command);
+        match self.not_ready(idle, &moved) {
+            None => (switch(format!("Switch to {idle} first")), None),
+            Some(first) => (first, Some(switch("Once it is ready, switch to it".to_owned()))),
+        }
+    }
+
+    /// The step that makes the other colour ready; `None` if it is ready, or if a switch to it is allowed all the same:
+    /// no Pod of this colour is ready, and one of the other is.
+    fn not_ready(&self, idle: &Workload, moved: &Labels) -> Option<Remedy> {
+        let mut target: Labels = self.service.routed().pairs().map(owned).collect();
+        target.extend(moved.clone());
+        let ready = self.view.pods_of(idle).iter().filter(|pod| pod.serves()).count();
+        let Shortfall { remedy, .. } = shortfall(idle, &Selector::new(target), self.view, self.demand)?;
+        if self.ready() == 0 && ready > 0 {
+            return None;
+        }
+        let how = match usize::try_from(idle.desired) {
+            _ if idle.meta.deleting => "being deleted".to_owned(),
+            _ if idle.paused => "paused".to_owned(),
+            Ok(0) if idle.kind == WorkloadKind::DaemonSet => "on no node".to_owned(),
+            Ok(0) => "scaled to 0".to_owned(),
+            Ok(desired) if ready < desired => format!("{ready} of {desired} pods"),
+            _ => "its rollout goes on".to_owned(),
+        };
+        Some(Remedy { words: format!("{idle} is not ready yet ({how})"), command: remedy.command })
     }
 
     /// The first step where no idle colour exists. If all others are live through other Services, this one may only show
@@ -71,12 +108,12 @@ impl TrafficService<'_> {
         Remedy::kubectl("Every colour is live; if this Service only shows one, mark it", namespace, &command)
     }
 
-    /// The pairs of the Service's selector that have another value in this colour.
-    fn selector_of(&self, colour: &Workload) -> Map<String, Value> {
+    /// The pairs of the Service's selector that have another value in this colour, with that value.
+    fn selector_of(&self, colour: &Workload) -> Labels {
         let labels = &colour.template.labels;
         let pairs = self.service.routed().pairs();
         let other = pairs.filter_map(|(key, value)| Some((key, labels.get(key)?)).filter(|(_, own)| *own != value));
-        other.map(|(key, own)| (key.to_owned(), json!(own))).collect()
+        other.map(|(key, own)| owned((key, own.as_str()))).collect()
     }
 
     /// The other colour, as the place for a new version.
@@ -87,4 +124,8 @@ impl TrafficService<'_> {
             (None, None) => None,
         }
     }
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }

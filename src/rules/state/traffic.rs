@@ -3,6 +3,7 @@
 use super::app::App;
 use super::backends::Backends;
 use super::blue_green;
+use super::readiness::Demand;
 use super::remaining::{After, ready_after};
 use super::roles::{is_traffic, traffic_services};
 use crate::model::{ClusterView, Pod, Policy, Selector, Service, Workload, setting};
@@ -26,6 +27,8 @@ pub(crate) struct TrafficService<'a> {
     floor_by: Option<&'a str>,
     /// Whether the live colour may be scaled to 0. Where a policy says a number, it may not.
     pub(crate) may_sleep: bool,
+    /// What a flip to another colour asks of it.
+    pub(crate) demand: Demand,
 }
 
 impl<'a> TrafficService<'a> {
@@ -68,6 +71,7 @@ impl<'a> TrafficService<'a> {
             floor,
             floor_by: policy.source(setting::FLOOR).filter(|_| floor > own_floor),
             may_sleep: service.may_sleep() && policy.floor.is_none(),
+            demand: Demand::of_flip(policy),
         }
     }
 

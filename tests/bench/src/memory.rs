@@ -1,4 +1,5 @@
-//! Part 3: resident memory when idle, with a growing number of Deployments in the cluster, and after many reviews.
+//! Part 3: resident memory when idle, with a growing number of Deployments in the cluster, after many reviews, and with
+//! many policies.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use controlplane::{ControlPlane, Guard};
+use http::Method;
+use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, deployment};
+use crate::cluster::{Cluster, deployment, send};
 use crate::flips::flip;
 use crate::process::resident;
 use crate::recorded;
@@ -18,6 +21,12 @@ use crate::webhook::{Registered, Webhook, end};
 const REVIEWS: usize = 100_000;
 /// The number of Deployments in each namespace.
 const IN_EACH: usize = 500;
+/// The number of policies; more are set aside.
+const POLICIES: usize = 256;
+/// The path of all policies.
+const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
+/// The largest growth with so many policies, in MiB.
+const POLICY_GROWTH: f64 = 8.0;
 /// The largest difference in MiB that does not count as growth: a few pages of the allocator.
 const NO_GROWTH: f64 = 1.0;
 
@@ -68,12 +77,51 @@ pub async fn measure(
     webhook.target.ask_times(&Bytes::from(review.body), 8, REVIEWS).await?;
     let worked = resident(process)?;
     println!("  after {REVIEWS} reviews of a Deployment of 24 KB, 8 at once: {worked:.1}");
+    let with_policies = with_policies(cluster, process).await?;
     end(&guard)?;
     report.bar("memory/idle, MiB", idle, 20.0);
+    report.bar("memory/growth with 256 policies, MiB", with_policies - worked, POLICY_GROWTH);
     if let [none, .., most] = sizes.as_slice() {
         report.bar("memory/growth from 0 to 10000 Deployments, MiB", most - none, NO_GROWTH);
     }
     Ok(())
+}
+
+/// The resident memory after flips with as many policies as may count. Each policy is about 3 KB as it is stored.
+async fn with_policies(cluster: &Cluster, process: u32) -> Result<f64> {
+    let policies =
+        (0..POLICIES).map(|number| {
+            let exemptions: Vec<Value> = (0..8).map(|name| {
+            json!({
+                "name": format!("exemption-{name}"),
+                "rules": ["live-scaled-down", "held-scaled-down"],
+                "subjects": [{ "kind": "ServiceAccount", "namespace": "night", "name": format!("scaler-{name}") }],
+                "services": ["*"],
+                "reason": "scales to zero at night, and wakes in the morning",
+            })
+        }).collect();
+            json!({
+                "apiVersion": "flipguard.dev/v1alpha1",
+                "kind": "BlueGreenPolicy",
+                "metadata": { "name": format!("policy-{number:03}") },
+                "spec": {
+                    "namespaceSelector": { "matchLabels": { "team": format!("team-{number}") } },
+                    "live": { "floor": 2 },
+                    "rules": [{ "rule": "environment-differs", "action": "Deny" }],
+                    "exemptions": exemptions,
+                },
+            })
+        });
+    cluster.create(PATH, policies).await?;
+    for number in 0..20 {
+        flip(&cluster.guarded, 10, number).await?;
+        // Some flips list the policies anew, others do not.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let size = resident(process)?;
+    println!("  {POLICIES} policies in the cluster, after 20 flips: {size:.1}");
+    send(&cluster.bare, Method::DELETE, PATH, None).await?;
+    Ok(size)
 }
 
 /// Ignores a conflict: an earlier part has created the object.

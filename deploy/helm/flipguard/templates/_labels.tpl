@@ -21,3 +21,11 @@ labels:
   name: flipguard
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{- /* `true` if flipguard adds labels to Deployments, and nothing otherwise. */}}
+{{- define "flipguard.addsLabels" -}}
+{{- if not (kindIs "map" .Values.labels) }}
+{{- fail (printf "labels is %v, and it has to be an object; set labels.enabled=false (or true)" .Values.labels) }}
+{{- end }}
+{{- if .Values.labels.enabled }}true{{ end }}
+{{- end }}

@@ -188,6 +188,21 @@ pub(crate) struct Cluster {
     pub(crate) deleted_unanswered: bool,
     /// Time, and what the flips were; only where the search looks at that.
     pub(crate) history: Option<History>,
+    pub(crate) policy: PolicyPhase,
+}
+
+/// A policy that changes once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum PolicyPhase {
+    /// It never changes.
+    #[default]
+    Fixed,
+    /// It has not changed yet.
+    Old,
+    /// It has changed. Some replica may still judge by the old one.
+    Changed,
+    /// It is programmed: whatever arrives now is judged by the new one.
+    Programmed,
 }
 
 /// The parts of a cluster that were read, each at an instant of its own.
@@ -257,6 +272,7 @@ impl Cluster {
             overtaken: BTreeSet::new(),
             deleted_unanswered: false,
             history: None,
+            policy: PolicyPhase::Fixed,
         }
     }
 
@@ -407,6 +423,10 @@ pub(crate) enum Stir {
     EditService,
     /// A controller writes a status.
     WriteStatus(Colour),
+    /// An admin changes the policy.
+    ChangePolicy,
+    /// The policy is said to be programmed.
+    ProgramPolicy,
 }
 
 impl Stir {
@@ -414,13 +434,23 @@ impl Stir {
         let of = |colour| {
             [Self::Reconcile, Self::Replace, Self::Start, Self::Collect, Self::WriteStatus].map(|stir| stir(colour))
         };
-        Colour::ALL.into_iter().flat_map(of).chain([Self::EditService]).collect()
+        Colour::ALL
+            .into_iter()
+            .flat_map(of)
+            .chain([Self::EditService, Self::ChangePolicy, Self::ProgramPolicy])
+            .collect()
     }
 
     /// The cluster after this step; `None` if the step has nothing to do.
     pub(crate) fn of(self, cluster: &Cluster) -> Option<Cluster> {
         let mut next = cluster.clone();
         match self {
+            Self::ChangePolicy => {
+                next.policy = (cluster.policy == PolicyPhase::Old).then_some(PolicyPhase::Changed)?;
+            }
+            Self::ProgramPolicy => {
+                next.policy = (cluster.policy == PolicyPhase::Changed).then_some(PolicyPhase::Programmed)?;
+            }
             Self::Reconcile(colour) => {
                 let pods = &mut next.pods[colour as usize];
                 let it = next.deployments[colour as usize].as_mut().filter(|it| it.observed != it.generation)?;

@@ -6,7 +6,7 @@
 //! event that did not happen, and never loses one that did. It never keeps the intent of a denied change. A flip is taken
 //! for a rollback if and only if it is one. If a rollout completes between verdict and commit, either class is right.
 //!
-//! The model can fail: eighteen deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: twenty deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -20,7 +20,7 @@ mod search;
 use std::io::Write;
 
 use cluster::{Cluster, Colour, Shape};
-use process::{Lost, Mistake, Request};
+use process::{Lost, Mistake, PolicyChange, Request};
 use search::{Scenario, search};
 
 use Colour::{Blue, Green};
@@ -39,6 +39,7 @@ fn scenario(name: &'static str, requests: &[Request]) -> Scenario {
         at_once: false,
         looks: 8,
         lost: Lost::Nothing,
+        change: None,
     }
 }
 
@@ -204,6 +205,36 @@ fn answers_that_are_lost() {
     holds(&Scenario { crashes: false, expiry: false, at_once: true, lost: Lost::Answers, ..it });
 }
 
+/// A policy changes once, at any time. Two replicas may judge by different ones until it is programmed.
+#[test]
+fn a_policy_that_changes() {
+    let all = [Flip(Green), ScaleToOne(Green), ScaleToZero(Green), Redeploy(Green), Delete(Green), Flip(Blue)];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let it = scenario("a policy that changes", &[*one, *other]);
+            let start = Cluster::of(Shape::Rolling, 2, true, 0);
+            let change = Some(PolicyChange::Numbers);
+            holds(&Scenario { start, change, tries: 2, crashes: false, at_once: true, ..it });
+        }
+    }
+}
+
+/// A policy adds the key of the colours. A change that the older policy left alone has no guarantee, and neither have
+/// requests that were under way; all later ones have.
+#[test]
+fn a_policy_that_adds_a_key() {
+    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), DeleteService, CreateService(Green)];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let it = scenario("a policy that adds a key", &[*one, *other]);
+            let change = Some(PolicyChange::AddsKey);
+            holds(&Scenario { change, tries: 2, crashes: false, at_once: true, ..it });
+        }
+    }
+    let it = scenario("a policy that adds a key", &[Flip(Green), ScaleToZero(Green), Flip(Blue)]);
+    holds(&Scenario { change: Some(PolicyChange::AddsKey), crashes: false, expiry: false, at_once: true, ..it });
+}
+
 /// A flip is a rollback by the records if and only if it is one by the order of the commits.
 #[test]
 fn flips_are_classed_rightly() {
@@ -235,12 +266,22 @@ fn is_found_from(start: Cluster, what: &str, mistake: Mistake, requests: &[Reque
     let loses = matches!(mistake, Mistake::WithdrawsUnanswered | Mistake::LeavesStray);
     let lost = if loses { Lost::AnswersAboutWorkloads } else { Lost::Nothing };
     let it = scenario("", requests);
-    let scenario = Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, lost, ..it };
+    is_found_in(what, mistake, &Scenario { start, tries: 2, lost, ..it });
+}
+
+fn is_found_in(what: &str, mistake: Mistake, scenario: &Scenario) {
+    let scenario = Scenario { crashes: false, expiry: false, at_once: true, ..scenario.clone() };
     let searched = search(&scenario, Some(mistake));
     match searched.broken {
         Some(story) => say!("{what}: found after {} states\n{story}\n", searched.states),
         None => panic!("{what}: not found in {} states", searched.states),
     }
+}
+
+/// Two requests under a policy that adds the key of the colours.
+fn is_found_while_a_key_is_added(what: &str, mistake: Mistake) {
+    let it = scenario("", &[Flip(Green), ScaleToZero(Green)]);
+    is_found_in(what, mistake, &Scenario { change: Some(PolicyChange::AddsKey), ..it });
 }
 
 #[test]
@@ -346,4 +387,14 @@ fn forgetting_earlier_flips_breaks() {
 fn taking_age_for_service_breaks() {
     let start = Cluster::of(Shape::Recreate, 2, true, 0).where_blue_never_was_ready();
     is_found_from(start, "age for service", Mistake::TakesAgeForService, &[Flip(Green), Flip(Blue)]);
+}
+
+#[test]
+fn telling_too_early_that_a_policy_is_programmed_breaks() {
+    is_found_while_a_key_is_added("programmed early", Mistake::ProgrammedEarly);
+}
+
+#[test]
+fn keeping_half_of_an_older_policy_breaks() {
+    is_found_while_a_key_is_added("half of the old policy", Mistake::KeepsHalfOfTheOldPolicy);
 }

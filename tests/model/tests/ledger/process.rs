@@ -8,7 +8,7 @@ use flipguard::ledger::{Ask, Attempt, Found, Intent, Leftover, ObjectRef, resolv
 use flipguard::model::{Change, ClusterView, Policy, Records, Rollout, Timestamp, User, Write};
 use flipguard::rules::{self, Outcome, Verdict, filter};
 
-use super::cluster::{Cluster, Colour, Judged, NOW, Read, TheService, deployment, service};
+use super::cluster::{Cluster, Colour, Judged, NOW, PolicyPhase, Read, TheService, deployment, service};
 
 /// The change that a user requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +64,19 @@ pub(crate) enum Mistake {
     ForgetsEarlierFlips,
     /// The age of a template alone shows that it has served.
     TakesAgeForService,
+    /// A policy is said to be programmed while a replica still judges by the older one.
+    ProgrammedEarly,
+    /// A change that the older policy leaves alone is judged by the new one, without a ledger.
+    KeepsHalfOfTheOldPolicy,
+}
+
+/// The change of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PolicyChange {
+    /// It demands more ready Pods.
+    Numbers,
+    /// It adds the key of the colours. Before that, flipguard leaves all changes alone.
+    AddsKey,
 }
 
 /// The progress of a request.
@@ -146,6 +159,8 @@ pub(crate) struct Admission {
     /// The time at which the objects were looked at.
     at: Timestamp,
     judged: Option<Judged>,
+    /// The policy that judges it: the first or the second one.
+    by: usize,
 }
 
 /// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
@@ -172,11 +187,11 @@ impl Request {
                     Some(Mistake::FlipsOnly) => matches!(self, Self::Flip(_)),
                     _ => true,
                 };
-                let admission = Admission {
-                    base,
+                let admit = |by: usize, writes: bool| Admission {
+                    base: base.clone(),
                     tries: *tries,
-                    id,
-                    attempt: Attempt::new(intent, writes).with_looks(rules.looks),
+                    id: id.clone(),
+                    attempt: Attempt::new(intent.clone(), writes).with_looks(rules.looks),
                     ledger_version: 0,
                     looked: BTreeMap::new(),
                     read: Read::default(),
@@ -185,8 +200,26 @@ impl Request {
                     api: Api::Waits,
                     at: Timestamp(0),
                     judged: None,
+                    by,
                 };
-                vec![("arrives".to_owned(), None, Stage::Admission(Box::new(admission)))]
+                let by = match cluster.policy {
+                    PolicyPhase::Programmed if !rules.makes(Mistake::ProgrammedEarly) => &[1][..],
+                    PolicyPhase::Fixed | PolicyPhase::Old => &[0],
+                    PolicyPhase::Changed | PolicyPhase::Programmed => &[0, 1],
+                };
+                let arrival = |by: &usize| match (rules.change, *by) {
+                    (Some(PolicyChange::AddsKey), 0) if rules.makes(Mistake::KeepsHalfOfTheOldPolicy) => {
+                        Stage::Admission(Box::new(admit(1, false)))
+                    }
+                    (Some(PolicyChange::AddsKey), 0) => {
+                        let (id, base, is_allowed) =
+                            (id.clone(), base.clone(), cluster.policy == PolicyPhase::Programmed);
+                        let (is_denied, withdrawing, late) = (false, None, None);
+                        Aside { id, base, may_commit: true, is_allowed, is_denied, withdrawing, late }.stage()
+                    }
+                    (_, by) => Stage::Admission(Box::new(admit(by, writes))),
+                };
+                by.iter().map(|by| (format!("arrives, by policy {by}"), None, arrival(by))).collect()
             }
             Stage::Admission(admission) => {
                 let mut steps = self.admission(admission, cluster, alive, rules);
@@ -225,7 +258,7 @@ impl Request {
     fn may_pass(self, base: &Base, rules: &Rules) -> bool {
         let is_of_workload = matches!(base, Base::Deployment(..));
         (rules.lost == Lost::AnswersAboutWorkloads && is_of_workload)
-            || filter::may_pass_unanswered(&self.change(base), &rules.policy.colours)
+            || filter::may_pass_unanswered(&self.change(base), &rules.policies[0].colours)
     }
 
     /// The steps of an API server that does not wait for flipguard's answer any longer.
@@ -267,6 +300,12 @@ impl Request {
                 next.overtaken.extend(alive.iter().filter(|other| *other != id).cloned());
             }
             Base::Service(_) | Base::New(_) => next.deleted_unanswered |= self == Self::DeleteService,
+        }
+        if cluster.policy != PolicyPhase::Fixed && !matches!(base, Base::Deployment(..)) {
+            // A policy that left the change alone: the flip is not on record, and stands under no guarantee.
+            next.service.iter_mut().for_each(|service| service.excused = true);
+            next.last_flip = None;
+            next.overtaken.extend(alive.iter().filter(|other| *other != id).cloned());
         }
         Some(next)
     }
@@ -399,7 +438,7 @@ impl Request {
                 let view = Read::of(cluster).view();
                 let found = with(&|next| {
                     next.searched = true;
-                    next.attempt.services(&view, &rules.policy);
+                    next.attempt.services(&view, &rules.policies[now.by]);
                 });
                 vec![("reads the Services".to_owned(), None, found)]
             }
@@ -414,7 +453,7 @@ impl Request {
                     "looks at all objects".to_owned(),
                     None,
                     with(&|next| {
-                        next.attempt.objects(&looked, &rules.policy, cluster.now());
+                        next.attempt.objects(&looked, &rules.policies[now.by], cluster.now());
                         next.at = cluster.now();
                     }),
                 )]
@@ -426,7 +465,7 @@ impl Request {
                     next.looked.insert(object.clone(), rules.look(cluster, object));
                     if next.looked.len() == objects.len() {
                         let looked = std::mem::take(&mut next.looked);
-                        next.attempt.objects(&looked, &rules.policy, cluster.now());
+                        next.attempt.objects(&looked, &rules.policies[now.by], cluster.now());
                     }
                     (format!("looks at {object}"), None, Stage::Admission(Box::new(next)))
                 })
@@ -691,7 +730,9 @@ impl Aside {
 
 /// The judge of all requests: flipguard's own code with a cache of its verdicts, and one deliberate mistake.
 pub(crate) struct Rules {
-    pub(crate) policy: Policy,
+    /// The policy, and what it changes to.
+    pub(crate) policies: [Policy; 2],
+    pub(crate) change: Option<PolicyChange>,
     pub(crate) mistake: Option<Mistake>,
     pub(crate) crashes: bool,
     pub(crate) expiry: bool,
@@ -703,18 +744,27 @@ pub(crate) struct Rules {
     known: std::collections::HashMap<Question, Verdict>,
 }
 
-type Question = (Request, Base, Read, Vec<Intent>, Records);
+type Question = (Request, Base, Read, Vec<Intent>, Records, usize);
 
 impl Rules {
     pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
         let known = std::collections::HashMap::new();
-        let policy = Policy::default();
-        Self { policy, mistake, crashes, expiry, at_once, looks, lost: Lost::Nothing, known }
+        let policies = [Policy::default(), Policy::default()];
+        Self { policies, change: None, mistake, crashes, expiry, at_once, looks, lost: Lost::Nothing, known }
     }
 
     /// The same, where the answers to some requests are lost.
     pub(crate) fn with_lost(self, lost: Lost) -> Self {
         Self { lost, ..self }
+    }
+
+    /// The same, where the policy changes.
+    pub(crate) fn with_change(mut self, change: Option<PolicyChange>) -> Self {
+        if change == Some(PolicyChange::Numbers) {
+            self.policies[0].ready_percent = 50;
+            self.policies[1].floor = Some(2);
+        }
+        Self { change, ..self }
     }
 
     pub(crate) fn makes(&self, mistake: Mistake) -> bool {
@@ -745,11 +795,13 @@ impl Rules {
     fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
         let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
         let records = records.clone();
-        let question = (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records);
+        let question =
+            (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records, admission.by);
         if let Some(verdict) = self.known.get(&question) {
             admission.attempt.judged(verdict);
             return verdict.clone();
         }
+        let policy = &self.policies[admission.by];
         let change = request.change(&admission.base);
         let mut view = admission.read.view();
         if self.makes(Mistake::TakesRolloutsForOver) {
@@ -765,7 +817,7 @@ impl Rules {
         let verdict = if self.makes(Mistake::ForgetsEarlierFlips) {
             view.records = question.4.clone();
             view.records.flips.iter_mut().for_each(|flip| flip.earlier.clear());
-            let verdict = scenarios::decide(&change, &mut view, pending, &self.policy, NOW);
+            let verdict = scenarios::decide(&change, &mut view, pending, policy, NOW);
             admission.attempt.judged(&verdict);
             verdict
         } else if self.makes(Mistake::OnlyNoneAndAll) {
@@ -774,23 +826,23 @@ impl Rules {
             verdict
         } else if self.makes(Mistake::LeavesOneOut) {
             let fewer: Vec<&Intent> = pending.iter().skip(1).collect();
-            let verdict = scenarios::decide_among(&change, &mut view, &fewer, &self.policy, NOW);
+            let verdict = scenarios::decide_among(&change, &mut view, &fewer, policy, NOW);
             admission.attempt.judged(&verdict);
             verdict
         } else {
-            admission.attempt.judge(&change, &mut view, &self.policy, NOW)
+            admission.attempt.judge(&change, &mut view, policy, NOW)
         };
         self.known.insert(question, verdict.clone());
         verdict
     }
 
     fn none_and_all(&self, change: &Change, view: &ClusterView, pending: &[Intent]) -> Verdict {
-        let none = rules::decide(change, view, &self.policy, NOW);
+        let none = rules::decide(change, view, &self.policies[0], NOW);
         let mut everything = view.clone();
         for intent in pending {
             apply(&mut everything, intent);
         }
-        let all = rules::decide(change, &everything, &self.policy, NOW);
+        let all = rules::decide(change, &everything, &self.policies[0], NOW);
         if none.outcome() == Outcome::Allowed { all } else { none }
     }
 

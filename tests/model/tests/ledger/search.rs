@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use super::cluster::{Cluster, Stir};
-use super::process::{Lost, Mistake, Request, Rules, Stage};
+use super::cluster::{Cluster, PolicyPhase, Stir};
+use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage};
 
 /// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     /// The number of objects of others that an attempt looks at; flipguard's limit is more than a model has.
     pub(crate) looks: usize,
     pub(crate) lost: Lost,
+    /// The change of a policy that changes once.
+    pub(crate) change: Option<PolicyChange>,
 }
 
 /// The result of a search.
@@ -79,9 +81,14 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
         scenario.at_once,
         scenario.looks,
     )
-    .with_lost(scenario.lost);
+    .with_lost(scenario.lost)
+    .with_change(scenario.change);
     let stages = scenario.requests.iter().map(|_| Hashed::new(Stage::Waiting { tries: scenario.tries })).collect();
-    let start = State { cluster: Hashed::new(scenario.start.clone()), stages };
+    let mut start = scenario.start.clone();
+    if scenario.change.is_some() {
+        start.policy = PolicyPhase::Old;
+    }
+    let start = State { cluster: Hashed::new(start), stages };
     // For each visited state, its 128-bit hash; for its history, the previous state and the step.
     let mut met: HashSet<u128> = HashSet::from([start.fingerprint()]);
     let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
