@@ -77,8 +77,7 @@ pub fn compare(snapshot: &Snapshot, before: &Policy, after: &Policy) -> Vec<Diff
         let differs = (before.decision, &before.denies, &before.warns) != (after.decision, &after.denies, &after.warns);
         if differs {
             let change = question.to_string();
-            let (before, after) = (Box::new(before), Box::new(after));
-            all.push(of(&question.service, What::Answer { change, before, after }));
+            all.push(of(&question.service, What::Answer { change, before: Box::new(before), after: Box::new(after) }));
         }
     }
     all.sort_by(|a, b| a.service.cmp(&b.service));

@@ -152,11 +152,11 @@ fn key_of<'a>(item: &'a Value, schema: &Value) -> Option<&'a Value> {
     }
 }
 
-/// Whether an expression of the CRD holds for the value that it stands at.
-type Holds = fn(&Value) -> bool;
+/// Whether a value is as an expression demands.
+type Expression = fn(&Value) -> bool;
 
 /// The expressions of the CRD, by their messages. A test holds the two lists together.
-const EXPRESSIONS: [(&str, Holds); 7] = [
+const EXPRESSIONS: [(&str, Expression); 7] = [
     ("In and NotIn need values; Exists and DoesNotExist have none", |requirement| {
         let needs = matches!(text(requirement, "operator"), "In" | "NotIn");
         needs != requirement.get("values").and_then(Value::as_array).is_none_or(Vec::is_empty)

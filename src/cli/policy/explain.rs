@@ -249,12 +249,12 @@ impl Report {
             |of: fn(&Setting) -> &str| self.settings.iter().map(|one| of(one).chars().count()).max().unwrap_or(0);
         let (first, second) = (width(|one| &one.path).max(7), width(|one| &one.value).clamp(5, 40));
         let _ = writeln!(text, "{:first$}  {:second$}  SAID BY", "SETTING", "VALUE");
-        for Setting { path: setting, value, said_by, others } in &self.settings {
+        for Setting { path, value, said_by, others } in &self.settings {
             let others: Vec<String> = others
                 .iter()
                 .map(|other| format!("; {} says {}", other.policy.as_deref().unwrap_or_default(), other.value))
                 .collect();
-            let _ = writeln!(text, "{setting:first$}  {value:second$}  {said_by}{}", others.concat());
+            let _ = writeln!(text, "{path:first$}  {value:second$}  {said_by}{}", others.concat());
         }
         for ExemptionReport { name, policy, rules, services, reason, expires } in &self.exemptions {
             let until = expires.as_ref().map(|end| format!(" until {end}")).unwrap_or_default();
