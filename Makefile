@@ -29,7 +29,7 @@ reviews: own ## Record the reviews that the bench and the gates use anew
 	cargo run --locked -p bench --bin bench -- record
 
 # The tests that need no control plane.
-QUICK = --lib --test cases --test properties --test architecture --test cli --test deploy --test fields --test fuzz_finds
+QUICK = --lib --test cases --test status --test properties --test architecture --test cli --test deploy --test fields --test fuzz_finds
 
 check: lint rustdoc ## Check all that needs no control plane: format, lints, docs, unit, cases, properties, walls, command line
 	cargo test --locked -p json-skip -p flipguard $(QUICK)
@@ -61,9 +61,10 @@ lint: own ## Check format and lints
 TEMPLATES = deploy/helm/flipguard/templates
 PART = $(CARGO_TARGET_DIR)/debug/flipguard manifests --namespace '{{ .Release.Namespace }}' --part
 
-docs: ## Write what is generated: docs/rules.md, docs/rights.md, deploy/base/flipguard.yaml, some of the chart
+docs: ## Write what is generated: docs/rules.md, checks.md, rights.md, deploy/base/flipguard.yaml, some of the chart
 	cargo build --quiet --locked --bin flipguard
 	$(CARGO_TARGET_DIR)/debug/flipguard rules --output markdown > docs/rules.md
+	$(CARGO_TARGET_DIR)/debug/flipguard audit --checks > docs/checks.md
 	$(CARGO_TARGET_DIR)/debug/flipguard manifests --rights > docs/rights.md
 	$(CARGO_TARGET_DIR)/debug/flipguard manifests > deploy/base/flipguard.yaml
 	$(PART) rights > $(TEMPLATES)/rbac.yaml

@@ -1,10 +1,12 @@
 //! Every file of `tests/cases/` is judged, and its verdict is compared with the expected one.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flipguard::audit::checks::ALL;
 use flipguard::offline::case::Case;
 use flipguard::review::message;
 
@@ -47,6 +49,45 @@ fn messages_match_the_golden_file() -> Result<(), Box<dyn Error>> {
         assert!(line.chars().count() <= 200, "this first line has more than 200 characters:\n{line}");
         assert!(!line.contains("kubectl"), "a command needs a line of its own:\n{line}");
     }
+    Ok(())
+}
+
+/// Each check fires on its case, and is silent on all others that do not name it.
+#[test]
+fn every_check_fires_on_its_case() -> Result<(), Box<dyn Error>> {
+    let mut fired = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/audit"))? {
+        let case = Case::load(&file)?;
+        let found: Vec<String> = case
+            .audit()?
+            .iter()
+            .map(|finding| {
+                let accepted = if finding.accepted.is_some() { " accepted" } else { "" };
+                format!("{} {}{accepted}", finding.code, finding.name)
+            })
+            .collect();
+        fired.extend(found.iter().filter_map(|one| one.split(' ').next()).map(str::to_owned));
+        let mut expected = case.finds.ok_or("a case of an audit says what it finds")?;
+        let mut sorted = found.clone();
+        sorted.sort();
+        expected.sort();
+        if sorted != expected {
+            wrong.push(format!("{}: {found:?}, not {expected:?}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let silent: Vec<&str> = ALL.iter().map(|check| check.code).filter(|code| !fired.contains(*code)).collect();
+    assert!(silent.is_empty(), "checks without a case: {silent:?}");
+    Ok(())
+}
+
+/// `docs/checks.md` is generated from the table of checks.
+#[test]
+fn the_documentation_of_checks_is_current() -> Result<(), Box<dyn Error>> {
+    let checks = Command::new(env!("CARGO_BIN_EXE_flipguard")).args(["audit", "--checks"]).output()?;
+    let stored = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/checks.md"))?;
+    assert!(stored == String::from_utf8(checks.stdout)?, "docs/checks.md is stale; run: make docs");
     Ok(())
 }
 

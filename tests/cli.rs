@@ -499,6 +499,29 @@ fn policies_that_the_api_server_would_refuse() {
     scene.run(&context).fails(2, &["kubeconfig `config`: it has no context `elsewhere` (--context), only there"]);
 }
 
+/// What is wrong is said before a cluster is asked, and the table of checks needs none.
+#[test]
+fn looks_at_a_cluster_that_cannot_begin() {
+    let scene = Scene::new("looks_at_a_cluster_that_cannot_begin");
+    for command in ["status", "audit"] {
+        scene.run(&[command]).fails(2, &["no cluster to talk to", "--kubeconfig"]);
+        scene.run(&[command, "--context", "x"]).fails(2, &["no kubeconfig with the context `x`"]);
+        scene.run(&[command, "-o", "yaml"]).is_refused("'yaml' for '--output");
+    }
+    scene.run(&["status", "-n", "shop", "-A"]).is_refused("cannot be used with");
+    scene.run(&["status", "-l", "app in (a)"]).is_refused("it must be like app=shop");
+    scene.run(&["status", "--wait", "--for", "peace"]).is_refused("'peace' for '--for");
+    scene.run(&["status", "--timeout", "5m"]).is_refused("required");
+    scene.run(&["audit", "--workers", "0"]).is_refused("'0' for '--workers");
+    scene.run(&["audit", "--baseline", "missing"]).fails(2, &["cannot read `missing` (--baseline)", "No such file"]);
+    scene.file("other", "{}");
+    scene
+        .run(&["audit", "--baseline", "other"])
+        .fails(2, &["has no findings; it must be the output of flipguard audit"]);
+    let checks = scene.run(&["audit", "--checks"]);
+    assert!(checks.code == Some(0) && checks.out.contains("## pdb-spans-colours"), "{}", checks.out);
+}
+
 /// A policy counts in `check` as it would in the cluster, and the denial names it.
 #[test]
 fn check_by_a_policy() {

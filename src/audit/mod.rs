@@ -3,9 +3,23 @@
 //! - `snapshot`: what was read of a namespace
 //! - `whatif`: imagined changes, judged by the same rules as real ones
 //! - `compare`: what another set of policies would change
+//! - `checks`: the table of checks; `judge`: all of them on one namespace; `finding`: what they find
+//! - `extras`: objects beside the workloads; `facts`: what all checks ask
+//! - `serving`, `flips`, `colours`, `budgets`, `state`, `guarding`: one file for each family of checks
 //!
 //! Nothing here does I/O. `cluster::snapshot` reads, and `cli` prints.
 
+mod budgets;
+pub mod checks;
+mod colours;
 pub mod compare;
+pub mod extras;
+mod facts;
+pub mod finding;
+mod flips;
+mod guarding;
+pub mod judge;
+mod serving;
 pub mod snapshot;
+mod state;
 pub mod whatif;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod audit;
 pub mod check;
 mod doctor;
 mod manifests;
@@ -42,6 +43,8 @@ enum Command {
     Check(check::Check),
     /// Show how Services are understood, which colour is live, and what a flip would meet now
     Status(status::Status),
+    /// Look for what weakens the promise of blue-green: broken colours, no way back, shared state
+    Audit(audit::Audit),
     /// Explain, try and begin BlueGreenPolicies
     Policy(policy::PolicyCommand),
     /// Print the table of rules
@@ -117,6 +120,7 @@ impl Cli {
             Command::Manifests(manifests) => manifests.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Check(check) => check.run(),
+            Command::Audit(audit) => audit.run(),
             Command::Policy(policy) => policy.run(),
             Command::Status(status) => status.run(),
             Command::Version(version) => version.run(),
@@ -127,8 +131,10 @@ impl Cli {
     /// The exit code of a failed command: 2 for those whose 1 is a verdict, else 1.
     #[must_use]
     pub fn failure(&self) -> ExitCode {
-        let has_verdict =
-            matches!(self.command, Command::Check(_) | Command::Doctor(_) | Command::Policy(_) | Command::Status(_));
+        let has_verdict = matches!(
+            self.command,
+            Command::Audit(_) | Command::Check(_) | Command::Doctor(_) | Command::Policy(_) | Command::Status(_)
+        );
         ExitCode::from(if has_verdict { 2 } else { 1 })
     }
 }

@@ -8,6 +8,7 @@ mod config_maps;
 pub mod connect;
 pub mod dry_run;
 pub mod events;
+mod extras;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod installation;

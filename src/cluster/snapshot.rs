@@ -21,16 +21,16 @@ use crate::ledger::resolve::settled;
 use crate::model::{ClusterView, ColourScheme, ReadFailure, ReadRequest, Selector, Service, User};
 use crate::rules::filter;
 
-/// The number of Services in a page.
-const PAGE: u32 = 500;
+/// The number of objects in a page.
+pub(super) const PAGE: u32 = 500;
 /// The longest time for all reads of one namespace.
-const TIME: Duration = Duration::from_secs(60);
+pub(super) const TIME: Duration = Duration::from_secs(60);
 /// The bytes that may be held of the namespaces that are read at the same time.
 const MEMORY: usize = 1 << 30;
 
 /// Reads namespaces of a cluster.
 pub struct Scan {
-    client: Client,
+    pub(super) client: Client,
     ledgers: LedgerStore,
     memory: ReadMemory,
 }

@@ -44,6 +44,8 @@ pub mod annotation {
         MIN_REPLICAS = "flipguard.dev/min-replicas";
         /// On a Service: the time for which the previous colour is kept after a flip, such as `10m`.
         HOLD = "flipguard.dev/hold";
+        /// On a Service: findings of `flipguard audit` that are accepted, each with a reason: `no-pdb: one node only`.
+        ACCEPT = "flipguard.dev/accept";
         /// On a Service or a workload: `<RFC 3339 time> <reason>`. Until that time, denied changes are allowed.
         OVERRIDE = "flipguard.dev/override";
         /// On a Deployment: the revision to undo to. Deprecated, but still obeyed (Kubernetes,

@@ -8,6 +8,8 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::audit::finding::Finding;
+use crate::audit::judge::judge;
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::audit::whatif::{self, Answer};
 use crate::model::{
@@ -89,8 +91,11 @@ pub struct Case {
     /// The reads that fail.
     #[serde(default)]
     unreadable: Vec<String>,
-    /// The expected verdict.
+    /// The expected verdict; that no rule applies, if nothing is said.
+    #[serde(default)]
     expect: Expectation,
+    /// The expected findings of an audit: `code name` of each, with ` accepted` where it is.
+    pub finds: Option<Vec<String>>,
 }
 
 /// A change of another object, or another change of a Service.
@@ -144,7 +149,7 @@ struct TombstoneFixture {
 }
 
 /// The expected verdict.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Expectation {
     outcome: ExpectedOutcome,
@@ -158,10 +163,11 @@ struct Expectation {
     says: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum ExpectedOutcome {
     Allowed,
+    #[default]
     NotJudged,
     Denied,
     TryAgain,
@@ -211,6 +217,15 @@ impl Case {
         let view = self.view()?;
         let snapshot = Snapshot { namespace: NAMESPACE.to_owned(), view, ledger: LedgerState::Read, at: NOW };
         Ok((snapshot, self.settings()))
+    }
+
+    /// What an audit finds in the cluster of the case.
+    ///
+    /// # Errors
+    /// When the cluster of the case cannot be built.
+    pub fn audit(&self) -> anyhow::Result<Vec<Finding>> {
+        let (snapshot, policy) = self.at_rest()?;
+        Ok(judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy))
     }
 
     /// The answer to the flip of the case as an imagined change, where it is one to another colour of the Service. Nobody

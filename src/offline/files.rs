@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::audit::extras::Extras;
 use crate::model::{ClusterView, Labels, Meta, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
 
 /// The objects of one or several files.
@@ -144,6 +145,27 @@ impl Manifests {
         }
         let found = self.objects.iter().find(|object| object.is_a("Namespace", "v1") && object.name() == namespace);
         found.map(|object| object.decode::<Namespace>().map(|namespace| namespace.metadata.labels)).transpose()
+    }
+
+    /// The objects of a namespace that only the audit reads. Every kind counts as read.
+    ///
+    /// # Errors
+    /// When a field that checks read has the wrong type.
+    pub fn extras(&self, namespace: &str) -> Result<Extras, FileError> {
+        Ok(Extras {
+            budgets: Some(self.all("PodDisruptionBudget", "policy/v1", namespace)?),
+            autoscalers: Some(self.all("HorizontalPodAutoscaler", "autoscaling/v2", namespace)?),
+            claims: Some(self.all("PersistentVolumeClaim", "v1", namespace)?),
+            jobs: Some(self.all("Job", "batch/v1", namespace)?),
+            ingresses: Some(self.all("Ingress", "networking.k8s.io/v1", namespace)?),
+            affinities: Some(self.all("Service", "v1", namespace)?),
+            skipped: Vec::new(),
+        })
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: &str, api_version: &str, namespace: &str) -> Result<Vec<T>, FileError> {
+        let wanted = |object: &&Manifest| object.is_a(kind, api_version) && object.is_in(namespace);
+        self.objects.iter().filter(wanted).map(Manifest::decode).collect()
     }
 
     /// All objects of a namespace that rules read. An object without a namespace belongs to every namespace.

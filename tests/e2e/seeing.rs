@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("seeing::an_imagined_flip_is_answered_as_a_dry_run", an_imagined_flip_is_answered_as_a_dry_run),
     ("seeing::status_tells_the_truth", status_tells_the_truth),
     ("seeing::status_without_rights", status_without_rights),
+    ("seeing::an_audit_of_many_set_ups", an_audit_of_many_set_ups),
 ];
 
 /// Runs flipguard as an administrator of the cluster.
@@ -187,6 +188,49 @@ fn an_imagined_flip_is_answered_as_a_dry_run(shop: &Shop) -> Result<()> {
     }
     ensure!((flips, denied) == (6, 3), "{flips} flips, {denied} denied:\n{}", status.out);
     Ok(())
+}
+
+/// An audit finds what is wrong, takes its own JSON as a baseline, and shows what is accepted.
+fn an_audit_of_many_set_ups(shop: &Shop) -> Result<()> {
+    many_set_ups(shop)?;
+    let audit = |more: &[&str]| flipguard(shop, &[&["audit", "-n", &shop.namespace], more].concat());
+    let first = audit(&["-o", "json"])?;
+    let found = json(&first)?;
+    ensure!(found["complete"] == true && found["skipped"] == serde_json::json!([]), "{}", first.out);
+    let has = |code: &str, name: &str| {
+        let all = found["findings"].as_array().into_iter().flatten();
+        all.into_iter().any(|one| one["code"] == code && one["name"] == name)
+    };
+    for (code, name) in [
+        ("no-way-back", "down"),
+        ("no-way-back", "alone"),
+        ("no-way-back", "name"),
+        ("flip-would-be-denied", "paused"),
+        ("capacity-below-live", "small"),
+        ("no-pdb", "well"),
+    ] {
+        ensure!(has(code, name), "no {code} about {name}:\n{}", first.out);
+    }
+    ensure!(!has("no-way-back", "well") && !has("flip-would-be-denied", "version"), "{}", first.out);
+    // Nothing is an error here, and two warnings of one Service are accepted.
+    audit(&[])?.succeeds()?;
+    ensure!(!audit(&["--fail-on", "warning"])?.ok, "there are warnings");
+    let baseline = shop.control_plane.dir().join(format!("{}.json", shop.namespace));
+    std::fs::write(&baseline, &first.out)?;
+    let same = audit(&["--fail-on", "info", "--baseline", &baseline.to_string_lossy()])?;
+    same.succeeds()?;
+    same.says("as before")?;
+    let budget = "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: well}, spec: {minAvailable: 1,
+        selector: {matchLabels: {app: well, color: blue}}}}";
+    shop.apply(budget)?.succeeds()?;
+    let accept = "flipguard.dev/accept=no-way-back: a new version comes every night";
+    shop.kubectl(&["annotate", "service", "down", accept])?.succeeds()?;
+    let fixed = audit(&["--baseline", &baseline.to_string_lossy()])?;
+    fixed.says(&format!("fixed: no-pdb/Service/{}/well/blue", shop.namespace))?;
+    fixed.says("accepted: a new version comes every night")?;
+    let wide = audit(&["-o", "wide"])?;
+    wide.says(&format!("info flip-would-be-denied {}/Service/paused: ", shop.namespace))?;
+    flipguard(shop, &["audit", "-o", "markdown"])?.says("| severity | check | object | finding |")
 }
 
 /// What a person sees, and how the command ends.

@@ -1,0 +1,319 @@
+//! Objects beside the workloads, that only the audit reads. Each is reduced to a few fields, straight from Kubernetes' JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::{Labels, Timestamp};
+
+/// All of them in a namespace. `None` where a kind could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// PodDisruptionBudgets.
+    pub budgets: Option<Vec<Budget>>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Option<Vec<Autoscaler>>,
+    /// PersistentVolumeClaims.
+    pub claims: Option<Vec<Claim>>,
+    /// Jobs.
+    pub jobs: Option<Vec<Job>>,
+    /// Ingresses.
+    pub ingresses: Option<Vec<Ingress>>,
+    /// More of the Services.
+    pub affinities: Option<Vec<Affinity>>,
+    /// The kinds that could not be read, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// `metadata`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Head {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.annotations`.
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Budget {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    #[serde(default)]
+    pub spec: BudgetSpec,
+    /// `status`.
+    #[serde(default)]
+    pub status: BudgetStatus,
+}
+
+/// `spec` of a PodDisruptionBudget.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct BudgetSpec {
+    /// `spec.selector`.
+    pub selector: LabelSelector,
+}
+
+/// `status` of a PodDisruptionBudget.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BudgetStatus {
+    /// How many Pods may be evicted now.
+    pub disruptions_allowed: u32,
+    /// How many of its Pods are healthy.
+    pub current_healthy: u32,
+    /// How many there should be.
+    pub expected_pods: u32,
+}
+
+/// A `LabelSelector`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    match_labels: Option<Labels>,
+    match_expressions: Option<Vec<Requirement>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Requirement {
+    key: String,
+    operator: String,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+impl LabelSelector {
+    /// Whether labels match. An empty selector matches all (`policy/v1`).
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        let by_label = self.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+        let holds = |one: &Requirement| {
+            let value = labels.get(&one.key);
+            let is_listed = value.is_some_and(|value| one.values.contains(value));
+            match one.operator.as_str() {
+                "In" => is_listed,
+                "NotIn" => !is_listed,
+                "Exists" => value.is_some(),
+                _ => value.is_none(),
+            }
+        };
+        by_label && self.match_expressions.iter().flatten().all(holds)
+    }
+}
+
+/// A HorizontalPodAutoscaler.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Autoscaler {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    pub spec: AutoscalerSpec,
+}
+
+/// `spec` of a HorizontalPodAutoscaler.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalerSpec {
+    /// `spec.scaleTargetRef`.
+    pub scale_target_ref: ScaleTarget,
+}
+
+/// The workload that an autoscaler scales.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ScaleTarget {
+    /// `kind`.
+    pub kind: String,
+    /// `name`.
+    pub name: String,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Claim {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    #[serde(default)]
+    pub spec: ClaimSpec,
+}
+
+/// `spec` of a PersistentVolumeClaim.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSpec {
+    /// `spec.accessModes`.
+    pub access_modes: Vec<String>,
+}
+
+/// A Job.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Job {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    #[serde(default)]
+    pub spec: JobSpec,
+    /// `status`.
+    #[serde(default)]
+    pub status: JobStatus,
+}
+
+/// `spec` of a Job.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct JobSpec {
+    /// `spec.template`.
+    pub template: PodTemplate,
+}
+
+/// A Pod template with its `spec`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PodTemplate {
+    /// `spec`.
+    pub spec: PodSpec,
+}
+
+/// `status` of a Job.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobStatus {
+    /// When it was completed.
+    pub completion_time: Option<Timestamp>,
+}
+
+/// `spec` of a Pod, with the fields that tell of state and migrations.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// `containers`.
+    pub containers: Vec<Program>,
+    /// `initContainers`.
+    pub init_containers: Option<Vec<Program>>,
+    /// `volumes`.
+    pub volumes: Option<Vec<Volume>>,
+}
+
+/// A container, as a program.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Program {
+    /// `name`.
+    pub name: String,
+    /// `image`.
+    pub image: String,
+    /// `command`.
+    pub command: Option<Vec<String>>,
+    /// `args`.
+    pub args: Option<Vec<String>>,
+    /// `volumeMounts`.
+    pub volume_mounts: Option<Vec<Mount>>,
+}
+
+/// A mount of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mount {
+    /// `name` of the volume.
+    pub name: String,
+    /// `readOnly`.
+    pub read_only: Option<bool>,
+}
+
+/// A volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Volume {
+    /// `name`.
+    pub name: String,
+    /// A claim.
+    pub persistent_volume_claim: Option<ClaimRef>,
+    /// A folder of the Node.
+    pub host_path: Option<HostPath>,
+}
+
+/// The claim of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimRef {
+    /// `claimName`.
+    pub claim_name: String,
+}
+
+/// A folder of the Node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct HostPath {
+    /// `path`.
+    pub path: String,
+}
+
+/// An Ingress.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ingress {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    #[serde(default)]
+    spec: IngressSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct IngressSpec {
+    default_backend: Option<Backend>,
+    rules: Option<Vec<IngressRule>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct IngressRule {
+    http: Option<Paths>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Paths {
+    paths: Vec<IngressPath>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct IngressPath {
+    backend: Backend,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Backend {
+    service: Option<Head>,
+}
+
+impl Ingress {
+    /// The Services that it sends traffic to.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let paths = self.spec.rules.iter().flatten().filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths);
+        let backends = self.spec.default_backend.iter().chain(paths.map(|path| &path.backend));
+        backends.filter_map(|backend| Some(backend.service.as_ref()?.name.as_str()))
+    }
+}
+
+/// The session affinity of a Service.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Affinity {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `spec`.
+    #[serde(default)]
+    pub spec: AffinitySpec,
+}
+
+/// `spec` of a Service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AffinitySpec {
+    /// `spec.sessionAffinity`.
+    pub session_affinity: Option<String>,
+}
