@@ -293,9 +293,8 @@ mod tests {
         for word in ["namespace", "in", "as", "for", "if", "import", "let", "package", "return", "function", "while"] {
             let field = format!(".{word}");
             let is_field = |rule: &&&str| {
-                rule.match_indices(&field).any(|(at, _)| {
-                    !rule[at + field.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-                })
+                let is_more = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+                rule.split(&field).skip(1).any(|rest| !is_more(rest))
             };
             assert_eq!(rules.iter().find(is_field), None, "{word} is reserved; write __{word}__");
         }
