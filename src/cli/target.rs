@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches};
+use kube::Client;
 use tokio::time::Instant;
 
 use super::EnforcementFlag;
@@ -51,6 +52,8 @@ pub(super) struct Cluster {
     /// The namespaces that flipguard does not guard.
     pub(super) exempt: Vec<String>,
     default_namespace: String,
+    client: Client,
+    own_namespace: String,
 }
 
 impl ClusterArgs {
@@ -72,6 +75,8 @@ impl ClusterArgs {
             is_installed: snapshot.is_installed,
             exempt,
             default_namespace: client.default_namespace().to_owned(),
+            own_namespace: self.flipguard_namespace.clone(),
+            client,
         })
     }
 
@@ -96,6 +101,11 @@ impl ClusterArgs {
 }
 
 impl Cluster {
+    /// Whether a replica keeps the statuses of policies; `None` where that cannot be read.
+    pub(super) async fn is_kept(&self) -> Option<bool> {
+        installation::is_kept(&self.client, &self.own_namespace, deadline()).await
+    }
+
     /// The namespace to look at: the given one, or that of the context.
     pub(super) async fn namespace(&self, given: Option<&str>) -> anyhow::Result<String> {
         let namespace = given.unwrap_or(&self.default_namespace);

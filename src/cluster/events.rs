@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
 use super::request::{RequestError, within};
+use crate::install::KEEPER_LEASE;
 use crate::model::{Change, ClusterView, Timestamp};
 use crate::rules::state::version::fnv1a;
 use crate::rules::{Effect, Outcome, Reason, Verdict};
@@ -25,8 +26,6 @@ const MAX_QUEUED: usize = 64;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The API server's own limit, in characters (API reference, `Event.note`).
 const MAX_MESSAGE: usize = 1024;
-/// The Lease of the replica that keeps the registration.
-const KEEPER: &str = "flipguard-keeper";
 /// The longest part of an object's name in the name of its Event, in characters. A name has 253 at most.
 const MAX_NAME: usize = 200;
 
@@ -79,7 +78,7 @@ impl Events {
             api_version: "coordination.k8s.io/v1",
             kind: "Lease",
             namespace: own_namespace.to_owned(),
-            name: KEEPER.to_owned(),
+            name: KEEPER_LEASE.to_owned(),
             uid: String::new(),
             message: message.chars().take(MAX_MESSAGE).collect(),
             at,

@@ -20,6 +20,8 @@ pub fn manifests_command(namespace: &str, url: Option<&str>) -> String {
     format!("flipguard manifests --namespace {namespace}{url}")
 }
 
+/// The Lease of the replica that keeps the registration and the statuses of policies.
+pub const KEEPER_LEASE: &str = "flipguard-keeper";
 /// The port of the Service.
 pub const SERVICE_PORT: u16 = 443;
 

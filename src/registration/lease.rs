@@ -13,8 +13,10 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::time::Instant;
 
+use crate::install::KEEPER_LEASE;
+
 /// The name of the Lease.
-pub const LEASE: &str = "flipguard-keeper";
+pub const LEASE: &str = KEEPER_LEASE;
 
 /// The annotation with the number of policies. It tells a CRD that is gone from one that was never installed.
 pub const POLICIES: &str = "flipguard.dev/policies";

@@ -108,6 +108,10 @@ impl Explain {
         if !guarded {
             notes.push(format!("flipguard does not guard namespace {namespace}, so nothing of this counts"));
         }
+        if !selecting.is_empty() && cluster.is_kept().await == Some(false) {
+            let nobody = "no replica keeps the statuses of policies, so what they say may be old; run flipguard doctor";
+            notes.push(nobody.to_owned());
+        }
         if !cluster.is_installed {
             notes.push("the CRD bluegreenpolicies.flipguard.dev is not installed, so there are no policies".to_owned());
         }
