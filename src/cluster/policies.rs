@@ -13,16 +13,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::causes;
 use super::request::{Answer, RequestError, ask, within};
 use crate::model::{ColourScheme, Labels, Policy, ReadFailure};
-use crate::policy::read::{MOST, MOST_BYTES};
+use crate::policy::read::PolicyList;
 use crate::policy::{Policies, effective};
 
 /// The path of all policies.
@@ -165,8 +165,7 @@ impl PolicyStore {
     /// Reads all policies, page by page. They arrive in the order of their names.
     async fn list(&self, deadline: Instant) -> Result<Snapshot, String> {
         let began = Instant::now();
-        let mut items: Vec<(Value, usize)> = Vec::new();
-        let (mut bytes, mut params) = (0_usize, ListParams::default().limit(PAGE));
+        let (mut list, mut params) = (PolicyList::default(), ListParams::default().limit(PAGE));
         loop {
             let request = Request::new(PATH).list(&params).map_err(|error| causes(&error))?;
             let page = match within(deadline, self.client.request::<Page>(request)).await {
@@ -176,21 +175,20 @@ impl PolicyStore {
                 }
                 Err(error) => return Err(error.to_string()),
             };
-            for item in page.items {
-                bytes = bytes.saturating_add(item.get().len());
-                let value = serde_json::from_str(item.get()).map_err(|error| error.to_string())?;
-                items.push((value, item.get().len()));
+            for Item { metadata, spec, status } in page.items {
+                let text = spec.as_deref().map_or("null", RawValue::get);
+                let spec: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+                list.add(json!({ "metadata": metadata, "spec": spec, "status": status }), text.len());
             }
-            let is_beyond = bytes > MOST_BYTES || items.len() > MOST;
             match page.metadata.more.filter(|token| !token.is_empty()) {
                 // What comes after these is not even read, and so counts as set aside for every namespace.
-                Some(_) if is_beyond => {
-                    let policies = Policies::of(items).and_more();
+                Some(_) if list.is_beyond() => {
+                    let policies = list.done().and_more();
                     return Ok(Snapshot { began, policies: Arc::new(policies), is_installed: true });
                 }
                 Some(token) => params = params.continue_token(&token),
                 None => {
-                    return Ok(Snapshot { began, policies: Arc::new(Policies::of(items)), is_installed: true });
+                    return Ok(Snapshot { began, policies: Arc::new(list.done()), is_installed: true });
                 }
             }
         }
@@ -260,7 +258,24 @@ struct Page {
     #[serde(default)]
     metadata: PageMeta,
     #[serde(default)]
-    items: Vec<Box<RawValue>>,
+    items: Vec<Item>,
+}
+
+/// A policy, without what only the API server needs: most of a stored object is `managedFields`.
+#[derive(Deserialize)]
+struct Item {
+    metadata: ItemMeta,
+    #[serde(default)]
+    spec: Option<Box<RawValue>>,
+    #[serde(default)]
+    status: Value,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ItemMeta {
+    name: String,
+    #[serde(default)]
+    generation: i64,
 }
 
 #[derive(Default, Deserialize)]
@@ -278,7 +293,6 @@ struct Namespace {
 #[cfg(test)]
 mod tests {
     use http::Method;
-    use serde_json::json;
 
     use super::*;
     use crate::cluster::fake::FakeApi;

@@ -62,7 +62,7 @@ struct Metadata {
 }
 
 impl Policies {
-    /// Reads the items of a list, each with its size in bytes.
+    /// Reads the items of a list, each with the size of its `spec` in bytes.
     #[must_use]
     pub fn of(items: Vec<(Value, usize)>) -> Self {
         let mut items: Vec<(Object, usize)> = items
@@ -70,18 +70,11 @@ impl Policies {
             .filter_map(|(item, bytes)| Some((serde_json::from_value::<Object>(item).ok()?, bytes)))
             .collect();
         items.sort_by(|(a, _), (b, _)| a.metadata.name.cmp(&b.metadata.name));
-        items.dedup_by(|(a, _), (b, _)| a.metadata.name == b.metadata.name);
-        let mut total = 0_usize;
-        let all = items.into_iter().enumerate().map(|(index, (object, bytes))| {
-            total = total.saturating_add(bytes);
-            let beyond = if index >= MOST {
-                Some(format!("there are more than {MOST} policies"))
-            } else {
-                (total > MOST_BYTES).then(|| "all policies together are larger than 1 MiB".to_owned())
-            };
-            stored(object, beyond)
-        });
-        Self { all: all.collect() }
+        let mut list = PolicyList::default();
+        for (object, bytes) in items {
+            list.take(object, bytes);
+        }
+        list.done()
     }
 
     /// The same where more policies follow that were not read. Nothing is known of them, so nothing is forgiven.
@@ -126,6 +119,48 @@ impl Policies {
             };
             selector.is_some_and(|selector| selector.needs_labels(namespace))
         })
+    }
+}
+
+/// The policies of a list that arrives in parts, ordered by name. Each is read at once, so that little is held.
+#[derive(Default)]
+pub struct PolicyList {
+    all: Vec<Stored>,
+    bytes: usize,
+}
+
+impl PolicyList {
+    /// Takes an object with its `metadata`, `spec` and `status`, and the size of its `spec` in bytes. What is no such
+    /// object is left out.
+    pub fn add(&mut self, item: Value, bytes: usize) {
+        if let Ok(object) = serde_json::from_value::<Object>(item) {
+            self.take(object, bytes);
+        }
+    }
+
+    /// Whether the bounds are reached, so that what follows would be set aside.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.bytes > MOST_BYTES || self.all.len() > MOST
+    }
+
+    /// The policies so far.
+    #[must_use]
+    pub fn done(self) -> Policies {
+        Policies { all: self.all }
+    }
+
+    fn take(&mut self, object: Object, bytes: usize) {
+        if self.all.last().is_some_and(|last| last.name == object.metadata.name) {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        let beyond = if self.all.len() >= MOST {
+            Some(format!("there are more than {MOST} policies"))
+        } else {
+            (self.bytes > MOST_BYTES).then(|| "all policies together are larger than 1 MiB".to_owned())
+        };
+        self.all.push(stored(object, beyond));
     }
 }
 
