@@ -16,6 +16,7 @@
 //! | [`policy`] | what administrators say by `BlueGreenPolicy`, and what counts for a namespace: pure |
 //! | [`audit`] | namespaces at rest: imagined changes of them, and what another policy would change: pure |
 //! | [`status`] | a namespace in a few lines: roles, colours, holds, and what a flip would meet: pure |
+//! | [`report`] | what an audit reports, as text, JSON, SARIF, JUnit, Markdown: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
@@ -54,6 +55,7 @@ pub mod model;
 pub mod offline;
 pub mod policy;
 pub mod registration;
+pub mod report;
 pub mod review;
 pub mod rules;
 pub mod server;

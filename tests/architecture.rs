@@ -18,11 +18,11 @@ const WALLED: [(&str, &[&str]); 5] = [
     ("server", &["certs", "labels", "model", "review", "rules", "server", "telemetry"]),
     ("telemetry", &["model", "rules", "telemetry"]),
     ("install", &["install", "model", "policy"]),
-    ("offline", &["audit", "labels", "model", "offline", "policy", "review", "rules"]),
+    ("offline", &["audit", "labels", "model", "offline", "policy", "report", "review", "rules"]),
 ];
 
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 7] = [
+const PURE: [(&str, &[&str]); 8] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
@@ -30,6 +30,7 @@ const PURE: [(&str, &[&str]); 7] = [
     ("policy", &["model", "rules", "policy"]),
     ("audit", &["audit", "model", "rules"]),
     ("status", &["audit", "model", "rules", "status"]),
+    ("report", &["audit", "model", "report", "status"]),
 ];
 
 /// The one pure file that names kube: the CRD is derived from its types.

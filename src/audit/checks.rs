@@ -1,5 +1,6 @@
 //! The table of checks, one entry for each code. docs/checks.md is generated from it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A check of a namespace at rest.
@@ -18,7 +19,7 @@ pub struct Check {
 }
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.

@@ -1,11 +1,12 @@
 //! Findings of an audit.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::checks::{Check, Severity};
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The code of the check.
@@ -34,7 +35,7 @@ pub struct Finding {
 }
 
 /// A finding in comparison with an earlier run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It was not there before.

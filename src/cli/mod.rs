@@ -3,6 +3,7 @@
 mod audit;
 pub mod check;
 mod doctor;
+mod look;
 mod manifests;
 mod policy;
 mod rules;

@@ -40,6 +40,8 @@ pub(super) struct ClusterArgs {
 
 /// A cluster, with the policies as they are now.
 pub(super) struct Cluster {
+    /// The name of the cluster in the kubeconfig, or its address.
+    pub(super) name: String,
     pub(super) scan: Scan,
     store: PolicyStore,
     /// What counts where no policy says anything.
@@ -61,12 +63,14 @@ impl ClusterArgs {
     pub(super) async fn open(&self) -> anyhow::Result<Cluster> {
         let connection = Connection::open_context(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
         connection.version().await?;
+        let name = connection.cluster_name();
         let client = connection.client;
         let read = installation::arguments(&client, &self.flipguard_namespace, deadline()).await;
         let (flags, exempt, flags_from) = self.flags(read);
         let store = PolicyStore::new(client.clone(), flags.clone(), Duration::from_secs(3600));
         let snapshot = store.current(deadline()).await.map_err(unreadable)?;
         Ok(Cluster {
+            name,
             scan: Scan::new(client.clone(), &self.flipguard_namespace),
             store,
             flags,

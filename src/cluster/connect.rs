@@ -155,6 +155,16 @@ impl Connection {
         Ok(Self { client, clock, url, kubeconfig })
     }
 
+    /// The name of the cluster in the kubeconfig; without a kubeconfig, its address.
+    #[must_use]
+    pub fn cluster_name(&self) -> String {
+        let current = self.kubeconfig.as_ref().and_then(|(_, file)| {
+            let context = file.contexts.iter().find(|known| Some(&known.name) == file.current_context.as_ref())?;
+            Some(context.context.as_ref()?.cluster.clone())
+        });
+        current.unwrap_or_else(|| self.url.clone())
+    }
+
     /// Asks the API server for its version.
     ///
     /// # Errors

@@ -3,4 +3,5 @@
 pub mod case;
 pub mod files;
 pub mod fixture;
+pub mod places;
 pub mod policies;

@@ -1,11 +1,12 @@
 //! The facts about a namespace, as plain data.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::snapshot::Snapshot;
 use crate::audit::whatif::{self, Answer, Decision, colour_of};
 use crate::model::{
-    ClusterView, Enforcement, Override, Policy, Role, Selector, Service, Timestamp, Workload, annotation, setting,
+    ClusterView, Enforcement, Override, Pod, Policy, Role, Selector, Service, Timestamp, Workload, annotation, setting,
 };
 use crate::rules::state::backends::Backends;
 use crate::rules::state::explain::held_for;
@@ -14,7 +15,7 @@ use crate::rules::state::roles::role_because;
 use crate::rules::state::traffic::TrafficService;
 
 /// A namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceStatus {
     /// Its name.
@@ -40,7 +41,7 @@ pub struct NamespaceStatus {
 }
 
 /// A traffic Service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
     /// Its name.
@@ -67,7 +68,7 @@ pub struct ServiceStatus {
 }
 
 /// One colour of a Service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ColourStatus {
     /// The colour: `green`.
@@ -85,7 +86,7 @@ pub struct ColourStatus {
 }
 
 /// What a colour is to its Service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColourRole {
     /// It gets the traffic.
@@ -97,7 +98,7 @@ pub enum ColourRole {
 }
 
 /// A workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadStatus {
     /// As kubectl takes it: `deployment/app-blue`.
@@ -116,10 +117,28 @@ pub struct WorkloadStatus {
     pub trouble: Option<String>,
     /// Whether waiting alone will not mend that.
     pub broken: bool,
+    /// Its Pods, those that do not serve first; at most 10.
+    pub pods: Vec<PodStatus>,
 }
 
+/// A Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// Why it does not serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// The most Pods of a workload that are named.
+const MOST_PODS: usize = 10;
+
 /// What a flip would be answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlipStatus {
     /// `passes`, `not-yet`, `denied` or `unknown`.
@@ -137,7 +156,7 @@ pub struct FlipStatus {
 }
 
 /// An override.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OverrideStatus {
     /// Its end.
@@ -147,7 +166,7 @@ pub struct OverrideStatus {
 }
 
 /// A flip on record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlipRecord {
     /// The time of the request.
@@ -163,7 +182,7 @@ pub struct FlipRecord {
 }
 
 /// A Service that carries no traffic that is guarded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherService {
     /// Its name.
@@ -262,6 +281,7 @@ fn live_colour(service: &Service, view: &ClusterView, policy: &Policy) -> Colour
             revision: None,
             trouble: None,
             broken: false,
+            pods: pod_statuses(backends.unowned.iter().chain(&backends.orphaned).copied().collect()),
         });
     }
     let colour = colour_of(service.routed(), &policy.colours);
@@ -307,8 +327,19 @@ fn workload_status(workload: &Workload, selector: &Selector, view: &ClusterView)
         desired: workload.desired,
         revision: workload.revision().or(workload.update_revision.as_deref()).map(str::to_owned),
         trouble,
-        broken: failing.is_some_and(crate::model::Pod::is_broken),
+        broken: failing.is_some_and(Pod::is_broken),
+        pods: pod_statuses(pods),
     }
+}
+
+fn pod_statuses(mut pods: Vec<&Pod>) -> Vec<PodStatus> {
+    pods.sort_by(|a, b| (a.serves(), &a.meta.name).cmp(&(b.serves(), &b.meta.name)));
+    let of = |pod: &&Pod| PodStatus {
+        name: pod.meta.name.clone(),
+        ready: pod.serves(),
+        because: (!pod.serves()).then(|| pod.not_ready_because().to_owned()),
+    };
+    pods.iter().take(MOST_PODS).map(of).collect()
 }
 
 impl FlipStatus {

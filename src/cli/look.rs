@@ -1,0 +1,79 @@
+//! One look at a cluster: the report of all namespaces, or of one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::target::{Cluster, unreadable};
+use crate::audit::judge::judge;
+use crate::cluster::clock;
+use crate::policy::effective::marks;
+use crate::report::{Looked, Report};
+use crate::status::status;
+
+/// What to look at.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// One namespace; without it, all namespaces with traffic Services.
+    pub(super) namespace: Option<String>,
+    /// How many namespaces are read at the same time.
+    pub(super) workers: u16,
+}
+
+/// Looks at each namespace, and lets go of it before more are read.
+pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBar) -> anyhow::Result<Report> {
+    let namespaces = if let Some(given) = &scope.namespace {
+        vec![cluster.namespace(Some(given)).await?]
+    } else {
+        let marks = marks(&cluster.flags, &cluster.policies);
+        let found = cluster.scan.namespaces(&marks).await.map_err(unreadable)?;
+        found.into_keys().filter(|name| !cluster.exempt.contains(name)).collect()
+    };
+    let policies = cluster.policies.all.iter().map(|policy| policy.name.clone()).collect();
+    let mut report = Report::new(cluster.name.clone(), clock::now(), policies);
+    progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
+    let looks = namespaces.iter().map(|namespace| look_at(cluster, namespace));
+    let mut looks = stream::iter(looks).buffered(usize::from(scope.workers));
+    while let Some(one) = looks.next().await {
+        progress.set_message(one.status.namespace.clone());
+        report.add(one);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+/// Judges one namespace.
+async fn look_at(cluster: &Cluster, namespace: &str) -> Looked {
+    let policy = cluster.settings(namespace).await;
+    let (snapshot, extras) =
+        tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));
+    let mut status = status(&snapshot, &policy, &|_| true);
+    status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
+    let mut skipped = extras.skipped.clone();
+    skipped.extend(snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)));
+    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy), skipped }
+}
+
+/// A line on standard error that tells how far the look is. Where that is no terminal, nothing is shown.
+pub(super) fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos} of {len} namespaces  {wide_msg}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The findings of an earlier run.
+pub(super) fn ids(file: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}` (--baseline)"))?;
+    let report: Value = serde_json::from_str(&text).with_context(|| format!("`{name}` (--baseline) is no JSON"))?;
+    let findings = report.get("findings").and_then(Value::as_array);
+    let findings = findings.with_context(|| {
+        format!("`{name}` (--baseline) has no findings; it must be the output of flipguard audit -o json")
+    })?;
+    Ok(findings.iter().filter_map(|one| one.get("id").and_then(Value::as_str).map(str::to_owned)).collect())
+}

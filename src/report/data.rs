@@ -1,0 +1,149 @@
+//! The report: what was found in all namespaces. Its JSON is an interface, so fields are only added.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::audit::checks::Severity;
+use crate::audit::finding::{Finding, State};
+use crate::audit::judge::against;
+use crate::model::Timestamp;
+use crate::status::NamespaceStatus;
+
+/// The version of the JSON.
+pub const VERSION: &str = "audit.flipguard.dev/v1";
+
+/// What was found in all namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The version of this format: `audit.flipguard.dev/v1`.
+    pub api_version: &'static str,
+    /// The version of flipguard that looked.
+    pub flipguard_version: &'static str,
+    /// The cluster: its name in the kubeconfig, or its address.
+    pub cluster: String,
+    /// When it was looked at, by the API server's clock.
+    pub at: Timestamp,
+    /// Whether all that has to be read was read.
+    pub complete: bool,
+    /// The namespaces, each with what `flipguard status` says about it.
+    pub namespaces: Vec<NamespaceStatus>,
+    /// The names of all policies.
+    pub policies: Vec<String>,
+    /// The findings, by namespace and object.
+    pub findings: Vec<Finding>,
+    /// The ids of findings of the baseline that are gone.
+    pub fixed: Vec<String>,
+    /// Kinds whose checks were skipped, each with the reason.
+    pub skipped: Vec<String>,
+    /// What had to be read and could not be, each with the reason.
+    pub unread: Vec<String>,
+    /// How many findings there are, without accepted ones.
+    pub summary: Summary,
+}
+
+/// How many findings there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Summary {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// Infos.
+    pub infos: usize,
+    /// Findings that are accepted.
+    pub accepted: usize,
+}
+
+/// What was found in one namespace.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Its Services and colours.
+    pub status: NamespaceStatus,
+    /// What the checks found.
+    pub findings: Vec<Finding>,
+    /// Kinds whose checks were skipped, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+impl Report {
+    /// A report without any namespace. It gets the time of the first that is added.
+    #[must_use]
+    pub fn new(cluster: String, at: Timestamp, policies: Vec<String>) -> Self {
+        Self {
+            api_version: VERSION,
+            flipguard_version: env!("CARGO_PKG_VERSION"),
+            cluster,
+            at,
+            complete: true,
+            namespaces: Vec::new(),
+            policies,
+            findings: Vec::new(),
+            fixed: Vec::new(),
+            skipped: Vec::new(),
+            unread: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
+    /// Adds a namespace.
+    pub fn add(&mut self, looked: Looked) {
+        let Looked { at, status, findings, skipped } = looked;
+        if self.namespaces.is_empty() {
+            self.at = at;
+        }
+        self.summary.count(&findings);
+        self.complete &= status.unread.is_empty();
+        self.unread.extend(status.unread.iter().cloned());
+        self.skipped.extend(skipped);
+        self.findings.extend(findings);
+        self.namespaces.push(status);
+    }
+
+    /// Marks what an earlier run had found, and names what is fixed.
+    pub fn compare(&mut self, earlier: &BTreeSet<String>) {
+        self.fixed = against(&mut self.findings, earlier);
+    }
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            let count = match (finding.state, finding.severity) {
+                (State::Accepted, _) => &mut self.accepted,
+                (_, Severity::Error) => &mut self.errors,
+                (_, Severity::Warning) => &mut self.warnings,
+                (_, Severity::Info) => &mut self.infos,
+            };
+            *count += 1;
+        }
+    }
+}
+
+/// `1 error, 2 warnings, 0 infos`.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { errors, warnings, infos, accepted } = *self;
+        write!(f, "{}, {}, {}", of(errors, "error"), of(warnings, "warning"), of(infos, "info"))?;
+        if accepted > 0 { write!(f, ", {accepted} accepted") } else { Ok(()) }
+    }
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn of(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The severity, or that the finding is accepted or not new.
+pub(super) fn word(finding: &Finding) -> &'static str {
+    match finding.state {
+        State::Accepted => "accepted",
+        State::Same => "as before",
+        State::New => finding.severity.name(),
+    }
+}

@@ -1,0 +1,60 @@
+//! JUnit XML for CI systems: one suite a namespace, one case a finding, and one case a Service without any.
+
+use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+
+use super::data::{Report, word};
+use crate::audit::checks::Severity;
+use crate::audit::finding::{Finding, State};
+use crate::model::printable;
+use crate::status::NamespaceStatus;
+
+/// The report. Findings that count, at this severity or above, are failures; accepted ones and those of the baseline are
+/// skipped; all others are told of by a case that passes.
+#[must_use]
+pub fn junit(report: &Report, at_least: Option<Severity>) -> String {
+    let mut junit = Junit::new("flipguard audit");
+    junit.add_test_suites(report.namespaces.iter().map(|namespace| suite(report, namespace, at_least)));
+    let mut text = junit.to_string().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn suite(report: &Report, status: &NamespaceStatus, at_least: Option<Severity>) -> TestSuite {
+    let mut suite = TestSuite::new(status.namespace.as_str());
+    for unread in &status.unread {
+        let mut state = TestCaseStatus::non_success(NonSuccessKind::Error);
+        state.set_message(printable(unread).into_owned());
+        suite.add_test_case(TestCase::new("cannot be read", state).set_classname(status.namespace.as_str()).clone());
+    }
+    let findings: Vec<&Finding> =
+        report.findings.iter().filter(|finding| finding.namespace == status.namespace).collect();
+    suite.add_test_cases(findings.iter().map(|finding| case(finding, at_least)));
+    for service in &status.services {
+        if !findings.iter().any(|finding| finding.kind == "Service" && finding.name == service.name) {
+            let mut quiet = TestCase::new("nothing was found", TestCaseStatus::success());
+            quiet.set_classname(format!("{}/Service/{}", status.namespace, service.name));
+            suite.add_test_case(quiet);
+        }
+    }
+    suite
+}
+
+fn case(finding: &Finding, at_least: Option<Severity>) -> TestCase {
+    let text = format!("{}: {}", word(finding), printable(&finding.message));
+    let state = if at_least.is_some_and(|least| finding.counts(least)) {
+        let mut state = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        state.set_type(finding.code).set_message(printable(&finding.message).into_owned());
+        state.set_description(printable(&finding.next_step).into_owned());
+        state
+    } else if finding.state == State::New {
+        TestCaseStatus::success()
+    } else {
+        let mut state = TestCaseStatus::skipped();
+        state.set_message(finding.accepted.as_ref().map_or_else(|| text.clone(), |why| format!("accepted: {why}")));
+        state
+    };
+    let of = if finding.colour.is_empty() { String::new() } else { format!(" ({})", finding.colour) };
+    let mut case = TestCase::new(format!("{}{of}", finding.code), state);
+    case.set_classname(format!("{}/{}/{}", finding.namespace, finding.kind, finding.name)).set_system_out(text);
+    case
+}

@@ -1,0 +1,16 @@
+//! What `flipguard audit` reports, and each format of it: pure.
+//!
+//! - `data`: the report, which is also the JSON; `schema`: its JSON schema
+//! - `text`: for people, and one line a finding; `markdown`: for summaries of CI jobs, and docs/checks.md
+//! - `sarif`, `junit`: for code scanning and for CI systems
+//!
+//! Every text from the cluster is escaped as its format wants it.
+
+pub mod data;
+pub mod junit;
+pub mod markdown;
+pub mod sarif;
+pub mod schema;
+pub mod text;
+
+pub use data::{Looked, Report};

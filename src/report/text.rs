@@ -1,0 +1,70 @@
+//! The report for people, and one line a finding for grep.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::data::{Report, Summary, of, word};
+use crate::audit::finding::Finding;
+use crate::model::printable;
+
+/// By namespace and object.
+#[must_use]
+pub fn text(report: &Report) -> String {
+    let mut text = table(report);
+    let mut place = ("", "", "");
+    for finding in &report.findings {
+        let here = (finding.namespace.as_str(), finding.kind.as_str(), finding.name.as_str());
+        if here.0 != place.0 {
+            let _ = writeln!(text, "namespace {}", printable(here.0));
+        }
+        if here != place {
+            let _ = writeln!(text, "  {} {}", here.1, printable(here.2));
+        }
+        place = here;
+        let _ = writeln!(text, "    {:<8} {:<26}{}", word(finding), finding.code, printable(&finding.message));
+        let more =
+            finding.accepted.as_ref().map_or_else(|| finding.next_step.clone(), |why| format!("accepted: {why}"));
+        let _ = writeln!(text, "    {:8} {:26}{}", "", "", printable(&more));
+    }
+    for id in &report.fixed {
+        let _ = writeln!(text, "fixed: {}", printable(id));
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(text, "skipped: {}", printable(skipped));
+    }
+    for unread in &report.unread {
+        let _ = writeln!(text, "cannot read {}", printable(unread));
+    }
+    let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
+    text
+}
+
+/// The namespaces with findings, where there is more than one.
+fn table(report: &Report) -> String {
+    let mut by_namespace: BTreeMap<&str, Summary> = BTreeMap::new();
+    for finding in &report.findings {
+        by_namespace.entry(&finding.namespace).or_default().count(std::slice::from_ref(finding));
+    }
+    if by_namespace.len() < 2 {
+        return String::new();
+    }
+    let width = by_namespace.keys().map(|name| name.len()).max().unwrap_or(0).max("NAMESPACE".len());
+    let mut text = format!("{:<width$}  ERRORS  WARNINGS  INFOS\n", "NAMESPACE");
+    for (name, Summary { errors, warnings, infos, .. }) in by_namespace {
+        let _ = writeln!(text, "{:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}", printable(name));
+    }
+    text.push('\n');
+    text
+}
+
+/// One line a finding.
+#[must_use]
+pub fn wide(report: &Report) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let Finding { namespace, kind, name, code, message, .. } = finding;
+        let line = format!("{} {code} {namespace}/{kind}/{name}: {message}", word(finding));
+        let _ = writeln!(text, "{}", printable(&line));
+    }
+    text
+}

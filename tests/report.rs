@@ -1,0 +1,174 @@
+//! The formats of `flipguard audit`, compared with golden files (`UPDATE=1` rewrites them), and held to their schemas.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use flipguard::audit::checks::Severity;
+use flipguard::audit::finding::{Finding, State};
+use flipguard::model::Timestamp;
+use flipguard::offline::case::Case;
+use flipguard::offline::places::places;
+use flipguard::report::junit::junit;
+use flipguard::report::markdown::markdown;
+use flipguard::report::sarif::{Places, sarif};
+use flipguard::report::schema::schema;
+use flipguard::report::text::{text, wide};
+use flipguard::report::{Looked, Report};
+use flipguard::status::status;
+use serde_json::{Value, json, to_value};
+
+/// The cases whose findings are reported.
+const CASES: [&str; 4] = ["audit/state-shared", "audit/pdb-spans-colours", "audit/accepted", "audit/healthy"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What was found in a case. Each gets a namespace of its own, since all cases have the same.
+fn looked(name: &str) -> Looked {
+    let case = Case::load(&root().join("tests/cases").join(name).with_extension("yaml")).unwrap();
+    let (snapshot, policy) = case.at_rest().unwrap();
+    let namespace = name.rsplit('/').next().unwrap();
+    let mut findings = case.audit().unwrap();
+    for finding in &mut findings {
+        finding.id = finding.id.replace(&finding.namespace, namespace);
+        namespace.clone_into(&mut finding.namespace);
+    }
+    let mut status = status(&snapshot, &policy, &|_| true);
+    namespace.clone_into(&mut status.namespace);
+    Looked { at: snapshot.at, status, findings, skipped: Vec::new() }
+}
+
+fn report() -> Report {
+    let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec!["production".to_owned()]);
+    for case in CASES {
+        report.add(looked(case));
+    }
+    report
+}
+
+/// A report in which every text is hostile.
+fn hostile(evil: &str) -> Report {
+    let mut report = report();
+    evil.clone_into(&mut report.cluster);
+    report.policies = vec![evil.to_owned()];
+    report.skipped = vec![evil.to_owned()];
+    report.unread = vec![evil.to_owned()];
+    for Finding { namespace, name, colour, message, next_step, accepted, .. } in &mut report.findings {
+        for field in [namespace, name, colour, message, next_step] {
+            evil.clone_into(field);
+        }
+        *accepted = accepted.as_ref().map(|_| evil.to_owned());
+    }
+    for namespace in &mut report.namespaces {
+        evil.clone_into(&mut namespace.namespace);
+        namespace.unread = vec![evil.to_owned()];
+        for service in &mut namespace.services {
+            evil.clone_into(&mut service.name);
+        }
+    }
+    report
+}
+
+fn golden(file: &str, text: &str) {
+    let file = root().join("tests/golden").join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let agreed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(agreed, text, "if this is intended: UPDATE=1 cargo test --test report");
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap() + "\n"
+}
+
+#[test]
+fn each_format_matches_its_golden_file() {
+    let report = report();
+    let all = format!("{}\n{}\n{}", text(&report), wide(&report), markdown(&report));
+    golden("audit.txt", &all);
+    golden("audit.json", &pretty(&report));
+    golden("audit.sarif", &pretty(&sarif(&report, &Places::new())));
+    golden("audit.junit.xml", &junit(&report, Some(Severity::Warning)));
+    golden("audit.schema.json", &pretty(&schema()));
+}
+
+#[test]
+fn the_json_is_as_its_schema_says() {
+    let validator = jsonschema::validator_for(&to_value(schema()).unwrap()).unwrap();
+    for report in [report(), hostile("</script>"), Report::new(String::new(), Timestamp(0), vec![])] {
+        let errors: Vec<String> =
+            validator.iter_errors(&to_value(&report).unwrap()).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    let mut broken = to_value(report()).unwrap();
+    broken["findings"][0]["severity"] = json!("dreadful");
+    assert!(!validator.is_valid(&broken));
+}
+
+#[test]
+fn sarif_names_the_line_that_defines_an_object() {
+    let folder = std::env::temp_dir().join(format!("flipguard-places-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("shop/templates")).unwrap();
+    let manifest = "# The app\nkind: Deployment\nmetadata: {name: app}\n---\nkind: Service\nmetadata:\n  name: app\n";
+    std::fs::write(folder.join("shop/app.yaml"), manifest).unwrap();
+    std::fs::write(folder.join("shop/templates/other.yaml"), "kind: {{ .Values.kind }}\n").unwrap();
+    let found = places(&folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(found.len(), 2);
+    let written = sarif(&report(), &found);
+    let place = |name: &str| -> Value {
+        let results = written["runs"][0]["results"].as_array().unwrap();
+        let of = |one: &&Value| {
+            let place = &one["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
+            place.as_str().is_some_and(|place| place.ends_with(name))
+        };
+        results.iter().find(of).unwrap()["locations"][0]["physicalLocation"].clone()
+    };
+    let line = json!({ "artifactLocation": { "uri": "shop/app.yaml" }, "region": { "startLine": 5 } });
+    assert_eq!(place("/Service/app"), line);
+}
+
+#[test]
+fn sarif_keeps_the_worst_results_and_says_so() {
+    let mut report = report();
+    let worst = report.findings.iter().find(|one| one.severity == Severity::Error).cloned().unwrap();
+    let least = report.findings.iter().find(|one| one.severity < Severity::Error).cloned().unwrap();
+    report.findings = vec![least; 5000];
+    report.findings.push(worst);
+    let written = sarif(&report, &Places::new());
+    let results = written["runs"][0]["results"].as_array().unwrap();
+    assert_eq!((results.len(), results[0]["level"].as_str()), (5000, Some("error")));
+    assert!(written.to_string().contains("1 findings of the least severity are left out"));
+}
+
+/// What an earlier run had found is not new, and what is gone is fixed.
+#[test]
+fn a_baseline_tells_new_from_old() {
+    let mut report = report();
+    let first = report.findings[0].id.clone();
+    report.compare(&BTreeSet::from([first.clone(), "no-pdb/Service/gone/app/blue".to_owned()]));
+    assert_eq!(report.findings[0].state, State::Same);
+    assert_eq!(report.fixed, ["no-pdb/Service/gone/app/blue"]);
+    assert!(text(&report).contains("fixed: no-pdb/Service/gone/app/blue"));
+    assert!(junit(&report, Some(Severity::Info)).contains("<skipped"));
+}
+
+/// Text from a cluster stays text in every format.
+#[test]
+fn hostile_text_stays_text() {
+    let evil = "<img src=x onerror=alert(1)>]]>&\u{1b}[31m| `x` [a](b)\n::error::";
+    let report = hostile(evil);
+    for text in [text(&report), wide(&report), markdown(&report)] {
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("::error::")), "{text}");
+    }
+    assert!(!markdown(&report).contains("<img"));
+    let xml = junit(&report, Some(Severity::Info));
+    assert!(!xml.contains("<img") && !xml.contains('\u{1b}'), "{xml}");
+    let written = sarif(&report, &Places::new()).to_string();
+    assert!(!written.contains("\\u001b"), "{written}");
+}
