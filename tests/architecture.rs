@@ -28,7 +28,7 @@ const PURE: [(&str, &[&str]); 8] = [
     ("labels", &["model", "rules", "labels"]),
     ("ledger", &["model", "rules", "ledger"]),
     ("policy", &["model", "rules", "policy"]),
-    ("audit", &["audit", "model", "rules"]),
+    ("audit", &["audit", "model", "policy", "rules"]),
     ("status", &["audit", "model", "rules", "status"]),
     ("report", &["audit", "model", "report", "status"]),
 ];

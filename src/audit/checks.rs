@@ -79,7 +79,7 @@ checks! {
         "Flip the other Service as well.";
     NO_WAY_BACK = "no-way-back", Warning,
         "No other colour has a ready Pod.",
-        "Going back takes a deployment, and that takes minutes while clients wait.",
+        "Going back takes a deployment, and that takes minutes while clients wait. During the hold of a flip, it is an error.",
         "Keep the previous colour running until the new one is trusted.";
     FLIP_WOULD_BE_DENIED = "flip-would-be-denied", Info,
         "A flip to another colour would be denied now.",
@@ -157,6 +157,14 @@ checks! {
         "An init container looks like a migration.",
         "Both colours change the schema when their Pods start.",
         "Run the migration as a Job before the flip, compatible with both versions.";
+    ENDPOINTS_FROZEN = "endpoints-frozen", Error,
+        "A Service has no selector, and its EndpointSlices are those of a selector that it had.",
+        "Nobody updates the slices any more: traffic goes to the Pods of that time, also when they are gone.",
+        "Give the Service its selector again, or delete the slices.";
+    PUBLISHES_NOT_READY = "publishes-not-ready", Error,
+        "A traffic Service routes to Pods that are not ready (publishNotReadyAddresses).",
+        "Clients meet Pods that cannot answer, and a flip moves them before the colour is ready.",
+        "Leave publishNotReadyAddresses out; peers that find each other early need a Service of their own.";
     DNS_SWITCHED = "dns-switched", Warning,
         "A DNS alias carries traffic, or points at a Service that pins a colour.",
         "Clients cache DNS, so a switch takes effect late and unevenly; flipguard does not judge it.",
@@ -166,12 +174,12 @@ checks! {
         "Nothing protects its traffic.",
         "Remove the annotation flipguard.dev/guard.";
     PREVIEW_WITH_TRAFFIC = "preview-with-traffic", Warning,
-        "A preview Service is a LoadBalancer, so it gets traffic from outside.",
+        "A preview Service is a LoadBalancer, or a route leads to it, so it gets traffic from outside.",
         "The traffic is real, and flips of this Service are not guarded.",
         "Set flipguard.dev/role: traffic, or make it a ClusterIP.";
     ROUTE_UNGUARDED = "route-unguarded", Warning,
-        "An Ingress sends traffic to a Service that is named for a colour.",
-        "The flip happens in the Ingress, and flipguard does not judge it.",
+        "A route (Ingress, HTTPRoute, OpenShift Route) sends traffic to a Service that is named for a colour.",
+        "The flip happens in the route, and flipguard does not judge it.",
         "Route to one traffic Service, and flip its selector.";
     OVERRIDE_ACTIVE = "override-active", Warning,
         "An override lets denied changes pass.",
@@ -193,4 +201,12 @@ checks! {
         "A policy cannot be read, or may or may not count.",
         "It demands and forgives nothing, or only demands.",
         "Run kubectl get bgpolicy -o wide.";
+    POLICY_SOFTENS = "policy-softens", Info,
+        "A policy makes settings or rules softer than the defaults.",
+        "Where it selects, less is denied than people expect.",
+        "Nothing, if that is meant.";
+    POLICIES_OVERLAP = "policies-overlap", Info,
+        "Policies select the same namespaces.",
+        "The strictest of what they say counts, so none of them can soften what another says.",
+        "Nothing, if that is meant; else make their selectors exclude each other.";
 }

@@ -1,12 +1,16 @@
 //! Is each client behind the colour that it should be?
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::checks::{
-    COLOURS_MIXED, Check, DNS_SWITCHED, ORPHAN_COLOUR, PREVIEW_WITH_TRAFFIC, ROUTE_UNGUARDED, SERVICE_SPLIT, UNGUARDED,
+    COLOURS_MIXED, Check, DNS_SWITCHED, ENDPOINTS_FROZEN, ORPHAN_COLOUR, PREVIEW_WITH_TRAFFIC, ROUTE_UNGUARDED,
+    SERVICE_SPLIT, UNGUARDED,
 };
-use super::facts::Facts;
+use super::extras::Slice;
+use super::facts::{AppFacts, Facts};
 use super::finding::Finding;
+use super::routes::{self, Route};
 use crate::model::{Because, Role, Service, Unguarded, Workload, annotation};
 use crate::rules::state::app::App;
 use crate::rules::state::backends::Backends;
@@ -16,7 +20,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut all: Vec<Finding> = facts.snapshot.view.services.iter().flat_map(|service| one(facts, service)).collect();
     all.extend(split(facts));
     all.extend(orphans(facts));
-    all.extend(routes(facts));
+    all.extend(routed(facts));
     all
 }
 
@@ -34,13 +38,11 @@ fn one(facts: &Facts<'_>, service: &Service) -> Vec<Finding> {
         Role::Unguarded(Unguarded::OptedOut) if pins => {
             Some(about(facts, &UNGUARDED, service, "annotation flipguard.dev/guard opts it out".to_owned()))
         }
-        Role::Preview if service.is_load_balancer && because != Because::RoleAnnotation => {
-            let message = format!("it is a LoadBalancer, and a preview since {}", because.words());
-            Some(about(facts, &PREVIEW_WITH_TRAFFIC, service, message))
-        }
+        Role::Preview if because != Because::RoleAnnotation => with_traffic(facts, service, because),
         _ => None,
     };
-    found.into_iter().collect()
+    let frozen = Some(service).filter(|service| service.selector.is_empty() && service.external_name.is_none());
+    found.into_iter().chain(frozen.and_then(|service| frozen_endpoints(facts, service))).collect()
 }
 
 /// Two colours, by a colour key, that both want Pods behind a selector without a colour.
@@ -69,6 +71,9 @@ fn dns(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
     (pinned || is_traffic).then(|| about(facts, &DNS_SWITCHED, service, format!("it is a DNS alias of {target}")))
 }
 
+/// How long Services of one app may be apart after a flip: several are flipped one after the other.
+const APART: Duration = Duration::from_secs(600);
+
 /// Traffic Services of one app that point at different colours. The app's pins are compared, not its names.
 fn split(facts: &Facts<'_>) -> Vec<Finding> {
     let colours = &facts.policy.colours;
@@ -79,7 +84,12 @@ fn split(facts: &Facts<'_>) -> Vec<Finding> {
         let other = earlier
             .filter(|other| own.has_service(other.traffic.service.routed()))
             .find(|other| other.colour != app.colour && !own.pins_only_numbers());
-        if let Some(other) = other {
+        let moved = |app: &AppFacts<'_>| facts.snapshot.view.records.last_flip(app.traffic.service).map(|flip| flip.at);
+        let settles = |other: &AppFacts<'_>| {
+            let latest = [moved(app), moved(other)].into_iter().flatten().max();
+            latest.is_some_and(|at| facts.snapshot.at.since(at) < APART)
+        };
+        if let Some(other) = other.filter(|other| !settles(other)) {
             let message =
                 format!("it points at {}, and Service {} at {}", app.colour, other.traffic.name(), other.colour);
             all.push(app.finding(&SERVICE_SPLIT, "", message));
@@ -110,18 +120,46 @@ fn orphans(facts: &Facts<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Ingresses that send traffic to previews named for a colour.
-fn routes(facts: &Facts<'_>) -> Vec<Finding> {
+/// A preview that gets traffic from outside. Routes to previews named for a colour are a finding of their own.
+fn with_traffic(facts: &Facts<'_>, service: &Service, because: Because) -> Option<Finding> {
+    let leads = |route: &Route<'_>| route.services.contains(&service.meta.name.as_str());
+    let routes = routes::all(facts.extras, &facts.snapshot.namespace);
+    let how = if service.is_load_balancer {
+        "it is a LoadBalancer".to_owned()
+    } else {
+        let route = routes.into_iter().find(leads).filter(|_| because != Because::NameHasColour)?;
+        format!("{} {} leads to it", route.kind, route.name)
+    };
+    let message = format!("{how}, and it is a preview since {}", because.words());
+    Some(about(facts, &PREVIEW_WITH_TRAFFIC, service, message))
+}
+
+/// Slices of the endpoint controller with endpoints, behind a Service without a selector. The controller leaves them as
+/// they are once the selector is gone (Kubernetes, `pkg/controller/endpointslice/endpointslice_controller.go`, syncService).
+fn frozen_endpoints(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
+    let is_left = |slice: &&Slice| {
+        let label = |key: &str| slice.metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        label("kubernetes.io/service-name") == Some(&service.meta.name)
+            && label("endpointslice.kubernetes.io/managed-by").is_some_and(|by| by == "endpointslice-controller.k8s.io")
+            && slice.endpoints.as_ref().is_some_and(|all| !all.is_empty())
+    };
+    let slice = facts.extras.slices.iter().flatten().find(is_left)?;
+    let message = format!("it has no selector, and EndpointSlice {} of the one before", slice.metadata.name);
+    Some(about(facts, &ENDPOINTS_FROZEN, service, message))
+}
+
+/// Routes that send traffic to previews named for a colour.
+fn routed(facts: &Facts<'_>) -> Vec<Finding> {
     let (view, colours) = (&facts.snapshot.view, &facts.policy.colours);
     let preview = |name: &str| {
         let service = view.services.iter().find(|service| service.meta.name == name)?;
         (role_because(service, view, colours) == (Role::Preview, Because::NameHasColour)).then_some(service)
     };
     let mut all = Vec::new();
-    for ingress in facts.extras.ingresses.iter().flatten() {
-        let names: BTreeSet<&str> = ingress.services().collect();
+    for route in routes::all(facts.extras, &facts.snapshot.namespace) {
+        let names: BTreeSet<&str> = route.services.iter().copied().collect();
         for service in names.into_iter().filter_map(preview) {
-            let message = format!("Ingress {} sends traffic to it", ingress.metadata.name);
+            let message = format!("{} {} sends traffic to it", route.kind, route.name);
             all.push(about(facts, &ROUTE_UNGUARDED, service, message));
         }
     }

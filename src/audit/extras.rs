@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use super::routes::{HttpRoute, Ingress, OpenShiftRoute};
 use crate::model::{Labels, Timestamp};
 
 /// All of them in a namespace. `None` where a kind could not be read.
@@ -19,6 +20,14 @@ pub struct Extras {
     pub jobs: Option<Vec<Job>>,
     /// Ingresses.
     pub ingresses: Option<Vec<Ingress>>,
+    /// HTTPRoutes of the Gateway API; empty where that kind is not served.
+    pub http_routes: Option<Vec<HttpRoute>>,
+    /// Routes of OpenShift; empty where that kind is not served.
+    pub routes: Option<Vec<OpenShiftRoute>>,
+    /// EndpointSlices.
+    pub slices: Option<Vec<Slice>>,
+    /// StatefulSets, with their claims.
+    pub stateful_sets: Option<Vec<StatefulSet>>,
     /// More of the Services.
     pub affinities: Option<Vec<Affinity>>,
     /// The kinds that could not be read, each with the reason.
@@ -33,6 +42,8 @@ pub struct Head {
     pub name: String,
     /// `metadata.annotations`.
     pub annotations: Option<BTreeMap<String, String>>,
+    /// `metadata.labels`.
+    pub labels: Option<Labels>,
 }
 
 /// A PodDisruptionBudget.
@@ -250,54 +261,43 @@ pub struct HostPath {
     pub path: String,
 }
 
-/// An Ingress.
+/// An EndpointSlice.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Ingress {
+pub struct Slice {
+    /// `metadata`.
+    pub metadata: Head,
+    /// `endpoints`.
+    #[serde(default)]
+    pub endpoints: Option<Vec<Endpoint>>,
+}
+
+/// An endpoint, of which only the number matters.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Endpoint {}
+
+/// A StatefulSet, with its claims.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StatefulSet {
     /// `metadata`.
     pub metadata: Head,
     /// `spec`.
     #[serde(default)]
-    spec: IngressSpec,
+    pub spec: StatefulSetSpec,
 }
 
+/// `spec` of a StatefulSet.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct IngressSpec {
-    default_backend: Option<Backend>,
-    rules: Option<Vec<IngressRule>>,
+pub struct StatefulSetSpec {
+    /// `spec.volumeClaimTemplates`.
+    pub volume_claim_templates: Option<Vec<ClaimTemplate>>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct IngressRule {
-    http: Option<Paths>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Paths {
-    paths: Vec<IngressPath>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct IngressPath {
-    backend: Backend,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Backend {
-    service: Option<Head>,
-}
-
-impl Ingress {
-    /// The Services that it sends traffic to.
-    pub fn services(&self) -> impl Iterator<Item = &str> {
-        let paths = self.spec.rules.iter().flatten().filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths);
-        let backends = self.spec.default_backend.iter().chain(paths.map(|path| &path.backend));
-        backends.filter_map(|backend| Some(backend.service.as_ref()?.name.as_str()))
-    }
+/// The template of the claims of a StatefulSet's Pods.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ClaimTemplate {
+    /// `metadata`.
+    pub metadata: Head,
 }
 
 /// The session affinity of a Service.

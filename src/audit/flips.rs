@@ -1,17 +1,18 @@
 //! What would the next flip, and the way back, meet? The answers are those of the rules.
 
-use super::checks::{self, Check, FLIP_WOULD_BE_DENIED, NO_WAY_BACK, SAME_IMAGE};
+use super::checks::{self, Check, FLIP_WOULD_BE_DENIED, NO_WAY_BACK, SAME_IMAGE, Severity};
 use super::facts::{AppFacts, Facts};
 use super::finding::Finding;
 use super::whatif::{self, Act};
 use crate::model::Workload;
+use crate::rules::state::explain::held_for;
 use crate::rules::state::version::of_image;
 use crate::rules::{self, Reason};
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let of_app = |app: &AppFacts<'_>| {
         let mut all = imagined(facts, app);
-        all.extend(no_way_back(app));
+        all.extend(no_way_back(facts, app));
         all.extend(same_image(app));
         all.extend(untagged(app));
         all
@@ -53,7 +54,8 @@ fn imagined(facts: &Facts<'_>, app: &AppFacts<'_>) -> Vec<Finding> {
     all
 }
 
-fn no_way_back(app: &AppFacts<'_>) -> Option<Finding> {
+/// While the hold of the last flip runs, that is an error: the previous colour should be there.
+fn no_way_back(facts: &Facts<'_>, app: &AppFacts<'_>) -> Option<Finding> {
     let serves = |workload: &Workload| app.traffic.view.pods_of(workload).iter().any(|pod| pod.serves());
     if !app.traffic.uses_blue_green || app.idle().any(serves) || app.traffic.ready() == 0 {
         return None;
@@ -63,7 +65,13 @@ fn no_way_back(app: &AppFacts<'_>) -> Option<Finding> {
         Some((colour, workload)) if workload.desired == 0 => format!("{colour} ({workload}) is scaled to 0"),
         Some((colour, workload)) => format!("{colour} ({workload}) has no ready pod"),
     };
-    Some(app.finding(&NO_WAY_BACK, "", message))
+    let held = app.idle().any(|idle| held_for(idle, app.traffic.view, facts.policy, facts.snapshot.at).is_some());
+    let mut finding = app.finding(&NO_WAY_BACK, "", message);
+    if held {
+        finding.severity = Severity::Error;
+        finding.message.push_str(", and the last flip is so recent that it should be held");
+    }
+    Some(finding)
 }
 
 /// The first workload of the app whose image names no version.

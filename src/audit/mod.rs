@@ -4,8 +4,9 @@
 //! - `whatif`: imagined changes, judged by the same rules as real ones
 //! - `compare`: what another set of policies would change
 //! - `checks`: the table of checks; `judge`: all of them on one namespace; `finding`: what they find
-//! - `extras`: objects beside the workloads; `facts`: what all checks ask
+//! - `extras`: objects beside the workloads; `routes`: those above Services; `facts`: what all checks ask
 //! - `serving`, `flips`, `colours`, `budgets`, `state`, `guarding`: one file for each family of checks
+//! - `policies`: what is found about the policies of a cluster
 //!
 //! Nothing here does I/O. `cluster::snapshot` reads, and `cli` prints.
 
@@ -19,6 +20,8 @@ pub mod finding;
 mod flips;
 mod guarding;
 pub mod judge;
+pub mod policies;
+mod routes;
 mod serving;
 pub mod snapshot;
 mod state;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{LIVE_BELOW_FLOOR, LIVE_DEGRADED, LIVE_NOT_READY, ONE_NODE};
+use super::checks::{LIVE_BELOW_FLOOR, LIVE_DEGRADED, LIVE_NOT_READY, ONE_NODE, PUBLISHES_NOT_READY};
 use super::facts::{AppFacts, Facts};
 use super::finding::Finding;
 use crate::rules::state::readiness::first_failing;
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    facts.apps.iter().flat_map(|app| ready(app).into_iter().chain(one_node(app))).collect()
+    facts.apps.iter().flat_map(|app| ready(app).into_iter().chain(one_node(app)).chain(publishes(app))).collect()
 }
 
 fn ready(app: &AppFacts<'_>) -> Option<Finding> {
@@ -39,4 +39,9 @@ fn one_node(app: &AppFacts<'_>) -> Option<Finding> {
     let node = nodes.first().filter(|node| nodes.len() == 1 && serving.len() > 1 && !node.is_empty())?;
     let message = format!("all {} ready pods are on node {node}", serving.len());
     Some(app.finding(&ONE_NODE, &app.colour, message))
+}
+
+fn publishes(app: &AppFacts<'_>) -> Option<Finding> {
+    let message = || "publishNotReadyAddresses is set".to_owned();
+    app.traffic.service.publishes_not_ready.then(|| app.finding(&PUBLISHES_NOT_READY, "", message()))
 }

@@ -8,7 +8,7 @@ use super::checks::{
 use super::extras::{Claim, Job, PodSpec, Program};
 use super::facts::{AppFacts, Facts, pod_spec};
 use super::finding::Finding;
-use crate::model::{Timestamp, Workload};
+use crate::model::{Timestamp, Workload, WorkloadKind};
 
 /// Words in the image or the command of a migration. A word counts where no letter is beside it.
 const MIGRATIONS: [&str; 10] =
@@ -24,6 +24,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
     for app in &facts.apps {
         all.extend(claims(app, facts.extras.claims.as_deref()));
+        all.extend(claim_templates(facts, app));
         all.extend(on_node(app));
         all.extend(in_pods(app));
         all.extend(sticky(facts, app));
@@ -56,6 +57,24 @@ fn claims(app: &AppFacts<'_>, known: Option<&[Claim]>) -> Vec<Finding> {
         }
     }
     all
+}
+
+/// StatefulSets of two colours with claims of their own. A claim is named for its StatefulSet, so colours never share it.
+fn claim_templates(facts: &Facts<'_>, app: &AppFacts<'_>) -> Option<Finding> {
+    let template = |workload: &Workload| {
+        let sets = facts.extras.stateful_sets.as_ref()?;
+        let own = sets
+            .iter()
+            .find(|set| workload.kind == WorkloadKind::StatefulSet && set.metadata.name == workload.meta.name)?;
+        own.spec.volume_claim_templates.as_ref()?.first().map(|claim| claim.metadata.name.as_str())
+    };
+    let live = app.live().find_map(template)?;
+    let (colour, other) = app
+        .others
+        .iter()
+        .find_map(|(_, colour, workloads)| Some((colour, workloads.iter().find_map(|workload| template(workload))?)))?;
+    let message = format!("{} writes to its own claims {live}, {colour} to its own claims {other}", app.colour);
+    Some(app.finding(&STATE_PER_COLOUR, colour, message))
 }
 
 fn on_node(app: &AppFacts<'_>) -> Option<Finding> {

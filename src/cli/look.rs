@@ -36,6 +36,7 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
     };
     let policies = cluster.policies.all.iter().map(|policy| policy.name.clone()).collect();
     let mut report = Report::new(cluster.name.clone(), clock::now(), policies);
+    report.add_findings(crate::audit::policies::findings(&cluster.policies));
     progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
     let looks = namespaces.iter().map(|namespace| look_at(cluster, namespace));
     let mut looks = stream::iter(looks).buffered(usize::from(scope.workers));

@@ -5,9 +5,8 @@ use kube::core::params::ListParams;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::connect::causes;
 use super::namespace::Page;
-use super::request::within;
+use super::request::{RequestError, within};
 use super::snapshot::{PAGE, Scan, TIME};
 use crate::audit::extras::Extras;
 
@@ -15,13 +14,17 @@ impl Scan {
     /// Reads the objects of a namespace that only the audit looks at.
     pub async fn extras(&self, namespace: &str) -> Extras {
         let deadline = Instant::now() + TIME;
-        let (budgets, autoscalers, claims, jobs, ingresses, affinities) = tokio::join!(
+        let (budgets, autoscalers, claims, jobs, ingresses, affinities, slices, stateful_sets, http_routes, routes) = tokio::join!(
             self.list("/apis/policy/v1", namespace, "poddisruptionbudgets", deadline),
             self.list("/apis/autoscaling/v2", namespace, "horizontalpodautoscalers", deadline),
             self.list("/api/v1", namespace, "persistentvolumeclaims", deadline),
             self.list("/apis/batch/v1", namespace, "jobs", deadline),
             self.list("/apis/networking.k8s.io/v1", namespace, "ingresses", deadline),
             self.list("/api/v1", namespace, "services", deadline),
+            self.list("/apis/discovery.k8s.io/v1", namespace, "endpointslices", deadline),
+            self.list("/apis/apps/v1", namespace, "statefulsets", deadline),
+            self.list_if_served("/apis/gateway.networking.k8s.io/v1", namespace, "httproutes", deadline),
+            self.list_if_served("/apis/route.openshift.io/v1", namespace, "routes", deadline),
         );
         let mut skipped = Vec::new();
         Extras {
@@ -31,6 +34,10 @@ impl Scan {
             jobs: kept(jobs, &mut skipped),
             ingresses: kept(ingresses, &mut skipped),
             affinities: kept(affinities, &mut skipped),
+            slices: kept(slices, &mut skipped),
+            stateful_sets: kept(stateful_sets, &mut skipped),
+            http_routes: kept(http_routes, &mut skipped),
+            routes: kept(routes, &mut skipped),
             skipped,
         }
     }
@@ -42,15 +49,30 @@ impl Scan {
         resource: &str,
         deadline: Instant,
     ) -> Result<Vec<T>, String> {
-        let unread = |why: String| format!("{resource} in namespace {namespace}: {why}");
-        let path = format!("{api}/namespaces/{namespace}/{resource}");
+        let read = self.pages(&format!("{api}/namespaces/{namespace}/{resource}"), deadline).await;
+        read.map_err(|error| format!("{resource} in namespace {namespace}: {error}"))
+    }
+
+    /// The same for a kind that not every cluster serves: there is none where it is not served.
+    async fn list_if_served<T: DeserializeOwned>(
+        &self,
+        api: &str,
+        namespace: &str,
+        resource: &str,
+        deadline: Instant,
+    ) -> Result<Vec<T>, String> {
+        match self.pages(&format!("{api}/namespaces/{namespace}/{resource}"), deadline).await {
+            Err(RequestError::Api(kube::Error::Api(status))) if status.code == 404 => Ok(Vec::new()),
+            read => read.map_err(|error| format!("{resource} in namespace {namespace}: {error}")),
+        }
+    }
+
+    async fn pages<T: DeserializeOwned>(&self, path: &str, deadline: Instant) -> Result<Vec<T>, RequestError> {
         let mut params = ListParams::default().limit(PAGE);
         let mut items = Vec::new();
         loop {
-            let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
-            let text = within(deadline, self.client.request_text(request)).await;
-            let text = text.map_err(|error| unread(error.to_string()))?;
-            let page: Page<T> = serde_json::from_str(&text).map_err(|error| unread(error.to_string()))?;
+            let request = Request::new(path).list(&params)?;
+            let page: Page<T> = within(deadline, self.client.request(request)).await?;
             items.extend(page.items.into_iter().flatten());
             match page.metadata.unwrap_or_default().more.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),

@@ -88,6 +88,9 @@ pub struct Case {
     /// Whether the labels of the namespace cannot be read.
     #[serde(default)]
     namespace_unreadable: bool,
+    /// The statuses of policies, by name.
+    #[serde(default)]
+    policy_status: BTreeMap<String, Value>,
     /// The reads that fail.
     #[serde(default)]
     unreadable: Vec<String>,
@@ -225,7 +228,9 @@ impl Case {
     /// When the cluster of the case cannot be built.
     pub fn audit(&self) -> anyhow::Result<Vec<Finding>> {
         let (snapshot, policy) = self.at_rest()?;
-        Ok(judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy))
+        let mut all = judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy);
+        all.extend(crate::audit::policies::findings(&self.stored_policies()));
+        Ok(all)
     }
 
     /// The answer to the flip of the case as an imagined change, where it is one to another colour of the Service. Nobody
@@ -247,12 +252,19 @@ impl Case {
         Ok(found.filter(|_| is_plain).map(|question| (whatif::answer(question, &view, &policy, NOW), of_case())))
     }
 
+    fn stored_policies(&self) -> Policies {
+        let object = |(name, spec): (&String, &Value)| {
+            let status = self.policy_status.get(name).cloned().unwrap_or_default();
+            (json!({ "metadata": { "name": name }, "spec": spec, "status": status }), 1)
+        };
+        Policies::of(self.policies.iter().map(object).collect())
+    }
+
     /// The settings that count: what the policies of the case say, or else the defaults.
     fn settings(&self) -> Policy {
         let enforcement = if self.trial { Enforcement::Warn } else { Enforcement::Deny };
         let flags = Policy { enforcement, ..Policy::default() };
-        let object = |(name, spec): (&String, &Value)| (json!({ "metadata": { "name": name }, "spec": spec }), 1);
-        let policies = Policies::of(self.policies.iter().map(object).collect());
+        let policies = self.stored_policies();
         let labels = Some(&self.namespace_labels).filter(|_| !self.namespace_unreadable);
         effective(&flags, &policies, NAMESPACE, labels)
     }

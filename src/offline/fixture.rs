@@ -48,6 +48,9 @@ pub struct WorkloadSketch {
     /// The spec of the Pod template: `containers` and further fields. The Pods have the same spec.
     #[serde(default = "probed")]
     spec: Value,
+    /// The names of a StatefulSet's `volumeClaimTemplates`.
+    #[serde(default)]
+    claims: Vec<String>,
     /// The number of desired Pods; 1 by default.
     #[serde(default = "one")]
     replicas: u32,
@@ -218,12 +221,14 @@ impl WorkloadSketch {
             };
             put(&mut counters, "conditions", condition);
         }
+        let claims: Vec<Value> = self.claims.iter().map(|name| json!({ "metadata": { "name": name } })).collect();
         let mut objects = vec![json!({
             "kind": kind.name(),
             "metadata": metadata,
             "spec": {
                 "replicas": self.replicas, "paused": self.paused,
                 "template": { "metadata": { "labels": self.labels }, "spec": self.spec },
+                "volumeClaimTemplates": claims,
             },
             "status": counters,
         })];

@@ -105,6 +105,12 @@ impl Report {
         self.namespaces.push(status);
     }
 
+    /// Adds findings that belong to no namespace.
+    pub fn add_findings(&mut self, findings: Vec<Finding>) {
+        self.summary.count(&findings);
+        self.findings.extend(findings);
+    }
+
     /// Marks what an earlier run had found, and names what is fixed.
     pub fn compare(&mut self, earlier: &BTreeSet<String>) {
         self.fixed = against(&mut self.findings, earlier);

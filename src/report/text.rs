@@ -15,7 +15,10 @@ pub fn text(report: &Report) -> String {
     for finding in &report.findings {
         let here = (finding.namespace.as_str(), finding.kind.as_str(), finding.name.as_str());
         if here.0 != place.0 {
-            let _ = writeln!(text, "namespace {}", printable(here.0));
+            let _ = match here.0 {
+                "" => writeln!(text, "cluster"),
+                name => writeln!(text, "namespace {}", printable(name)),
+            };
         }
         if here != place {
             let _ = writeln!(text, "  {} {}", here.1, printable(here.2));
