@@ -255,6 +255,11 @@ fn an_api_server_that_is_another() {
 
 /// Serves one text to everybody who connects, over TLS.
 fn answers(identity: &Identity, text: &str) -> SocketAddr {
+    answers_in_turn(identity, vec![text.to_owned()])
+}
+
+/// Serves one text after the other over TLS, and the last one from then on.
+fn answers_in_turn(identity: &Identity, texts: Vec<String>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let key = PrivateKeyDer::from_pem_slice(identity.leaf_key.as_bytes()).unwrap();
@@ -265,14 +270,16 @@ fn answers(identity: &Identity, text: &str) -> SocketAddr {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    let (config, text) = (Arc::new(config), text.to_owned());
+    let config = Arc::new(config);
     std::thread::spawn(move || {
+        let mut texts = texts.iter().peekable();
         for stream in listener.incoming() {
             let connection = ServerConnection::new(config.clone()).unwrap();
             let mut stream = StreamOwned::new(connection, stream.unwrap());
             // A client that does not trust this hangs up.
             if stream.read(&mut [0; 4096]).is_ok() {
-                let _ = stream.write_all(text.as_bytes());
+                let text = if texts.len() > 1 { texts.next() } else { texts.peek().copied() };
+                let _ = stream.write_all(text.unwrap().as_bytes());
                 stream.conn.send_close_notify();
                 let _ = stream.flush();
             }
@@ -520,6 +527,38 @@ fn looks_at_a_cluster_that_cannot_begin() {
         .fails(2, &["has no findings; it must be the output of flipguard audit"]);
     let checks = scene.run(&["audit", "--checks"]);
     assert!(checks.code == Some(0) && checks.out.contains("## pdb-spans-colours"), "{}", checks.out);
+}
+
+/// A busy API server is asked again, after the time that it asks for.
+#[test]
+fn a_busy_api_server_is_asked_again() {
+    let scene = Scene::new("a_busy_api_server_is_asked_again");
+    let ours = Identity::issue(&["127.0.0.1".to_owned()], OffsetDateTime::now_utc()).unwrap();
+    scene.file("ours.crt", &ours.authority);
+    let answer = |code: &str, header: &str, body: &str| {
+        let kind = "Content-Type: application/json";
+        format!(
+            "HTTP/1.1 {code}\r\n{kind}\r\n{header}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let busy = || answer("429 Too Many Requests", "Retry-After: 1\r\n", "too many requests, please try again later");
+    let version = answer(
+        "200 OK",
+        "",
+        r#"{"major":"1","minor":"36","gitVersion":"v1.36.3","gitCommit":"","gitTreeState":"","buildDate":"","goVersion":"","compiler":"","platform":""}"#,
+    );
+    let none = answer("404 Not Found", "", "404 page not found");
+    let server = answers_in_turn(&ours, vec![busy(), busy(), version, none]);
+    scene.file("kubeconfig", &kubeconfig(&server.to_string(), ", certificate-authority: ours.crt", "token: x"));
+    let started = Instant::now();
+    let audit = scene.run(&["audit", "-n", "shop", "--kubeconfig", "kubeconfig", "-o", "json"]);
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(audit.code, Some(2), "{}{}", audit.out, audit.err);
+    assert!(!audit.out.contains("429") && audit.out.contains("404"), "{}", audit.out);
+    let server = answers_in_turn(&ours, vec![answer("503 Service Unavailable", "", "down")]);
+    scene.file("kubeconfig", &kubeconfig(&server.to_string(), ", certificate-authority: ours.crt", "token: x"));
+    scene.run(&["audit", "--kubeconfig", "kubeconfig"]).fails(2, &["503"]);
 }
 
 /// A policy counts in `check` as it would in the cluster, and the denial names it.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::version::Info;
+use kube::client::retry::RetryPolicy;
 use kube::client::{AuthError, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
 
 use super::clock::ClockDifference;
 use super::kubeconfig::Current;
@@ -121,14 +125,23 @@ impl Connection {
     /// # Errors
     /// When the kubeconfig, or credentials that it names, cannot be used.
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        Self::open_context(kubeconfig, None).await
+        Self::connect(kubeconfig, None, &Patience::None).await
     }
 
-    /// The same with another context than the current one of the kubeconfig.
+    /// The same for a look at the whole cluster, and with another context than the current one of the kubeconfig. A
+    /// request that the API server is too busy for is sent again, after the time that the API server asks for.
     ///
     /// # Errors
     /// When the kubeconfig, its context, or credentials that it names, cannot be used.
     pub async fn open_context(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
+        Self::connect(kubeconfig, context, &Patience::AsAsked).await
+    }
+
+    async fn connect(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        patience: &Patience,
+    ) -> Result<Self, ConnectError> {
         let mut kubeconfig = read_kubeconfig(kubeconfig)?;
         if let Some(context) = context {
             let Some((path, file)) = &mut kubeconfig else {
@@ -151,7 +164,7 @@ impl Connection {
             }
         };
         let (url, clock) = (config.cluster_url.to_string(), Arc::default());
-        let client = client(config, &clock).map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
+        let client = client(config, &clock, patience).map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
         Ok(Self { client, clock, url, kubeconfig })
     }
 
@@ -260,13 +273,34 @@ fn first_line(error: &KubeconfigError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn client(mut config: Config, clock: &Arc<ClockDifference>) -> kube::Result<Client> {
+fn client(mut config: Config, clock: &Arc<ClockDifference>, patience: &Patience) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     // Retries of minutes would outlive every deadline. The caller decides whether to ask again.
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Metered::new(clock.clone())).build())
+    let builder = ClientBuilder::try_from(config)?.with_layer(&Metered::new(clock.clone()));
+    Ok(match patience.policy() {
+        Some(policy) => builder.with_layer(&BufferLayer::new(1024)).with_layer(&RetryLayer::new(policy)).build(),
+        None => builder.build(),
+    })
+}
+
+/// What follows when the API server is too busy (HTTP 429, 503 and 504).
+enum Patience {
+    /// The request fails.
+    None,
+    /// The request is sent again, up to five times, after `Retry-After` or up to 2 s.
+    AsAsked,
+}
+
+impl Patience {
+    fn policy(&self) -> Option<RetryPolicy> {
+        match self {
+            Self::None => None,
+            Self::AsAsked => RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2), 5, true).ok(),
+        }
+    }
 }
 
 /// Why the certificate of a server is not trusted, if that is the cause of an error.
