@@ -12,6 +12,7 @@ use flipguard::offline::case::Case;
 use flipguard::offline::places::places;
 use flipguard::report::junit::junit;
 use flipguard::report::markdown::markdown;
+use flipguard::report::open_reports::{Group, objects};
 use flipguard::report::sarif::{Places, sarif};
 use flipguard::report::schema::schema;
 use flipguard::report::text::{text, wide};
@@ -47,6 +48,18 @@ fn report() -> Report {
         report.add(looked(case));
     }
     report
+}
+
+/// A schema that is published, of the text between two backticks of Go.
+fn published_schema() -> Value {
+    let go = controlplane::published::SARIF.text().unwrap();
+    serde_json::from_str(go.split('`').nth(1).unwrap()).unwrap()
+}
+
+/// The schema of the custom resource Report.
+fn report_schema() -> Value {
+    let crd: Value = serde_saphyr::from_str(&controlplane::published::OPEN_REPORTS.text().unwrap()).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
 /// A report in which every text is hostile.
@@ -93,6 +106,7 @@ fn each_format_matches_its_golden_file() {
     golden("audit.json", &pretty(&report));
     golden("audit.sarif", &pretty(&sarif(&report, &Places::new())));
     golden("audit.junit.xml", &junit(&report, Some(Severity::Warning)));
+    golden("audit.reports.json", &pretty(&objects(&report, Group::OpenReports)));
     golden("audit.schema.json", &pretty(&schema()));
 }
 
@@ -107,6 +121,37 @@ fn the_json_is_as_its_schema_says() {
     let mut broken = to_value(report()).unwrap();
     broken["findings"][0]["severity"] = json!("dreadful");
     assert!(!validator.is_valid(&broken));
+}
+
+#[test]
+fn sarif_is_as_the_published_schema_says() {
+    let validator = jsonschema::validator_for(&published_schema()).unwrap();
+    let mut compared = report();
+    compared.compare(&BTreeSet::from([compared.findings[0].id.clone()]));
+    for report in [report(), compared, hostile("<b>\u{7} &"), Report::new(String::new(), Timestamp(0), vec![])] {
+        let errors: Vec<String> =
+            validator.iter_errors(&sarif(&report, &Places::new())).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+    let mut broken = sarif(&report(), &Places::new());
+    broken["runs"][0]["results"][0]["level"] = json!("dreadful");
+    assert!(!validator.is_valid(&broken));
+}
+
+#[test]
+fn objects_are_as_their_crd_says() {
+    let validator = jsonschema::validator_for(&report_schema()).unwrap();
+    for report in [report(), hostile("<b>\u{7} &")] {
+        for object in objects(&report, Group::OpenReports) {
+            let errors: Vec<String> = validator.iter_errors(&object).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+    }
+    let mut many = report();
+    many.findings = vec![many.findings[0].clone(); 600];
+    let first = objects(&many, Group::PolicyWorkingGroup).remove(0);
+    assert_eq!(first["results"].as_array().map(Vec::len), Some(500));
+    assert_eq!(first["summary"]["fail"], 500);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::look::{Scope, ids, look, progress};
 use super::print_out;
@@ -13,6 +14,7 @@ use crate::offline::places::places;
 use crate::report::Report;
 use crate::report::junit::junit;
 use crate::report::markdown::{checks, markdown};
+use crate::report::open_reports::{Group, objects};
 use crate::report::sarif::{Places, sarif};
 use crate::report::schema::schema;
 use crate::report::text::{text, wide};
@@ -89,6 +91,8 @@ enum Format {
     Junit,
     /// A table for summaries of CI jobs
     Markdown,
+    /// Report objects of openreports.io, for kubectl apply
+    Report,
 }
 
 impl Audit {
@@ -123,6 +127,7 @@ impl Audit {
             Format::Sarif => serde_json::to_string_pretty(&sarif(report, places))? + "\n",
             Format::Junit => junit(report, self.fail_on.severity()),
             Format::Markdown => markdown(report),
+            Format::Report => documents(&objects(report, Group::OpenReports))?,
         })
     }
 
@@ -152,4 +157,10 @@ impl Least {
             Self::Info => Severity::Info,
         }
     }
+}
+
+/// A stream of YAML documents.
+fn documents(objects: &[Value]) -> anyhow::Result<String> {
+    let texts = objects.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(texts.iter().map(|text| format!("---\n{text}")).collect())
 }

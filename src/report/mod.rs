@@ -3,12 +3,14 @@
 //! - `data`: the report, which is also the JSON; `schema`: its JSON schema
 //! - `text`: for people, and one line a finding; `markdown`: for summaries of CI jobs, and docs/checks.md
 //! - `sarif`, `junit`: for code scanning and for CI systems
+//! - `open_reports`: Kubernetes objects for those who collect reports in a cluster
 //!
 //! Every text from the cluster is escaped as its format wants it.
 
 pub mod data;
 pub mod junit;
 pub mod markdown;
+pub mod open_reports;
 pub mod sarif;
 pub mod schema;
 pub mod text;

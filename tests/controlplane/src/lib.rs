@@ -35,6 +35,7 @@ mod guard;
 mod kubeconfig;
 mod ports;
 mod process;
+pub mod published;
 mod replicas;
 mod timing;
 mod watchdog;
