@@ -71,6 +71,10 @@ docs: ## Write what is generated: docs/rules.md, checks.md, rights.md, deploy/ba
 	$(PART) requests > $(TEMPLATES)/requests.yaml
 	$(PART) policies > $(TEMPLATES)/policies.yaml
 	(echo '{{- if include "flipguard.addsLabels" . }}'; $(PART) labels; echo '{{- end }}') > $(TEMPLATES)/labels.yaml
+	(echo '{{- if .Values.auditor.enabled }}'; $(PART) auditor-rights; echo '{{- end }}') > $(TEMPLATES)/auditor-rights.yaml
+	$(CARGO_TARGET_DIR)/debug/flipguard manifests --part auditor > deploy/components/auditor/auditor.yaml
+	cp deploy/monitoring/alerts.yaml deploy/monitoring/dashboard.json deploy/helm/flipguard/
+	(cat deploy/monitoring/head.yaml; sed 's/^\(.\)/  \1/' deploy/monitoring/alerts.yaml) > deploy/monitoring/prometheusrule.yaml
 
 # The architecture that the image calls amd64 or arm64.
 ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)

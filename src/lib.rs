@@ -20,6 +20,7 @@
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
+//! | [`auditor`] | the continuous audit: metrics of the last report |
 //! | [`telemetry`], [`doctor`], [`cli`] | log and metrics, diagnosis, one file per command |
 //!
 //! # Words
@@ -43,6 +44,7 @@
 //! | attempt, scenario | one run of a request through admission; one combination of pending intents | |
 
 pub mod audit;
+pub mod auditor;
 pub mod certs;
 pub mod cli;
 pub mod cluster;

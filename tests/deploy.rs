@@ -8,6 +8,7 @@ use std::process::Command;
 use flipguard::install::{LABEL_WEBHOOK, PROBE_WEBHOOK, policy};
 use flipguard::model::{ColourScheme, Enforcement};
 use flipguard::registration::webhooks::{Address, Endpoint, Webhooks, mutating, validating};
+use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -31,12 +32,17 @@ fn the_base_is_fresh() -> Result<()> {
 
 #[test]
 fn the_generated_templates_are_fresh() -> Result<()> {
-    for (part, template) in
-        [("rights", "rbac"), ("requests", "requests"), ("labels", "labels"), ("policies", "policies")]
-    {
+    for (part, template) in [
+        ("rights", "rbac"),
+        ("requests", "requests"),
+        ("labels", "labels"),
+        ("policies", "policies"),
+        ("auditor-rights", "auditor-rights"),
+    ] {
         let printed = printed(&["manifests", "--part", part, "--namespace", "{{ .Release.Namespace }}"])?;
         let stored = read(&format!("deploy/helm/flipguard/templates/{template}.yaml"))?;
         let stored = stored.strip_prefix("{{- if include \"flipguard.addsLabels\" . }}\n").unwrap_or(&stored);
+        let stored = stored.strip_prefix("{{- if .Values.auditor.enabled }}\n").unwrap_or(stored);
         let stored = stored.strip_suffix("{{- end }}\n").unwrap_or(stored);
         assert!(stored == printed, "the chart's {template}.yaml is stale; run: make docs");
     }
@@ -112,21 +118,104 @@ fn the_versions_agree() -> Result<()> {
     Ok(())
 }
 
-/// The alerts fire when they should: the rules of the chart, run by promtool.
-#[test]
-fn the_alerts_fire() -> Result<()> {
+/// promtool, where it is installed.
+fn promtool(args: &[&str]) -> Result<Option<std::process::Output>> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).ok_or("no home")?;
     let installed = cache.join("flipguard/tools/bin/promtool");
     let promtool = if installed.is_file() { installed } else { "promtool".into() };
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts/alerts.test.yaml");
-    let Ok(output) = Command::new(promtool).args(["test", "rules"]).arg(rules).output() else {
+    let Ok(output) = Command::new(promtool).args(args).output() else {
         assert!(std::env::var_os("CI").is_none(), "promtool is not installed");
         eprintln!("skipped: promtool is not installed (tests/tools)");
-        return Ok(());
+        return Ok(None);
     };
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat();
     assert!(output.status.success(), "{said}");
+    Ok(Some(output))
+}
+
+fn yaml(path: &str) -> Result<Value> {
+    Ok(serde_saphyr::from_str(&read(path)?)?)
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The alerts fire when they should: the rules, run by promtool. Each has a test in which it fires, and a section that says
+/// what to do.
+#[test]
+fn the_alerts_fire() -> Result<()> {
+    let tests = "tests/alerts/alerts.test.yaml";
+    promtool(&["test", "rules", &Path::new(env!("CARGO_MANIFEST_DIR")).join(tests).to_string_lossy()])?;
+    let (alerts, tests, operations) =
+        (yaml("deploy/monitoring/alerts.yaml")?, yaml(tests)?, read("docs/operations.md")?);
+    let cases: Vec<&Value> = items(&tests, "tests").flat_map(|test| items(test, "alert_rule_test")).collect();
+    for rule in items(&alerts, "groups").flat_map(|group| items(group, "rules")) {
+        let name = text(rule, "alert");
+        let fires = |case: &&&Value| text(case, "alertname") == name && items(case, "exp_alerts").next().is_some();
+        assert!(cases.iter().any(|case| fires(&case)), "no test in which {name} fires");
+        assert!(operations.contains(&format!("\n### {name}\n")), "docs/operations.md has no section for {name}");
+        assert!(rule.pointer("/annotations/summary").is_some(), "{name} has no summary");
+    }
+    Ok(())
+}
+
+/// The copies of the alerts and of the board are fresh.
+#[test]
+fn the_copies_for_prometheus_and_grafana_are_fresh() -> Result<()> {
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let same = read(&format!("deploy/monitoring/{file}"))? == read(&format!("deploy/helm/flipguard/{file}"))?;
+        assert!(same, "deploy/helm/flipguard/{file} is stale; run: make docs");
+    }
+    let rule = yaml("deploy/monitoring/prometheusrule.yaml")?;
+    let same = rule.get("spec") == Some(&yaml("deploy/monitoring/alerts.yaml")?);
+    assert!(same, "deploy/monitoring/prometheusrule.yaml is stale; run: make docs");
+    let auditor = read("deploy/components/auditor/auditor.yaml")?;
+    assert!(auditor == printed(&["manifests", "--part", "auditor"])?, "the component auditor is stale; run: make docs");
+    Ok(())
+}
+
+/// What Grafana's own linter asks of a board (grafana/dashboard-linter, docs/rules): sidecars leave `__inputs` as they are,
+/// and a counter says nothing but by its rate. All expressions are parsed by promtool.
+#[test]
+fn the_board_is_as_a_linter_wants_it() -> Result<()> {
+    let board: Value = serde_json::from_str(&read("deploy/monitoring/dashboard.json")?)?;
+    assert!(board.get("__inputs").is_none() && text(&board, "uid") == "flipguard");
+    assert_eq!(board.get("editable"), Some(&Value::Bool(false)));
+    let variables: Vec<&str> =
+        items(board.get("templating").ok_or("no templating")?, "list").map(|one| text(one, "name")).collect();
+    assert_eq!(variables, ["datasource", "job"]);
+    let (mut rules, mut titles) = (String::from("groups: [{name: board, rules: [\n"), BTreeSet::new());
+    for panel in items(&board, "panels") {
+        let title = text(panel, "title");
+        assert!(!title.is_empty() && titles.insert(title), "a title is missing or there twice: {title}");
+        assert!(text(panel, "description").ends_with('.'), "{title} has no description");
+        let unit = panel.pointer("/fieldConfig/defaults/unit").and_then(Value::as_str);
+        assert!(unit.is_some_and(|unit| !unit.is_empty()), "{title} has no unit");
+        assert_eq!(panel.pointer("/datasource/uid").and_then(Value::as_str), Some("${datasource}"), "{title}");
+        assert!(items(panel, "targets").next().is_some(), "{title} shows nothing");
+        for target in items(panel, "targets") {
+            let expression = text(target, "expr");
+            let own = expression.matches("flipguard_").count();
+            assert_eq!(own, expression.matches("job=~\"$job\"").count(), "{title}: {expression}");
+            let counters =
+                ["_total", "_bucket", "_sum", "_count"].map(|end| expression.matches(&format!("{end}{{")).count());
+            let rates = expression.matches("[$__rate_interval]").count();
+            assert_eq!(counters.iter().sum::<usize>(), rates, "{title}: {expression}");
+            assert!(!text(target, "legendFormat").is_empty(), "{title} has no legend");
+            let expression = expression.replace("$__rate_interval", "5m").replace("$job", ".+");
+            rules.extend(["{record: 'board:x', expr: ", &Value::String(expression).to_string(), "},\n"]);
+        }
+    }
+    rules.push_str("]}]\n");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("board.rules.yaml");
+    std::fs::write(&file, rules)?;
+    promtool(&["check", "rules", "--lint=none", &file.to_string_lossy()])?;
     Ok(())
 }
 

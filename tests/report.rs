@@ -59,7 +59,7 @@ fn published_schema() -> Value {
 /// The schema of the custom resource Report.
 fn report_schema() -> Value {
     let crd: Value = serde_saphyr::from_str(&controlplane::published::OPEN_REPORTS.text().unwrap()).unwrap();
-    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
 }
 
 /// A report in which every text is hostile.

@@ -1,15 +1,21 @@
 //! `flipguard audit`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
+use super::auditor::Auditor;
 use super::look::{Scope, ids, look, progress};
 use super::print_out;
+use super::process::{address, listen_address};
 use super::target::{ClusterArgs, run};
 use crate::audit::checks::Severity;
+use crate::cluster::connect::in_cluster;
+use crate::install::manifests::yaml;
+use crate::install::workload::STATUS_PORT;
 use crate::offline::places::places;
 use crate::report::Report;
 use crate::report::junit::junit;
@@ -47,6 +53,15 @@ pub(super) struct Audit {
     /// The folder of the manifests: SARIF names the file and line that define an object
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Look again and again, with this time between two, and give metrics; no report is printed
+    #[arg(long, value_name = "DURATION", value_parser = every, conflicts_with_all = ["output", "baseline", "source", "only", "fail_on"])]
+    every: Option<Duration>,
+    /// Where metrics and probes are asked for; in a Pod `[::]:8080`, else 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "every")]
+    listen: Option<SocketAddr>,
+    /// Write a report object into each namespace
+    #[arg(long, value_enum, value_name = "GROUP", requires = "every")]
+    reports: Option<ReportsFlag>,
     /// Print the table of checks and look at nothing
     #[arg(long)]
     checks: bool,
@@ -95,6 +110,24 @@ enum Format {
     Report,
 }
 
+/// The API group of reports in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReportsFlag {
+    /// openreports.io/v1alpha1
+    Openreports,
+    /// wgpolicyk8s.io/v1alpha2, the group before
+    Wgpolicyk8s,
+}
+
+impl From<ReportsFlag> for Group {
+    fn from(flag: ReportsFlag) -> Self {
+        match flag {
+            ReportsFlag::Openreports => Self::OpenReports,
+            ReportsFlag::Wgpolicyk8s => Self::PolicyWorkingGroup,
+        }
+    }
+}
+
 impl Audit {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.checks {
@@ -104,6 +137,16 @@ impl Audit {
         if self.schema {
             print_out(&(serde_json::to_string_pretty(&schema())? + "\n"))?;
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(every) = self.every {
+            let auditor = Auditor {
+                cluster: self.cluster,
+                scope: Scope { namespace: self.namespace, workers: self.workers },
+                every,
+                listen: listen_address(self.listen, in_cluster(), STATUS_PORT),
+                reports: self.reports.map(Into::into),
+            };
+            return auditor.run();
         }
         let earlier = self.baseline.as_deref().map(ids).transpose()?;
         let places = self.source.as_deref().map(places).transpose()?.unwrap_or_default();
@@ -127,7 +170,7 @@ impl Audit {
             Format::Sarif => serde_json::to_string_pretty(&sarif(report, places))? + "\n",
             Format::Junit => junit(report, self.fail_on.severity()),
             Format::Markdown => markdown(report),
-            Format::Report => documents(&objects(report, Group::OpenReports))?,
+            Format::Report => yaml(&objects(report, Group::OpenReports))?,
         })
     }
 
@@ -159,8 +202,10 @@ impl Least {
     }
 }
 
-/// A stream of YAML documents.
-fn documents(objects: &[Value]) -> anyhow::Result<String> {
-    let texts = objects.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
-    Ok(texts.iter().map(|text| format!("---\n{text}")).collect())
+/// Parses the time between two looks.
+fn every(text: &str) -> Result<Duration, String> {
+    let every =
+        humantime::parse_duration(text).map_err(|_| "it must be a number with a unit, such as 5m or 30s".to_owned())?;
+    let range = Duration::from_secs(5)..=Duration::from_secs(24 * 3600);
+    if range.contains(&every) { Ok(every) } else { Err("it must be from 5s to 24h, such as 5m".to_owned()) }
 }

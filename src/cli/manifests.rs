@@ -57,6 +57,10 @@ enum PartFlag {
     Requests,
     /// The CRD of policies
     Policies,
+    /// The continuous audit
+    Auditor,
+    /// The ServiceAccount and the rights of the continuous audit
+    AuditorRights,
 }
 
 impl From<PartFlag> for Part {
@@ -66,6 +70,8 @@ impl From<PartFlag> for Part {
             PartFlag::Labels => Self::Labels,
             PartFlag::Requests => Self::Requests,
             PartFlag::Policies => Self::Policies,
+            PartFlag::Auditor => Self::Auditor,
+            PartFlag::AuditorRights => Self::AuditorRights,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The command line: one file per command.
 
 mod audit;
+mod auditor;
 pub mod check;
 mod doctor;
 mod look;
 mod manifests;
 mod policy;
+mod process;
 mod rules;
 mod serve;
 mod service_filter;

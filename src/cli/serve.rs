@@ -1,6 +1,6 @@
 //! `flipguard serve`
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
+use super::process::{address, listen_address, log, stop_signal};
 use super::start::Start;
 use super::{ConcurrencyFlag, EnforcementFlag, upkeep};
 use crate::certs::TrustBundle;
@@ -30,7 +29,6 @@ use crate::registration::reconciler::{Config, TAKEOVER, WebhookReconciler};
 use crate::registration::webhooks::Address;
 use crate::server::{Credentials, Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
-use crate::telemetry::log::Lines;
 
 /// The largest number of worker threads. flipguard mostly waits, and each thread has memory of its own.
 const MAX_WORKERS: usize = 4;
@@ -98,13 +96,7 @@ impl Serve {
     }
 
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        tracing_subscriber::fmt()
-            .event_format(Lines)
-            .with_env_filter(log_filter()?)
-            .with_writer(std::io::stderr)
-            .init();
-        // A panic is a line of the log, like all else.
-        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
+        log()?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
             runtime.worker_threads(std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS));
@@ -250,53 +242,10 @@ impl Serve {
     }
 }
 
-/// The filter of RUST_LOG; without it, everything from `info` on.
-fn log_filter() -> anyhow::Result<EnvFilter> {
-    let text = std::env::var("RUST_LOG").unwrap_or_default();
-    let text = if text.is_empty() { "flipguard=info" } else { &text };
-    EnvFilter::try_new(text).map_err(|error| {
-        anyhow::anyhow!("cannot use RUST_LOG `{text}`: {error}; set it to, for example, flipguard=debug")
-    })
-}
-
 /// A name that no other replica has: the name of the Pod or host, and eight random digits.
 fn replica_name() -> anyhow::Result<String> {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| NAME.to_owned());
     Ok(format!("{host}-{}", token()?.chars().take(8).collect::<String>()))
-}
-
-/// The address to listen on: in a Pod all addresses, IPv6 included where the host has it; elsewhere the loopback.
-fn listen_address(given: Option<SocketAddr>, in_cluster: bool, port: u16) -> SocketAddr {
-    let local = if in_cluster { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::LOCALHOST.into() };
-    let address = given.unwrap_or_else(|| SocketAddr::new(local, port));
-    if address.ip() == Ipv6Addr::UNSPECIFIED && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err() {
-        return (Ipv4Addr::UNSPECIFIED, address.port()).into();
-    }
-    address
-}
-
-/// Ends at the first SIGTERM or SIGINT. The second signal ends the process at once.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            std::process::exit(1);
-        });
-    })
-}
-
-/// Parses an address to listen on.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:10250 or [::]:10250".to_owned())
 }
 
 /// Parses a duration with its unit. A bare number is an error.

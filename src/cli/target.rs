@@ -54,7 +54,7 @@ pub(super) struct Cluster {
     /// The namespaces that flipguard does not guard.
     pub(super) exempt: Vec<String>,
     default_namespace: String,
-    client: Client,
+    pub(super) client: Client,
     own_namespace: String,
 }
 

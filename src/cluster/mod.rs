@@ -22,6 +22,7 @@ pub mod own_namespace;
 mod owners;
 pub mod pages;
 pub mod policies;
+pub mod reports;
 mod request;
 pub mod snapshot;
 pub mod token;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::permissions::NEEDED;
 use super::workload::{self, InCluster};
-use super::{Granted, NAME, Permission, Place, policy};
+use super::{Granted, NAME, Permission, Place, auditor, policy};
 use crate::policy::resource;
 
 /// An installation of flipguard.
@@ -40,6 +40,10 @@ pub enum Part {
     Requests,
     /// The CRD of policies.
     Policies,
+    /// The continuous audit.
+    Auditor,
+    /// The ServiceAccount and the rights of the continuous audit.
+    AuditorRights,
 }
 
 /// The name of the ClusterRole for labels.
@@ -90,6 +94,8 @@ pub fn part(part: Part, installation: &Installation<'_>) -> Vec<Value> {
         Part::Labels => with_labels(installation.namespace, &common),
         Part::Requests => requests(installation, &common),
         Part::Policies => policies(&common),
+        Part::Auditor => auditor::objects(installation.namespace, None),
+        Part::AuditorRights => auditor::rights(installation.namespace),
     }
 }
 

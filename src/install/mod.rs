@@ -1,5 +1,6 @@
 //! The installation: names, permissions, and the manifests that an admin applies.
 
+pub mod auditor;
 pub mod image;
 pub mod manifests;
 pub mod namespaces;

@@ -19,7 +19,7 @@ const TOKEN_LIFE: u32 = 3600;
 /// `tolerationSeconds`: how long a replica stays bound to a node that is gone. The default is 300.
 const NODE_GONE: u32 = 30;
 /// The folder in which a client of the API server looks for its token.
-const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(super) const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The ports at which an API server may listen, for the NetworkPolicy.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
@@ -36,10 +36,9 @@ pub struct InCluster {
     pub network_policy: bool,
 }
 
-impl InCluster {
-    fn image(&self) -> String {
-        self.image.clone().unwrap_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")))
-    }
+/// The given image, or `flipguard` with the tag of this version.
+pub(super) fn image(given: Option<&str>) -> String {
+    given.map_or_else(|| format!("{NAME}:{}", env!("CARGO_PKG_VERSION")), str::to_owned)
 }
 
 /// The labels that select flipguard's Pods.
@@ -134,7 +133,7 @@ fn spread(key: &str, otherwise: &str) -> Value {
 
 /// The token for an hour, with all that a client finds beside it. A token of `automountServiceAccountToken` is accepted
 /// for a year (API server, `--service-account-extend-token-expiration`).
-fn token() -> Value {
+pub(super) fn token() -> Value {
     json!({
         "name": "token",
         "projected": {
@@ -194,7 +193,7 @@ fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
         "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
             "name": NAME,
-            "image": in_cluster.image(),
+            "image": image(in_cluster.image.as_deref()),
             "args": arguments(in_cluster, adds_labels),
             "ports": [
                 { "name": "reviews", "containerPort": REVIEW_PORT, "protocol": "TCP" },

@@ -217,6 +217,7 @@ impl WebhookReconciler {
         if let Some(registered) = state.is_registered() {
             self.metrics.registered(registered);
         }
+        self.metrics.suspended(matches!(state, State::Suspended(_)));
         let mut why = state.why_not();
         if let State::InPlace(additions) = state {
             self.metrics.selector_additions(additions.len());

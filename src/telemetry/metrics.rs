@@ -29,6 +29,7 @@ pub struct Metrics {
     asked: Family<OutcomeLabels, Histogram>,
     written: Family<OutcomeLabels, Histogram>,
     registered: Gauge,
+    suspended: Gauge,
     registration_repairs: Counter,
     selector_additions: Gauge,
     last_reached: Gauge,
@@ -174,6 +175,7 @@ impl Default for Metrics {
             "registered",
             "1 while the webhooks are registered as this replica renders them, else 0",
         );
+        let suspended = gauge(&mut registry, "suspended", "1 while an admin has suspended the registration, else 0");
         let registration_repairs = counter(
             &mut registry,
             "registration_repairs",
@@ -225,6 +227,7 @@ impl Default for Metrics {
             asked,
             written,
             registered,
+            suspended,
             registration_repairs,
             selector_additions,
             last_reached,
@@ -271,6 +274,11 @@ impl Metrics {
 
     pub(crate) fn unreadable(&self) {
         self.unreadable.inc();
+    }
+
+    /// Sets whether an admin has suspended the registration.
+    pub fn suspended(&self, is: bool) {
+        self.suspended.set(i64::from(is));
     }
 
     /// Sets whether the webhooks are registered.

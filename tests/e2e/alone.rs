@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("alone::a_registration_that_drifts_is_repaired", a_registration_that_drifts_is_repaired),
     ("alone::a_registration_that_is_missing_is_shown", a_registration_that_is_missing_is_shown),
     ("alone::manifests_apply_again_without_a_diff", manifests_apply_again_without_a_diff),
+    ("auditor::follows_the_cluster", super::auditor::follows_the_cluster),
     ("recipes::the_crd_is_deleted", super::recipes::the_crd_is_deleted),
 ];
 

@@ -13,7 +13,7 @@ use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const OWN: &str = "flipguard-system";
 
-/// The base, both overlays, and the base again. Each is applied twice, the second time without a diff.
+/// The base, all overlays, and the base again. Each is applied twice, the second time without a diff.
 pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     begins_without(shop)?;
     applies_twice(shop, "base")?;
@@ -39,6 +39,12 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     );
     let names = own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.dnsNames[0]}"])?;
     ensure!(names == format!("flipguard.{OWN}.svc"), "{names}");
+    shop.plain_kubectl(&["apply", "-f", &file(shop, "prometheus.yaml", PROMETHEUS)?])?.succeeds()?;
+    shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
+    applies_twice(shop, "overlays/monitored")?;
+    own(shop, &["rollout", "status", "deployment/flipguard-auditor", "--timeout=60s"])?;
+    let board = own(shop, &["get", "configmap", "flipguard-dashboard", r"-o=jsonpath={.data.flipguard\.json}"])?;
+    ensure!(board == std::fs::read_to_string(format!("{ROOT}/deploy/monitoring/dashboard.json"))?, "another board");
     applies_twice(shop, "overlays/host-network")?;
     // On the way back, Pod Security rightly warns about the Pods that are still to be deleted.
     shop.plain_kubectl(&["apply", "-k", &format!("{ROOT}/deploy/base")])?.succeeds()?;
@@ -262,6 +268,7 @@ fn the_chart_says_the_same(shop: &Shop) -> Result<()> {
         &["--set=enforcement=warn", "--set=labels.enabled=false", "--set=networkPolicy.enabled=true"],
         &["--enforcement=warn", "--labels=false", "--network-policy"],
     )?;
+    the_auditor_is_the_same(shop)?;
     // Only the chart has alerts.
     let template = ["template", "flipguard", &format!("{ROOT}/deploy/helm/flipguard"), "--set=alerts.enabled=true"];
     let alerts = helm(shop, &template)?;
@@ -269,9 +276,33 @@ fn the_chart_says_the_same(shop: &Shop) -> Result<()> {
     let alerts = objects(&alerts.out)?;
     let (_, rule) = alerts.iter().find(|(name, _)| name == "PrometheusRule/flipguard").context("no PrometheusRule")?;
     let plain: Value =
-        serde_saphyr::from_str(&std::fs::read_to_string(format!("{ROOT}/deploy/helm/flipguard/alerts.yaml"))?)?;
+        serde_saphyr::from_str(&std::fs::read_to_string(format!("{ROOT}/deploy/monitoring/alerts.yaml"))?)?;
     ensure!(rule.get("spec") == Some(&plain), "the PrometheusRule is not the file: {rule:#}");
     Ok(())
+}
+
+/// The auditor of the chart is that of the component, and the board is the file.
+fn the_auditor_is_the_same(shop: &Shop) -> Result<()> {
+    let chart = format!("{ROOT}/deploy/helm/flipguard");
+    let values = ["--set=auditor.enabled=true", "--set=dashboard.enabled=true"];
+    let chart = helm(shop, &[&["template", "flipguard", &chart], values.as_slice()].concat())?;
+    chart.succeeds()?;
+    let chart = objects(&chart.out)?;
+    let component = std::fs::read_to_string(format!("{ROOT}/deploy/components/auditor/auditor.yaml"))?;
+    for (name, object) in objects(&component)? {
+        let same = chart.iter().find(|(other, own)| {
+            *other == name && own.pointer("/metadata/namespace") == object.pointer("/metadata/namespace")
+        });
+        let (_, same) = same.with_context(|| format!("the chart has no {name}"))?;
+        ensure!(*same == object, "{name} is, in the chart,\n{same:#}\nand in the component,\n{object:#}");
+    }
+    let board = chart.iter().find(|(name, _)| name == "ConfigMap/flipguard-dashboard").context("no board")?;
+    let text = board.1.pointer("/data/flipguard.json").and_then(Value::as_str).unwrap_or_default();
+    let plain = std::fs::read_to_string(format!("{ROOT}/deploy/monitoring/dashboard.json"))?;
+    ensure!(serde_json::from_str::<Value>(text)? == serde_json::from_str::<Value>(&plain)?, "another board");
+    let args = ["--set=auditor.enabled=true", "--set=auditor.reports=nowhere"];
+    let wrong = helm(shop, &[&["template", "x", &format!("{ROOT}/deploy/helm/flipguard")], args.as_slice()].concat())?;
+    wrong.says("/auditor/reports")
 }
 
 fn same(shop: &Shop, values: &[&str], flags: &[&str]) -> Result<()> {
@@ -300,6 +331,28 @@ fn objects(yaml: &str) -> Result<Vec<(String, Value)>> {
     };
     Ok(documents.into_iter().flatten().map(name).collect())
 }
+
+const PROMETHEUS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: podmonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: PodMonitor, plural: podmonitors, singular: podmonitor}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+";
 
 const CERT_MANAGER: &str = "
 apiVersion: apiextensions.k8s.io/v1

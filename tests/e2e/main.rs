@@ -5,6 +5,7 @@
 
 mod admission;
 mod alone;
+mod auditor;
 mod certificates;
 mod commands;
 mod corners;

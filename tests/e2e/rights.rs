@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use controlplane::{Guard, as_yaml};
+use flipguard::auditor::metrics::Look;
+use flipguard::model::Timestamp;
+use flipguard::report::Report;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
 use kube::api::PostParams;
@@ -239,16 +242,27 @@ fn the_policies_name_fields_that_exist(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
+/// Every metric of flipguard in an alert or on the board is one of `serve` or of the auditor.
 fn the_alerts_name_metrics_that_exist(shop: &Shop) -> Result<()> {
-    let metrics = shop.guard.ask("/metrics")?.1;
-    let rules =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm/flipguard/alerts.yaml"))?;
-    let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let named: BTreeSet<&str> = words.filter(|word| word.starts_with("flipguard_")).collect();
-    ensure!(named.len() >= 4, "{named:?}");
-    for name in named {
-        let family = name.strip_suffix("_total").unwrap_or(name);
-        ensure!(metrics.contains(&format!("# TYPE {family} ")), "there is no metric {name}");
+    let served = shop.guard.ask("/metrics")?.1;
+    let report = Report::new(String::new(), Timestamp(0), vec![]);
+    let look = Look {
+        report: Some(&report),
+        last_success: Some(Timestamp(0)),
+        took: Duration::from_secs(1),
+        is_complete: true,
+    };
+    let metrics = served + &flipguard::auditor::metrics::text(&look);
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/monitoring").join(file))?;
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let named: BTreeSet<&str> = words.filter(|word| word.starts_with("flipguard_")).collect();
+        ensure!(named.len() >= 12, "{named:?}");
+        for name in named {
+            let ends = ["_total", "_bucket", "_sum", "_count"];
+            let family = ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            ensure!(metrics.contains(&format!("# TYPE {family} ")), "{file}: there is no metric {name}");
+        }
     }
     Ok(())
 }

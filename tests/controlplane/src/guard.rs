@@ -207,14 +207,7 @@ impl Guard {
     /// # Errors
     /// When there is no answer.
     pub fn ask(&self, path: &str) -> Result<(String, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.status, Duration::from_secs(5)).context("status listener")?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("status listener")?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let status = head.lines().next().unwrap_or_default().to_owned();
-        Ok((status, body.to_owned()))
+        ask(self.status, path)
     }
 
     /// Waits until a change gets an expected warning from flipguard. Only then has every part of the API server seen
@@ -302,4 +295,19 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Sends a request to a listener of flipguard over plain HTTP. Returns the status line and the body.
+///
+/// # Errors
+/// When there is no answer.
+pub fn ask(address: SocketAddr, path: &str) -> Result<(String, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).context("status listener")?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("status listener")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    Ok((status, body.to_owned()))
 }

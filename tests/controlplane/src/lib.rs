@@ -44,7 +44,7 @@ pub use balancer::{Backend, Balancer, Open};
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use gate::Gate;
-pub use guard::{Guard, Place, as_yaml};
+pub use guard::{Guard, Place, as_yaml, ask};
 pub use ports::free_port;
 pub use process::Process;
 pub use replicas::Replicas;
