@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use controlplane::{Guard, as_yaml};
 use flipguard::auditor::metrics::Look;
-use flipguard::model::Timestamp;
-use flipguard::report::Report;
+use flipguard::offline::case::Case;
+use flipguard::report::{Looked, Report};
+use flipguard::status::status;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
 use kube::api::PostParams;
@@ -245,10 +246,14 @@ fn the_policies_name_fields_that_exist(shop: &Shop) -> Result<()> {
 /// Every metric of flipguard in an alert or on the board is one of `serve` or of the auditor.
 fn the_alerts_name_metrics_that_exist(shop: &Shop) -> Result<()> {
     let served = shop.guard.ask("/metrics")?.1;
-    let report = Report::new(String::new(), Timestamp(0), vec![]);
+    let case = Case::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/audit/no-pdb.yaml"))?;
+    let (snapshot, policy) = case.at_rest()?;
+    let status = status(&snapshot, &policy, &|_| true);
+    let mut report = Report::new(String::new(), snapshot.at, vec![]);
+    report.add(Looked { at: snapshot.at, status, findings: case.audit()?, skipped: vec![] });
     let look = Look {
         report: Some(&report),
-        last_success: Some(Timestamp(0)),
+        last_success: Some(snapshot.at),
         took: Duration::from_secs(1),
         is_complete: true,
     };
