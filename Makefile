@@ -29,7 +29,7 @@ reviews: own ## Record the reviews that the bench and the gates use anew
 	cargo run --locked -p bench --bin bench -- record
 
 # The tests that need no control plane.
-QUICK = --lib --test cases --test status --test properties --test report --test architecture --test cli --test deploy --test fields --test fuzz_finds
+QUICK = --lib --test cases --test status --test properties --test report --test page --test architecture --test cli --test deploy --test fields --test fuzz_finds
 
 check: lint rustdoc ## Check all that needs no control plane: format, lints, docs, unit, cases, properties, walls, command line
 	cargo test --locked -p json-skip -p flipguard $(QUICK)

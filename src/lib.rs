@@ -16,11 +16,11 @@
 //! | [`policy`] | what administrators say by `BlueGreenPolicy`, and what counts for a namespace: pure |
 //! | [`audit`] | namespaces at rest: imagined changes of them, and what another policy would change: pure |
 //! | [`status`] | a namespace in a few lines: roles, colours, holds, and what a flip would meet: pure |
-//! | [`report`] | what an audit reports, as text, JSON, SARIF, JUnit, Markdown: pure |
+//! | [`report`], [`page`] | what an audit reports, as text, JSON, SARIF and so on, and as an HTML page: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
-//! | [`auditor`] | the continuous audit: metrics of the last report |
+//! | [`auditor`], [`ui`] | the continuous audit: metrics of the last report; and the page on the loopback |
 //! | [`telemetry`], [`doctor`], [`cli`] | log and metrics, diagnosis, one file per command |
 //!
 //! # Words
@@ -55,6 +55,7 @@ pub mod labels;
 pub mod ledger;
 pub mod model;
 pub mod offline;
+pub mod page;
 pub mod policy;
 pub mod registration;
 pub mod report;
@@ -63,3 +64,4 @@ pub mod rules;
 pub mod server;
 pub mod status;
 pub mod telemetry;
+pub mod ui;

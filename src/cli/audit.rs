@@ -17,6 +17,7 @@ use crate::cluster::connect::in_cluster;
 use crate::install::manifests::yaml;
 use crate::install::workload::STATUS_PORT;
 use crate::offline::places::places;
+use crate::page::page;
 use crate::report::Report;
 use crate::report::junit::junit;
 use crate::report::markdown::{checks, markdown};
@@ -106,6 +107,8 @@ enum Format {
     Junit,
     /// A table for summaries of CI jobs
     Markdown,
+    /// One HTML page, which loads nothing else
+    Html,
     /// Report objects of openreports.io, for kubectl apply
     Report,
 }
@@ -170,6 +173,7 @@ impl Audit {
             Format::Sarif => serde_json::to_string_pretty(&sarif(report, places))? + "\n",
             Format::Junit => junit(report, self.fail_on.severity()),
             Format::Markdown => markdown(report),
+            Format::Html => page(report, None),
             Format::Report => yaml(&objects(report, Group::OpenReports))?,
         })
     }

@@ -27,7 +27,7 @@ pub(super) struct Scope {
 
 /// Looks at each namespace, and lets go of it before more are read.
 pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBar) -> anyhow::Result<Report> {
-    let namespaces = if let Some(given) = &scope.namespace {
+    let namespaces: Vec<String> = if let Some(given) = &scope.namespace {
         vec![cluster.namespace(Some(given)).await?]
     } else {
         let marks = marks(&cluster.flags, &cluster.policies);
@@ -38,8 +38,8 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
     let mut report = Report::new(cluster.name.clone(), clock::now(), policies);
     report.add_findings(crate::audit::policies::findings(&cluster.policies));
     progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
-    let looks = namespaces.iter().map(|namespace| look_at(cluster, namespace));
-    let mut looks = stream::iter(looks).buffered(usize::from(scope.workers));
+    let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace));
+    let mut looks = looks.buffered(usize::from(scope.workers));
     while let Some(one) = looks.next().await {
         progress.set_message(one.status.namespace.clone());
         report.add(one);
@@ -50,7 +50,8 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
 }
 
 /// Judges one namespace.
-async fn look_at(cluster: &Cluster, namespace: &str) -> Looked {
+async fn look_at(cluster: &Cluster, namespace: String) -> Looked {
+    let namespace = namespace.as_str();
     let policy = cluster.settings(namespace).await;
     let (snapshot, extras) =
         tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));

@@ -14,6 +14,7 @@ mod service_filter;
 mod start;
 mod status;
 mod target;
+mod ui;
 mod upkeep;
 mod version;
 
@@ -48,6 +49,8 @@ enum Command {
     Status(status::Status),
     /// Look for what weakens the promise of blue-green: broken colours, no way back, shared state
     Audit(audit::Audit),
+    /// Show the audit as a page in the browser
+    Ui(ui::Ui),
     /// Explain, try and begin BlueGreenPolicies
     Policy(policy::PolicyCommand),
     /// Print the table of rules
@@ -125,6 +128,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Audit(audit) => audit.run(),
             Command::Policy(policy) => policy.run(),
+            Command::Ui(ui) => ui.run(),
             Command::Status(status) => status.run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
@@ -136,7 +140,12 @@ impl Cli {
     pub fn failure(&self) -> ExitCode {
         let has_verdict = matches!(
             self.command,
-            Command::Audit(_) | Command::Check(_) | Command::Doctor(_) | Command::Policy(_) | Command::Status(_)
+            Command::Audit(_)
+                | Command::Check(_)
+                | Command::Doctor(_)
+                | Command::Policy(_)
+                | Command::Status(_)
+                | Command::Ui(_)
         );
         ExitCode::from(if has_verdict { 2 } else { 1 })
     }

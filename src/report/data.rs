@@ -141,7 +141,8 @@ impl fmt::Display for Summary {
 }
 
 /// `1 error`, `2 errors`.
-pub(super) fn of(count: usize, word: &str) -> String {
+#[must_use]
+pub fn of(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 

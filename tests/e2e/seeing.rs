@@ -2,6 +2,10 @@
 
 #![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null, and fails the test")]
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use flipguard::rules::Reason;
 use serde_json::Value;
@@ -16,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("seeing::status_tells_the_truth", status_tells_the_truth),
     ("seeing::status_without_rights", status_without_rights),
     ("seeing::an_audit_of_many_set_ups", an_audit_of_many_set_ups),
+    ("seeing::the_page_on_the_loopback", the_page_on_the_loopback),
 ];
 
 /// Runs flipguard as an administrator of the cluster.
@@ -308,4 +313,43 @@ fn status_without_rights(shop: &Shop) -> Result<()> {
     ensure!(!blind.ok, "{}", blind.out);
     blind.says(&format!("cannot read pods in namespace {namespace}: "))?;
     blind.says("forbidden")
+}
+
+/// Sends a request to an address, and returns the status line, the header and the body.
+fn send(address: SocketAddr, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Only who has the address sees the page, and it changes nothing.
+fn the_page_on_the_loopback(shop: &Shop) -> Result<()> {
+    shop.blue_is_live()?;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    command.args(["ui", "-n", &shop.namespace, "--kubeconfig"]).arg(shop.control_plane.kubeconfig());
+    let ui = shop.control_plane.spawn(&format!("ui-{}", shop.namespace), command)?;
+    shop.until("the address is printed", || Ok(ui.log_tail().contains("http://127.0.0.1:")))?;
+    let log = ui.log_tail();
+    let url = log.lines().find_map(|line| line.split("http://").nth(1)).context("no address")?;
+    let (host, path) = url.split_once('/').context("no path")?;
+    let address: SocketAddr = host.parse()?;
+    let ask = |method: &str, path: &str, host: &str| {
+        send(address, &format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    };
+    let page = ask("GET", path, host)?;
+    ensure!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    ensure!(page.contains(&format!("{} / app", shop.namespace)) && page.contains("blue live 3/3"), "{page}");
+    ensure!(page.contains("cache-control: no-store") && page.contains("x-frame-options: DENY"), "{page}");
+    ensure!(ask("GET", path, "evil.example")?.starts_with("HTTP/1.1 403 "), "another host is answered");
+    ensure!(ask("POST", path, host)?.starts_with("HTTP/1.1 405 "), "a POST is answered");
+    ensure!(ask("GET", "", host)?.starts_with("HTTP/1.1 404 ") && ask("GET", "x/", host)?.starts_with("HTTP/1.1 404 "));
+    // It is fresh again after 5 s.
+    shop.pods_become("color=blue", Pods::Failing("CrashLoopBackOff"))?;
+    shop.until("the page tells of it", || Ok(ask("GET", path, host)?.contains("blue live 0/3")))?;
+    ui.terminate()?;
+    ensure!(ui.wait(Duration::from_secs(10)).is_some_and(|status| status.success()), "{}", ui.log_tail());
+    Ok(())
 }

@@ -1,0 +1,166 @@
+//! One traffic Service: its colours, what a flip would meet, and its findings.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::picture;
+use crate::audit::checks::Severity;
+use crate::audit::finding::{Finding, State};
+use crate::status::NamespaceStatus;
+use crate::status::report::{ColourRole, ColourStatus, ServiceStatus, WorkloadStatus};
+use crate::status::tree::in_short;
+
+pub(super) fn service(namespace: &NamespaceStatus, one: &ServiceStatus, found: &[&Finding], is_short: bool) -> Markup {
+    let name = format!("{} / {}", namespace.namespace, one.name);
+    let opens = one.attention.is_some() || worst(found) == "error" || worst(found) == "warning";
+    html! {
+        article.service data-name=(format!("{} {}", namespace.namespace, one.name)) data-worst=(worst(found)) {
+            @if is_short {
+                h3.short { (name) " " span.glance { (glance(one)) } }
+            } @else {
+                details open[opens] {
+                    summary { h3 { (name) } " " span.glance { (glance(one)) } " " (counts(found)) }
+                    (body(one, found))
+                }
+            }
+        }
+    }
+}
+
+fn body(one: &ServiceStatus, found: &[&Finding]) -> Markup {
+    html! {
+        @if let Some(why) = &one.attention { p.error { "✖ needs attention: " (why) } }
+        @if let Some(active) = &one.active_override {
+            p.warning { "⚠ override until " (active.until) ": " (active.reason) }
+        }
+        div.picture { (picture::svg(one)) }
+        div.wide { table {
+            thead { tr {
+                th scope="col" { "colour" } th scope="col" { "role" } th scope="col" { "workload" }
+                th scope="col" { "image" } th.number scope="col" { "ready" } th scope="col" { "notes" }
+            } }
+            tbody { @for colour in &one.colours { (rows(colour)) } }
+        } }
+        @for colour in &one.colours { @if let Some(flip) = &colour.flip {
+            p.flip {
+                "A flip to " strong { (colour.colour) } ": "
+                span class=(if flip.passes() { "well" } else { "warning" }) { (flip.words) }
+                @if !flip.passes() && !flip.because.is_empty() { ". " (flip.because) }
+            }
+        } }
+        @if let Some(flip) = &one.last_flip {
+            p.last {
+                "Last flip: " time datetime=(flip.at) { (in_short(Duration::from_secs(flip.seconds_ago))) " ago" }
+                " from " (flip.from) ", by " (flip.user)
+                @if !flip.manager.is_empty() { " (" (flip.manager) ")" }
+            }
+        }
+        p.because {
+            "A traffic Service, since " (one.because)
+            @if !one.uses_blue_green { ". Blue-green is not in use, so rules only warn" }
+            ". A change has to leave " (one.floor) " ready."
+        }
+        (findings(found))
+    }
+}
+
+/// One row for each workload of a colour.
+fn rows(colour: &ColourStatus) -> Markup {
+    let held =
+        colour.held_seconds.map(|seconds| format!("held for another {}", in_short(Duration::from_secs(seconds))));
+    let notes = |workload: &WorkloadStatus| {
+        let all = [workload.trouble.clone(), held.clone()];
+        all.into_iter().flatten().collect::<Vec<String>>().join(" · ")
+    };
+    html! {
+        @if colour.workloads.is_empty() {
+            tr { th scope="row" { (colour.colour) } td { (role(colour.role)) } td { "–" } td {} td.number { "0/0" } td { "nothing runs" } }
+        }
+        @for workload in &colour.workloads {
+            tr {
+                th scope="row" { (colour.colour) }
+                td { (role(colour.role)) }
+                td { code { (workload.workload) } }
+                td { code { (workload.image) } }
+                td.number { (workload.ready) "/" (workload.desired) }
+                td { (notes(workload)) }
+            }
+        }
+    }
+}
+
+pub(super) fn role(role: ColourRole) -> &'static str {
+    match role {
+        ColourRole::Live => "live",
+        ColourRole::Held => "held",
+        ColourRole::Idle => "idle",
+    }
+}
+
+/// `blue live 3/3 · green idle 2/3`.
+fn glance(one: &ServiceStatus) -> String {
+    let of = |colour: &ColourStatus| {
+        let ready: usize = colour.workloads.iter().map(|workload| workload.ready).sum();
+        let desired: u64 = colour.workloads.iter().map(|workload| u64::from(workload.desired)).sum();
+        format!("{} {} {ready}/{desired}", colour.colour, role(colour.role))
+    };
+    one.colours.iter().map(of).collect::<Vec<String>>().join(" · ")
+}
+
+fn counts(found: &[&Finding]) -> Markup {
+    let of = |severity: Severity| {
+        found.iter().filter(|one| one.severity == severity && one.state != State::Accepted).count()
+    };
+    html! {
+        span.counts {
+            @for severity in [Severity::Error, Severity::Warning, Severity::Info] {
+                @if of(severity) > 0 {
+                    span class=(severity.name()) title=(severity.name()) { (sign(severity)) " " (of(severity)) } " "
+                }
+            }
+            @if found.iter().all(|one| one.state == State::Accepted) { span.well { "✓ nothing" } }
+        }
+    }
+}
+
+pub(super) fn findings(found: &[&Finding]) -> Markup {
+    html! {
+        @if !found.is_empty() {
+            ul.findings { @for one in found {
+                li class=(one.severity.name()) data-severity=(one.severity.name()) {
+                    span.sign { (sign(one.severity)) " " (word(one)) } " "
+                    a href=(format!("#{}", one.code)) { code { (one.code) } }
+                    @if !one.colour.is_empty() { " " span.colour { (one.colour) } }
+                    ": " (one.message)
+                    @match &one.accepted {
+                        Some(why) => div.step { "accepted: " (why) },
+                        None => div.step { (one.next_step) },
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// The worst severity that is not accepted; empty without any.
+pub(super) fn worst(found: &[&Finding]) -> &'static str {
+    let open = found.iter().filter(|one| one.state != State::Accepted);
+    open.map(|one| one.severity).max().map_or("", Severity::name)
+}
+
+fn sign(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "✖",
+        Severity::Warning => "⚠",
+        Severity::Info => "ℹ",
+    }
+}
+
+fn word(finding: &Finding) -> &'static str {
+    match finding.state {
+        State::Accepted => "accepted",
+        State::Same => "as before",
+        State::New => finding.severity.name(),
+    }
+}
