@@ -34,8 +34,13 @@ fn words_match_the_golden_file() {
     let mut all = String::new();
     for name in CASES {
         let shown = case(name);
-        for (title, is_ascii, is_wide) in [("", false, false), (", wide", false, true), (", in letters", true, false)] {
-            let style = Style { signs: Signs::new(is_ascii), is_wide, no_headers: false };
+        for (title, is_ascii, is_wide, has_pods) in [
+            ("", false, false, false),
+            (", wide", false, true, false),
+            (", in letters", true, false, false),
+            (", with pods", false, false, true),
+        ] {
+            let style = Style { signs: Signs::new(is_ascii), is_wide, has_pods, no_headers: false };
             let text = plain(&text(&shown, style));
             assert!(!is_ascii || text.is_ascii(), "{text}");
             writeln!(all, "## {name}{title}\n{text}").unwrap();

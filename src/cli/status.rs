@@ -1,5 +1,6 @@
 //! `flipguard status`
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -120,14 +121,19 @@ impl Status {
 
     /// Shows the status once, or again and again.
     async fn show(&self, cluster: &Cluster) -> anyhow::Result<ExitCode> {
-        let mut shown = String::new();
+        let (mut shown, mut is_bold) = (String::new(), false);
         loop {
             let all = self.look(cluster).await?;
             let text = self.print(&all)?;
             if text != shown {
-                let clear = self.watch && std::io::stdout().is_terminal();
-                self.write(&if clear { format!("\u{1b}[H\u{1b}[2J{text}") } else { text.clone() })?;
-                shown = text;
+                let is_terminal = self.watch && std::io::stdout().is_terminal();
+                let bold = if is_terminal { with_changes(&text, &shown) } else { text.clone() };
+                self.write(&if is_terminal { format!("\u{1b}[H\u{1b}[2J{bold}") } else { bold.clone() })?;
+                (shown, is_bold) = (text.clone(), bold != text);
+            } else if is_bold && std::io::stdout().is_terminal() {
+                // What changed is bold until the next look.
+                self.write(&format!("\u{1b}[H\u{1b}[2J{shown}"))?;
+                is_bold = false;
             }
             if !self.watch {
                 return Ok(self.exit_code(&all));
@@ -205,7 +211,12 @@ impl Status {
 
     fn print(&self, all: &[NamespaceStatus]) -> anyhow::Result<String> {
         let signs = Signs::new(self.ascii || !is_utf8());
-        let style = Style { signs, is_wide: self.output == Format::Wide, no_headers: self.no_headers };
+        let style = Style {
+            signs,
+            is_wide: self.output == Format::Wide,
+            has_pods: !self.services.is_empty(),
+            no_headers: self.no_headers,
+        };
         Ok(match self.output {
             Format::Text | Format::Wide => {
                 let texts: Vec<String> = all.iter().map(|one| text(one, style)).collect();
@@ -261,6 +272,25 @@ impl From<GoalFlag> for Goal {
     }
 }
 
+/// A text in which the lines that an earlier one did not have are bold. At first, none is. Time that passes is no change.
+fn with_changes(text: &str, earlier: &str) -> String {
+    let is_time = |word: &&str| {
+        word.starts_with(|letter: char| letter.is_ascii_digit())
+            && word.ends_with(['s', 'm', 'h', 'd'])
+            && word.chars().all(|letter| letter.is_ascii_digit() || "smhd".contains(letter))
+    };
+    let timeless = |line: &str| line.split(' ').filter(|word| !is_time(word)).collect::<Vec<&str>>().join(" ");
+    let known: BTreeSet<String> = earlier.lines().map(timeless).collect();
+    let line = |line: &str| {
+        if earlier.is_empty() || known.contains(&timeless(line)) {
+            return format!("{line}\n");
+        }
+        // A colour within the line ends the bold as well, so it begins again.
+        format!("\u{1b}[1m{}\u{1b}[0m\n", line.replace("\u{1b}[0m", "\u{1b}[0m\u{1b}[1m"))
+    };
+    text.lines().map(line).collect()
+}
+
 /// Whether the locale says that the terminal shows UTF-8. Without a locale, it does.
 fn is_utf8() -> bool {
     let set =
@@ -269,4 +299,20 @@ fn is_utf8() -> bool {
         let locale = locale.to_lowercase();
         locale.contains("utf-8") || locale.contains("utf8")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_is_bold() {
+        let before = "app blue 3/3\napp green 2/3\n";
+        assert_eq!(with_changes(before, ""), before);
+        assert_eq!(with_changes(before, before), before);
+        assert_eq!(with_changes("flipped 1m5s ago by me\n", "flipped 1m3s ago by me\n"), "flipped 1m5s ago by me\n");
+        let after = "app blue 3/3\napp \u{1b}[32mgreen\u{1b}[0m 3/3\n";
+        let bold = "app blue 3/3\n\u{1b}[1mapp \u{1b}[32mgreen\u{1b}[0m\u{1b}[1m 3/3\u{1b}[0m\n";
+        assert_eq!(with_changes(after, before), bold);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, ServiceStatus, WorkloadStatus};
+use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, ServiceStatus, WorkloadStatus};
 use super::signs::{Sign, Signs};
 use crate::model::printable;
 
@@ -16,6 +16,8 @@ pub struct Style {
     pub signs: Signs,
     /// Whether revisions and reasons are added.
     pub is_wide: bool,
+    /// Whether the Pods are shown.
+    pub has_pods: bool,
     /// Whether the line with the names of the columns is left out.
     pub no_headers: bool,
 }
@@ -143,7 +145,7 @@ fn lines(colour: &ColourStatus, service: &ServiceStatus, style: Style) -> Vec<Ro
             ],
             notes: notes(workload, style),
             sign: Some(sign(workload)),
-            below: Vec::new(),
+            below: if style.has_pods { pods(workload, style) } else { Vec::new() },
         })
         .collect();
     if rows.is_empty() {
@@ -158,7 +160,7 @@ fn lines(colour: &ColourStatus, service: &ServiceStatus, style: Style) -> Vec<Ro
         add(&mut first.notes, &format!("needs {}", service.floor));
     }
     if let (Some(last), Some(flip)) = (rows.last_mut(), &colour.flip) {
-        last.below = flip_lines(&colour.colour, flip, style);
+        last.below.extend(flip_lines(&colour.colour, flip, style));
     }
     rows
 }
@@ -167,6 +169,21 @@ fn flip_lines(colour: &str, flip: &FlipStatus, style: Style) -> Vec<String> {
     let mut lines = vec![format!("flip to {colour}: {}", flip.words)];
     if !flip.because.is_empty() && (style.is_wide || !flip.passes()) {
         lines.push(format!("  {}", printable(&flip.because)));
+    }
+    lines
+}
+
+/// One line for each Pod that is named, and one for all others.
+fn pods(workload: &WorkloadStatus, style: Style) -> Vec<String> {
+    let line = |pod: &PodStatus| {
+        let sign = if pod.ready { Sign::Well } else { Sign::Waits };
+        let because = pod.because.as_deref().unwrap_or("ready");
+        format!("{} pod {}: {}", sign.paint(style.signs.sign(sign)), pod.name, printable(because))
+    };
+    let mut lines: Vec<String> = workload.pods.iter().map(line).collect();
+    let more = workload.ready.saturating_sub(workload.pods.iter().filter(|pod| pod.ready).count());
+    if more > 0 {
+        lines.push(format!("and {more} more that are ready"));
     }
     lines
 }

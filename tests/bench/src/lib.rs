@@ -11,7 +11,7 @@
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
 //! | `report.rs` | the printed table, and `report.json` |
-//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs`, `largest.rs` | the six parts |
+//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs`, `largest.rs`, `whole.rs` | the seven parts |
 
 pub mod baseline;
 pub mod cluster;
@@ -31,4 +31,5 @@ pub mod requests;
 pub mod servers;
 pub mod start;
 pub mod webhook;
+pub mod whole;
 mod without_flipguard;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bench::cluster::{self, Cluster};
 use bench::report::Report;
 use bench::servers::{self, Handler};
-use bench::{flips, irrelevant, largest, memory, record, requests, start};
+use bench::{flips, irrelevant, largest, memory, record, requests, start, whole};
 use clap::{Parser, Subcommand};
 use controlplane::{Binaries, ControlPlane};
 use flipguard::certs::Identity;
@@ -95,6 +95,10 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
             Ok::<_, anyhow::Error>(())
         })?;
         control_plane.stop()?;
+    }
+    if wanted(7) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(whole::measure(flipguard, folder, &mut report))?;
     }
     report.end(folder)?;
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
