@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use super::service_filter::LabelFilter;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
-use crate::model::Service;
+use crate::cluster::installation::Installed;
+use crate::model::{Service, printable};
 use crate::policy::effective::marks;
 use crate::status::goal::{Goal, Progress, progress};
 use crate::status::signs::Signs;
@@ -124,7 +125,7 @@ impl Status {
         let (mut shown, mut is_bold) = (String::new(), false);
         loop {
             let all = self.look(cluster).await?;
-            let text = self.print(&all)?;
+            let text = self.print(cluster, &all)?;
             if text != shown {
                 let is_terminal = self.watch && std::io::stdout().is_terminal();
                 let bold = if is_terminal { with_changes(&text, &shown) } else { text.clone() };
@@ -151,7 +152,7 @@ impl Status {
             let mut open = reasons.filter(|progress| *progress != Progress::Reached);
             match open.next() {
                 None => {
-                    self.write(&self.print(&all)?)?;
+                    self.write(&self.print(cluster, &all)?)?;
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some(Progress::Never(why)) => {
@@ -209,7 +210,7 @@ impl Status {
         status
     }
 
-    fn print(&self, all: &[NamespaceStatus]) -> anyhow::Result<String> {
+    fn print(&self, cluster: &Cluster, all: &[NamespaceStatus]) -> anyhow::Result<String> {
         let signs = Signs::new(self.ascii || !is_utf8());
         let style = Style {
             signs,
@@ -219,13 +220,26 @@ impl Status {
         };
         Ok(match self.output {
             Format::Text | Format::Wide => {
+                let head = cluster.installed.as_ref().map(|own| {
+                    let Installed { tag, ready, desired, .. } = own;
+                    let tag = if tag.is_empty() { String::new() } else { format!(" {}", printable(tag)) };
+                    format!("flipguard{tag}: {ready} of {desired} replicas ready\n\n")
+                });
                 let texts: Vec<String> = all.iter().map(|one| text(one, style)).collect();
-                if texts.is_empty() { "no namespace has a traffic Service\n".to_owned() } else { texts.join("\n") }
+                if texts.is_empty() {
+                    "no namespace has a traffic Service\n".to_owned()
+                } else {
+                    head.unwrap_or_default() + &texts.join("\n")
+                }
             }
             Format::Json => {
                 let complete = all.iter().all(|one| one.unread.is_empty());
                 let version = "status.flipguard.dev/v1";
-                let report = json!({ "apiVersion": version, "complete": complete, "namespaces": all });
+                let own = cluster.installed.as_ref().map(|Installed { tag, ready, desired, .. }| {
+                    json!({ "tag": printable(tag), "readyReplicas": ready, "replicas": desired })
+                });
+                let report =
+                    json!({ "apiVersion": version, "complete": complete, "flipguard": own, "namespaces": all });
                 serde_json::to_string_pretty(&report)? + "\n"
             }
             Format::Name => {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::EnforcementFlag;
 use super::serve::Serve;
 use crate::cluster::connect::Connection;
-use crate::cluster::installation;
+use crate::cluster::installation::{self, Installed};
 use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
 use crate::install::namespaces;
@@ -42,6 +42,8 @@ pub(super) struct ClusterArgs {
 pub(super) struct Cluster {
     /// The name of the cluster in the kubeconfig, or its address.
     pub(super) name: String,
+    /// flipguard's Deployment, where there is one that can be read.
+    pub(super) installed: Option<Installed>,
     pub(super) scan: Scan,
     store: PolicyStore,
     /// What counts where no policy says anything.
@@ -65,12 +67,14 @@ impl ClusterArgs {
         connection.version().await?;
         let name = connection.cluster_name();
         let client = connection.client;
-        let read = installation::arguments(&client, &self.flipguard_namespace, deadline()).await;
+        let read = installation::installed(&client, &self.flipguard_namespace, deadline()).await;
+        let installed = read.as_ref().ok().cloned().flatten();
         let (flags, exempt, flags_from) = self.flags(read);
         let store = PolicyStore::new(client.clone(), flags.clone(), Duration::from_secs(3600));
         let snapshot = store.current(deadline()).await.map_err(unreadable)?;
         Ok(Cluster {
             name,
+            installed,
             scan: Scan::new(client.clone(), &self.flipguard_namespace),
             store,
             flags,
@@ -85,10 +89,10 @@ impl ClusterArgs {
     }
 
     /// The settings by the flags of `serve`, the namespaces that it exempts, and where the flags are from.
-    fn flags(&self, read: Result<Option<Vec<String>>, ReadFailure>) -> (Policy, Vec<String>, String) {
+    fn flags(&self, read: Result<Option<Installed>, ReadFailure>) -> (Policy, Vec<String>, String) {
         let place = format!("Deployment {}/flipguard", self.flipguard_namespace);
         let (serve, from) = match read {
-            Ok(Some(arguments)) => match Serve::of(&arguments) {
+            Ok(Some(installed)) => match Serve::of(&installed.arguments) {
                 Some(serve) => (Some(serve), format!("the flags of {place}")),
                 None => (None, format!("the defaults, since {place} has flags of another version")),
             },

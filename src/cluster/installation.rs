@@ -10,24 +10,41 @@ use super::{clock, meter};
 use crate::install::{KEEPER_LEASE, NAME};
 use crate::model::ReadFailure;
 
-/// The arguments of flipguard's Deployment; `None` where there is no such Deployment.
+/// flipguard's Deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Installed {
+    /// The arguments of its container.
+    pub arguments: Vec<String>,
+    /// The tag of its image; empty where there is none.
+    pub tag: String,
+    /// The number of ready replicas.
+    pub ready: i32,
+    /// The number of desired replicas.
+    pub desired: i32,
+}
+
+/// flipguard's Deployment; `None` where there is no such Deployment.
 ///
 /// # Errors
 /// When the Deployment cannot be read.
-pub async fn arguments(
+pub async fn installed(
     client: &Client,
     own_namespace: &str,
     deadline: Instant,
-) -> Result<Option<Vec<String>>, ReadFailure> {
+) -> Result<Option<Installed>, ReadFailure> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), own_namespace);
     let what = || format!("Deployment {own_namespace}/{NAME}, which has the flags of flipguard");
     let read = within(deadline, deployments.get_opt(NAME)).await;
     let deployment = read.map_err(|error| ReadFailure::online(what(), error.to_string()))?;
-    let containers = deployment.map(|deployment| deployment.spec.and_then(|spec| spec.template.spec));
-    Ok(containers.map(|pod| {
-        let all = pod.map(|pod| pod.containers).unwrap_or_default();
-        let own = all.into_iter().find(|container| container.name == NAME);
-        own.and_then(|container| container.args).unwrap_or_default()
+    Ok(deployment.map(|deployment| {
+        let ready = deployment.status.and_then(|status| status.ready_replicas).unwrap_or(0);
+        let spec = deployment.spec.unwrap_or_default();
+        let containers = spec.template.spec.map(|pod| pod.containers).unwrap_or_default();
+        let own = containers.into_iter().find(|container| container.name == NAME).unwrap_or_default();
+        let image = own.image.unwrap_or_default();
+        let name = image.rsplit('/').next().unwrap_or_default();
+        let tag = name.split_once(':').map(|(_, tag)| tag.to_owned()).unwrap_or_default();
+        Installed { arguments: own.args.unwrap_or_default(), tag, ready, desired: spec.replicas.unwrap_or(1) }
     }))
 }
 

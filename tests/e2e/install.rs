@@ -18,6 +18,9 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     begins_without(shop)?;
     applies_twice(shop, "base")?;
     nothing_is_refused(shop)?;
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_flipguard"));
+    status.args(["status", "-n", &shop.namespace, "--kubeconfig"]).arg(shop.control_plane.kubeconfig());
+    attempt(status, None)?.says(&format!("flipguard {}: 2 of 2 replicas ready\n", env!("CARGO_PKG_VERSION")))?;
     // The overlay uses kinds of cert-manager. The test's own CRDs suffice to show that the overlay is well-formed.
     shop.plain_kubectl(&["apply", "-f", &file(shop, "cert-manager.yaml", CERT_MANAGER)?])?.succeeds()?;
     shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
