@@ -44,6 +44,10 @@ pub mod annotation {
         MIN_REPLICAS = "flipguard.dev/min-replicas";
         /// On a Service: the time for which the previous colour is kept after a flip, such as `10m`.
         HOLD = "flipguard.dev/hold";
+        /// On a Service: the image or label that the target of a flip has to run, such as `app:2.0` or `version=2.0`.
+        EXPECT = "flipguard.dev/expect";
+        /// On a Service: how long after a rollback the version that it left is denied, such as `1h`.
+        QUARANTINE = "flipguard.dev/quarantine";
         /// On a Service: findings of `flipguard audit` that are accepted, each with a reason: `no-pdb: one node only`.
         ACCEPT = "flipguard.dev/accept";
         /// On a Service or a workload: `<RFC 3339 time> <reason>`. Until that time, denied changes are allowed.

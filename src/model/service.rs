@@ -201,13 +201,25 @@ impl Service {
     /// # Errors
     /// When the value is not a duration, or exceeds a day.
     pub fn hold(&self) -> Result<Option<Duration>, String> {
+        self.duration(annotation::HOLD)
+    }
+
+    /// The value of `flipguard.dev/quarantine`, a day at most; `None` where it is not set.
+    ///
+    /// # Errors
+    /// When the value is not a duration, or exceeds a day.
+    pub fn quarantine(&self) -> Result<Option<Duration>, String> {
+        self.duration(annotation::QUARANTINE)
+    }
+
+    fn duration(&self, key: &str) -> Result<Option<Duration>, String> {
         const MAX: Duration = Duration::from_secs(24 * 3600);
         let parse = |text: &str| match humantime::parse_duration(text.trim()) {
-            Ok(hold) if hold <= MAX => Ok(hold),
+            Ok(time) if time <= MAX => Ok(time),
             Ok(_) => Err("it may be at most `24h`".to_owned()),
             Err(_) => Err("it must be a duration, such as `10m`".to_owned()),
         };
-        self.meta.annotation(annotation::HOLD).map(parse).transpose()
+        self.meta.annotation(key).map(parse).transpose()
     }
 
     /// The role of the Service by its own annotation, name and selector. The annotation outranks the name. A Service

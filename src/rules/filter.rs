@@ -46,7 +46,7 @@ macro_rules! annotation_row {
 }
 
 /// The changes of a Service that move its traffic or its guard.
-const SERVICE: [Row<Service>; 12] = [
+const SERVICE: [Row<Service>; 13] = [
     Row { applies: |old, new| old.selector != new.selector, cel: differs!("?spec.?selector.orValue({})") },
     Row { applies: |old, new| old.ports != new.ports, cel: differs!("?spec.?ports.orValue([])") },
     // One field of Kubernetes; the model has two of its values.
@@ -74,16 +74,18 @@ const SERVICE: [Row<Service>; 12] = [
     annotation_row!(OVERRIDE, "flipguard.dev/override"),
     annotation_row!(HOLD, "flipguard.dev/hold"),
     annotation_row!(MIN_REPLICAS, "flipguard.dev/min-replicas"),
+    annotation_row!(QUARANTINE, "flipguard.dev/quarantine"),
 ];
 
 /// The annotations of a Service that a rule reads: those of the table above.
-pub const SERVICE_ANNOTATIONS: [&str; 6] = [
+pub const SERVICE_ANNOTATIONS: [&str; 7] = [
     annotation::GUARD,
     annotation::ROLE,
     annotation::ARGO_ROLLOUTS,
     annotation::OVERRIDE,
     annotation::HOLD,
     annotation::MIN_REPLICAS,
+    annotation::QUARANTINE,
 ];
 
 /// The changes of a workload that can take ready Pods away.

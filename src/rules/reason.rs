@@ -66,6 +66,16 @@ reasons! {
         remedy: "Fix the failing Pod that the message names, or wait. When the current colour has no ready Pod and the \
                  target has one, the flip passes with a warning.",
     }
+    /// The target of a flip runs another version than the Service expects.
+    NotExpected {
+        code: "not-expected",
+        action: Deny,
+        retryable: true,
+        says: "A Service has the annotation `flipguard.dev/expect`, and the target of a flip runs another version. A rollback \
+               passes if the same write does not change the annotation.",
+        why: "A release that writes Service and workload in one go would land on the version before.",
+        remedy: "Wait until the expected version is rolled out, or correct the annotation.",
+    }
     /// The selector is removed.
     SelectorEmptied {
         code: "selector-emptied",
@@ -119,7 +129,7 @@ reasons! {
         action: Warn,
         retryable: false,
         says: "A flip goes to the template that a rollback left within the last hour. It is no rollback: all Pods must be \
-               ready.",
+               ready. With `flipguard.dev/quarantine: 1h` on the Service, it is denied for that time.",
         why: "The version was rolled back for a reason.",
         remedy: "Deploy a mended version first.",
     }

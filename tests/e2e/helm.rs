@@ -9,6 +9,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("helm::installs_flips_and_uninstalls", installs_flips_and_uninstalls),
     ("helm::one_release_for_both_takes_two_passes", one_release_for_both_takes_two_passes),
     ("helm::one_release_for_both_is_rolled_back", one_release_for_both_is_rolled_back),
+    ("helm::a_release_that_says_what_it_expects", a_release_that_says_what_it_expects),
     ("helm::a_failing_release_is_rolled_back", a_failing_release_is_rolled_back),
     ("helm::a_label_of_both_templates_may_change", a_label_of_both_templates_may_change),
     ("helm::a_version_in_the_one_selector_goes_on", a_version_in_the_one_selector_goes_on),
@@ -92,6 +93,27 @@ fn one_release_for_both_is_rolled_back(shop: &Shop) -> Result<()> {
     is(shop, "blue", "web:1.0")?;
     upgrade(shop, &["--wait", TIME, "--set", "green.tag=2.0"])?.passes_silently()?;
     upgrade(shop, &["--wait", TIME, "--set", "active=green"])?.passes_silently()?;
+    is(shop, "green", "web:2.0")
+}
+
+/// The idle colour runs, and one release writes both. The Service says what it expects, so the flip waits for the new
+/// version: the same command, once more, ends the release. Nothing lands on the version before.
+fn a_release_that_says_what_it_expects(shop: &Shop) -> Result<()> {
+    install(shop, &[])?.passes_silently()?;
+    let both = ["--set", "green.tag=2.0", "--set", "active=green", "--set", "expect=web:2.0"];
+    let first = upgrade(shop, &both)?;
+    first.is_refused("not-expected", &["Deployment app-green runs web:1.0, and the Service expects web:2.0"])?;
+    is(shop, "blue", "web:2.0")?;
+    shop.rolled_out("deployment/app-green")?;
+    upgrade(shop, &both)?.passes_silently()?;
+    is(shop, "green", "web:2.0")?;
+    // The next one goes into the other colour.
+    let next = ["--wait", TIME, "--set", "blue.tag=3.0", "--set", "active=blue", "--set", "expect=web:3.0"];
+    upgrade(shop, &next)?.is_refused("not-expected", &["Deployment app-blue runs web:1.0"])?;
+    shop.rolled_out("deployment/app-blue")?;
+    upgrade(shop, &next)?.passes_silently()?;
+    // A rollback by hand keeps the annotation, and passes.
+    shop.kubectl(&["patch", "service", "app", "-p", r#"{"spec":{"selector":{"color":"green"}}}"#])?.succeeds()?;
     is(shop, "green", "web:2.0")
 }
 

@@ -3,9 +3,11 @@
 //! - `opt_out`: does the Service leave flipguard's care? `settings`: can its annotations be read?
 //! - `routing`: is the change denied even without a flip?
 //! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
+//! - `expected`: is it the version that the Service expects?
 //! - `reach`: do clients still reach it from where they are?
 //! - `rollback`: does the flip return to the previous colour? `recreated`: is a deleted Service created again?
 
+mod expected;
 mod opt_out;
 mod parity;
 mod ports;
@@ -92,6 +94,7 @@ fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp)
         return (String::new(), findings);
     }
     findings.extend(on_a_flip(update, goes_back));
+    findings.extend(expected::finding(update, goes_back));
     findings.extend(rollback::returns_to_abandoned(update, now));
     findings.extend(rollback::flip_undone(update, change, now));
     let flip = target::describe(old, new);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::update::Update;
-use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp};
+use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp, annotation};
 use crate::rules::state::app::App;
 use crate::rules::state::past::{run_since, served_before, was_rollback};
 use crate::rules::wording::Remedy;
@@ -34,15 +34,26 @@ pub(crate) fn is_rollback(old: &Service, new: &Service, view: &ClusterView, colo
         .is_some_and(|flip| !was_rollback(flip, view) && served_before(new.routed(), flip.at, view))
 }
 
-/// A second try of the version that a rollback left a moment ago.
+/// A second try of the version that a rollback left a moment ago. Where the Service has a quarantine, it is denied for
+/// that time.
 pub(crate) fn returns_to_abandoned(update: &Update<'_>, now: Timestamp) -> Option<Finding> {
     let Update { old, new, view, colours, .. } = update;
     let flip = taken_back(old, new, &view.records, colours)?;
     let ago = now.since(flip.at);
-    (was_rollback(flip, view) && ago < RECENT && run_since(new.routed(), flip.at, view)).then(|| {
-        let message = format!("a rollback left this version {} ago, and it has not changed since", in_words(ago));
-        Finding::new(Reason::ReturnsToAbandoned, message, Remedy::words("Deploy a mended version first"))
-    })
+    // A write cannot shorten the quarantine that it would break.
+    let quarantine = [old, new].iter().filter_map(|service| service.quarantine().ok().flatten()).max();
+    let quarantine = quarantine.unwrap_or_default();
+    if !was_rollback(flip, view) || ago >= RECENT.max(quarantine) || !run_since(new.routed(), flip.at, view) {
+        return None;
+    }
+    let message = format!("a rollback left this version {} ago, and it has not changed since", in_words(ago));
+    let finding = Finding::new(Reason::ReturnsToAbandoned, message, Remedy::words("Deploy a mended version first"));
+    if ago >= quarantine {
+        return Some(finding);
+    }
+    let rest = in_words(quarantine.saturating_sub(ago));
+    let quarantine = format!("Its quarantine ({}) lasts for another {rest}", annotation::QUARANTINE);
+    Some(finding.at_least_deny().or(Some(Remedy::words(quarantine))))
 }
 
 /// A recent flip that another field manager takes back: self-heal of Argo CD, or a second pipeline.

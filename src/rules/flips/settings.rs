@@ -9,7 +9,8 @@ use crate::rules::{Finding, Reason};
 pub(crate) fn settings(old: Option<&Service>, new: &Service) -> Vec<Finding> {
     let hold = (annotation::HOLD, new.hold().err(), "10m");
     let minimum = (annotation::MIN_REPLICAS, new.minimum_replicas().err(), "2");
-    let unreadable = [hold, minimum].into_iter().filter_map(|(key, why, example)| {
+    let quarantine = (annotation::QUARANTINE, new.quarantine().err(), "1h");
+    let unreadable = [hold, minimum, quarantine].into_iter().filter_map(|(key, why, example)| {
         let remedy = Remedy::words(format!("Correct it, for example {key}: \"{example}\""));
         finding(old, new, key, &why?, remedy)
     });
