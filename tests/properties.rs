@@ -46,6 +46,7 @@ fn owned_pod(name: String, colour: &str, owner: Option<(WorkloadKind, String)>) 
     let labels = labels_of(colour);
     (prop::bool::weighted(0.8), prop::bool::weighted(0.95), prop::bool::weighted(0.05), prop::bool::weighted(0.05))
         .prop_map(move |(ready, has_ip, terminal, deleting)| Pod {
+            ready_since: None,
             node: String::new(),
             meta: Meta {
                 name: name.clone(),

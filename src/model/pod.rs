@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Container, Containers, Meta};
+use super::time::lenient;
+use super::{Container, Containers, Meta, Timestamp};
 
 /// A Pod, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -12,6 +13,9 @@ pub struct Pod {
     pub meta: Meta,
     /// Whether the condition `Ready` is true.
     pub ready: bool,
+    /// Since when it is ready and none of its containers was started: the later of the condition's `lastTransitionTime`
+    /// and the containers' `startedAt`. `None` where it is not ready, or does not say.
+    pub ready_since: Option<Timestamp>,
     /// Whether `status.podIP` is set.
     pub has_ip: bool,
     /// Whether the phase is `Succeeded` or `Failed`.
@@ -107,6 +111,8 @@ struct Condition {
     kind: String,
     status: String,
     reason: Option<String>,
+    #[serde(default, rename = "lastTransitionTime", deserialize_with = "lenient")]
+    since: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +136,10 @@ struct Ended {
 }
 
 #[derive(Deserialize)]
-struct Running {}
+struct Running {
+    #[serde(default, rename = "startedAt", deserialize_with = "lenient")]
+    started: Option<Timestamp>,
+}
 
 impl From<Manifest> for Pod {
     fn from(manifest: Manifest) -> Self {
@@ -142,6 +151,7 @@ impl From<Manifest> for Pod {
             containers: Containers::new(spec.containers.unwrap_or_default(), spec.init_containers.unwrap_or_default()),
             node: spec.node_name.unwrap_or_default(),
             ready,
+            ready_since: if ready { status.ready_since() } else { None },
             has_ip: status.pod_ip.as_deref().is_some_and(|ip| !ip.is_empty()),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             not_ready_reason: if ready { None } else { Some(status.not_ready_reason()) },
@@ -152,6 +162,12 @@ impl From<Manifest> for Pod {
 impl Status {
     fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().flatten().find(|condition| condition.kind == kind)
+    }
+
+    fn ready_since(&self) -> Option<Timestamp> {
+        let condition = self.condition("Ready")?.since?;
+        let started = self.container_statuses.iter().flatten();
+        started.filter_map(|status| status.state.as_ref()?.running.as_ref()?.started).chain([condition]).max()
     }
 
     /// The most specific reason why the Pod is not ready. The Pod's own reason (`Evicted`) comes first, then the

@@ -22,12 +22,16 @@ pub struct Policy {
     pub basis: ReadinessBasis,
     /// The ready Pods that a target should have, as a percentage of the current colour's; 100 by default.
     pub parity_percent: u32,
+    /// How long a target has to be ready before a flip to it; 0 by default.
+    pub soak: Duration,
     /// The number of ready Pods that a change has to leave; `None` where nobody says one, which counts as 1.
     pub floor: Option<u32>,
     /// The percentage above which a cut of the live colour is told of; 50 by default.
     pub shrink_percent: u32,
     /// The time for which the previous colour is kept after a flip; 120 s by default.
     pub hold: Duration,
+    /// How long after a rollback the version that it left is denied; 0 by default.
+    pub quarantine: Duration,
     /// The percentage of a colour's Pods that must be ready for a rollback to it; 50 by default.
     pub rollback_percent: u32,
     /// How far ahead an override may end; 1 h by default, and at most.
@@ -64,12 +68,16 @@ pub mod setting {
     pub const BASIS: &str = "flip.readinessBasis";
     /// `spec.flip.parityPercent`.
     pub const PARITY_PERCENT: &str = "flip.parityPercent";
+    /// `spec.flip.soak`.
+    pub const SOAK: &str = "flip.soak";
     /// `spec.live.floor`.
     pub const FLOOR: &str = "live.floor";
     /// `spec.live.shrinkPercent`.
     pub const SHRINK_PERCENT: &str = "live.shrinkPercent";
     /// `spec.rollback.hold`.
     pub const HOLD: &str = "rollback.hold";
+    /// `spec.rollback.quarantine`.
+    pub const QUARANTINE: &str = "rollback.quarantine";
     /// `spec.rollback.minReadyPercent`.
     pub const ROLLBACK_PERCENT: &str = "rollback.minReadyPercent";
     /// `spec.override.max`.
@@ -100,9 +108,11 @@ impl Default for Policy {
             ready_percent: 100,
             basis: ReadinessBasis::default(),
             parity_percent: 100,
+            soak: Duration::ZERO,
             floor: None,
             shrink_percent: 50,
             hold: Duration::from_secs(120),
+            quarantine: Duration::ZERO,
             rollback_percent: 50,
             max_override: Duration::from_secs(3600),
             labels: Labelling::default(),

@@ -59,3 +59,13 @@ impl<'de> Deserialize<'de> for Timestamp {
         Ok(Self(time.unix_timestamp()))
     }
 }
+
+/// Reads a time that may be missing or in another form: then it is not known. For fields whose absence a rule can bear.
+///
+/// # Errors
+/// When the value is no text.
+pub(super) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+    let time = text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
+    Ok(time.map(|time| Timestamp(time.unix_timestamp())))
+}

@@ -85,6 +85,11 @@ pub struct WorkloadSketch {
     template_since: String,
     /// The time at which a Deployment's rollout was complete; `never` if it is not. Without it, there is no such condition.
     rolled_out: Option<String>,
+    /// Since when the Pods are ready: one time for each, and the last one for all others. Without it, they do not say.
+    #[serde(default)]
+    ready_since: Vec<String>,
+    /// When the containers were started.
+    started: Option<String>,
     /// Whether the Deployment that owned a ReplicaSet is deleted.
     #[serde(default)]
     owner_is_gone: bool,
@@ -275,8 +280,22 @@ impl WorkloadSketch {
                 "labels": labels, "ownerReferences": owner,
             },
             "spec": self.spec,
-            "status": pod_status(ready, not_ready_reason, !self.without_ip),
+            "status": self.timed(pod_status(ready, not_ready_reason, !self.without_ip), index),
         })
+    }
+
+    /// The status with the times of the Pod.
+    fn timed(&self, mut status: Value, index: u32) -> Value {
+        let at = usize::try_from(index).unwrap_or(usize::MAX).min(self.ready_since.len().saturating_sub(1));
+        if let (Some(since), Some(condition)) = (self.ready_since.get(at), status.pointer_mut("/conditions/0")) {
+            put(condition, "lastTransitionTime", json!(since));
+        }
+        if let (Some(started), Some(running)) =
+            (&self.started, status.pointer_mut("/containerStatuses/0/state/running"))
+        {
+            put(running, "startedAt", json!(started));
+        }
+        status
     }
 }
 

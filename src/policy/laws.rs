@@ -16,9 +16,9 @@ fn specs() -> impl Strategy<Value = BlueGreenPolicySpec> {
     let enforcement = || prop::option::of(prop_oneof![Just(said::Enforcement::Deny), Just(said::Enforcement::Warn)]);
     let percent = || prop::option::of(prop_oneof![Just(10), Just(60), Just(100)]);
     let length = || prop::option::of(prop_oneof![Just(60), Just(600)]);
-    let flip = (percent(), percent());
+    let flip = (percent(), percent(), length());
     let live = (prop::option::of(1..4), percent());
-    let rollback = (length(), percent());
+    let rollback = (length(), percent(), length());
     let word = prop_oneof![Just("red"), Just("blue")];
     let words = prop::option::of(prop::collection::btree_set(word, 0..2));
     let rules = prop::collection::btree_map(rules(), actions(), 0..3);
@@ -37,10 +37,15 @@ fn specs() -> impl Strategy<Value = BlueGreenPolicySpec> {
                 flip: Some(said::FlipSettings {
                     min_ready_percent: flip.0,
                     parity_percent: flip.1,
+                    soak: length(flip.2),
                     ..Default::default()
                 }),
                 live: Some(said::LiveSettings { floor: live.0, shrink_percent: live.1 }),
-                rollback: Some(said::RollbackSettings { hold: length(rollback.0), min_ready_percent: rollback.1 }),
+                rollback: Some(said::RollbackSettings {
+                    hold: length(rollback.0),
+                    min_ready_percent: rollback.1,
+                    quarantine: length(rollback.2),
+                }),
                 overrides: Some(said::OverrideSettings { max: length(max) }),
                 rules: rules.into_iter().map(|(rule, action)| said::RuleAction { rule, action }).collect(),
                 exemptions: if exempt.is_empty() { Vec::new() } else { vec![exemption(exempt)] },
@@ -101,6 +106,8 @@ fn is_as_strict(a: &Policy, b: &Policy) -> bool {
         && (!says(s::FLOOR) || b.floor >= a.floor)
         && (!says(s::SHRINK_PERCENT) || b.shrink_percent <= a.shrink_percent)
         && (!says(s::HOLD) || b.hold >= a.hold)
+        && (!says(s::SOAK) || b.soak >= a.soak)
+        && (!says(s::QUARANTINE) || b.quarantine >= a.quarantine)
         && (!says(s::ROLLBACK_PERCENT) || b.rollback_percent >= a.rollback_percent)
         && (!says(s::MAX_OVERRIDE) || b.max_override <= a.max_override)
         && (!says(s::COLOUR_NAMES) || a.colours.names.iter().all(|name| b.colours.names.contains(name)))

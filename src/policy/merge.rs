@@ -142,6 +142,12 @@ impl Merging<'_> {
         if let Some(said) = self.larger(setting::PARITY_PERCENT, |s| percent(s.flip.as_ref()?.parity_percent)) {
             self.merged.parity_percent = said;
         }
+        if let Some(said) = self.larger(setting::SOAK, |s| s.flip.as_ref()?.soak.map(|soak| soak.0)) {
+            self.merged.soak = said;
+        }
+        if let Some(said) = self.larger(setting::QUARANTINE, |s| s.rollback.as_ref()?.quarantine.map(|time| time.0)) {
+            self.merged.quarantine = said;
+        }
         if let Some(said) = self.larger(setting::FLOOR, |s| percent(s.live.as_ref()?.floor)) {
             self.merged.floor = Some(said);
         }

@@ -207,7 +207,7 @@ impl From<Action> for model::Action {
 }
 
 /// What a flip has to meet.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlipSettings {
     /// The percentage of the target's Pods that must be ready, rounded up; the default is 100.
@@ -221,6 +221,10 @@ pub struct FlipSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub parity_percent: Option<i32>,
+    /// How long as many Pods as are wanted have to be ready without a restart, 24h at most; the default is 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("it may be at most 24h"))]
+    pub soak: Option<Length>,
 }
 
 /// What counts as ready.
@@ -264,6 +268,10 @@ pub struct RollbackSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("it may be at most 24h"))]
     pub hold: Option<Length>,
+    /// How long after a rollback the version that it left is denied, 24h at most; the default is 0s, which only warns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("it may be at most 24h"))]
+    pub quarantine: Option<Length>,
     /// The percentage of a colour's Pods that must be ready for a rollback to it, rounded up; the default is 50.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]

@@ -27,6 +27,8 @@ pub(super) fn stricter(a: &Policy, b: &Policy) -> Policy {
     let floor = take(b.floor > a.floor, setting::FLOOR);
     let shrink = take(b.shrink_percent < a.shrink_percent, setting::SHRINK_PERCENT);
     let hold = take(b.hold > a.hold, setting::HOLD);
+    let soak = take(b.soak > a.soak, setting::SOAK);
+    let quarantine = take(b.quarantine > a.quarantine, setting::QUARANTINE);
     let rollback = take(b.rollback_percent > a.rollback_percent, setting::ROLLBACK_PERCENT);
     let overrides = take(b.max_override < a.max_override, setting::MAX_OVERRIDE);
     if enforces {
@@ -45,6 +47,8 @@ pub(super) fn stricter(a: &Policy, b: &Policy) -> Policy {
     both.dry_run = if dry_run { b.dry_run } else { a.dry_run };
     both.basis = if basis { b.basis } else { a.basis };
     both.floor = if floor { b.floor } else { a.floor };
+    both.soak = if soak { b.soak } else { a.soak };
+    both.quarantine = if quarantine { b.quarantine } else { a.quarantine };
     both.hold = if hold { b.hold } else { a.hold };
     both.max_override = if overrides { b.max_override } else { a.max_override };
     both.colours = colours(&a.colours, &b.colours);

@@ -66,6 +66,16 @@ reasons! {
         remedy: "Fix the failing Pod that the message names, or wait. When the current colour has no ready Pod and the \
                  target has one, the flip passes with a warning.",
     }
+    /// The target of a flip has not been ready for long enough.
+    NotSoaked {
+        code: "not-soaked",
+        action: Deny,
+        retryable: true,
+        says: "A policy has `flip.soak`, and too few Pods of the target have been ready for that time without a restart. A \
+               rollback is not asked for it.",
+        why: "A version that fails after a minute would get all traffic.",
+        remedy: "Wait as long as the message says.",
+    }
     /// The target of a flip runs another version than the Service expects.
     NotExpected {
         code: "not-expected",

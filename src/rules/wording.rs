@@ -64,6 +64,18 @@ pub(crate) fn in_words(time: Duration) -> String {
     }
 }
 
+/// A length of time, roughly: `90 s`, `5 min`. The rest of a minute is left out.
+pub(crate) fn roughly(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+/// The same, with the rest of a minute as a whole one: for a time that has to pass.
+pub(crate) fn at_least(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
+}
+
 /// A clause about a Service: `it serves 1 pod`.
 pub(crate) fn serves(count: usize) -> String {
     format!("it serves {}", pods(count, ""))

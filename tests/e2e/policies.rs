@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("policies::a_programmed_policy_counts_at_once", a_programmed_policy_counts_at_once),
     ("policies::a_vendors_key_is_guarded_from_end_to_end", a_vendors_key_is_guarded_from_end_to_end),
     ("policies::a_bad_policy_is_set_aside_alone", a_bad_policy_is_set_aside_alone),
+    ("policies::a_target_has_to_soak", a_target_has_to_soak),
 ];
 
 /// A value that is refused, the words of the refusal, and one beside it that is accepted. Each is merged into a policy.
@@ -52,6 +53,9 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("flip: {parityPercent: 1001}", "should be less than or equal to 1000", "flip: {parityPercent: 0}"),
     ("live: {floor: 0}", "should be greater than or equal to 1", "live: {floor: 1000}"),
     ("live: {shrinkPercent: 0}", "should be greater than or equal to 1", "live: {shrinkPercent: 100}"),
+    ("flip: {soak: 25h}", "it may be at most 24h", "flip: {soak: 24h}"),
+    ("flip: {soak: long}", "spec.flip.soak: Invalid value", "flip: {soak: 90s}"),
+    ("rollback: {quarantine: 25h}", "it may be at most 24h", "rollback: {quarantine: 1h}"),
     ("rollback: {hold: 25h}", "it may be at most 24h", "rollback: {hold: 24h}"),
     ("rollback: {hold: soon}", "spec.rollback.hold: Invalid value", "rollback: {hold: 1h30m}"),
     ("rollback: {minReadyPercent: 101}", "should be less than or equal to 100", "rollback: {minReadyPercent: 100}"),
@@ -281,4 +285,24 @@ fn a_bad_policy_is_set_aside_alone(shop: &Shop) -> Result<()> {
     shop.plain_kubectl(&["delete", "bgpolicy", "later", "good"])?.succeeds()?;
     let remove = add.replace("\"add\"", "\"remove\"").replace("enum/-", "enum/2");
     shop.plain_kubectl(&["patch", "crd", crd, "--type=json", "-p", &remove])?.succeeds()
+}
+
+/// A target that is ready waits for as long as the policy wants; the way back does not. A version that a rollback left is
+/// denied during its quarantine.
+fn a_target_has_to_soak(shop: &Shop) -> Result<()> {
+    programmed(shop, "soaks", "{flip: {soak: 20s}, rollback: {quarantine: 1h}}")?;
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    let early = shop.route("app", GREEN)?;
+    for words in ["(not-soaked", "Deployment app-green has 0 of 2 pods ready for 20 s", "Retry in ", "policy soaks"] {
+        early.says(words)?;
+    }
+    ensure!(!early.ok, "a flip to a target that has not soaked passed");
+    shop.until("green has soaked", || Ok(shop.route("app", GREEN)?.ok))?;
+    shop.route("app", BLUE)?.succeeds()?;
+    let again = shop.route("app", GREEN)?;
+    again.says("(returns-to-abandoned")?;
+    again.says("Its quarantine (rollback.quarantine) lasts for another 60 min")?;
+    ensure!(!again.ok, "a flip to the version that a rollback left passed");
+    shop.plain_kubectl(&["delete", "bgpolicy", "soaks"])?.succeeds()
 }

@@ -191,6 +191,13 @@ fn with_annotations(settings: &mut [Setting], service: &Service, policy: &Policy
         Ok(_) => {}
         Err(why) => notes.push(format!("{} of Service {} does not count: {why}", annotation::HOLD, service.meta.name)),
     }
+    match service.quarantine() {
+        Ok(Some(time)) if time > policy.quarantine => say(setting::QUARANTINE, in_words(time), annotation::QUARANTINE),
+        Ok(_) => {}
+        Err(why) => {
+            notes.push(format!("{} of Service {} does not count: {why}", annotation::QUARANTINE, service.meta.name));
+        }
+    }
     let said = policy.floor.unwrap_or(1);
     match service.minimum_replicas() {
         Ok(Some(0)) if policy.floor.is_none() => {

@@ -3,6 +3,7 @@
 //! - `opt_out`: does the Service leave flipguard's care? `settings`: can its annotations be read?
 //! - `routing`: is the change denied even without a flip?
 //! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
+//! - `soak`: has it been ready for long enough?
 //! - `expected`: is it the version that the Service expects?
 //! - `reach`: do clients still reach it from where they are?
 //! - `rollback`: does the flip return to the previous colour? `recreated`: is a deleted Service created again?
@@ -16,6 +17,7 @@ mod recreated;
 mod rollback;
 mod routing;
 mod settings;
+mod soak;
 mod target;
 mod update;
 mod version_label;
@@ -93,7 +95,7 @@ fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp)
         findings.extend(ports::on_other_changes(update));
         return (String::new(), findings);
     }
-    findings.extend(on_a_flip(update, goes_back));
+    findings.extend(on_a_flip(update, goes_back, now));
     findings.extend(expected::finding(update, goes_back));
     findings.extend(rollback::returns_to_abandoned(update, now));
     findings.extend(rollback::flip_undone(update, change, now));
@@ -126,11 +128,12 @@ fn cured(finding: Finding, update: &Update<'_>) -> Finding {
 }
 
 /// Rules about the target of a flip. A rollback never has to meet more than a flip forward.
-fn on_a_flip(update: &Update<'_>, goes_back: bool) -> Vec<Finding> {
+fn on_a_flip(update: &Update<'_>, goes_back: bool, now: Timestamp) -> Vec<Finding> {
     let allowed_because = target::allowed_because(update);
     let mut findings = target::findings(update);
     // The size of a target that is not ready yet is no finding of its own.
     let is_ready = findings.is_empty();
+    findings.extend(soak::finding(update, now).filter(|_| is_ready && !goes_back));
     findings.extend(ports::on_a_flip(update));
     for finding in &mut findings {
         finding.allowed_because.clone_from(&allowed_because);

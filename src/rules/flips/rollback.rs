@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::update::Update;
-use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp, annotation};
+use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp, annotation, setting};
 use crate::rules::state::app::App;
 use crate::rules::state::past::{run_since, served_before, was_rollback};
-use crate::rules::wording::Remedy;
+use crate::rules::wording::{Remedy, at_least, roughly};
 use crate::rules::{Finding, Reason};
 
 /// How long the version that a rollback left counts as abandoned, and a flip as recent.
@@ -42,18 +42,21 @@ pub(crate) fn returns_to_abandoned(update: &Update<'_>, now: Timestamp) -> Optio
     let ago = now.since(flip.at);
     // A write cannot shorten the quarantine that it would break.
     let quarantine = [old, new].iter().filter_map(|service| service.quarantine().ok().flatten()).max();
-    let quarantine = quarantine.unwrap_or_default();
+    let by_policy = update.policy.quarantine;
+    let quarantine = quarantine.unwrap_or_default().max(by_policy);
     if !was_rollback(flip, view) || ago >= RECENT.max(quarantine) || !run_since(new.routed(), flip.at, view) {
         return None;
     }
-    let message = format!("a rollback left this version {} ago, and it has not changed since", in_words(ago));
+    let message = format!("a rollback left this version {} ago, and it has not changed since", roughly(ago));
     let finding = Finding::new(Reason::ReturnsToAbandoned, message, Remedy::words("Deploy a mended version first"));
     if ago >= quarantine {
         return Some(finding);
     }
-    let rest = in_words(quarantine.saturating_sub(ago));
-    let quarantine = format!("Its quarantine ({}) lasts for another {rest}", annotation::QUARANTINE);
-    Some(finding.at_least_deny().or(Some(Remedy::words(quarantine))))
+    let rest = at_least(quarantine.saturating_sub(ago));
+    let by = if quarantine > by_policy { annotation::QUARANTINE } else { setting::QUARANTINE };
+    let lasts = Remedy::words(format!("Its quarantine ({by}) lasts for another {rest}"));
+    let source = update.policy.source(setting::QUARANTINE).filter(|_| quarantine == by_policy);
+    Some(finding.at_least_deny().or(Some(lasts)).said_by(source))
 }
 
 /// A recent flip that another field manager takes back: self-heal of Argo CD, or a second pipeline.
@@ -71,7 +74,7 @@ pub(crate) fn flip_undone(update: &Update<'_>, change: &Change, now: Timestamp) 
             flip.to.without(&flip.from),
             flip.user,
             flip.manager,
-            in_words(ago)
+            roughly(ago)
         );
         let remedy = Remedy::words("If Git or a pipeline still has the old selector, change it there");
         Finding::new(Reason::FlipUndone, message, remedy)
@@ -81,9 +84,4 @@ pub(crate) fn flip_undone(update: &Update<'_>, change: &Change, now: Timestamp) 
 /// All of kubectl's commands are one writer: each has a manager of its own (`kubectl-edit`, `kubectl-patch`).
 fn writer(manager: &str) -> &str {
     if manager.starts_with("kubectl") { "kubectl" } else { manager }
-}
-
-fn in_words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }

@@ -123,7 +123,7 @@ fn waiting(workload: &Workload, failing: Option<&Pod>, what: String) -> Shortfal
 }
 
 /// This percentage of the desired Pods, rounded up; at least one.
-fn enough(desired: u32, percent: u32) -> u32 {
+pub(crate) fn enough(desired: u32, percent: u32) -> u32 {
     let share = (u64::from(desired) * u64::from(percent)).div_ceil(100);
     u32::try_from(share).unwrap_or(u32::MAX).clamp(1, desired.max(1))
 }
@@ -160,26 +160,37 @@ fn number(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// A shortfall by the Pods, although the status is complete.
-fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &ClusterView) -> Option<String> {
-    let desired = workload.desired;
-    let current: Vec<&Pod> = match workload.kind {
+/// The Pods of a workload's current template.
+///
+/// # Errors
+/// When it is not known which they are; the rest of a sentence that begins with the workload.
+pub(crate) fn current_pods<'a>(workload: &Workload, view: &'a ClusterView) -> Result<Vec<&'a Pod>, String> {
+    Ok(match workload.kind {
         WorkloadKind::Deployment => {
             let Some(replica_set) = view.current_replica_set(workload) else {
                 let revision = workload.revision().unwrap_or("unknown");
-                return Some(format!("has no ReplicaSet of its current revision ({revision})"));
+                return Err(format!("has no ReplicaSet of its current revision ({revision})"));
             };
             view.pods_of(replica_set)
         }
         WorkloadKind::StatefulSet => {
             let Some(revision) = workload.update_revision.as_deref() else {
-                return Some("has no update revision yet".to_owned());
+                return Err("has no update revision yet".to_owned());
             };
             let of_revision =
                 |pod: &&Pod| pod.meta.labels.get("controller-revision-hash").map(String::as_str) == Some(revision);
             view.pods_of(workload).into_iter().filter(of_revision).collect()
         }
         WorkloadKind::DaemonSet | WorkloadKind::ReplicaSet => view.pods_of(workload),
+    })
+}
+
+/// A shortfall by the Pods, although the status is complete.
+fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &ClusterView) -> Option<String> {
+    let desired = workload.desired;
+    let current = match current_pods(workload, view) {
+        Ok(current) => current,
+        Err(what) => return Some(what),
     };
     let ready = current.iter().filter(|pod| pod.serves());
     let (serving, lost): (Vec<&Pod>, Vec<&Pod>) = ready.partition(|pod| selector.matches(&pod.meta.labels));
