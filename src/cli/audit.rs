@@ -154,7 +154,7 @@ impl Audit {
         let earlier = self.baseline.as_deref().map(ids).transpose()?;
         let places = self.source.as_deref().map(places).transpose()?.unwrap_or_default();
         let scope = Scope { namespace: self.namespace.clone(), workers: self.workers };
-        let mut report = run(async { look(&self.cluster.open().await?, &scope, &progress()).await })?;
+        let mut report = run(async { look(&self.cluster.open_to_look().await?, &scope, &progress()).await })?;
         if let Some(earlier) = earlier {
             report.compare(&earlier);
         }

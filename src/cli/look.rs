@@ -36,6 +36,7 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
     };
     let policies = cluster.policies.all.iter().map(|policy| policy.name.clone()).collect();
     let mut report = Report::new(cluster.name.clone(), clock::now(), policies);
+    report.skipped.extend(cluster.unread_policies());
     report.add_findings(crate::audit::policies::findings(&cluster.policies));
     progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
     let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace));
@@ -56,6 +57,7 @@ async fn look_at(cluster: &Cluster, namespace: String) -> Looked {
     let (snapshot, extras) =
         tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));
     let mut status = status(&snapshot, &policy, &|_| true);
+    status.notes.extend(cluster.unread_policies());
     status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
     let mut skipped = extras.skipped.clone();
     skipped.extend(snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)));

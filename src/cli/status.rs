@@ -115,7 +115,7 @@ enum Colouring {
 impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         run(async {
-            let cluster = self.cluster.open().await?;
+            let cluster = self.cluster.open_to_look().await?;
             if self.wait { self.wait(&cluster).await } else { self.show(&cluster).await }
         })
     }
@@ -206,6 +206,7 @@ impl Status {
             is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))
         };
         let mut status = status(&snapshot, &policy, &wanted);
+        status.notes.extend(cluster.unread_policies());
         status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
         status
     }

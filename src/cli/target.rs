@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     pub(super) policies: Policies,
     /// Whether the CRD is there.
     pub(super) is_installed: bool,
+    /// Why the policies are not known.
+    unread_policies: Option<ReadFailure>,
     /// The namespaces that flipguard does not guard.
     pub(super) exempt: Vec<String>,
     default_namespace: String,
@@ -63,6 +65,16 @@ pub(super) struct Cluster {
 impl ClusterArgs {
     /// Connects, and reads the flags and the policies.
     pub(super) async fn open(&self) -> anyhow::Result<Cluster> {
+        let mut cluster = self.open_to_look().await?;
+        match cluster.unread_policies.take() {
+            None => Ok(cluster),
+            Some(failure) => Err(unreadable(failure)),
+        }
+    }
+
+    /// The same for a look at what there is. Without the right to read the policies, flags and defaults count, and a note
+    /// says so.
+    pub(super) async fn open_to_look(&self) -> anyhow::Result<Cluster> {
         let connection = Connection::open_context(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
         connection.version().await?;
         let name = connection.cluster_name();
@@ -71,7 +83,10 @@ impl ClusterArgs {
         let installed = read.as_ref().ok().cloned().flatten();
         let (flags, exempt, flags_from) = self.flags(read);
         let store = PolicyStore::new(client.clone(), flags.clone(), Duration::from_secs(3600));
-        let snapshot = store.current(deadline()).await.map_err(unreadable)?;
+        let (policies, is_installed, unread_policies) = match store.current(deadline()).await {
+            Ok(read) => ((*read.policies).clone(), read.is_installed, None),
+            Err(failure) => (Policies::default(), false, Some(failure)),
+        };
         Ok(Cluster {
             name,
             installed,
@@ -79,8 +94,9 @@ impl ClusterArgs {
             store,
             flags,
             flags_from,
-            policies: (*snapshot.policies).clone(),
-            is_installed: snapshot.is_installed,
+            policies,
+            is_installed,
+            unread_policies,
             exempt,
             default_namespace: client.default_namespace().to_owned(),
             own_namespace: self.flipguard_namespace.clone(),
@@ -121,6 +137,12 @@ impl Cluster {
             bail!("there is no namespace {namespace}; name another with -n");
         }
         Ok(namespace.to_owned())
+    }
+
+    /// That the policies are unknown, where they are.
+    pub(super) fn unread_policies(&self) -> Option<String> {
+        let why = &self.unread_policies.as_ref()?.why;
+        Some(format!("the policies are unknown, so flags and defaults count here: {why}"))
     }
 
     /// The labels of a namespace, where a policy selects by them.

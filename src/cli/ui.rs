@@ -45,7 +45,7 @@ struct Looker {
 impl Look for Looker {
     async fn look(&self) -> Result<Report, String> {
         let look = async {
-            let cluster = self.cluster.open().await?;
+            let cluster = self.cluster.open_to_look().await?;
             look(&cluster, &self.scope, &ProgressBar::hidden()).await
         };
         look.await.map_err(|error: anyhow::Error| format!("{error:#}"))
@@ -56,7 +56,7 @@ impl Ui {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         run(async {
             // What cannot be reached at all is said here, not in the browser.
-            self.cluster.open().await?;
+            self.cluster.open_to_look().await?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
             let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
             let secret = token()? + &token()?;

@@ -309,6 +309,11 @@ fn status_without_rights(shop: &Shop) -> Result<()> {
     reader.succeeds()?;
     reader.says("holds and last flips are unknown: cannot read the ledger of namespace")?;
     reader.says("live")?;
+    // Without the right to list policies, it says what counts instead.
+    let unruled = run(account("unruled", &format!("{workloads},pods"))?)?;
+    unruled.succeeds()?;
+    unruled.says("note: the policies are unknown, so flags and defaults count here: ")?;
+    unruled.says("live")?;
     let blind = run(account("blind", &format!("{policies},{workloads}"))?)?;
     ensure!(!blind.ok, "{}", blind.out);
     blind.says(&format!("cannot read pods in namespace {namespace}: "))?;
