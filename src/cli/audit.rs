@@ -36,6 +36,9 @@ pub(super) struct Audit {
     /// The namespace; without it, all namespaces with traffic Services
     #[arg(long, short)]
     namespace: Option<String>,
+    /// All namespaces with traffic Services, which is the default
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
     /// The least severity that makes the command fail
     #[arg(long, value_enum, default_value = "error")]
     fail_on: FailOn,

@@ -46,7 +46,15 @@ pub struct Written {
 /// # Errors
 /// When the objects cannot be listed, written or deleted; the message names the request.
 pub async fn write(client: &Client, group: Group, objects: &[Value], is_all: bool) -> Result<Written, String> {
-    let stored = stored(client, group).await.map_err(|error| format!("cannot list {}: {error}", group.resource()))?;
+    let stored = stored(client, group).await.map_err(|error| {
+        let hint = match &error {
+            RequestError::Api(kube::Error::Api(status)) if status.code == 404 => {
+                format!("; install the CRD of {} {}", group.api_version(), group.kind())
+            }
+            _ => String::new(),
+        };
+        format!("cannot list {}: {error}{hint}", group.resource())
+    })?;
     let mut count = Written::default();
     let mut wanted = Vec::new();
     for object in objects {

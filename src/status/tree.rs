@@ -31,6 +31,9 @@ struct Row {
     below: Vec<String>,
 }
 
+/// The most Services that the last line names.
+const MOST_NAMED: usize = 5;
+
 const HEADERS: [&str; 6] = ["SERVICE", "COLOUR", "ROLE", "WORKLOAD", "IMAGE", "READY"];
 
 /// A namespace as text.
@@ -79,7 +82,12 @@ fn end(status: &NamespaceStatus) -> String {
         (0, _) if !status.unread.is_empty() => Ok(()),
         (0, _) => writeln!(text, "\nno traffic Service here"),
         (_, 0) => writeln!(text, "\n{all} {services}, none needs attention"),
-        (_, some) => writeln!(text, "\n⚠ {some} of {all} {services} {needs} attention: {}", attention.join("; ")),
+        (_, some) => {
+            let named = attention.get(..MOST_NAMED.min(some)).unwrap_or_default().join("; ");
+            let more = some.saturating_sub(MOST_NAMED);
+            let rest = if more == 0 { String::new() } else { format!("; and {more} more") };
+            writeln!(text, "\n⚠ {some} of {all} {services} {needs} attention: {named}{rest}")
+        }
     };
     text
 }
