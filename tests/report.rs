@@ -91,7 +91,9 @@ fn golden(file: &str, text: &str) {
         std::fs::write(&file, text).unwrap();
     }
     let agreed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(agreed, text, "if this is intended: UPDATE=1 cargo test --test report");
+    let differs = agreed.lines().zip(text.lines()).find(|(agreed, is)| agreed != is);
+    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test report", file.display());
+    assert_eq!(agreed.len(), text.len(), "{}: UPDATE=1 cargo test --test report", file.display());
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -142,7 +142,7 @@ checks! {
         "The data parts at the flip: what was written behind one colour is missing behind the other.",
         "Keep state outside the colours, such as in a database.";
     STATE_ON_NODE = "state-on-node", Warning,
-        "A colour writes to a folder of its Node (hostPath).",
+        "A colour writes to a folder of its Node (hostPath); with --state all, also to one that ends with the Pod (emptyDir).",
         "The data stays on the Node when the colour moves.",
         "Keep state outside the Pods.";
     STICKY_SESSIONS = "sticky-sessions", Warning,
@@ -170,9 +170,9 @@ checks! {
         "Clients cache DNS, so a switch takes effect late and unevenly; flipguard does not judge it.",
         "Route by a Service with a selector.";
     UNGUARDED = "unguarded", Warning,
-        "A Service with a colour is opted out of flipguard.",
+        "A Service with a colour is opted out of flipguard, or marked by Argo Rollouts without its Rollout.",
         "Nothing protects its traffic.",
-        "Remove the annotation flipguard.dev/guard.";
+        "Remove the annotation flipguard.dev/guard, or that of Argo Rollouts.";
     PREVIEW_WITH_TRAFFIC = "preview-with-traffic", Warning,
         "A preview Service is a LoadBalancer, or a route leads to it, so it gets traffic from outside.",
         "The traffic is real, and flips of this Service are not guarded.",
@@ -196,6 +196,10 @@ checks! {
     EXEMPTION_EXPIRED = "exemption-expired", Info,
         "An exemption of a policy has ended.",
         "It lifts nothing any more, and misleads readers.",
+        "Remove it from the policy.";
+    EXEMPTION_UNUSED = "exemption-unused", Info,
+        "An exemption of a policy has let nothing pass for 30 days.",
+        "It is a hole that nobody needs any more.",
         "Remove it from the policy.";
     POLICY_SET_ASIDE = "policy-set-aside", Error,
         "A policy cannot be read, or may or may not count.",

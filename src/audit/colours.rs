@@ -38,11 +38,20 @@ fn one(facts: &Facts<'_>, service: &Service) -> Vec<Finding> {
         Role::Unguarded(Unguarded::OptedOut) if pins => {
             Some(about(facts, &UNGUARDED, service, "annotation flipguard.dev/guard opts it out".to_owned()))
         }
+        Role::Unguarded(Unguarded::ArgoRollouts) => without_rollout(facts, service),
         Role::Preview if because != Because::RoleAnnotation => with_traffic(facts, service, because),
         _ => None,
     };
     let frozen = Some(service).filter(|service| service.selector.is_empty() && service.external_name.is_none());
     found.into_iter().chain(frozen.and_then(|service| frozen_endpoints(facts, service))).collect()
+}
+
+/// Argo's mark on a Service, without the Rollout that it names.
+fn without_rollout(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
+    let name = service.meta.annotation(annotation::ARGO_ROLLOUTS)?;
+    let is_there = facts.extras.rollouts.as_ref()?.iter().any(|rollout| rollout.metadata.name == name);
+    (!is_there)
+        .then(|| about(facts, &UNGUARDED, service, format!("Argo Rollouts marks it, and there is no Rollout {name}")))
 }
 
 /// Two colours, by a colour key, that both want Pods behind a selector without a colour.

@@ -24,6 +24,8 @@ pub struct Extras {
     pub http_routes: Option<Vec<HttpRoute>>,
     /// Routes of OpenShift; empty where that kind is not served.
     pub routes: Option<Vec<OpenShiftRoute>>,
+    /// Rollouts of Argo; empty where that kind is not served.
+    pub rollouts: Option<Vec<Named>>,
     /// EndpointSlices.
     pub slices: Option<Vec<Slice>>,
     /// StatefulSets, with their claims.
@@ -243,7 +245,14 @@ pub struct Volume {
     pub persistent_volume_claim: Option<ClaimRef>,
     /// A folder of the Node.
     pub host_path: Option<HostPath>,
+    /// A folder that ends with the Pod.
+    pub empty_dir: Option<EmptyDir>,
 }
+
+/// A folder that ends with the Pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct EmptyDir {}
 
 /// The claim of a volume.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -259,6 +268,13 @@ pub struct ClaimRef {
 pub struct HostPath {
     /// `path`.
     pub path: String,
+}
+
+/// An object of which only the name matters.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Named {
+    /// `metadata`.
+    pub metadata: Head,
 }
 
 /// An EndpointSlice.

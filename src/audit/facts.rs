@@ -14,6 +14,14 @@ pub(super) struct Facts<'a> {
     pub(super) extras: &'a Extras,
     pub(super) policy: &'a Policy,
     pub(super) apps: Vec<AppFacts<'a>>,
+    pub(super) options: Options,
+}
+
+/// What is looked for beyond the usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Whether folders that end with their Pod count as state.
+    pub ephemeral_state: bool,
 }
 
 /// A traffic Service with its colours.
@@ -27,7 +35,7 @@ pub(super) struct AppFacts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot, extras: &'a Extras, policy: &'a Policy) -> Self {
+    pub(super) fn of(snapshot: &'a Snapshot, extras: &'a Extras, policy: &'a Policy, options: Options) -> Self {
         let colours = &policy.colours;
         let mut apps: Vec<AppFacts<'a>> = TrafficService::all(&snapshot.view, policy)
             .into_iter()
@@ -43,7 +51,7 @@ impl<'a> Facts<'a> {
             })
             .collect();
         apps.sort_by(|a, b| a.traffic.name().cmp(b.traffic.name()));
-        Self { snapshot, extras, policy, apps }
+        Self { snapshot, extras, policy, apps, options }
     }
 }
 

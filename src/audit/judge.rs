@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::extras::Extras;
 use super::facts::Facts;
+pub use super::facts::Options;
 use super::finding::{Finding, State};
 use super::snapshot::Snapshot;
 use super::{budgets, colours, flips, guarding, serving, state};
@@ -11,11 +12,11 @@ use crate::model::{Policy, Service, annotation};
 
 /// The findings about a namespace, ordered by object, the worst first. Nothing is said of what could not be read.
 #[must_use]
-pub fn judge(snapshot: &Snapshot, extras: &Extras, policy: &Policy) -> Vec<Finding> {
+pub fn judge(snapshot: &Snapshot, extras: &Extras, policy: &Policy, options: Options) -> Vec<Finding> {
     if !snapshot.failures().is_empty() {
         return Vec::new();
     }
-    let facts = Facts::of(snapshot, extras, policy);
+    let facts = Facts::of(snapshot, extras, policy, options);
     let families = [
         serving::findings(&facts),
         flips::findings(&facts),

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::checks::{
-    MIGRATION_IN_PODS, MIGRATION_SINCE, STATE_ON_NODE, STATE_PER_COLOUR, STATE_SHARED, STICKY_SESSIONS,
+    MIGRATION_IN_PODS, MIGRATION_SINCE, STATE_ON_NODE, STATE_PER_COLOUR, STATE_SHARED, STICKY_SESSIONS, Severity,
 };
-use super::extras::{Claim, Job, PodSpec, Program};
+use super::extras::{Claim, Job, PodSpec, Program, Volume};
 use super::facts::{AppFacts, Facts, pod_spec};
 use super::finding::Finding;
 use crate::model::{Timestamp, Workload, WorkloadKind};
@@ -26,6 +26,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         all.extend(claims(app, facts.extras.claims.as_deref()));
         all.extend(claim_templates(facts, app));
         all.extend(on_node(app));
+        all.extend(in_pods_only(app).filter(|_| facts.options.ephemeral_state));
         all.extend(in_pods(app));
         all.extend(sticky(facts, app));
         all.extend(facts.extras.jobs.iter().flatten().find_map(|job| migrated_since(app, job)));
@@ -79,16 +80,29 @@ fn claim_templates(facts: &Facts<'_>, app: &AppFacts<'_>) -> Option<Finding> {
 
 fn on_node(app: &AppFacts<'_>) -> Option<Finding> {
     app.live().chain(app.idle()).find_map(|workload| {
-        let PodSpec { containers, init_containers, volumes } = pod_spec(workload);
-        let programs: Vec<Program> = containers.into_iter().chain(init_containers.unwrap_or_default()).collect();
-        let writes = |name: &str| {
-            let mounts = programs.iter().flat_map(|program| program.volume_mounts.iter().flatten());
-            mounts.into_iter().any(|mount| mount.name == name && mount.read_only != Some(true))
-        };
-        let volume = volumes.into_iter().flatten().find(|volume| volume.host_path.is_some() && writes(&volume.name))?;
-        let path = volume.host_path?.path;
+        let path = written(workload, |volume| volume.host_path.is_some())?.host_path?.path;
         Some(app.finding(&STATE_ON_NODE, "", format!("{workload} writes to {path} of its node")))
     })
+}
+
+/// State that ends with each Pod. Most of it is meant so, which makes it worth no more than knowing.
+fn in_pods_only(app: &AppFacts<'_>) -> Option<Finding> {
+    let (workload, volume) =
+        app.live().find_map(|workload| Some((workload, written(workload, |volume| volume.empty_dir.is_some())?)))?;
+    let message = format!("{workload} writes to the emptyDir {}, which ends with each pod", volume.name);
+    let finding = app.finding(&STATE_ON_NODE, &app.colour, message);
+    Some(Finding { severity: Severity::Info, ..finding })
+}
+
+/// The first volume of a kind that a container of a workload may write to.
+fn written(workload: &Workload, is_wanted: impl Fn(&Volume) -> bool) -> Option<Volume> {
+    let PodSpec { containers, init_containers, volumes } = pod_spec(workload);
+    let programs: Vec<Program> = containers.into_iter().chain(init_containers.unwrap_or_default()).collect();
+    let writes = |name: &str| {
+        let mounts = programs.iter().flat_map(|program| program.volume_mounts.iter().flatten());
+        mounts.into_iter().any(|mount| mount.name == name && mount.read_only != Some(true))
+    };
+    volumes.into_iter().flatten().find(|volume| is_wanted(volume) && writes(&volume.name))
 }
 
 fn in_pods(app: &AppFacts<'_>) -> Option<Finding> {

@@ -13,6 +13,7 @@ use super::print_out;
 use super::process::{address, listen_address};
 use super::target::{ClusterArgs, run};
 use crate::audit::checks::Severity;
+use crate::audit::judge::Options;
 use crate::cluster::connect::in_cluster;
 use crate::install::manifests::yaml;
 use crate::install::workload::STATUS_PORT;
@@ -51,6 +52,9 @@ pub(super) struct Audit {
     /// How many namespaces are read at the same time
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Which state of Pods is told of
+    #[arg(long, value_enum, default_value = "lasting")]
+    state: StateFlag,
     /// The format
     #[arg(long, short, value_enum, default_value = "text")]
     output: Format,
@@ -116,6 +120,15 @@ enum Format {
     Report,
 }
 
+/// Which state of Pods is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StateFlag {
+    /// State that outlives its Pod: claims, and folders of Nodes
+    Lasting,
+    /// Folders that end with the Pod (emptyDir), too
+    All,
+}
+
 /// The API group of reports in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReportsFlag {
@@ -144,10 +157,11 @@ impl Audit {
             print_out(&(serde_json::to_string_pretty(&schema())? + "\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        let options = Options { ephemeral_state: self.state == StateFlag::All };
         if let Some(every) = self.every {
             let auditor = Auditor {
                 cluster: self.cluster,
-                scope: Scope { namespace: self.namespace, workers: self.workers },
+                scope: Scope { namespace: self.namespace, workers: self.workers, options },
                 every,
                 listen: listen_address(self.listen, in_cluster(), STATUS_PORT),
                 reports: self.reports.map(Into::into),
@@ -156,7 +170,7 @@ impl Audit {
         }
         let earlier = self.baseline.as_deref().map(ids).transpose()?;
         let places = self.source.as_deref().map(places).transpose()?.unwrap_or_default();
-        let scope = Scope { namespace: self.namespace.clone(), workers: self.workers };
+        let scope = Scope { namespace: self.namespace.clone(), workers: self.workers, options };
         let mut report = run(async { look(&self.cluster.open_to_look().await?, &scope, &progress()).await })?;
         if let Some(earlier) = earlier {
             report.compare(&earlier);

@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::target::{Cluster, unreadable};
-use crate::audit::judge::judge;
+use crate::audit::judge::{Options, judge};
+use crate::audit::policies;
 use crate::cluster::clock;
 use crate::policy::effective::marks;
 use crate::report::{Looked, Report};
@@ -23,6 +24,8 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// How many namespaces are read at the same time.
     pub(super) workers: u16,
+    /// What is looked for beyond the usual.
+    pub(super) options: Options,
 }
 
 /// Looks at each namespace, and lets go of it before more are read.
@@ -34,24 +37,25 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
         let found = cluster.scan.namespaces(&marks).await.map_err(unreadable)?;
         found.into_keys().filter(|name| !cluster.exempt.contains(name)).collect()
     };
-    let policies = cluster.policies.all.iter().map(|policy| policy.name.clone()).collect();
-    let mut report = Report::new(cluster.name.clone(), clock::now(), policies);
+    let names = cluster.policies.all.iter().map(|policy| policy.name.clone()).collect();
+    let mut report = Report::new(cluster.name.clone(), clock::now(), names);
     report.skipped.extend(cluster.unread_policies());
-    report.add_findings(crate::audit::policies::findings(&cluster.policies));
     progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
-    let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace));
+    let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace, scope.options));
     let mut looks = looks.buffered(usize::from(scope.workers));
     while let Some(one) = looks.next().await {
         progress.set_message(one.status.namespace.clone());
         report.add(one);
         progress.inc(1);
     }
+    let at = report.at;
+    report.add_findings(policies::findings(&cluster.policies, at));
     progress.finish_and_clear();
     Ok(report)
 }
 
 /// Judges one namespace.
-async fn look_at(cluster: &Cluster, namespace: String) -> Looked {
+async fn look_at(cluster: &Cluster, namespace: String, options: Options) -> Looked {
     let namespace = namespace.as_str();
     let policy = cluster.settings(namespace).await;
     let (snapshot, extras) =
@@ -61,7 +65,7 @@ async fn look_at(cluster: &Cluster, namespace: String) -> Looked {
     status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
     let mut skipped = extras.skipped.clone();
     skipped.extend(snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)));
-    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy), skipped }
+    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, options), skipped }
 }
 
 /// A line on standard error that tells how far the look is. Where that is no terminal, nothing is shown.

@@ -12,6 +12,7 @@ use super::look::{Scope, look};
 use super::print_out;
 use super::process::stop_signal;
 use super::target::{ClusterArgs, run};
+use crate::audit::judge::Options;
 use crate::certs::authority::token;
 use crate::report::Report;
 use crate::ui::{Look, serve, url};
@@ -62,7 +63,7 @@ impl Ui {
             let secret = token()? + &token()?;
             let stop = stop_signal()?;
             print_out(&format!("{}\nCtrl-C ends it\n", url(listener.local_addr()?, &secret)))?;
-            let scope = Scope { namespace: self.namespace, workers: self.workers };
+            let scope = Scope { namespace: self.namespace, workers: self.workers, options: Options::default() };
             serve(listener, &secret, Looker { cluster: self.cluster, scope }, stop).await?;
             Ok(ExitCode::SUCCESS)
         })

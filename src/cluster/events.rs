@@ -3,17 +3,20 @@
 //! Events are written asynchronously and never affect the verdict. Their names hash the content, so that replicas do
 //! not duplicate them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use kube::Client;
 use kube::api::PostParams;
 use kube::core::Request;
+use kube::core::params::{Patch, PatchParams};
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
+use super::policies::PATH as POLICIES;
 use super::request::{RequestError, within};
 use crate::install::KEEPER_LEASE;
 use crate::model::{Change, ClusterView, Timestamp};
@@ -29,16 +32,27 @@ const MAX_MESSAGE: usize = 1024;
 /// The longest part of an object's name in the name of its Event, in characters. A name has 253 at most.
 const MAX_NAME: usize = 200;
 
-/// The queue of Events to write.
+/// The queue of what is written after the answer.
 #[derive(Debug, Clone)]
 pub struct Events {
-    queue: Sender<Event>,
+    queue: Sender<Told>,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    /// An Event.
+    Event(Event),
+    /// That an exemption, `POLICY/NAME`, let a change pass.
+    Used(String, Timestamp),
 }
 
 /// Writes queued Events, one after the other.
 pub struct EventWriter {
     client: Client,
-    queue: Receiver<Event>,
+    queue: Receiver<Told>,
+    /// The day on which the use of each exemption was written for the last time.
+    used: BTreeMap<String, i64>,
 }
 
 /// One Event.
@@ -61,19 +75,22 @@ impl Events {
     #[must_use]
     pub fn new(client: Client) -> (Self, EventWriter) {
         let (sender, receiver) = channel(MAX_QUEUED);
-        (Self { queue: sender }, EventWriter { client, queue: receiver })
+        (Self { queue: sender }, EventWriter { client, queue: receiver, used: BTreeMap::new() })
     }
 
     /// Queues an Event where an override changed the verdict, and where a flip is taken back. Never waits.
     pub fn tell(&self, change: &Change, view: &ClusterView, verdict: &Verdict, at: Timestamp) {
         let events = [Event::overridden(change, view, verdict, at), Event::flip_undone(change, view, verdict, at)];
-        events.into_iter().flatten().for_each(|event| self.queue(event));
+        events.into_iter().flatten().for_each(|event| self.queue(Told::Event(event)));
+        if !change.dry_run && verdict.outcome() == Outcome::Allowed {
+            verdict.exempted().into_iter().for_each(|name| self.queue(Told::Used(name.to_owned(), at)));
+        }
     }
 
     /// Queues an Event about policies that are gone. It is about the Lease of the replica that keeps them: a policy has no
     /// namespace, and an Event is in the namespace of its object.
     pub fn about_policies(&self, own_namespace: &str, message: &str, at: Timestamp) {
-        self.queue(Event {
+        self.queue(Told::Event(Event {
             reason: "PolicyDeleted",
             api_version: "coordination.k8s.io/v1",
             kind: "Lease",
@@ -82,11 +99,11 @@ impl Events {
             uid: String::new(),
             message: message.chars().take(MAX_MESSAGE).collect(),
             at,
-        });
+        }));
     }
 
-    fn queue(&self, event: Event) {
-        if let Err(dropped) = self.queue.try_send(event) {
+    fn queue(&self, told: Told) {
+        if let Err(dropped) = self.queue.try_send(told) {
             tracing::warn!(why = %dropped, "an Event is not written");
         }
     }
@@ -95,14 +112,45 @@ impl Events {
 impl EventWriter {
     /// Writes Events for ever. A failure is one log line.
     pub async fn run(mut self) -> Infallible {
-        while let Some(event) = self.queue.recv().await {
-            if let Err(why) = event.write(&self.client).await {
-                let Event { kind, namespace, name, .. } = &event;
-                tracing::warn!(kind, namespace, name, %why, "an Event is not written");
+        while let Some(told) = self.queue.recv().await {
+            match told {
+                Told::Event(event) => {
+                    if let Err(why) = event.write(&self.client).await {
+                        let Event { kind, namespace, name, .. } = &event;
+                        tracing::warn!(kind, namespace, name, %why, "an Event is not written");
+                    }
+                }
+                Told::Used(exemption, at) => self.note_use(&exemption, at).await,
             }
         }
         // All senders are gone, so the process is about to end.
         std::future::pending().await
+    }
+}
+
+/// A day, in seconds.
+const DAY: i64 = 86_400;
+/// The most exemptions that are remembered: 256 policies with 64 each.
+const MOST_USED: usize = 256 * 64;
+
+impl EventWriter {
+    /// Writes into the status of the policy that an exemption was used, once a day.
+    async fn note_use(&mut self, exemption: &str, at: Timestamp) {
+        let day = at.0 / DAY;
+        let Some((policy, name)) = exemption.split_once('/') else { return };
+        if self.used.get(exemption) == Some(&day) || self.used.len() >= MOST_USED {
+            return;
+        }
+        let patch = Patch::Merge(json!({ "status": { "exemptions": { name: { "lastUsed": at } } } }));
+        let request = Request::new(POLICIES).patch_subresource("status", policy, &PatchParams::default(), &patch);
+        let written =
+            async { within(Instant::now() + WRITE_TIMEOUT, self.client.request::<IgnoredAny>(request?)).await };
+        match written.await {
+            Ok(_) => {
+                self.used.insert(exemption.to_owned(), day);
+            }
+            Err(why) => tracing::warn!(exemption, %why, "it is not written that an exemption was used"),
+        }
     }
 }
 
@@ -218,7 +266,7 @@ mod tests {
         let (events, writer) = Events::new(api.client());
         let second = Event { message: "flop".to_owned(), ..event() };
         for event in [event(), second.clone(), second.clone()] {
-            events.queue.try_send(event).unwrap();
+            events.queue.try_send(Told::Event(event)).unwrap();
         }
         let written = async {
             while api.get(&format!("{EVENTS}/{}", second.event_name())).is_none() {
@@ -230,5 +278,26 @@ mod tests {
             () = written => {}
         }
         assert!(api.get(&format!("{EVENTS}/{}", event().event_name())).is_none(), "it failed");
+    }
+
+    /// The use of an exemption is written once a day, and a failure is made up for by the next use.
+    #[tokio::test]
+    async fn a_use_is_written_once_a_day() {
+        let api = FakeApi::default();
+        let policy = format!("{POLICIES}/night");
+        api.put(&policy, json!({ "metadata": { "name": "night" }, "status": {} }));
+        api.fail(Method::PATCH, &format!("{policy}/status"), 503);
+        let (_, mut writer) = Events::new(api.client());
+        let used = || {
+            let at = api.get(&policy)?;
+            Some(at.pointer("/status/exemptions/scaler/lastUsed")?.as_str()?.to_owned())
+        };
+        writer.note_use("night/scaler", Timestamp(60)).await;
+        assert_eq!(used(), None, "it failed");
+        writer.note_use("night/scaler", Timestamp(120)).await;
+        writer.note_use("night/scaler", Timestamp(180)).await;
+        assert_eq!(used().as_deref(), Some("1970-01-01T00:02:00Z"));
+        writer.note_use("night/scaler", Timestamp(DAY + 1)).await;
+        assert_eq!(used().as_deref(), Some("1970-01-02T00:00:01Z"));
     }
 }

@@ -14,7 +14,19 @@ impl Scan {
     /// Reads the objects of a namespace that only the audit looks at.
     pub async fn extras(&self, namespace: &str) -> Extras {
         let deadline = Instant::now() + TIME;
-        let (budgets, autoscalers, claims, jobs, ingresses, affinities, slices, stateful_sets, http_routes, routes) = tokio::join!(
+        let (
+            budgets,
+            autoscalers,
+            claims,
+            jobs,
+            ingresses,
+            affinities,
+            slices,
+            stateful_sets,
+            http_routes,
+            routes,
+            rollouts,
+        ) = tokio::join!(
             self.list("/apis/policy/v1", namespace, "poddisruptionbudgets", deadline),
             self.list("/apis/autoscaling/v2", namespace, "horizontalpodautoscalers", deadline),
             self.list("/api/v1", namespace, "persistentvolumeclaims", deadline),
@@ -25,6 +37,7 @@ impl Scan {
             self.list("/apis/apps/v1", namespace, "statefulsets", deadline),
             self.list_if_served("/apis/gateway.networking.k8s.io/v1", namespace, "httproutes", deadline),
             self.list_if_served("/apis/route.openshift.io/v1", namespace, "routes", deadline),
+            self.list_if_served("/apis/argoproj.io/v1alpha1", namespace, "rollouts", deadline),
         );
         let mut skipped = Vec::new();
         Extras {
@@ -38,6 +51,7 @@ impl Scan {
             stateful_sets: kept(stateful_sets, &mut skipped),
             http_routes: kept(http_routes, &mut skipped),
             routes: kept(routes, &mut skipped),
+            rollouts: kept(rollouts, &mut skipped),
             skipped,
         }
     }

@@ -26,7 +26,7 @@ use crate::policy::read::PolicyList;
 use crate::policy::{Policies, effective};
 
 /// The path of all policies.
-const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
+pub(super) const PATH: &str = "/apis/flipguard.dev/v1alpha1/bluegreenpolicies";
 /// The number of policies in a page. What is held of a list stays small, whatever their size.
 const PAGE: u32 = 32;
 /// The largest number of namespaces whose labels are kept.

@@ -9,9 +9,10 @@ use super::workload::{STATUS_PORT, TOKEN_FOLDER, image, token};
 pub const AUDITOR: &str = "flipguard-auditor";
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// What it lists in all namespaces, by API group.
-const LISTED: [(&str, &[&str]); 10] = [
+const LISTED: [(&str, &[&str]); 11] = [
     ("", &["persistentvolumeclaims", "pods", "services"]),
     ("apps", &["controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets"]),
+    ("argoproj.io", &["rollouts"]),
     ("autoscaling", &["horizontalpodautoscalers"]),
     ("batch", &["jobs"]),
     ("discovery.k8s.io", &["endpointslices"]),

@@ -1,6 +1,7 @@
 //! Timestamps by the API server's clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -41,6 +42,15 @@ impl Serialize for Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = time::error::Parse;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        OffsetDateTime::parse(text, &Rfc3339).map(|time| Self(time.unix_timestamp()))
+    }
+}
+
 /// RFC 3339.
 impl JsonSchema for Timestamp {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -55,8 +65,7 @@ impl JsonSchema for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
-        Ok(Self(time.unix_timestamp()))
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -66,6 +75,5 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// When the value is no text.
 pub(super) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    let time = text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
-    Ok(time.map(|time| Timestamp(time.unix_timestamp())))
+    Ok(text.and_then(|text| text.parse().ok()))
 }

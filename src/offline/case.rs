@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::finding::Finding;
-use crate::audit::judge::judge;
+use crate::audit::judge::{Options, judge};
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::audit::whatif::{self, Answer};
 use crate::model::{
@@ -88,6 +88,9 @@ pub struct Case {
     /// Whether the labels of the namespace cannot be read.
     #[serde(default)]
     namespace_unreadable: bool,
+    /// `--state all` of an audit.
+    #[serde(default)]
+    all_state: bool,
     /// The statuses of policies, by name.
     #[serde(default)]
     policy_status: BTreeMap<String, Value>,
@@ -228,8 +231,9 @@ impl Case {
     /// When the cluster of the case cannot be built.
     pub fn audit(&self) -> anyhow::Result<Vec<Finding>> {
         let (snapshot, policy) = self.at_rest()?;
-        let mut all = judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy);
-        all.extend(crate::audit::policies::findings(&self.stored_policies()));
+        let options = Options { ephemeral_state: self.all_state };
+        let mut all = judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy, options);
+        all.extend(crate::audit::policies::findings(&self.stored_policies(), NOW));
         Ok(all)
     }
 

@@ -162,6 +162,7 @@ impl Manifests {
             slices: Some(self.all("EndpointSlice", "discovery.k8s.io/v1", namespace)?),
             stateful_sets: Some(self.all("StatefulSet", "apps/v1", namespace)?),
             http_routes: Some(self.all("HTTPRoute", "gateway.networking.k8s.io/v1", namespace)?),
+            rollouts: Some(self.all("Rollout", "argoproj.io/v1alpha1", namespace)?),
             routes: Some(self.all("Route", "route.openshift.io/v1", namespace)?),
             skipped: Vec::new(),
         })

@@ -403,10 +403,28 @@ pub struct BlueGreenPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub overlaps: Vec<String>,
+    /// Its exemptions, by name: since when each is known, and when it was used for the last time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub exemptions: BTreeMap<String, ExemptionStatus>,
     /// Settings and rules that it makes softer than the default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 80))]
     pub softens: Vec<String>,
+}
+
+/// What is known of an exemption.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExemptionStatus {
+    /// Since when it is known, as an RFC 3339 time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub since: Option<String>,
+    /// When it let a change pass for the last time, as an RFC 3339 time. It is written once a day at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub last_used: Option<String>,
 }
 
 /// One condition of a policy.

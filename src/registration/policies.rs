@@ -139,7 +139,7 @@ impl PolicyKeeper {
             let counts = self.census.as_ref().and_then(|(census, _)| census.of(&listed.policies, &stored.name));
             let wanted = status(stored, is_programmed, counts.as_ref(), now_text.as_deref().unwrap_or_default());
             if differs(&stored.status, &wanted) {
-                self.write(&stored.name, &wanted).await;
+                self.write(&stored.name, &wanted, &stored.status).await;
             }
         }
     }
@@ -176,9 +176,9 @@ impl PolicyKeeper {
         }
     }
 
-    async fn write(&self, name: &str, status: &BlueGreenPolicyStatus) {
+    async fn write(&self, name: &str, status: &BlueGreenPolicyStatus, stored: &BlueGreenPolicyStatus) {
         let policies = Api::<BlueGreenPolicy>::all(self.client.clone());
-        let patch = json!({ "status": cleared(status) });
+        let patch = json!({ "status": cleared(status, stored) });
         let written = policies.patch_status(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Merge(&patch)).await;
         if let Err(error) = written {
             tracing::warn!(policy = name, why = one_line(&error), "cannot write the status of a policy");
@@ -186,12 +186,18 @@ impl PolicyKeeper {
     }
 }
 
-/// The status as a merge patch. A list that is empty now must be named, or else the stored one stays.
-fn cleared(status: &BlueGreenPolicyStatus) -> serde_json::Value {
+/// The status as a merge patch. A list that is empty now must be named, or else the stored one stays. Of exemptions, only
+/// what is new is named: other replicas write when they are used.
+fn cleared(status: &BlueGreenPolicyStatus, stored: &BlueGreenPolicyStatus) -> serde_json::Value {
     let mut patch = json!({ "softens": null, "overlaps": null });
     let said = json!(status);
     if let (Some(patch), Some(said)) = (patch.as_object_mut(), said.as_object()) {
         patch.extend(said.clone());
+        let gone = stored.exemptions.keys().filter(|name| !status.exemptions.contains_key(*name));
+        let gone = gone.map(|name| (name.clone(), serde_json::Value::Null));
+        let new = status.exemptions.iter().filter(|(name, _)| !stored.exemptions.contains_key(*name));
+        let new = new.map(|(name, known)| (name.clone(), json!(known)));
+        patch.insert("exemptions".to_owned(), gone.chain(new).collect::<serde_json::Map<_, _>>().into());
     }
     patch
 }

@@ -1,9 +1,11 @@
 //! The status that a policy should have. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::policy::census::Counts;
 use crate::policy::merge::softened;
 use crate::policy::read::Stored;
-use crate::policy::resource::{BlueGreenPolicyStatus, Condition};
+use crate::policy::resource::{BlueGreenPolicyStatus, Condition, ExemptionStatus};
 
 /// `Programmed` is `True` as soon as no replica judges by an older generation.
 const PROGRAMMED: &str = "Programmed";
@@ -31,6 +33,7 @@ pub(super) fn status(
     let mut status = BlueGreenPolicyStatus {
         observed_generation: Some(stored.generation),
         conditions: conditions.into_iter().map(|(kind, said)| condition(kind, said, stored, now)).collect(),
+        exemptions: exemptions(stored, now),
         softens: stored.content.as_ref().map(softened).unwrap_or_default(),
         ..stored.status.clone()
     };
@@ -49,6 +52,17 @@ pub(super) fn status(
         }
     }
     status
+}
+
+/// The exemptions of a policy, each with the time since which it is known.
+fn exemptions(stored: &Stored, now: &str) -> BTreeMap<String, ExemptionStatus> {
+    let Ok(spec) = &stored.content else { return stored.status.exemptions.clone() };
+    let of = |name: &str| {
+        let mut known = stored.status.exemptions.get(name).cloned().unwrap_or_default();
+        known.since.get_or_insert_with(|| now.to_owned());
+        (name.to_owned(), known)
+    };
+    spec.exemptions.iter().map(|exemption| of(&exemption.name)).collect()
 }
 
 /// `PartiallyProgrammed` is there where another policy decides some of the labels that this one sets.
@@ -145,5 +159,26 @@ mod tests {
         assert!(!differs(&policy.status, &status(&policy, true, None, NOW)));
         let alone = status(&policy, true, Some(&Counts::default()), NOW);
         assert_eq!((alone.namespaces, alone.conditions.len()), (Some(0), 2));
+    }
+
+    /// Since when an exemption is known stays, and one that is gone goes.
+    #[test]
+    fn exemptions_are_known_since_they_were_seen() {
+        let exemption = |name: &str| {
+            let subjects = json!([{ "kind": "User", "name": "eve" }]);
+            let (expires, reason) = ("2031-01-01T00:00:00Z", "a long migration");
+            json!({ "name": name, "rules": ["live-deleted"], "subjects": subjects, "services": ["*"],
+                "reason": reason, "expires": expires })
+        };
+        let mut policy = stored(&json!({ "namespaceSelector": {}, "exemptions": [exemption("a"), exemption("b")] }));
+        policy.status = status(&policy, true, None, NOW);
+        assert_eq!(policy.status.exemptions["a"].since.as_deref(), Some(NOW));
+        assert!(!differs(&policy.status, &status(&policy, true, None, "later")));
+        let mut fewer = stored(&json!({ "namespaceSelector": {}, "exemptions": [exemption("b"), exemption("c")] }));
+        fewer.status = policy.status.clone();
+        let now = status(&fewer, true, None, "later").exemptions;
+        assert_eq!(now.keys().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!((now["b"].since.as_deref(), now["c"].since.as_deref()), (Some(NOW), Some("later")));
+        assert!(differs(&fewer.status, &status(&fewer, true, None, "later")));
     }
 }

@@ -65,6 +65,12 @@ fn a_night_scaler(shop: &Shop) -> Result<()> {
     passed.passes_with_warning(&["exemption night-scaler of policy night lifts it", "OPS-17"])?;
     let exempted = shop.decisions()?.into_iter().filter(|decision| decision["exempted"] == "night/night-scaler");
     ensure!(exempted.count() == 1, "the log does not name the exemption");
+    // The status says since when it is known, and when it was used.
+    for field in ["since", "lastUsed"] {
+        let path = format!("-o=jsonpath={{.status.exemptions.night-scaler.{field}}}");
+        let read = || Ok(shop.plain_kubectl(&["get", "bgpolicy", "night", &path])?.out.contains('T'));
+        shop.until(&format!("the status has {field}"), read)?;
+    }
     let (_, metrics) = shop.guard.ask("/metrics")?;
     ensure!(metrics.contains(r#"flipguard_exempted_total{rule="live-scaled-down"}"#), "{metrics}");
     delete(shop, &["night"])
