@@ -88,9 +88,9 @@ pub struct Case {
     /// Whether the labels of the namespace cannot be read.
     #[serde(default)]
     namespace_unreadable: bool,
-    /// `--state all` of an audit.
+    /// `--state` of an audit; `lasting` by default.
     #[serde(default)]
-    all_state: bool,
+    state: String,
     /// The statuses of policies, by name.
     #[serde(default)]
     policy_status: BTreeMap<String, Value>,
@@ -231,7 +231,7 @@ impl Case {
     /// When the cluster of the case cannot be built.
     pub fn audit(&self) -> anyhow::Result<Vec<Finding>> {
         let (snapshot, policy) = self.at_rest()?;
-        let options = Options { ephemeral_state: self.all_state };
+        let options = Options { ephemeral_state: self.state == "all" };
         let mut all = judge(&snapshot, &self.manifests()?.extras(NAMESPACE)?, &policy, options);
         all.extend(crate::audit::policies::findings(&self.stored_policies(), NOW));
         Ok(all)
