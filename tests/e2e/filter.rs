@@ -58,7 +58,8 @@ fn annotations() -> impl Strategy<Value = Value> {
     let value = prop::sample::select(vec!["", "false", "traffic", "preview", "x", "5m", "2"]);
     prop::collection::btree_map(key, value, 0..3).prop_map(|mut annotations| {
         // A setting that cannot be read is denied, and the object would not be stored.
-        for (key, valid) in [(annotation::HOLD, "5m"), (annotation::MIN_REPLICAS, "2")] {
+        let valid = [(annotation::HOLD, "5m"), (annotation::QUARANTINE, "5m"), (annotation::MIN_REPLICAS, "2")];
+        for (key, valid) in valid {
             annotations.entry(key).and_modify(|value| *value = valid);
         }
         json!(annotations)
