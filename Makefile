@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/targ
 # Programs that tests/tools has installed.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
 
-.PHONY: help demo check rustdoc tools test soak bench baseline reviews binaries lint docs static fuzz deny up own
+.PHONY: help demo check rustdoc tools test monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ rustdoc: own ## Build the documentation of the code, with warnings denied
 
 tools: ## Install the programs that some tests need (haproxy, valgrind, promtool, cargo-deny ...), where possible
 	@tests/tools
+
+monitoring: tools ## Test the alerts and the Grafana board, with promtool
+	cargo test --locked --test deploy -- alerts board prometheus
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
 	cargo build --quiet --locked --bin flipguard --example soak

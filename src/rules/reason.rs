@@ -82,7 +82,8 @@ reasons! {
         action: Deny,
         retryable: true,
         says: "A Service has the annotation `flipguard.dev/expect`, and the target of a flip runs another version. A rollback \
-               passes if the same write does not change the annotation.",
+               passes if the same write does not change the annotation. Where the current colour has no ready Pod and the \
+               target has one, it is a warning.",
         why: "A release that writes Service and workload in one go would land on the version before.",
         remedy: "Wait until the expected version is rolled out, or correct the annotation.",
     }

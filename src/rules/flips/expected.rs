@@ -1,6 +1,7 @@
 //! What a Service expects to flip to: `flipguard.dev/expect`. A release that writes Service and workload in one go then
 //! never lands on the version before.
 
+use super::target::allowed_because;
 use super::update::Update;
 use crate::model::{Workload, annotation};
 use crate::rules::wording::Remedy;
@@ -41,7 +42,10 @@ pub(super) fn finding(update: &Update<'_>, goes_back: bool) -> Option<Finding> {
     let wait = Remedy::words("Wait for its rollout");
     let keys = format!("annotate service {} {}- ", new.meta.name, annotation::EXPECT);
     let remove = Remedy::kubectl("If any version will do, remove the annotation", update.namespace(), keys.trim_end());
-    Some(Finding::new(Reason::NotExpected, message, wait).or(Some(remove)))
+    let mut finding = Finding::new(Reason::NotExpected, message, wait).or(Some(remove));
+    // Where nothing answers any more, a version that answers is better.
+    finding.allowed_because = allowed_because(update);
+    Some(finding)
 }
 
 impl<'a> Expectation<'a> {
