@@ -62,7 +62,11 @@ pub async fn serve<L: Look>(
     let hosts = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let shared = Arc::new(Shared { look, hosts, last: Mutex::default() });
     let router = Router::new().route(&format!("/{token}/"), get(show::<L>)).with_state(shared);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    // Nothing is lost with an open connection, so none is waited for.
+    tokio::select! {
+        served = axum::serve(listener, router) => served,
+        () = stop => Ok(()),
+    }
 }
 
 /// The address that people open.
