@@ -2,73 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod audited;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use audited::{hostile_of, looked, report_of};
 use base64::Engine as _;
-use flipguard::audit::finding::Finding;
 use flipguard::model::Timestamp;
-use flipguard::offline::case::Case;
 use flipguard::page::{Live, page};
-use flipguard::report::{Looked, Report};
-use flipguard::status::status;
+use flipguard::report::Report;
 
 /// The cases that are shown, each in a namespace of its own.
 const CASES: [&str; 5] =
     ["audit/state-shared", "audit/live-below-floor", "audit/accepted", "audit/healthy", "seeing/a-colour-that-fails"];
 
-fn looked(name: &str, namespace: &str) -> Looked {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).with_extension("yaml");
-    let case = Case::load(&file).unwrap();
-    let (snapshot, policy) = case.at_rest().unwrap();
-    let mut findings = case.audit().unwrap();
-    for finding in &mut findings {
-        namespace.clone_into(&mut finding.namespace);
-    }
-    let mut status = status(&snapshot, &policy, &|_| true);
-    namespace.clone_into(&mut status.namespace);
-    Looked { at: snapshot.at, status, findings, skipped: Vec::new() }
-}
-
 fn report() -> Report {
-    let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec!["production".to_owned()]);
-    for case in CASES {
-        report.add(looked(case, case.rsplit('/').next().unwrap()));
-    }
-    report
+    report_of(&CASES)
 }
 
-/// A report in which every text is hostile.
 fn hostile(evil: &str) -> Report {
-    let mut report = report();
-    for field in [&mut report.policies, &mut report.skipped, &mut report.unread, &mut report.fixed] {
-        *field = vec![evil.to_owned()];
-    }
-    evil.clone_into(&mut report.cluster);
-    for Finding { namespace, name, colour, message, next_step, accepted, .. } in &mut report.findings {
-        for field in [namespace, name, colour, message, next_step] {
-            evil.clone_into(field);
-        }
-        *accepted = accepted.as_ref().map(|_| evil.to_owned());
-    }
-    for namespace in &mut report.namespaces {
-        evil.clone_into(&mut namespace.namespace);
-        namespace.notes = vec![evil.to_owned()];
-        for service in &mut namespace.services {
-            evil.clone_into(&mut service.name);
-            for colour in &mut service.colours {
-                evil.clone_into(&mut colour.colour);
-                for workload in &mut colour.workloads {
-                    for field in [&mut workload.workload, &mut workload.image] {
-                        evil.clone_into(field);
-                    }
-                    workload.trouble = Some(evil.to_owned());
-                    workload.pods.iter_mut().for_each(|pod| pod.because = Some(evil.to_owned()));
-                }
-            }
-        }
-    }
-    report
+    hostile_of(&CASES, evil)
 }
 
 /// The page without what is embedded for programs.

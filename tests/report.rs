@@ -2,22 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod audited;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use audited::{hostile_of, report_of};
 use flipguard::audit::checks::Severity;
-use flipguard::audit::finding::{Finding, State};
+use flipguard::audit::finding::State;
 use flipguard::model::Timestamp;
-use flipguard::offline::case::Case;
 use flipguard::offline::places::places;
+use flipguard::report::Report;
 use flipguard::report::junit::junit;
 use flipguard::report::markdown::markdown;
 use flipguard::report::open_reports::{Group, objects};
 use flipguard::report::sarif::{Places, sarif};
 use flipguard::report::schema::schema;
 use flipguard::report::text::{text, wide};
-use flipguard::report::{Looked, Report};
-use flipguard::status::status;
 use serde_json::{Value, json, to_value};
 
 /// The cases whose findings are reported.
@@ -27,27 +28,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What was found in a case. Each gets a namespace of its own, since all cases have the same.
-fn looked(name: &str) -> Looked {
-    let case = Case::load(&root().join("tests/cases").join(name).with_extension("yaml")).unwrap();
-    let (snapshot, policy) = case.at_rest().unwrap();
-    let namespace = name.rsplit('/').next().unwrap();
-    let mut findings = case.audit().unwrap();
-    for finding in &mut findings {
-        finding.id = finding.id.replace(&finding.namespace, namespace);
-        namespace.clone_into(&mut finding.namespace);
-    }
-    let mut status = status(&snapshot, &policy, &|_| true);
-    namespace.clone_into(&mut status.namespace);
-    Looked { at: snapshot.at, status, findings, skipped: Vec::new() }
+fn report() -> Report {
+    report_of(&CASES)
 }
 
-fn report() -> Report {
-    let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec!["production".to_owned()]);
-    for case in CASES {
-        report.add(looked(case));
-    }
-    report
+fn hostile(evil: &str) -> Report {
+    hostile_of(&CASES, evil)
 }
 
 /// A schema that is published, of the text between two backticks of Go.
@@ -60,29 +46,6 @@ fn published_schema() -> Value {
 fn report_schema() -> Value {
     let crd: Value = serde_saphyr::from_str(&controlplane::published::OPEN_REPORTS.text().unwrap()).unwrap();
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
-}
-
-/// A report in which every text is hostile.
-fn hostile(evil: &str) -> Report {
-    let mut report = report();
-    evil.clone_into(&mut report.cluster);
-    report.policies = vec![evil.to_owned()];
-    report.skipped = vec![evil.to_owned()];
-    report.unread = vec![evil.to_owned()];
-    for Finding { namespace, name, colour, message, next_step, accepted, .. } in &mut report.findings {
-        for field in [namespace, name, colour, message, next_step] {
-            evil.clone_into(field);
-        }
-        *accepted = accepted.as_ref().map(|_| evil.to_owned());
-    }
-    for namespace in &mut report.namespaces {
-        evil.clone_into(&mut namespace.namespace);
-        namespace.unread = vec![evil.to_owned()];
-        for service in &mut namespace.services {
-            evil.clone_into(&mut service.name);
-        }
-    }
-    report
 }
 
 fn golden(file: &str, text: &str) {

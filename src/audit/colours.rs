@@ -10,7 +10,7 @@ use super::checks::{
 use super::extras::Slice;
 use super::facts::{AppFacts, Facts};
 use super::finding::Finding;
-use super::routes::{self, Route};
+use super::routes::Route;
 use crate::model::{Because, Role, Service, Unguarded, Workload, annotation};
 use crate::rules::state::app::App;
 use crate::rules::state::backends::Backends;
@@ -131,12 +131,11 @@ fn orphans(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// A preview that gets traffic from outside. Routes to previews named for a colour are a finding of their own.
 fn with_traffic(facts: &Facts<'_>, service: &Service, because: Because) -> Option<Finding> {
-    let leads = |route: &Route<'_>| route.services.contains(&service.meta.name.as_str());
-    let routes = routes::all(facts.extras, &facts.snapshot.namespace);
+    let leads = |route: &&Route<'_>| route.services.contains(&service.meta.name.as_str());
     let how = if service.is_load_balancer {
         "it is a LoadBalancer".to_owned()
     } else {
-        let route = routes.into_iter().find(leads).filter(|_| because != Because::NameHasColour)?;
+        let route = facts.routes.iter().find(leads).filter(|_| because != Because::NameHasColour)?;
         format!("{} {} leads to it", route.kind, route.name)
     };
     let message = format!("{how}, and it is a preview since {}", because.words());
@@ -165,7 +164,7 @@ fn routed(facts: &Facts<'_>) -> Vec<Finding> {
         (role_because(service, view, colours) == (Role::Preview, Because::NameHasColour)).then_some(service)
     };
     let mut all = Vec::new();
-    for route in routes::all(facts.extras, &facts.snapshot.namespace) {
+    for route in &facts.routes {
         let names: BTreeSet<&str> = route.services.iter().copied().collect();
         for service in names.into_iter().filter_map(preview) {
             let message = format!("{} {} sends traffic to it", route.kind, route.name);

@@ -3,6 +3,7 @@
 use super::checks::Check;
 use super::extras::{Extras, PodSpec};
 use super::finding::Finding;
+use super::routes::{self, Route};
 use super::snapshot::Snapshot;
 use super::whatif::{colour_of, other_colours};
 use crate::model::{Policy, Selector, Workload};
@@ -14,6 +15,8 @@ pub(super) struct Facts<'a> {
     pub(super) extras: &'a Extras,
     pub(super) policy: &'a Policy,
     pub(super) apps: Vec<AppFacts<'a>>,
+    /// Routes above the Services, of any kind.
+    pub(super) routes: Vec<Route<'a>>,
     pub(super) options: Options,
 }
 
@@ -51,7 +54,7 @@ impl<'a> Facts<'a> {
             })
             .collect();
         apps.sort_by(|a, b| a.traffic.name().cmp(b.traffic.name()));
-        Self { snapshot, extras, policy, apps, options }
+        Self { routes: routes::all(extras, &snapshot.namespace), snapshot, extras, policy, apps, options }
     }
 }
 

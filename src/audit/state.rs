@@ -26,7 +26,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         all.extend(claims(app, facts.extras.claims.as_deref()));
         all.extend(claim_templates(facts, app));
         all.extend(on_node(app));
-        all.extend(in_pods_only(app).filter(|_| facts.options.ephemeral_state));
+        all.extend(Some(app).filter(|_| facts.options.ephemeral_state).and_then(in_pods_only));
         all.extend(in_pods(app));
         all.extend(sticky(facts, app));
         all.extend(facts.extras.jobs.iter().flatten().find_map(|job| migrated_since(app, job)));

@@ -10,6 +10,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::telemetry::metrics::FORMAT;
+
 /// The metrics of the last look; empty before the first one has ended.
 pub type Shown = Arc<ArcSwap<String>>;
 
@@ -39,6 +41,5 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], shown.load().as_str().to_owned())
+    ([(header::CONTENT_TYPE, FORMAT)], shown.load().as_str().to_owned())
 }

@@ -15,7 +15,6 @@ use crate::audit::policies;
 use crate::cluster::clock;
 use crate::policy::effective::marks;
 use crate::report::{Looked, Report};
-use crate::status::status;
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -60,9 +59,7 @@ async fn look_at(cluster: &Cluster, namespace: String, options: Options) -> Look
     let policy = cluster.settings(namespace).await;
     let (snapshot, extras) =
         tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));
-    let mut status = status(&snapshot, &policy, &|_| true);
-    status.notes.extend(cluster.unread_policies());
-    status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
+    let status = cluster.status(&snapshot, &policy, &|_| true);
     let mut skipped = extras.skipped.clone();
     skipped.extend(snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)));
     Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, options), skipped }

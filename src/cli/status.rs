@@ -18,10 +18,10 @@ use super::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cluster::installation::Installed;
 use crate::model::{Service, printable};
 use crate::policy::effective::marks;
+use crate::status::NamespaceStatus;
 use crate::status::goal::{Goal, Progress, progress};
 use crate::status::signs::Signs;
 use crate::status::tree::{Style, text};
-use crate::status::{NamespaceStatus, status};
 
 /// The time between two looks, so that a namespace is not read all the time.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -205,10 +205,7 @@ impl Status {
             let is_named = self.services.is_empty() || self.services.contains(&service.meta.name);
             is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))
         };
-        let mut status = status(&snapshot, &policy, &wanted);
-        status.notes.extend(cluster.unread_policies());
-        status.guarded = !cluster.exempt.iter().any(|exempt| exempt == namespace);
-        status
+        cluster.status(&snapshot, &policy, &wanted)
     }
 
     fn print(&self, cluster: &Cluster, all: &[NamespaceStatus]) -> anyhow::Result<String> {

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::EnforcementFlag;
 use super::serve::Serve;
+use crate::audit::snapshot::Snapshot;
 use crate::cluster::connect::Connection;
 use crate::cluster::installation::{self, Installed};
 use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
 use crate::install::namespaces;
-use crate::model::{Labels, Policy, ReadFailure};
+use crate::model::{Labels, Policy, ReadFailure, Service};
 use crate::policy::{Policies, effective};
+use crate::status::{NamespaceStatus, status};
 
 /// The longest time for a read that is none of a whole namespace.
 const TIME: Duration = Duration::from_secs(20);
@@ -137,6 +139,19 @@ impl Cluster {
             bail!("there is no namespace {namespace}; name another with -n");
         }
         Ok(namespace.to_owned())
+    }
+
+    /// What is shown of a namespace: the Services that `wanted` names, and what is known of flipguard itself.
+    pub(super) fn status(
+        &self,
+        snapshot: &Snapshot,
+        policy: &Policy,
+        wanted: &dyn Fn(&Service) -> bool,
+    ) -> NamespaceStatus {
+        let mut status = status(snapshot, policy, wanted);
+        status.notes.extend(self.unread_policies());
+        status.guarded = !self.exempt.contains(&snapshot.namespace);
+        status
     }
 
     /// That the policies are unknown, where they are.

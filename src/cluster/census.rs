@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
+use kube::core::params::ListParams;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -16,14 +17,14 @@ use crate::policy::census::Census;
 /// When they cannot be read before the deadline.
 pub async fn take(client: &Client, flags: &Policy, policies: &Policies, deadline: Instant) -> Result<Census, String> {
     let mut census = Census::default();
-    each(client, "/api/v1/namespaces", deadline, |Namespace { metadata }| {
+    each(client, "/api/v1/namespaces", ListParams::default(), deadline, |Namespace { metadata }| {
         let labels = metadata.labels.unwrap_or_default().into_iter().collect();
         census.add(metadata.name.unwrap_or_default(), labels);
     })
     .await
     .map_err(|why| format!("cannot list the namespaces: {why}"))?;
     let mut of_one: Vec<Service> = Vec::new();
-    each(client, "/api/v1/services", deadline, |service: Service| {
+    each(client, "/api/v1/services", ListParams::default(), deadline, |service: Service| {
         let is_next = of_one.first().is_some_and(|first| first.meta.namespace != service.meta.namespace);
         if is_next {
             count(&mut census, flags, policies, std::mem::take(&mut of_one));

@@ -1,13 +1,12 @@
 //! Reads of the objects that only the audit looks at. Each kind may be missing: its checks are skipped.
 
-use kube::core::Request;
 use kube::core::params::ListParams;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::namespace::Page;
-use super::request::{RequestError, within};
-use super::snapshot::{PAGE, Scan, TIME};
+use super::pages::each;
+use super::request::RequestError;
+use super::snapshot::{Scan, TIME};
 use crate::audit::extras::Extras;
 
 impl Scan {
@@ -82,17 +81,9 @@ impl Scan {
     }
 
     async fn pages<T: DeserializeOwned>(&self, path: &str, deadline: Instant) -> Result<Vec<T>, RequestError> {
-        let mut params = ListParams::default().limit(PAGE);
         let mut items = Vec::new();
-        loop {
-            let request = Request::new(path).list(&params)?;
-            let page: Page<T> = within(deadline, self.client.request(request)).await?;
-            items.extend(page.items.into_iter().flatten());
-            match page.metadata.unwrap_or_default().more.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(items),
-            }
-        }
+        each(&self.client, path, ListParams::default(), deadline, |item| items.push(item)).await?;
+        Ok(items)
     }
 }
 

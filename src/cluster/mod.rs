@@ -20,7 +20,7 @@ pub mod meter;
 pub mod namespace;
 pub mod own_namespace;
 mod owners;
-pub mod pages;
+mod pages;
 pub mod policies;
 pub mod reports;
 mod request;

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use super::namespace::Page;
+use super::pages::each;
 use super::request::{RequestError, within};
+use super::snapshot::TIME as LIST_TIME;
 use crate::report::open_reports::{Group, NAME};
 
 /// The field manager of the objects.
@@ -95,16 +96,11 @@ async fn send<T: serde::de::DeserializeOwned>(
 async fn stored(client: &Client, group: Group) -> Result<BTreeMap<String, BTreeMap<String, Value>>, RequestError> {
     let path = format!("/apis/{}/{}", group.api_version(), group.resource());
     let labels = format!("app.kubernetes.io/managed-by={NAME}");
-    let mut params = ListParams::default().labels(&labels).limit(super::snapshot::PAGE);
+    let params = ListParams::default().labels(&labels);
     let mut all = BTreeMap::new();
-    loop {
-        let page: Page<Stored> = send(client, Request::new(path.as_str()).list(&params)).await?;
-        all.extend(page.items.into_iter().flatten().map(|one| (one.metadata.namespace, one.content)));
-        match page.metadata.unwrap_or_default().more.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
+    let take = |Stored { metadata, content }: Stored| drop(all.insert(metadata.namespace, content));
+    each(client, &path, params, Instant::now() + LIST_TIME, take).await?;
+    Ok(all)
 }
 
 /// Whether all that would be written is stored already. `metadata` is never changed.

@@ -15,14 +15,13 @@ use super::clock;
 use super::connect::causes;
 use super::ledger_store::LedgerStore;
 use super::namespace::{Page, Reader};
+use super::pages::PAGE;
 use super::request::{Answer, Anything, ask, within};
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::ledger::resolve::settled;
 use crate::model::{ClusterView, ColourScheme, ReadFailure, ReadRequest, Selector, Service, User};
 use crate::rules::filter;
 
-/// The number of objects in a page.
-pub(super) const PAGE: u32 = 500;
 /// The longest time for all reads of one namespace.
 pub(super) const TIME: Duration = Duration::from_secs(60);
 /// The bytes that may be held of the namespaces that are read at the same time.

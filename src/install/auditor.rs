@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::workload::{STATUS_PORT, TOKEN_FOLDER, image, token};
+use super::workload::{STATUS_PORT, confined, image, probe, token, token_mount, unprivileged};
 
 /// The name of its objects, and of its Pods' label `app.kubernetes.io/name`.
 pub const AUDITOR: &str = "flipguard-auditor";
@@ -97,29 +97,21 @@ pub fn rights(namespace: &str) -> Vec<Value> {
 
 /// It loses nothing when it ends, so it has no priority and no probe but one: whether it still answers.
 fn pod(namespace: &str, given_image: Option<&str>) -> Value {
-    let probe = json!({
-        "httpGet": { "path": "/livez", "port": "status" },
-        "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 3,
-    });
     json!({
         "serviceAccountName": AUDITOR,
         "automountServiceAccountToken": false,
         "terminationGracePeriodSeconds": 5,
         "nodeSelector": { "kubernetes.io/os": "linux" },
-        "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        "securityContext": unprivileged(),
         "containers": [{
             "name": "auditor",
             "image": image(given_image),
             "args": ["audit", "--every=5m", format!("--flipguard-namespace={namespace}")],
             "ports": [{ "name": "status", "containerPort": STATUS_PORT, "protocol": "TCP" }],
-            "livenessProbe": probe,
+            "livenessProbe": probe("/livez", 10, 3),
             "resources": { "requests": { "cpu": "50m", "memory": "32Mi" }, "limits": { "memory": "128Mi" } },
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": { "drop": ["ALL"] },
-            },
-            "volumeMounts": [{ "name": "token", "mountPath": TOKEN_FOLDER, "readOnly": true }],
+            "securityContext": confined(),
+            "volumeMounts": [token_mount()],
         }],
         "volumes": [token()],
     })

@@ -19,7 +19,7 @@ const TOKEN_LIFE: u32 = 3600;
 /// `tolerationSeconds`: how long a replica stays bound to a node that is gone. The default is 300.
 const NODE_GONE: u32 = 30;
 /// The folder in which a client of the API server looks for its token.
-pub(super) const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The ports at which an API server may listen, for the NetworkPolicy.
 const API_SERVER_PORTS: [u16; 2] = [443, 6443];
 
@@ -154,6 +154,32 @@ pub(super) fn token() -> Value {
     })
 }
 
+/// The mount of the token.
+pub(super) fn token_mount() -> Value {
+    json!({ "name": "token", "mountPath": TOKEN_FOLDER, "readOnly": true })
+}
+
+/// The `securityContext` of a Pod under Pod Security `restricted`. No user id: the image has 65532, and OpenShift assigns
+/// its own.
+pub(super) fn unprivileged() -> Value {
+    json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } })
+}
+
+/// The `securityContext` of a container under Pod Security `restricted`.
+pub(super) fn confined() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] },
+    })
+}
+
+/// A probe of the status port.
+pub(super) fn probe(path: &str, seconds: u32, failures: u32) -> Value {
+    let get = json!({ "path": path, "port": "status" });
+    json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3, "failureThreshold": failures })
+}
+
 fn arguments(in_cluster: &InCluster, adds_labels: bool) -> Vec<String> {
     let enforcement = match in_cluster.enforcement {
         Enforcement::Deny => "deny",
@@ -170,10 +196,6 @@ fn arguments(in_cluster: &InCluster, adds_labels: bool) -> Vec<String> {
 }
 
 fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
-    let probe = |path: &str, seconds: u32, failures: u32| {
-        let get = json!({ "path": path, "port": "status" });
-        json!({ "httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 3, "failureThreshold": failures })
-    };
     let gone = |key: &str| {
         let key = format!("node.kubernetes.io/{key}");
         json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE })
@@ -189,8 +211,7 @@ fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
             spread("kubernetes.io/hostname", "DoNotSchedule"),
             spread("topology.kubernetes.io/zone", "ScheduleAnyway"),
         ],
-        // No user id: the image has 65532, and OpenShift assigns its own.
-        "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        "securityContext": unprivileged(),
         "containers": [{
             "name": NAME,
             "image": image(in_cluster.image.as_deref()),
@@ -207,12 +228,8 @@ fn pod(in_cluster: &InCluster, adds_labels: bool) -> Value {
                 "requests": { "cpu": "50m", "memory": "32Mi" },
                 "limits": { "memory": format!("{MEMORY_LIMIT_MIB}Mi") },
             },
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": { "drop": ["ALL"] },
-            },
-            "volumeMounts": [{ "name": "token", "mountPath": TOKEN_FOLDER, "readOnly": true }],
+            "securityContext": confined(),
+            "volumeMounts": [token_mount()],
         }],
         "volumes": [token()],
     })

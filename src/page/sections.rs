@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::service;
-use crate::audit::checks::{ALL, Check, Severity};
-use crate::audit::finding::{Finding, State};
+use crate::audit::checks::{ALL, Check};
+use crate::audit::finding::Finding;
 use crate::report::Report;
-use crate::report::data::of;
+use crate::report::data::{Summary, of};
 use crate::status::NamespaceStatus;
 use crate::status::tree::in_short;
 
@@ -77,10 +77,8 @@ fn filter() -> Markup {
 }
 
 fn namespaces(report: &Report) -> Markup {
-    let counted = |namespace: &str, severity: Severity| {
-        let own = report.findings.iter().filter(|one| one.namespace == namespace && one.state != State::Accepted);
-        own.filter(|one| one.severity == severity).count()
-    };
+    let found = report.by_namespace();
+    let counted = |namespace: &str| Summary::of(found.get(namespace).into_iter().flatten().copied());
     let cell = |count: usize, class: &'static str| {
         html! { td.number { @if count == 0 { "–" } @else { span class=(class) { (count) } } } }
     };
@@ -96,12 +94,11 @@ fn namespaces(report: &Report) -> Markup {
                         th scope="col" { "last flip" }
                     } }
                     tbody { @for one in &report.namespaces {
+                        @let Summary { errors, warnings, infos, .. } = counted(&one.namespace);
                         tr data-namespace=(one.namespace) {
                             th scope="row" { (one.namespace) }
                             td.number { (one.services.len()) }
-                            (cell(counted(&one.namespace, Severity::Error), "error"))
-                            (cell(counted(&one.namespace, Severity::Warning), "warning"))
-                            (cell(counted(&one.namespace, Severity::Info), "info"))
+                            (cell(errors, "error")) (cell(warnings, "warning")) (cell(infos, "info"))
                             td { (enforcement(one)) }
                             td { (last_flip(one)) }
                         }

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::picture;
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
+use crate::report::data::{Summary, word};
 use crate::status::NamespaceStatus;
 use crate::status::report::{ColourRole, ColourStatus, ServiceStatus, WorkloadStatus};
 use crate::status::tree::in_short;
@@ -109,17 +110,14 @@ fn glance(one: &ServiceStatus) -> String {
 }
 
 fn counts(found: &[&Finding]) -> Markup {
-    let of = |severity: Severity| {
-        found.iter().filter(|one| one.severity == severity && one.state != State::Accepted).count()
-    };
+    let Summary { errors, warnings, infos, .. } = Summary::of(found.iter().copied());
+    let all = [(Severity::Error, errors), (Severity::Warning, warnings), (Severity::Info, infos)];
     html! {
         span.counts {
-            @for severity in [Severity::Error, Severity::Warning, Severity::Info] {
-                @if of(severity) > 0 {
-                    span class=(severity.name()) title=(severity.name()) { (sign(severity)) " " (of(severity)) } " "
-                }
+            @for (severity, count) in all.into_iter().filter(|(_, count)| *count > 0) {
+                span class=(severity.name()) title=(severity.name()) { (sign(severity)) " " (count) } " "
             }
-            @if found.iter().all(|one| one.state == State::Accepted) { span.well { "✓ nothing" } }
+            @if errors + warnings + infos == 0 { span.well { "✓ nothing" } }
         }
     }
 }
@@ -154,13 +152,5 @@ fn sign(severity: Severity) -> &'static str {
         Severity::Error => "✖",
         Severity::Warning => "⚠",
         Severity::Info => "ℹ",
-    }
-}
-
-fn word(finding: &Finding) -> &'static str {
-    match finding.state {
-        State::Accepted => "accepted",
-        State::Same => "as before",
-        State::New => finding.severity.name(),
     }
 }

@@ -1,6 +1,6 @@
 //! The report: what was found in all namespaces. Its JSON is an interface, so fields are only added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -111,6 +111,16 @@ impl Report {
         self.findings.extend(findings);
     }
 
+    /// The findings of each namespace, in the order of the report. Those of no namespace have an empty one.
+    #[must_use]
+    pub fn by_namespace(&self) -> BTreeMap<&str, Vec<&Finding>> {
+        let mut all: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+        for finding in &self.findings {
+            all.entry(&finding.namespace).or_default().push(finding);
+        }
+        all
+    }
+
     /// Marks what an earlier run had found, and names what is fixed.
     pub fn compare(&mut self, earlier: &BTreeSet<String>) {
         self.fixed = against(&mut self.findings, earlier);
@@ -118,7 +128,15 @@ impl Report {
 }
 
 impl Summary {
-    pub(super) fn count(&mut self, findings: &[Finding]) {
+    /// How many of these findings there are.
+    #[must_use]
+    pub fn of<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Self {
+        let mut summary = Self::default();
+        summary.count(findings);
+        summary
+    }
+
+    fn count<'a>(&mut self, findings: impl IntoIterator<Item = &'a Finding>) {
         for finding in findings {
             let count = match (finding.state, finding.severity) {
                 (State::Accepted, _) => &mut self.accepted,
@@ -147,7 +165,8 @@ pub fn of(count: usize, word: &str) -> String {
 }
 
 /// The severity, or that the finding is accepted or not new.
-pub(super) fn word(finding: &Finding) -> &'static str {
+#[must_use]
+pub fn word(finding: &Finding) -> &'static str {
     match finding.state {
         State::Accepted => "accepted",
         State::Same => "as before",

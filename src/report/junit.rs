@@ -13,21 +13,23 @@ use crate::status::NamespaceStatus;
 #[must_use]
 pub fn junit(report: &Report, at_least: Option<Severity>) -> String {
     let mut junit = Junit::new("flipguard audit");
-    junit.add_test_suites(report.namespaces.iter().map(|namespace| suite(report, namespace, at_least)));
+    let found = report.by_namespace();
+    junit.add_test_suites(report.namespaces.iter().map(|namespace| {
+        let own = found.get(namespace.namespace.as_str()).map(Vec::as_slice).unwrap_or_default();
+        suite(namespace, own, at_least)
+    }));
     let mut text = junit.to_string().unwrap_or_default();
     text.push('\n');
     text
 }
 
-fn suite(report: &Report, status: &NamespaceStatus, at_least: Option<Severity>) -> TestSuite {
+fn suite(status: &NamespaceStatus, findings: &[&Finding], at_least: Option<Severity>) -> TestSuite {
     let mut suite = TestSuite::new(status.namespace.as_str());
     for unread in &status.unread {
         let mut state = TestCaseStatus::non_success(NonSuccessKind::Error);
         state.set_message(printable(unread).into_owned());
         suite.add_test_case(TestCase::new("cannot be read", state).set_classname(status.namespace.as_str()).clone());
     }
-    let findings: Vec<&Finding> =
-        report.findings.iter().filter(|finding| finding.namespace == status.namespace).collect();
     suite.add_test_cases(findings.iter().map(|finding| case(finding, at_least)));
     for service in &status.services {
         if !findings.iter().any(|finding| finding.kind == "Service" && finding.name == service.name) {

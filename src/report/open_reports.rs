@@ -57,13 +57,13 @@ impl Group {
 /// One object for each namespace, also for those without findings.
 #[must_use]
 pub fn objects(report: &Report, group: Group) -> Vec<Value> {
-    report.namespaces.iter().map(|namespace| object(report, namespace, group)).collect()
+    let found = report.by_namespace();
+    let of = |namespace: &NamespaceStatus| found.get(namespace.namespace.as_str()).cloned().unwrap_or_default();
+    report.namespaces.iter().map(|namespace| object(namespace, of(namespace), group)).collect()
 }
 
-fn object(report: &Report, status: &NamespaceStatus, group: Group) -> Value {
+fn object(status: &NamespaceStatus, mut findings: Vec<&Finding>, group: Group) -> Value {
     let mut results: Vec<Value> = status.unread.iter().map(|unread| unread_result(unread)).collect();
-    let mut findings: Vec<&Finding> =
-        report.findings.iter().filter(|finding| finding.namespace == status.namespace).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     results.extend(findings.into_iter().map(result));
     results.truncate(MOST);

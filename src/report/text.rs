@@ -1,6 +1,5 @@
 //! The report for people, and one line a finding for grep.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::data::{Report, Summary, of, word};
@@ -44,16 +43,14 @@ pub fn text(report: &Report) -> String {
 
 /// The namespaces with findings, where there is more than one.
 fn table(report: &Report) -> String {
-    let mut by_namespace: BTreeMap<&str, Summary> = BTreeMap::new();
-    for finding in &report.findings {
-        by_namespace.entry(&finding.namespace).or_default().count(std::slice::from_ref(finding));
-    }
+    let by_namespace = report.by_namespace();
     if by_namespace.len() < 2 {
         return String::new();
     }
     let width = by_namespace.keys().map(|name| name.len()).max().unwrap_or(0).max("NAMESPACE".len());
     let mut text = format!("{:<width$}  ERRORS  WARNINGS  INFOS\n", "NAMESPACE");
-    for (name, Summary { errors, warnings, infos, .. }) in by_namespace {
+    for (name, findings) in by_namespace {
+        let Summary { errors, warnings, infos, .. } = Summary::of(findings);
         let _ = writeln!(text, "{:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}", printable(name));
     }
     text.push('\n');

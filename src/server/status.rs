@@ -10,6 +10,7 @@ use axum::routing::get;
 
 use super::Readiness;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::FORMAT;
 
 #[derive(Clone)]
 struct Shared {
@@ -37,6 +38,5 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
-    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], shared.metrics.text())
+    ([(header::CONTENT_TYPE, FORMAT)], shared.metrics.text())
 }

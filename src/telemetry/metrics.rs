@@ -12,6 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::rules::{Effect, Outcome, Verdict};
 
+/// The media type of metrics: the text format of OpenMetrics.
+pub const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// All metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {

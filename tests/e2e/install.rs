@@ -22,7 +22,12 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     status.args(["status", "-n", &shop.namespace, "--kubeconfig"]).arg(shop.control_plane.kubeconfig());
     attempt(status, None)?.says(&format!("flipguard {}: 2 of 2 replicas ready\n", env!("CARGO_PKG_VERSION")))?;
     // The overlay uses kinds of cert-manager. The test's own CRDs suffice to show that the overlay is well-formed.
-    shop.plain_kubectl(&["apply", "-f", &file(shop, "cert-manager.yaml", CERT_MANAGER)?])?.succeeds()?;
+    shop.plain_kubectl(&[
+        "apply",
+        "-f",
+        &file(shop, "cert-manager.yaml", &crds("cert-manager.io", ["Certificate", "Issuer"]))?,
+    ])?
+    .succeeds()?;
     shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
     applies_twice(shop, "overlays/cert-manager")?;
     let mounted = own(
@@ -42,7 +47,12 @@ pub(crate) fn with_kustomize(shop: &Shop) -> Result<()> {
     );
     let names = own(shop, &["get", "certificates.cert-manager.io", "flipguard", "-o=jsonpath={.spec.dnsNames[0]}"])?;
     ensure!(names == format!("flipguard.{OWN}.svc"), "{names}");
-    shop.plain_kubectl(&["apply", "-f", &file(shop, "prometheus.yaml", PROMETHEUS)?])?.succeeds()?;
+    shop.plain_kubectl(&[
+        "apply",
+        "-f",
+        &file(shop, "prometheus.yaml", &crds("monitoring.coreos.com", ["PrometheusRule", "PodMonitor"]))?,
+    ])?
+    .succeeds()?;
     shop.plain_kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?.succeeds()?;
     applies_twice(shop, "overlays/monitored")?;
     own(shop, &["rollout", "status", "deployment/flipguard-auditor", "--timeout=60s"])?;
@@ -335,46 +345,18 @@ fn objects(yaml: &str) -> Result<Vec<(String, Value)>> {
     Ok(documents.into_iter().flatten().map(name).collect())
 }
 
-const PROMETHEUS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: prometheusrules.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {kind: PrometheusRule, plural: prometheusrules, singular: prometheusrule}
-  versions:
-    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
----
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: podmonitors.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {kind: PodMonitor, plural: podmonitors, singular: podmonitor}
-  versions:
-    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-";
+fn crds(group: &str, kinds: [&str; 2]) -> String {
+    kinds.map(|kind| crd(group, kind)).concat()
+}
 
-const CERT_MANAGER: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: certificates.cert-manager.io}
-spec:
-  group: cert-manager.io
-  scope: Namespaced
-  names: {kind: Certificate, plural: certificates, singular: certificate}
-  versions:
-    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
----
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: issuers.cert-manager.io}
-spec:
-  group: cert-manager.io
-  scope: Namespaced
-  names: {kind: Issuer, plural: issuers, singular: issuer}
-  versions:
-    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-";
+/// A CRD that accepts everything, in the place of another project's.
+fn crd(group: &str, kind: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+         metadata: {{name: {singular}s.{group}}}\n\
+         spec: {{group: {group}, scope: Namespaced, names: {{kind: {kind}, plural: {singular}s, singular: {singular}}}, \
+         versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: \
+         {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}]}}\n"
+    )
+}

@@ -1,0 +1,67 @@
+//! Reports of cases, for the tests of the formats and of the page.
+
+use std::path::Path;
+
+use flipguard::audit::finding::Finding;
+use flipguard::model::Timestamp;
+use flipguard::offline::case::Case;
+use flipguard::report::{Looked, Report};
+use flipguard::status::status;
+
+/// What was found in a case. Each gets a namespace of its own, since all cases have the same.
+pub(crate) fn looked(name: &str, namespace: &str) -> Looked {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).with_extension("yaml");
+    let case = Case::load(&file).unwrap();
+    let (snapshot, policy) = case.at_rest().unwrap();
+    let mut findings = case.audit().unwrap();
+    for finding in &mut findings {
+        finding.id = finding.id.replace(&finding.namespace, namespace);
+        namespace.clone_into(&mut finding.namespace);
+    }
+    let mut status = status(&snapshot, &policy, &|_| true);
+    namespace.clone_into(&mut status.namespace);
+    Looked { at: snapshot.at, status, findings, skipped: Vec::new() }
+}
+
+/// A report of these cases, each in the namespace of its name.
+pub(crate) fn report_of(cases: &[&str]) -> Report {
+    let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec!["production".to_owned()]);
+    for case in cases {
+        report.add(looked(case, case.rsplit('/').next().unwrap()));
+    }
+    report
+}
+
+/// The same in which every text is hostile.
+pub(crate) fn hostile_of(cases: &[&str], evil: &str) -> Report {
+    let mut report = report_of(cases);
+    for field in [&mut report.policies, &mut report.skipped, &mut report.unread, &mut report.fixed] {
+        *field = vec![evil.to_owned()];
+    }
+    evil.clone_into(&mut report.cluster);
+    for Finding { namespace, name, colour, message, next_step, accepted, .. } in &mut report.findings {
+        for field in [namespace, name, colour, message, next_step] {
+            evil.clone_into(field);
+        }
+        *accepted = accepted.as_ref().map(|_| evil.to_owned());
+    }
+    for namespace in &mut report.namespaces {
+        evil.clone_into(&mut namespace.namespace);
+        namespace.notes = vec![evil.to_owned()];
+        namespace.unread = vec![evil.to_owned()];
+        for service in &mut namespace.services {
+            evil.clone_into(&mut service.name);
+            for colour in &mut service.colours {
+                evil.clone_into(&mut colour.colour);
+                for workload in &mut colour.workloads {
+                    for field in [&mut workload.workload, &mut workload.image] {
+                        evil.clone_into(field);
+                    }
+                    workload.trouble = Some(evil.to_owned());
+                    workload.pods.iter_mut().for_each(|pod| pod.because = Some(evil.to_owned()));
+                }
+            }
+        }
+    }
+    report
+}
