@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flipguard::audit::checks::ALL;
+use flipguard::audit::checks::{ALL, Severity};
+use flipguard::audit::guarding::of_cluster;
+use flipguard::model::Guarding;
 use flipguard::offline::case::Case;
 use flipguard::review::message;
 
@@ -79,6 +81,12 @@ fn every_check_fires_on_its_case() -> Result<(), Box<dyn Error>> {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // flipguard itself is in no case.
+    assert!(of_cluster(&Guarding::Yes).is_none() && of_cluster(&Guarding::Unknown(String::new())).is_none());
+    assert_eq!(of_cluster(&Guarding::Never).map(|one| one.severity), Some(Severity::Warning));
+    let suspended = of_cluster(&Guarding::No("it is suspended".to_owned())).ok_or("nothing was found")?;
+    assert_eq!(suspended.severity, Severity::Error);
+    fired.insert(suspended.code.to_owned());
     let silent: Vec<&str> = ALL.iter().map(|check| check.code).filter(|code| !fired.contains(*code)).collect();
     assert!(silent.is_empty(), "checks without a case: {silent:?}");
     Ok(())

@@ -4,7 +4,7 @@
 
 mod audited;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use audited::{hostile_of, report_of};
@@ -92,7 +92,7 @@ fn the_json_is_as_its_schema_says() {
 fn sarif_is_as_the_published_schema_says() {
     let validator = jsonschema::validator_for(&published_schema()).unwrap();
     let mut compared = report();
-    compared.compare(&BTreeSet::from([compared.findings[0].id.clone()]));
+    compared.compare(&BTreeMap::from([(compared.findings[0].id.clone(), String::new())]), true);
     for report in [report(), compared, hostile("<b>\u{7} &"), Report::new(String::new(), Timestamp(0), vec![])] {
         let errors: Vec<String> =
             validator.iter_errors(&sarif(&report, &Places::new())).map(|error| error.to_string()).collect();
@@ -160,11 +160,49 @@ fn sarif_keeps_the_worst_results_and_says_so() {
 fn a_baseline_tells_new_from_old() {
     let mut report = report();
     let first = report.findings[0].id.clone();
-    report.compare(&BTreeSet::from([first.clone(), "no-pdb/Service/gone/app/blue".to_owned()]));
+    let errors = report.summary.errors;
+    let gone = |namespace: &str| (format!("no-pdb/Service/{namespace}/app/blue"), namespace.to_owned());
+    let earlier = BTreeMap::from([(first, "state-shared".to_owned()), gone("healthy"), gone("elsewhere")]);
+    let mut of_one = report.clone();
+    report.compare(&earlier, true);
     assert_eq!(report.findings[0].state, State::Same);
-    assert_eq!(report.fixed, ["no-pdb/Service/gone/app/blue"]);
-    assert!(text(&report).contains("fixed: no-pdb/Service/gone/app/blue"));
+    assert_eq!(report.fixed, ["no-pdb/Service/elsewhere/app/blue", "no-pdb/Service/healthy/app/blue"]);
+    assert!(text(&report).contains("fixed: no-pdb/Service/healthy/app/blue"));
+    assert!(text(&report).contains(", 1 as before in "), "{}", text(&report));
+    assert_eq!(report.summary.errors, errors - 1);
     assert!(junit(&report, Some(Severity::Info)).contains("<skipped"));
+    // A run that did not look there, or could not read all, says nothing of it.
+    of_one.namespaces.iter_mut().find(|one| one.namespace == "healthy").unwrap().skipped = vec!["jobs".to_owned()];
+    of_one.compare(&earlier, false);
+    assert_eq!(of_one.fixed, Vec::<String>::new());
+    assert_eq!(of_one.not_compared.len(), 2);
+    assert!(text(&of_one).contains("not compared, since not all there was read: no-pdb/Service/elsewhere/app/blue"));
+}
+
+/// Each format says what is missing in it.
+#[test]
+fn what_was_not_read_is_in_every_format() {
+    let mut report = report();
+    report.namespaces[0].skipped = vec!["jobs: forbidden".to_owned()];
+    report.namespaces[0].unread = vec!["pods: forbidden".to_owned()];
+    report.skipped = vec!["jobs: forbidden".to_owned()];
+    report.unread = vec!["pods: forbidden".to_owned()];
+    let objects = to_value(objects(&report, Group::OpenReports)).unwrap().to_string();
+    let formats = [text(&report), wide(&report), markdown(&report), junit(&report, None), objects];
+    for format in formats {
+        assert!(format.contains("jobs: forbidden") && format.contains("pods: forbidden"), "{format}");
+    }
+}
+
+/// Findings that are not shown are counted.
+#[test]
+fn only_the_wanted_severity_is_shown() {
+    let mut report = report();
+    let all = report.findings.len();
+    report.keep(Severity::Error);
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Error));
+    let not_shown = all - report.findings.len();
+    assert!(text(&report).contains(&format!("{not_shown} not shown (--only)")), "{}", text(&report));
 }
 
 /// Text from a cluster stays text in every format.

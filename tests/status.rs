@@ -64,12 +64,48 @@ fn what_is_waited_for() {
         let mut one = shown.clone();
         one.services.retain(|service| service.name == name);
         assert_eq!(one.services.len(), 1, "{name}");
-        progress(&one, goal)
+        progress(&one, goal, &[])
     };
     assert_eq!(reached("app", Goal::Ready), Progress::Reached);
-    assert!(matches!(reached("pay", Goal::Ready), Progress::NotYet(why) if why.contains("1 of 2 pods ready")));
+    let pay = reached("pay", Goal::Ready);
+    assert!(matches!(&pay, Progress::Never(why) if why.contains("1 of 2 pods ready (pay-a-2-1: ImagePullBackOff)")));
     assert_eq!(reached("cart", Goal::Flippable), Progress::Reached);
     assert!(matches!(reached("cart", Goal::HeldOver), Progress::NotYet(why) if why == "cart: 1.9 is held"));
     assert_eq!(reached("app", Goal::HeldOver), Progress::Reached);
-    assert!(matches!(progress(&shown, Goal::Ready), Progress::NotYet(_)));
+    assert!(matches!(progress(&shown, Goal::Ready, &[]), Progress::Never(_)));
+}
+
+/// Waiting is no use where only somebody, or other rights, would help.
+#[test]
+fn nothing_waits_in_vain() {
+    let shown = case(CASES[0]);
+    let of_preview = progress(&shown, Goal::Ready, &["app-preview".to_owned()]);
+    let no_traffic = "app-preview is no traffic Service, so nothing is waited for: preview";
+    assert!(matches!(&of_preview, Progress::Never(why) if why.starts_with(no_traffic)), "{of_preview:?}");
+    let mut none = shown.clone();
+    none.services.clear();
+    assert!(matches!(progress(&none, Goal::Ready, &[]), Progress::NotYet(why) if why.contains("no traffic Service")));
+    none.unread = vec!["pods in namespace shop: pods is forbidden".to_owned()];
+    assert!(matches!(progress(&none, Goal::Ready, &[]), Progress::Unreadable(_)));
+    none.unread = vec!["pods in namespace shop: no answer".to_owned()];
+    assert!(matches!(progress(&none, Goal::Ready, &[]), Progress::NotYet(_)));
+    let mut asleep = shown.clone();
+    asleep.services.retain(|service| service.name == "cart");
+    asleep.services[0].attention = Some("no ready pod gets its traffic".to_owned());
+    let live = &mut asleep.services[0].colours[0].workloads[0];
+    (live.desired, live.ready) = (0, 0);
+    assert!(matches!(progress(&asleep, Goal::Ready, &[]), Progress::Never(why) if why.contains("is scaled to 0")));
+}
+
+/// The heading tells whether flipguard guards.
+#[test]
+fn a_namespace_that_is_not_guarded_says_so() {
+    let style = Style { signs: Signs::new(true), is_wide: false, has_pods: false, no_headers: false };
+    let mut shown = case(CASES[0]);
+    shown.guarded = None;
+    assert!(text(&shown, style).contains("enforcement Deny, if flipguard guards"));
+    (shown.guarded, shown.unguarded_because) = (Some(false), Some("flipguard is suspended: fire".to_owned()));
+    let said = text(&shown, style);
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.ends_with("not guarded: flipguard is suspended: fire") && !said.contains("enforcement"), "{first}");
 }

@@ -1,5 +1,7 @@
 //! Disruptions and sizes: what a drain may take, and what an autoscaler leaves.
 
+use std::collections::BTreeSet;
+
 use super::checks::{AUTOSCALER_ON_ONE_COLOUR, NO_PDB, PDB_BLOCKS_DRAIN, PDB_SPANS_COLOURS};
 use super::extras::{Autoscaler, Budget};
 use super::facts::{AppFacts, Facts};
@@ -8,12 +10,15 @@ use crate::model::Workload;
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
+    // Several Services may route to what one autoscaler scales.
+    let mut told = BTreeSet::new();
     for app in &facts.apps {
         if let Some(budgets) = &facts.extras.budgets {
             all.extend(of_budgets(app, budgets));
         }
         if let Some(autoscalers) = &facts.extras.autoscalers {
-            all.extend(autoscaled(app, autoscalers));
+            let found = autoscaled(app, autoscalers).filter(|(autoscaler, _)| told.insert(*autoscaler));
+            all.extend(found.map(|(_, finding)| finding));
         }
     }
     all
@@ -32,11 +37,15 @@ fn of_budgets(app: &AppFacts<'_>, budgets: &[Budget]) -> Vec<Finding> {
     for budget in &of_live {
         let name = &budget.metadata.name;
         let idle: usize = app.idle().filter(|workload| covers(budget, workload)).map(pods).sum();
-        if idle > 0 {
-            let allowed = budget.status.disruptions_allowed;
+        let live = app.traffic.ready();
+        let allowed = |pods: usize| u32::try_from(pods).map_or(u32::MAX, |pods| budget.spec.allows_of(pods));
+        // A budget that allows no more with the idle Pods than without them protects the live ones as planned.
+        if idle > 0 && allowed(live + idle) > allowed(live) {
             let message = format!(
-                "PodDisruptionBudget {name} covers {idle} idle pods as well; a drain may take {allowed} of the {} live ones",
-                app.traffic.ready()
+                "PodDisruptionBudget {name} covers {idle} idle pods as well; a drain may take {} of the {live} live ones, \
+                 not {}",
+                usize::try_from(allowed(live + idle)).map_or(live, |allowed| allowed.min(live)),
+                allowed(live),
             );
             all.push(app.finding(&PDB_SPANS_COLOURS, "", message));
         }
@@ -61,7 +70,7 @@ fn of_budgets(app: &AppFacts<'_>, budgets: &[Budget]) -> Vec<Finding> {
     all
 }
 
-fn autoscaled(app: &AppFacts<'_>, autoscalers: &[Autoscaler]) -> Option<Finding> {
+fn autoscaled<'a>(app: &AppFacts<'_>, autoscalers: &'a [Autoscaler]) -> Option<(&'a str, Finding)> {
     let scales = |workload: &Workload| {
         autoscalers.iter().find(|one| {
             one.spec.scale_target_ref.kind == workload.kind.name()
@@ -72,10 +81,7 @@ fn autoscaled(app: &AppFacts<'_>, autoscalers: &[Autoscaler]) -> Option<Finding>
     let left = app.live().chain(app.idle()).find(|workload| workload.is_scalable() && scales(workload).is_none());
     let ((workload, autoscaler), left) = one.zip(left)?;
     app.others.first()?;
-    let name = &autoscaler.metadata.name;
-    Some(app.finding(
-        &AUTOSCALER_ON_ONE_COLOUR,
-        "",
-        format!("HorizontalPodAutoscaler {name} scales {workload}, and none scales {left}"),
-    ))
+    let name = autoscaler.metadata.name.as_str();
+    let message = format!("HorizontalPodAutoscaler {name} scales {workload}, and none scales {left}");
+    Some((name, app.finding(&AUTOSCALER_ON_ONE_COLOUR, "", message)))
 }

@@ -178,9 +178,17 @@ checks! {
         "The traffic is real, and flips of this Service are not guarded.",
         "Set flipguard.dev/role: traffic, or make it a ClusterIP.";
     ROUTE_UNGUARDED = "route-unguarded", Warning,
-        "A route (Ingress, HTTPRoute, OpenShift Route) sends traffic to a Service that is named for a colour.",
+        "A route (Ingress, HTTPRoute, OpenShift Route) sends traffic to a Service that is named for a colour. Without a ready Pod, it is an error.",
         "The flip happens in the route, and flipguard does not judge it.",
         "Route to one traffic Service, and flip its selector.";
+    NOT_GUARDING = "not-guarding", Error,
+        "flipguard is suspended, not registered, or no replica of it runs. Where it was never registered, this is a warning.",
+        "Nothing is denied, or the API server denies what flipguard should judge.",
+        "Run flipguard doctor.";
+    ACCEPT_IGNORED = "accept-ignored", Warning,
+        "A part of the annotation flipguard.dev/accept accepts nothing: its code is unknown, or it has no reason.",
+        "Somebody believes that a finding is accepted.",
+        "Write CODE: REASON, and separate several by a semicolon.";
     OVERRIDE_ACTIVE = "override-active", Warning,
         "An override lets denied changes pass.",
         "Until it ends, nothing is denied.",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checks::{
     COLOURS_MIXED, Check, DNS_SWITCHED, ENDPOINTS_FROZEN, ORPHAN_COLOUR, PREVIEW_WITH_TRAFFIC, ROUTE_UNGUARDED,
-    SERVICE_SPLIT, UNGUARDED,
+    SERVICE_SPLIT, Severity, UNGUARDED,
 };
 use super::extras::Slice;
 use super::facts::{AppFacts, Facts};
@@ -114,7 +114,8 @@ fn orphans(facts: &Facts<'_>) -> Vec<Finding> {
         workload.stands_alone() && workload.desired > 0 && colours.is_certain(&workload.template.labels)
     };
     let is_reached = |workload: &Workload| {
-        view.services.iter().any(|service| {
+        // A selector without a pair selects nothing in a Service (Kubernetes, `ServiceSpec.selector`).
+        view.services.iter().filter(|service| !service.routed().is_empty()).any(|service| {
             let labels = &workload.template.labels;
             service.routed().matches(labels) || App::of(service.routed(), colours).has(labels)
         })
@@ -167,8 +168,16 @@ fn routed(facts: &Facts<'_>) -> Vec<Finding> {
     for route in &facts.routes {
         let names: BTreeSet<&str> = route.services.iter().copied().collect();
         for service in names.into_iter().filter_map(preview) {
-            let message = format!("{} {} sends traffic to it", route.kind, route.name);
-            all.push(about(facts, &ROUTE_UNGUARDED, service, message));
+            let mut message = format!("{} {} sends traffic to it", route.kind, route.name);
+            let serves = Backends::of(service.routed(), view).serving.iter().any(|pod| pod.serves());
+            if !serves {
+                message.push_str(", and no pod behind it is ready");
+            }
+            let mut finding = about(facts, &ROUTE_UNGUARDED, service, message);
+            if !serves {
+                finding.severity = Severity::Error;
+            }
+            all.push(finding);
         }
     }
     all

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use super::routes::{HttpRoute, Ingress, OpenShiftRoute};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, ShareManifest, Timestamp};
 
 /// All of them in a namespace. `None` where a kind could not be read.
 #[derive(Debug, Clone, Default)]
@@ -63,10 +63,26 @@ pub struct Budget {
 
 /// `spec` of a PodDisruptionBudget.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct BudgetSpec {
     /// `spec.selector`.
     pub selector: LabelSelector,
+    min_available: Option<ShareManifest>,
+    max_unavailable: Option<ShareManifest>,
+}
+
+impl BudgetSpec {
+    /// How many of these Pods may be evicted while all are healthy. Both percentages are rounded up (Kubernetes,
+    /// `pkg/controller/disruption/disruption.go`, `getExpectedPodCount`).
+    #[must_use]
+    pub fn allows_of(&self, pods: u32) -> u32 {
+        let rounded = |share: &Option<ShareManifest>| share.as_ref()?.share().map(|share| share.rounded_up(pods));
+        match (rounded(&self.max_unavailable), rounded(&self.min_available)) {
+            (Some(most), _) => most.min(pods),
+            (None, Some(least)) => pods.saturating_sub(least),
+            (None, None) => 0,
+        }
+    }
 }
 
 /// `status` of a PodDisruptionBudget.

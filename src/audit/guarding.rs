@@ -1,9 +1,24 @@
 //! Is what guards the namespace whole?
 
-use super::checks::{EXEMPTION_EXPIRED, OVERRIDE_ACTIVE, OVERRIDE_LEFT, POLICY_SET_ASIDE};
+use super::accepted::Accepted;
+use super::checks::{
+    ACCEPT_IGNORED, EXEMPTION_EXPIRED, NOT_GUARDING, OVERRIDE_ACTIVE, OVERRIDE_LEFT, POLICY_SET_ASIDE, Severity,
+};
 use super::facts::Facts;
 use super::finding::Finding;
-use crate::model::{Override, annotation};
+use crate::model::{Guarding, Override, annotation};
+
+/// What is found about flipguard itself. It belongs to no namespace.
+#[must_use]
+pub fn of_cluster(guarding: &Guarding) -> Option<Finding> {
+    guarding.is_known().filter(|is_guarding| !is_guarding)?;
+    let object = ("ValidatingWebhookConfiguration", "flipguard");
+    let mut finding = Finding::new(&NOT_GUARDING, "", object, "", guarding.why_not()?.to_owned());
+    if *guarding == Guarding::Never {
+        finding.severity = Severity::Warning;
+    }
+    Some(finding)
+}
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let namespace = facts.snapshot.namespace.as_str();
@@ -16,6 +31,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             all.push(app.finding(&OVERRIDE_ACTIVE, "", message));
         } else if parsed.until <= facts.snapshot.at {
             all.push(app.finding(&OVERRIDE_LEFT, "", format!("it ended at {}", parsed.until)));
+        }
+    }
+    for service in &facts.snapshot.view.services {
+        for problem in Accepted::of(service).problems {
+            all.push(Finding::new(&ACCEPT_IGNORED, namespace, ("Service", &service.meta.name), "", problem));
         }
     }
     for exemption in &facts.policy.exemptions {

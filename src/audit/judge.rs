@@ -1,14 +1,13 @@
 //! All checks on one namespace.
 
-use std::collections::BTreeSet;
-
+use super::accepted::Accepted;
 use super::extras::Extras;
 use super::facts::Facts;
 pub use super::facts::Options;
 use super::finding::{Finding, State};
 use super::snapshot::Snapshot;
 use super::{budgets, colours, flips, guarding, serving, state};
-use crate::model::{Policy, Service, annotation};
+use crate::model::Policy;
 
 /// The findings about a namespace, ordered by object, the worst first. Nothing is said of what could not be read.
 #[must_use]
@@ -32,28 +31,10 @@ pub fn judge(snapshot: &Snapshot, extras: &Extras, policy: &Policy, options: Opt
     all.dedup_by(|a, b| a.id == b.id);
     for finding in &mut all {
         let service = snapshot.view.services.iter().find(|service| service.meta.name == finding.name);
-        if let Some(reason) = service.filter(|_| finding.kind == "Service").and_then(|one| accepted(one, finding.code))
-        {
-            (finding.state, finding.accepted) = (State::Accepted, Some(reason));
+        let accepted = service.filter(|_| finding.kind == "Service").map(Accepted::of).unwrap_or_default();
+        if let Some(reason) = accepted.reason(finding.code) {
+            (finding.state, finding.accepted) = (State::Accepted, Some(reason.to_owned()));
         }
     }
     all
-}
-
-/// Why a Service accepts the findings of a check: `flipguard.dev/accept: "no-pdb: single node; one-node: the same"`.
-fn accepted(service: &Service, code: &str) -> Option<String> {
-    let value = service.meta.annotation(annotation::ACCEPT)?;
-    value.split(';').find_map(|one| {
-        let (accepted, reason) = one.split_once(':')?;
-        let reason = reason.trim();
-        (accepted.trim() == code && !reason.is_empty()).then(|| reason.to_owned())
-    })
-}
-
-/// Marks what an earlier run had found, and returns the ids that are fixed.
-pub fn against(findings: &mut [Finding], earlier: &BTreeSet<String>) -> Vec<String> {
-    for finding in findings.iter_mut().filter(|finding| finding.state == State::New && earlier.contains(&finding.id)) {
-        finding.state = State::Same;
-    }
-    earlier.iter().filter(|id| !findings.iter().any(|finding| finding.id == **id)).cloned().collect()
 }

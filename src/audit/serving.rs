@@ -2,13 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{LIVE_BELOW_FLOOR, LIVE_DEGRADED, LIVE_NOT_READY, ONE_NODE, PUBLISHES_NOT_READY};
+use super::checks::{
+    LIVE_BELOW_FLOOR, LIVE_DEGRADED, LIVE_NOT_READY, NO_READINESS_PROBE, ONE_NODE, PUBLISHES_NOT_READY,
+};
 use super::facts::{AppFacts, Facts};
 use super::finding::Finding;
+use crate::model::Workload;
 use crate::rules::state::readiness::first_failing;
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    facts.apps.iter().flat_map(|app| ready(app).into_iter().chain(one_node(app)).chain(publishes(app))).collect()
+    facts
+        .apps
+        .iter()
+        .flat_map(|app| ready(app).into_iter().chain(one_node(app)).chain(publishes(app)).chain(without_probe(app)))
+        .collect()
 }
 
 fn ready(app: &AppFacts<'_>) -> Option<Finding> {
@@ -44,4 +51,12 @@ fn one_node(app: &AppFacts<'_>) -> Option<Finding> {
 fn publishes(app: &AppFacts<'_>) -> Option<Finding> {
     let message = || "publishNotReadyAddresses is set".to_owned();
     app.traffic.service.publishes_not_ready.then(|| app.finding(&PUBLISHES_NOT_READY, "", message()))
+}
+
+/// Of the other colours, the rules say the same at an imagined flip.
+fn without_probe(app: &AppFacts<'_>) -> Option<Finding> {
+    let has_probe = |workload: &Workload| workload.template.main().is_some_and(|one| one.has_readiness_probe);
+    let workload = app.live().find(|workload| !has_probe(workload))?;
+    let message = format!("{workload} has no readiness probe: ready only means started");
+    Some(app.finding(&NO_READINESS_PROBE, &app.colour, message))
 }

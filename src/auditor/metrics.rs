@@ -41,6 +41,8 @@ pub struct Look<'a> {
     pub took: Duration,
     /// Whether the last look could read all.
     pub is_complete: bool,
+    /// Whether the reports in the cluster are those of the last look; `None` where none are wanted.
+    pub are_reports_written: Option<bool>,
 }
 
 /// The metrics of a look.
@@ -58,6 +60,12 @@ pub fn text(look: &Look<'_>) -> String {
         success.set(at.0);
         let help = "When all was read for the last time, in seconds since 1970";
         registry.register_with_unit("audit_last_success_timestamp", help, Unit::Seconds, success);
+    }
+    if let Some(are_written) = look.are_reports_written {
+        let written: Gauge = Gauge::default();
+        written.set(i64::from(are_written));
+        let help = "1 while the reports in the cluster are those of the last look, else 0";
+        registry.register("audit_reports_written", help, written);
     }
     if let Some(report) = look.report {
         services(&mut registry, &report.namespaces);

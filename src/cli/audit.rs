@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::auditor::Auditor;
-use super::look::{Scope, ids, look, progress};
+use super::look::{Scope, earlier, look, progress};
 use super::print_out;
 use super::process::{address, listen_address};
 use super::target::{ClusterArgs, run};
@@ -16,6 +17,7 @@ use crate::audit::checks::Severity;
 use crate::audit::judge::Options;
 use crate::cluster::connect::in_cluster;
 use crate::install::manifests::yaml;
+use crate::install::namespaces;
 use crate::install::workload::STATUS_PORT;
 use crate::offline::places::places;
 use crate::page::page;
@@ -35,7 +37,7 @@ pub(super) struct Audit {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// The namespace; without it, all namespaces with traffic Services
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = namespaces::named)]
     namespace: Option<String>,
     /// All namespaces with traffic Services, which is the default
     #[arg(long, short = 'A', conflicts_with = "namespace")]
@@ -168,16 +170,21 @@ impl Audit {
             };
             return auditor.run();
         }
-        let earlier = self.baseline.as_deref().map(ids).transpose()?;
+        if self.fail_on.severity().is_some_and(|least| least < self.only.severity()) {
+            bail!(
+                "--fail-on {0} would fail because of findings that --only hides; leave --only out, or give --only {0}",
+                self.fail_on.severity().map_or("never", Severity::name)
+            );
+        }
+        let baseline = self.baseline.as_deref().map(earlier).transpose()?;
         let places = self.source.as_deref().map(places).transpose()?.unwrap_or_default();
         let scope = Scope { namespace: self.namespace.clone(), workers: self.workers, options };
         let mut report = run(async { look(&self.cluster.open_to_look().await?, &scope, &progress()).await })?;
-        if let Some(earlier) = earlier {
-            report.compare(&earlier);
+        if let Some(baseline) = baseline {
+            report.compare(&baseline, self.namespace.is_none());
         }
         let exit_code = self.exit_code(&report);
-        let least = self.only.severity();
-        report.findings.retain(|finding| finding.severity >= least);
+        report.keep(self.only.severity());
         print_out(&self.written(&report, &places)?)?;
         Ok(exit_code)
     }

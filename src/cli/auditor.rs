@@ -35,6 +35,7 @@ pub(super) struct Auditor {
 struct Results {
     report: Option<Report>,
     last_success: Option<Timestamp>,
+    are_reports_written: Option<bool>,
 }
 
 impl Auditor {
@@ -71,9 +72,14 @@ impl Auditor {
                     false
                 }
             };
-            let Results { report, last_success } = &results;
-            let look =
-                Look { report: report.as_ref(), last_success: *last_success, took: began.elapsed(), is_complete };
+            let Results { report, last_success, are_reports_written } = &results;
+            let look = Look {
+                report: report.as_ref(),
+                last_success: *last_success,
+                took: began.elapsed(),
+                is_complete,
+                are_reports_written: *are_reports_written,
+            };
             shown.store(Arc::new(text(&look)));
         }
     }
@@ -100,7 +106,9 @@ impl Auditor {
         let is_complete = report.complete;
         if let Some(group) = self.reports {
             let is_all = is_complete && self.scope.namespace.is_none();
-            match write(&cluster.client, group, &objects(&report, group), is_all).await {
+            let written = write(&cluster.client, group, &objects(&report, group), is_all).await;
+            results.are_reports_written = Some(written.is_ok());
+            match written {
                 Ok(Written { written: 0, deleted: 0 }) => {}
                 Ok(Written { written, deleted }) => tracing::info!(written, deleted, "wrote reports"),
                 Err(error) => tracing::error!(%error, "the reports were not all written"),

@@ -1,6 +1,6 @@
 //! One look at a cluster: the report of all namespaces, or of one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::target::{Cluster, unreadable};
+use crate::audit::guarding::of_cluster;
 use crate::audit::judge::{Options, judge};
 use crate::audit::policies;
 use crate::cluster::clock;
@@ -49,6 +50,10 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
     }
     let at = report.at;
     report.add_findings(policies::findings(&cluster.policies, at));
+    report.add_findings(of_cluster(&cluster.guarding).into_iter().collect());
+    if cluster.guarding.is_known().is_none() {
+        report.skipped.extend(cluster.guarding.why_not().map(|why| format!("whether flipguard guards: {why}")));
+    }
     progress.finish_and_clear();
     Ok(report)
 }
@@ -59,10 +64,10 @@ async fn look_at(cluster: &Cluster, namespace: String, options: Options) -> Look
     let policy = cluster.settings(namespace).await;
     let (snapshot, extras) =
         tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));
-    let status = cluster.status(&snapshot, &policy, &|_| true);
-    let mut skipped = extras.skipped.clone();
-    skipped.extend(snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)));
-    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, options), skipped }
+    let mut status = cluster.status(&snapshot, &policy, &|_| true);
+    status.skipped.clone_from(&extras.skipped);
+    status.skipped.extend(status.without_ledger.clone());
+    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, options) }
 }
 
 /// A line on standard error that tells how far the look is. Where that is no terminal, nothing is shown.
@@ -71,8 +76,8 @@ pub(super) fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The findings of an earlier run.
-pub(super) fn ids(file: &Path) -> anyhow::Result<BTreeSet<String>> {
+/// The findings of an earlier run: the namespace of each, by its id.
+pub(super) fn earlier(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}` (--baseline)"))?;
     let report: Value = serde_json::from_str(&text).with_context(|| format!("`{name}` (--baseline) is no JSON"))?;
@@ -80,5 +85,6 @@ pub(super) fn ids(file: &Path) -> anyhow::Result<BTreeSet<String>> {
     let findings = findings.with_context(|| {
         format!("`{name}` (--baseline) has no findings; it must be the output of flipguard audit -o json")
     })?;
-    Ok(findings.iter().filter_map(|one| one.get("id").and_then(Value::as_str).map(str::to_owned)).collect())
+    let text = |finding: &Value, field: &str| finding.get(field).and_then(Value::as_str).map(str::to_owned);
+    Ok(findings.iter().filter_map(|one| Some((text(one, "id")?, text(one, "namespace")?))).collect())
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::service_filter::LabelFilter;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cluster::installation::Installed;
+use crate::install::namespaces;
 use crate::model::{Service, printable};
 use crate::policy::effective::marks;
 use crate::status::NamespaceStatus;
@@ -43,7 +44,7 @@ pub(super) struct Status {
     /// Services by name; without one, all of the namespace
     services: Vec<String>,
     /// The namespace; without it, that of the context
-    #[arg(long, short, conflicts_with = "all_namespaces")]
+    #[arg(long, short, conflicts_with = "all_namespaces", value_parser = namespaces::named)]
     namespace: Option<String>,
     /// All namespaces with traffic Services
     #[arg(long, short = 'A')]
@@ -126,12 +127,15 @@ impl Status {
         loop {
             let all = self.look(cluster).await?;
             let text = self.print(cluster, &all)?;
-            if text != shown {
-                let is_terminal = self.watch && std::io::stdout().is_terminal();
+            let is_terminal = self.watch && std::io::stdout().is_terminal();
+            // On a terminal, the time that passes is shown as well. Elsewhere, it is no change.
+            let is_new =
+                if is_terminal { text != shown } else { shown.is_empty() || timeless(&text) != timeless(&shown) };
+            if is_new {
                 let bold = if is_terminal { with_changes(&text, &shown) } else { text.clone() };
                 self.write(&if is_terminal { format!("\u{1b}[H\u{1b}[2J{bold}") } else { bold.clone() })?;
                 (shown, is_bold) = (text.clone(), bold != text);
-            } else if is_bold && std::io::stdout().is_terminal() {
+            } else if is_bold && is_terminal {
                 // What changed is bold until the next look.
                 self.write(&format!("\u{1b}[H\u{1b}[2J{shown}"))?;
                 is_bold = false;
@@ -148,7 +152,7 @@ impl Status {
         let mut said = String::new();
         loop {
             let all = self.look(cluster).await?;
-            let reasons = all.iter().map(|one| progress(one, self.goal.into()));
+            let reasons = all.iter().map(|one| progress(one, self.goal.into(), &self.services));
             let mut open = reasons.filter(|progress| *progress != Progress::Reached);
             match open.next() {
                 None => {
@@ -156,11 +160,15 @@ impl Status {
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some(Progress::Never(why)) => {
-                    eprintln!("{why}");
+                    eprintln!("{}", printable(&why));
                     return Ok(ExitCode::from(1));
                 }
+                Some(Progress::Unreadable(why)) => {
+                    eprintln!("{}", printable(&why));
+                    return Ok(ExitCode::from(2));
+                }
                 Some(Progress::NotYet(why)) if why != said => {
-                    eprintln!("waiting: {why}");
+                    eprintln!("waiting: {}", printable(&why));
                     said = why;
                 }
                 Some(Progress::NotYet(_) | Progress::Reached) => {}
@@ -284,14 +292,21 @@ impl From<GoalFlag> for Goal {
     }
 }
 
-/// A text in which the lines that an earlier one did not have are bold. At first, none is. Time that passes is no change.
-fn with_changes(text: &str, earlier: &str) -> String {
+/// A text without the times that pass: `40s`, and the fields of JSON with seconds. The width of a column may follow them.
+fn timeless(text: &str) -> String {
     let is_time = |word: &&str| {
         word.starts_with(|letter: char| letter.is_ascii_digit())
             && word.ends_with(['s', 'm', 'h', 'd'])
             && word.chars().all(|letter| letter.is_ascii_digit() || "smhd".contains(letter))
     };
-    let timeless = |line: &str| line.split(' ').filter(|word| !is_time(word)).collect::<Vec<&str>>().join(" ");
+    let is_field = |line: &&str| line.contains("\"secondsAgo\":") || line.contains("\"heldSeconds\":");
+    let words =
+        |line: &str| line.split(' ').filter(|word| !word.is_empty() && !is_time(word)).collect::<Vec<_>>().join(" ");
+    text.lines().filter(|line| !is_field(line)).map(words).collect::<Vec<_>>().join("\n")
+}
+
+/// A text in which the lines that an earlier one did not have are bold. At first, none is. Time that passes is no change.
+fn with_changes(text: &str, earlier: &str) -> String {
     let known: BTreeSet<String> = earlier.lines().map(timeless).collect();
     let line = |line: &str| {
         if earlier.is_empty() || known.contains(&timeless(line)) {
@@ -322,6 +337,7 @@ mod tests {
         let before = "app blue 3/3\napp green 2/3\n";
         assert_eq!(with_changes(before, ""), before);
         assert_eq!(with_changes(before, before), before);
+        assert_eq!(timeless("a 5s  b\n\"secondsAgo\": 5,\n"), timeless("a  1m7s b\n\"secondsAgo\": 67,\n"));
         assert_eq!(with_changes("flipped 1m5s ago by me\n", "flipped 1m3s ago by me\n"), "flipped 1m5s ago by me\n");
         let after = "app blue 3/3\napp \u{1b}[32mgreen\u{1b}[0m 3/3\n";
         let bold = "app blue 3/3\n\u{1b}[1mapp \u{1b}[32mgreen\u{1b}[0m\u{1b}[1m 3/3\u{1b}[0m\n";

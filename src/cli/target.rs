@@ -16,8 +16,9 @@ use crate::cluster::installation::{self, Installed};
 use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
 use crate::install::namespaces;
-use crate::model::{Labels, Policy, ReadFailure, Service};
+use crate::model::{Guarding, Labels, Policy, ReadFailure, Service};
 use crate::policy::{Policies, effective};
+use crate::registration::guarding::guarding;
 use crate::status::{NamespaceStatus, status};
 
 /// The longest time for a read that is none of a whole namespace.
@@ -46,6 +47,8 @@ pub(super) struct Cluster {
     pub(super) name: String,
     /// flipguard's Deployment, where there is one that can be read.
     pub(super) installed: Option<Installed>,
+    /// Whether flipguard guards at this moment.
+    pub(super) guarding: Guarding,
     pub(super) scan: Scan,
     store: PolicyStore,
     /// What counts where no policy says anything.
@@ -92,6 +95,7 @@ impl ClusterArgs {
         Ok(Cluster {
             name,
             installed,
+            guarding: guarding(&client, &self.flipguard_namespace, deadline()).await,
             scan: Scan::new(client.clone(), &self.flipguard_namespace),
             store,
             flags,
@@ -150,7 +154,16 @@ impl Cluster {
     ) -> NamespaceStatus {
         let mut status = status(snapshot, policy, wanted);
         status.notes.extend(self.unread_policies());
-        status.guarded = !self.exempt.contains(&snapshot.namespace);
+        let is_exempt = self.exempt.contains(&snapshot.namespace);
+        let why_not = self.guarding.why_not().map(str::to_owned);
+        (status.guarded, status.unguarded_because) = match (is_exempt, self.guarding.is_known()) {
+            (true, _) => (Some(false), Some("this namespace is exempt".to_owned())),
+            (false, Some(is_guarding)) => (Some(is_guarding), why_not),
+            (false, None) => {
+                status.notes.extend(why_not.map(|why| format!("whether flipguard guards is unknown: {why}")));
+                (None, None)
+            }
+        };
         status
     }
 

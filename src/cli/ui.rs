@@ -14,6 +14,7 @@ use super::process::stop_signal;
 use super::target::{ClusterArgs, run};
 use crate::audit::judge::Options;
 use crate::certs::authority::token;
+use crate::install::namespaces;
 use crate::report::Report;
 use crate::ui::{Look, serve, url};
 
@@ -27,7 +28,7 @@ pub(super) struct Ui {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// The namespace; without it, all namespaces with traffic Services
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = namespaces::named)]
     namespace: Option<String>,
     /// The port; without it, any that is free
     #[arg(long, default_value_t = 0)]

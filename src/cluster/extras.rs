@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::pages::each;
-use super::request::RequestError;
+use super::request::{Answer, Anything, RequestError, ask};
 use super::snapshot::{Scan, TIME};
 use crate::audit::extras::Extras;
 
@@ -76,7 +76,24 @@ impl Scan {
     ) -> Result<Vec<T>, String> {
         match self.pages(&format!("{api}/namespaces/{namespace}/{resource}"), deadline).await {
             Err(RequestError::Api(kube::Error::Api(status))) if status.code == 404 => Ok(Vec::new()),
+            // RBAC answers before it is known whether the kind is served.
+            Err(RequestError::Api(kube::Error::Api(status)))
+                if status.code == 403 && self.is_served(api, deadline).await == Some(false) =>
+            {
+                Ok(Vec::new())
+            }
             read => read.map_err(|error| format!("{resource} in namespace {namespace}: {error}")),
+        }
+    }
+
+    /// Whether a version of an API group is served, which everybody may ask (ClusterRole `system:discovery`); `None` where
+    /// that cannot be read.
+    async fn is_served(&self, api: &str, deadline: Instant) -> Option<bool> {
+        let request = http::Request::get(api).body(Vec::new()).ok()?;
+        match ask::<Anything>(&self.client, request, deadline).await.ok()? {
+            Answer::Is(_) => Some(true),
+            Answer::NotFound | Answer::NoPage(_) => Some(false),
+            Answer::Forbidden(_) => None,
         }
     }
 

@@ -1,5 +1,6 @@
-//! The flags that flipguard runs with in a cluster, and whether a replica keeps the registration.
+//! The flags that flipguard runs with in a cluster, its registration, and whether a replica keeps that.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
@@ -46,6 +47,19 @@ pub async fn installed(
         let tag = name.split_once(':').map(|(_, tag)| tag.to_owned()).unwrap_or_default();
         Installed { arguments: own.args.unwrap_or_default(), tag, ready, desired: spec.replicas.unwrap_or(1) }
     }))
+}
+
+/// The registration of the webhooks that deny; `None` where there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn registration(
+    client: &Client,
+    deadline: Instant,
+) -> Result<Option<ValidatingWebhookConfiguration>, ReadFailure> {
+    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let what = || format!("ValidatingWebhookConfiguration {NAME}");
+    within(deadline, configurations.get_opt(NAME)).await.map_err(|error| ReadFailure::online(what(), error.to_string()))
 }
 
 /// The time without a renewal, in seconds, after which nobody keeps the registration: three times the Lease's duration.

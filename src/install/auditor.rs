@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::NAME;
 use super::workload::{STATUS_PORT, confined, image, probe, token, token_mount, unprivileged};
+use super::{KEEPER_LEASE, NAME};
 
 /// The name of its objects, and of its Pods' label `app.kubernetes.io/name`.
 pub const AUDITOR: &str = "flipguard-auditor";
@@ -58,6 +58,10 @@ pub fn rights(namespace: &str) -> Vec<Value> {
         .map(|(group, resources)| json!({ "apiGroups": [group], "resources": resources, "verbs": ["list"] }))
         .collect();
     rules.push(json!({ "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] }));
+    rules.push(json!({
+        "apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingwebhookconfigurations"],
+        "resourceNames": [NAME], "verbs": ["get"],
+    }));
     rules.push(json!({ "nonResourceURLs": ["/version"], "verbs": ["get"] }));
     rules.push(json!({
         "apiGroups": ["openreports.io"], "resources": ["reports"], "verbs": ["list", "create", "patch", "delete"],
@@ -83,6 +87,10 @@ pub fn rights(namespace: &str) -> Vec<Value> {
                 // The ledgers, whose names are those of namespaces.
                 { "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] },
                 { "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": [NAME], "verbs": ["get"] },
+                {
+                    "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                    "resourceNames": [KEEPER_LEASE], "verbs": ["get"],
+                },
             ],
         }),
         json!({

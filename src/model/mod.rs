@@ -7,6 +7,7 @@
 mod change;
 mod colour;
 mod container;
+mod guarding;
 mod history;
 mod kind;
 mod meta;
@@ -26,6 +27,7 @@ mod write;
 pub use change::{Change, Tool, User};
 pub use colour::{ColourScheme, Pin, PinKind};
 pub use container::{Container, ContainerPort, Containers, Protocol};
+pub use guarding::Guarding;
 pub use history::{Flip, Records, Tombstone};
 pub use kind::Kind;
 pub use meta::{Labels, Meta, MetaManifest, Owner, annotation};
@@ -40,6 +42,7 @@ pub use text::printable;
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{
-    Counts, Rollout, Share, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec, WorkloadStatus,
+    Counts, Rollout, Share, ShareManifest, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec,
+    WorkloadStatus,
 };
 pub use write::{Subject, Write};

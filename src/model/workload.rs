@@ -379,15 +379,20 @@ struct RollingUpdate {
     partition: Option<u32>,
 }
 
+/// An `IntOrString`, as it is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum ShareManifest {
+pub enum ShareManifest {
+    /// A number.
     Pods(u32),
+    /// A percentage, with its sign.
     Percent(String),
 }
 
 impl ShareManifest {
-    fn share(&self) -> Option<Share> {
+    /// The share; `None` where the text is no percentage.
+    #[must_use]
+    pub fn share(&self) -> Option<Share> {
         match self {
             Self::Pods(pods) => Some(Share::Pods(*pods)),
             Self::Percent(text) => text.strip_suffix('%')?.parse().ok().map(Share::Percent),

@@ -110,8 +110,8 @@ fn namespaces(report: &Report) -> Markup {
 }
 
 fn enforcement(namespace: &NamespaceStatus) -> String {
-    if !namespace.guarded {
-        return "not guarded".to_owned();
+    if let Some(why) = &namespace.unguarded_because {
+        return format!("not guarded: {why}");
     }
     let by = namespace.enforcement_by.as_ref().map(|policy| format!(" ({policy})")).unwrap_or_default();
     format!("{}{by}", namespace.enforcement)
@@ -173,6 +173,7 @@ fn limits(report: &Report) -> Markup {
                 @for unread in &report.unread { li.error { "✖ cannot read " (unread) } }
                 @for skipped in &report.skipped { li { "skipped: " (skipped) } }
                 @for note in notes { li { (note) } }
+                @for id in &report.not_compared { li { "not compared, since not all there was read: " (id) } }
                 @for fixed in &report.fixed { li { "fixed since the baseline: " (fixed) } }
             }
         }

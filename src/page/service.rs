@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::picture;
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
-use crate::report::data::{Summary, word};
+use crate::report::data::{Summary, remark};
 use crate::status::NamespaceStatus;
 use crate::status::report::{ColourRole, ColourStatus, ServiceStatus, WorkloadStatus};
 use crate::status::tree::in_short;
@@ -127,12 +127,12 @@ pub(super) fn findings(found: &[&Finding]) -> Markup {
         @if !found.is_empty() {
             ul.findings { @for one in found {
                 li class=(one.severity.name()) data-severity=(one.severity.name()) {
-                    span.sign { (sign(one.severity)) " " (word(one)) } " "
+                    span.sign { (sign(one.severity)) " " (one.severity.name()) } " "
                     a href=(format!("#{}", one.code)) { code { (one.code) } }
                     @if !one.colour.is_empty() { " " span.colour { (one.colour) } }
                     ": " (one.message)
-                    @match &one.accepted {
-                        Some(why) => div.step { "accepted: " (why) },
+                    @match remark(one) {
+                        Some(remark) => div.step { (remark) },
                         None => div.step { (one.next_step) },
                     }
                 }

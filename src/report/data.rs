@@ -1,6 +1,6 @@
 //! The report: what was found in all namespaces. Its JSON is an interface, so fields are only added.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
-use crate::audit::judge::against;
 use crate::model::Timestamp;
 use crate::status::NamespaceStatus;
 
@@ -37,6 +36,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The ids of findings of the baseline that are gone.
     pub fixed: Vec<String>,
+    /// The ids of findings of the baseline that may be there still: their namespace was not looked at, or not all of it
+    /// could be read.
+    pub not_compared: Vec<String>,
     /// Kinds whose checks were skipped, each with the reason.
     pub skipped: Vec<String>,
     /// What had to be read and could not be, each with the reason.
@@ -56,6 +58,10 @@ pub struct Summary {
     pub infos: usize,
     /// Findings that are accepted.
     pub accepted: usize,
+    /// Findings that the baseline has, too. They are counted here only.
+    pub as_before: usize,
+    /// Findings below the wanted severity, which are not shown. They are counted here only.
+    pub not_shown: usize,
 }
 
 /// What was found in one namespace.
@@ -67,8 +73,6 @@ pub struct Looked {
     pub status: NamespaceStatus,
     /// What the checks found.
     pub findings: Vec<Finding>,
-    /// Kinds whose checks were skipped, each with the reason.
-    pub skipped: Vec<String>,
 }
 
 impl Report {
@@ -85,6 +89,7 @@ impl Report {
             policies,
             findings: Vec::new(),
             fixed: Vec::new(),
+            not_compared: Vec::new(),
             skipped: Vec::new(),
             unread: Vec::new(),
             summary: Summary::default(),
@@ -93,14 +98,14 @@ impl Report {
 
     /// Adds a namespace.
     pub fn add(&mut self, looked: Looked) {
-        let Looked { at, status, findings, skipped } = looked;
+        let Looked { at, status, findings } = looked;
         if self.namespaces.is_empty() {
             self.at = at;
         }
         self.summary.count(&findings);
         self.complete &= status.unread.is_empty();
         self.unread.extend(status.unread.iter().cloned());
-        self.skipped.extend(skipped);
+        self.skipped.extend(status.skipped.iter().cloned());
         self.findings.extend(findings);
         self.namespaces.push(status);
     }
@@ -121,9 +126,35 @@ impl Report {
         all
     }
 
-    /// Marks what an earlier run had found, and names what is fixed.
-    pub fn compare(&mut self, earlier: &BTreeSet<String>) {
-        self.fixed = against(&mut self.findings, earlier);
+    /// Marks what an earlier run had found, and names what is fixed. `earlier` has the namespace of each finding by its
+    /// id; `is_all` says whether this run looked at all namespaces.
+    pub fn compare(&mut self, earlier: &BTreeMap<String, String>, is_all: bool) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.state == State::New) {
+            if earlier.contains_key(&finding.id) {
+                finding.state = State::Same;
+            }
+        }
+        self.summary = Summary::of(&self.findings);
+        let is_there = |id: &str| self.findings.iter().any(|finding| finding.id == id);
+        for (id, namespace) in earlier.iter().filter(|(id, _)| !is_there(id)) {
+            let into = if self.is_known(namespace, is_all) { &mut self.fixed } else { &mut self.not_compared };
+            into.push(id.clone());
+        }
+    }
+
+    /// Whether all about a namespace was read. One that is not in a run over all has no traffic Service any more.
+    fn is_known(&self, namespace: &str, is_all: bool) -> bool {
+        match self.namespaces.iter().find(|status| status.namespace == namespace) {
+            Some(status) => status.unread.is_empty() && status.skipped.is_empty() && status.without_ledger.is_none(),
+            None => is_all && (!namespace.is_empty() || self.skipped.is_empty()),
+        }
+    }
+
+    /// Leaves out findings below a severity, and counts them.
+    pub fn keep(&mut self, least: Severity) {
+        let all = self.findings.len();
+        self.findings.retain(|finding| finding.severity >= least);
+        self.summary = Summary { not_shown: all - self.findings.len(), ..Summary::of(&self.findings) };
     }
 }
 
@@ -140,6 +171,7 @@ impl Summary {
         for finding in findings {
             let count = match (finding.state, finding.severity) {
                 (State::Accepted, _) => &mut self.accepted,
+                (State::Same, _) => &mut self.as_before,
                 (_, Severity::Error) => &mut self.errors,
                 (_, Severity::Warning) => &mut self.warnings,
                 (_, Severity::Info) => &mut self.infos,
@@ -152,9 +184,16 @@ impl Summary {
 /// `1 error, 2 warnings, 0 infos`.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { errors, warnings, infos, accepted } = *self;
+        let Self { errors, warnings, infos, .. } = *self;
         write!(f, "{}, {}, {}", of(errors, "error"), of(warnings, "warning"), of(infos, "info"))?;
-        if accepted > 0 { write!(f, ", {accepted} accepted") } else { Ok(()) }
+        for (count, word) in
+            [(self.accepted, "accepted"), (self.as_before, "as before"), (self.not_shown, "not shown (--only)")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {word}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -164,12 +203,12 @@ pub fn of(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The severity, or that the finding is accepted or not new.
+/// What is said of a finding beside its severity: that it is accepted, or not new.
 #[must_use]
-pub fn word(finding: &Finding) -> &'static str {
+pub fn remark(finding: &Finding) -> Option<String> {
     match finding.state {
-        State::Accepted => "accepted",
-        State::Same => "as before",
-        State::New => finding.severity.name(),
+        State::Accepted => Some(format!("accepted: {}", finding.accepted.as_deref().unwrap_or_default())),
+        State::Same => Some("as before".to_owned()),
+        State::New => None,
     }
 }

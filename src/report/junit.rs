@@ -2,7 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use super::data::{Report, word};
+use super::data::{Report, remark};
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
 use crate::model::printable;
@@ -18,6 +18,12 @@ pub fn junit(report: &Report, at_least: Option<Severity>) -> String {
         let own = found.get(namespace.namespace.as_str()).map(Vec::as_slice).unwrap_or_default();
         suite(namespace, own, at_least)
     }));
+    let of_none = found.get("").map(Vec::as_slice).unwrap_or_default();
+    if !of_none.is_empty() {
+        let mut cluster = TestSuite::new("cluster");
+        cluster.add_test_cases(of_none.iter().map(|finding| case(finding, at_least)));
+        junit.add_test_suite(cluster);
+    }
     let mut text = junit.to_string().unwrap_or_default();
     text.push('\n');
     text
@@ -29,6 +35,11 @@ fn suite(status: &NamespaceStatus, findings: &[&Finding], at_least: Option<Sever
         let mut state = TestCaseStatus::non_success(NonSuccessKind::Error);
         state.set_message(printable(unread).into_owned());
         suite.add_test_case(TestCase::new("cannot be read", state).set_classname(status.namespace.as_str()).clone());
+    }
+    for skipped in &status.skipped {
+        let mut state = TestCaseStatus::skipped();
+        state.set_message(printable(skipped).into_owned());
+        suite.add_test_case(TestCase::new("was skipped", state).set_classname(status.namespace.as_str()).clone());
     }
     suite.add_test_cases(findings.iter().map(|finding| case(finding, at_least)));
     for service in &status.services {
@@ -42,7 +53,7 @@ fn suite(status: &NamespaceStatus, findings: &[&Finding], at_least: Option<Sever
 }
 
 fn case(finding: &Finding, at_least: Option<Severity>) -> TestCase {
-    let text = format!("{}: {}", word(finding), printable(&finding.message));
+    let text = format!("{}: {}", finding.severity.name(), printable(&finding.message));
     let state = if at_least.is_some_and(|least| finding.counts(least)) {
         let mut state = TestCaseStatus::non_success(NonSuccessKind::Failure);
         state.set_type(finding.code).set_message(printable(&finding.message).into_owned());
@@ -52,7 +63,7 @@ fn case(finding: &Finding, at_least: Option<Severity>) -> TestCase {
         TestCaseStatus::success()
     } else {
         let mut state = TestCaseStatus::skipped();
-        state.set_message(finding.accepted.as_ref().map_or_else(|| text.clone(), |why| format!("accepted: {why}")));
+        state.set_message(printable(&remark(finding).unwrap_or_default()).into_owned());
         state
     };
     let of = if finding.colour.is_empty() { String::new() } else { format!(" ({})", finding.colour) };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::data::{Report, of, word};
+use super::data::{Report, of, remark};
 use crate::audit::checks::ALL;
 use crate::audit::finding::Finding;
 use crate::model::printable;
@@ -17,7 +17,12 @@ pub fn markdown(report: &Report) -> String {
     for finding in &report.findings {
         let Finding { namespace, kind, name, code, message, .. } = finding;
         let object = escaped(&format!("{namespace}/{kind}/{name}"));
-        let _ = writeln!(text, "| {} | `{code}` | {object} | {} |", word(finding), escaped(message));
+        let remark = remark(finding).map(|remark| format!(" ({})", escaped(&remark))).unwrap_or_default();
+        let severity = finding.severity.name();
+        let _ = writeln!(text, "| {severity} | `{code}` | {object} | {}{remark} |", escaped(message));
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(text, "\nSkipped: {}", escaped(skipped));
     }
     for unread in &report.unread {
         let _ = writeln!(text, "\nCannot read {}", escaped(unread));

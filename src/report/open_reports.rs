@@ -64,6 +64,7 @@ pub fn objects(report: &Report, group: Group) -> Vec<Value> {
 
 fn object(status: &NamespaceStatus, mut findings: Vec<&Finding>, group: Group) -> Value {
     let mut results: Vec<Value> = status.unread.iter().map(|unread| unread_result(unread)).collect();
+    results.extend(status.skipped.iter().map(|skipped| skipped_result(skipped)));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     results.extend(findings.into_iter().map(result));
     results.truncate(MOST);
@@ -118,6 +119,13 @@ fn result(finding: &Finding) -> Value {
             "apiVersion": api_version, "kind": finding.kind, "namespace": finding.namespace, "name": finding.name,
         }],
         "properties": properties,
+    })
+}
+
+fn skipped_result(skipped: &str) -> Value {
+    json!({
+        "source": NAME, "policy": "blue-green", "rule": "kind-unreadable", "severity": "low", "result": "skip",
+        "message": format!("skipped: {}", printable(skipped)),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::data::{Report, Summary, of, word};
+use super::data::{Report, Summary, of, remark};
 use crate::audit::finding::Finding;
 use crate::model::printable;
 
@@ -23,21 +23,31 @@ pub fn text(report: &Report) -> String {
             let _ = writeln!(text, "  {} {}", here.1, printable(here.2));
         }
         place = here;
-        let _ = writeln!(text, "    {:<8} {:<26}{}", word(finding), finding.code, printable(&finding.message));
-        let more =
-            finding.accepted.as_ref().map_or_else(|| finding.next_step.clone(), |why| format!("accepted: {why}"));
+        let (severity, message) = (finding.severity.name(), printable(&finding.message));
+        let _ = writeln!(text, "    {severity:<8} {:<26}{message}", finding.code);
+        let more = remark(finding).unwrap_or_else(|| finding.next_step.clone());
         let _ = writeln!(text, "    {:8} {:26}{}", "", "", printable(&more));
     }
     for id in &report.fixed {
         let _ = writeln!(text, "fixed: {}", printable(id));
     }
+    text.push_str(&limits(report));
+    let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
+    text
+}
+
+/// What the report does not know.
+fn limits(report: &Report) -> String {
+    let mut text = String::new();
     for skipped in &report.skipped {
         let _ = writeln!(text, "skipped: {}", printable(skipped));
     }
     for unread in &report.unread {
         let _ = writeln!(text, "cannot read {}", printable(unread));
     }
-    let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
+    for id in &report.not_compared {
+        let _ = writeln!(text, "not compared, since not all there was read: {}", printable(id));
+    }
     text
 }
 
@@ -63,8 +73,10 @@ pub fn wide(report: &Report) -> String {
     let mut text = String::new();
     for finding in &report.findings {
         let Finding { namespace, kind, name, code, message, .. } = finding;
-        let line = format!("{} {code} {namespace}/{kind}/{name}: {message}", word(finding));
+        let remark = remark(finding).map(|remark| format!(" ({remark})")).unwrap_or_default();
+        let line = format!("{} {code} {namespace}/{kind}/{name}: {message}{remark}", finding.severity.name());
         let _ = writeln!(text, "{}", printable(&line));
     }
+    text.push_str(&limits(report));
     text
 }

@@ -22,13 +22,26 @@ pub enum Progress {
     NotYet(String),
     /// It will not be reached without somebody; the first reason.
     Never(String),
+    /// It cannot be known; the first reason.
+    Unreadable(String),
 }
 
-/// How far a goal is reached for all Services of a namespace.
+/// How far a goal is reached for all Services of a namespace. `named` are those that somebody asks for by name.
 #[must_use]
-pub fn progress(status: &NamespaceStatus, goal: Goal) -> Progress {
+pub fn progress(status: &NamespaceStatus, goal: Goal, named: &[String]) -> Progress {
     if let Some(unread) = status.unread.first() {
-        return Progress::NotYet(format!("cannot read {unread}"));
+        let why = format!("cannot read {unread}");
+        // Rights do not come by waiting.
+        return if unread.contains("forbidden") { Progress::Unreadable(why) } else { Progress::NotYet(why) };
+    }
+    if let Some(other) = status.others.iter().find(|other| named.contains(&other.name)) {
+        let (name, role, because) = (&other.name, other.role, other.because);
+        return Progress::Never(format!(
+            "{name} is no traffic Service, so nothing is waited for: {role}, since {because}"
+        ));
+    }
+    if status.services.is_empty() && named.is_empty() {
+        return Progress::NotYet(format!("there is no traffic Service in {}", status.namespace));
     }
     let mut all: Vec<Progress> = status.services.iter().map(|service| of_service(service, goal)).collect();
     if let Some(at) = all.iter().position(|one| matches!(one, Progress::Never(_))) {
@@ -46,11 +59,19 @@ fn of_service(service: &ServiceStatus, goal: Goal) -> Progress {
             let is_short = |desired: u32, ready: usize| usize::try_from(desired).is_ok_and(|desired| ready < desired);
             let behind =
                 live.flat_map(|colour| &colour.workloads).find(|workload| is_short(workload.desired, workload.ready));
+            let asleep = service.colours.iter().filter(|colour| colour.role == ColourRole::Live);
+            let asleep = asleep.flat_map(|colour| &colour.workloads).find(|workload| workload.desired == 0);
             match (behind, &service.attention) {
-                (Some(one), _) => Progress::NotYet(format!(
-                    "{name}: {} has {} of {} pods ready",
-                    one.workload, one.ready, one.desired
-                )),
+                (Some(one), _) => {
+                    let trouble = one.trouble.as_ref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+                    let (ready, desired) = (one.ready, one.desired);
+                    let why = format!("{name}: {} has {ready} of {desired} pods ready{trouble}", one.workload);
+                    if one.broken { Progress::Never(why) } else { Progress::NotYet(why) }
+                }
+                (None, Some(why)) if asleep.is_some() => {
+                    let workload = asleep.map(|one| one.workload.as_str()).unwrap_or_default();
+                    Progress::Never(format!("{name}: {why}: {workload} is scaled to 0"))
+                }
                 (None, Some(why)) => Progress::NotYet(format!("{name}: {why}")),
                 (None, None) => Progress::Reached,
             }

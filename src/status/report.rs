@@ -20,8 +20,12 @@ use crate::rules::state::traffic::TrafficService;
 pub struct NamespaceStatus {
     /// Its name.
     pub namespace: String,
-    /// Whether flipguard guards it.
-    pub guarded: bool,
+    /// Whether flipguard guards it at this moment; without it, that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<bool>,
+    /// Why flipguard does not guard it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unguarded_because: Option<String>,
     /// `Deny` or `Warn`.
     pub enforcement: &'static str,
     /// The policy that says so.
@@ -36,8 +40,10 @@ pub struct NamespaceStatus {
     /// Why holds and flips on record are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_ledger: Option<String>,
-    /// What is unknown about the policies.
+    /// What is unknown about the policies and about flipguard itself.
     pub notes: Vec<String>,
+    /// Kinds that only the audit reads and could not read, each with the reason. Their checks were skipped.
+    pub skipped: Vec<String>,
 }
 
 /// A traffic Service.
@@ -209,7 +215,8 @@ pub fn status(snapshot: &Snapshot, policy: &Policy, wanted: &dyn Fn(&Service) ->
     };
     NamespaceStatus {
         namespace: namespace.clone(),
-        guarded: true,
+        guarded: Some(true),
+        unguarded_because: None,
         enforcement: if policy.enforcement == Enforcement::Deny { "Deny" } else { "Warn" },
         enforcement_by: policy.source(setting::ENFORCEMENT).map(str::to_owned),
         services: if unread.is_empty() { traffic.iter().map(of_traffic).collect() } else { Vec::new() },
@@ -224,6 +231,7 @@ pub fn status(snapshot: &Snapshot, policy: &Policy, wanted: &dyn Fn(&Service) ->
         unread,
         without_ledger: snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)),
         notes: policy.notes.clone(),
+        skipped: Vec::new(),
     }
 }
 
@@ -315,6 +323,8 @@ fn workload_status(workload: &Workload, selector: &Selector, view: &ClusterView)
         Some("is being deleted".to_owned())
     } else if let Some(pod) = failing {
         Some(format!("{}: {}", pod.meta.name, pod.not_ready_because()))
+    } else if workload.deadline_exceeded {
+        Some("its rollout failed (ProgressDeadlineExceeded)".to_owned())
     } else if workload.paused {
         Some("its rollout is paused".to_owned())
     } else {
@@ -327,7 +337,7 @@ fn workload_status(workload: &Workload, selector: &Selector, view: &ClusterView)
         desired: workload.desired,
         revision: workload.revision().or(workload.update_revision.as_deref()).map(str::to_owned),
         trouble,
-        broken: failing.is_some_and(Pod::is_broken),
+        broken: workload.deadline_exceeded || failing.is_some_and(Pod::is_broken),
         pods: pod_statuses(pods),
     }
 }

@@ -58,13 +58,13 @@ pub fn text(status: &NamespaceStatus, style: Style) -> String {
 }
 
 fn heading(status: &NamespaceStatus) -> String {
-    let NamespaceStatus { namespace, guarded, enforcement, enforcement_by, .. } = status;
-    let by = enforcement_by.as_ref().map(|policy| format!(" (policy {policy})")).unwrap_or_default();
-    if *guarded {
-        format!("{namespace} · enforcement {enforcement}{by}\n")
-    } else {
-        format!("{namespace} · not guarded: this namespace is exempt\n")
+    let NamespaceStatus { namespace, enforcement, enforcement_by, unguarded_because, .. } = status;
+    if let Some(why) = unguarded_because {
+        return format!("⚠ {namespace} · not guarded: {}\n", printable(why));
     }
+    let by = enforcement_by.as_ref().map(|policy| format!(" (policy {policy})")).unwrap_or_default();
+    let condition = if status.guarded.is_none() { ", if flipguard guards" } else { "" };
+    format!("{namespace} · enforcement {enforcement}{by}{condition}\n")
 }
 
 fn end(status: &NamespaceStatus) -> String {

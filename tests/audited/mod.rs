@@ -20,7 +20,7 @@ pub(crate) fn looked(name: &str, namespace: &str) -> Looked {
     }
     let mut status = status(&snapshot, &policy, &|_| true);
     namespace.clone_into(&mut status.namespace);
-    Looked { at: snapshot.at, status, findings, skipped: Vec::new() }
+    Looked { at: snapshot.at, status, findings }
 }
 
 /// A report of these cases, each in the namespace of its name.

@@ -151,6 +151,8 @@ fn what_never_was_ready_is_no_rollback(shop: &Shop) -> Result<()> {
     let recreate = r#"{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}"#;
     shop.kubectl(&["patch", "deployment", "app-blue", "-p", recreate])?.succeeds()?;
     shop.deploy("app-blue", BLUE, 2, Pods::Starting)?;
+    // A status of the old template says 2 updated as well; it never says 2 unavailable.
+    shop.wait_for("deployment/app-blue", "{.status.unavailableReplicas}", "2")?;
     shop.wait_for("deployment/app-blue", "{.status.updatedReplicas}", "2")?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     shop.route("app", GREEN)?.succeeds()?;

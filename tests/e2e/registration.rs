@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::admission::{client, on_runtime};
 use super::doctor::doctor;
+use super::seeing::flipguard;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, service};
 use super::{FLAGS, Test};
 
@@ -232,6 +233,12 @@ fn suspended_by_an_annotation(shop: &Shop) -> Result<()> {
         Ok(shop.guard.ask("/metrics")?.1.contains("flipguard_registered 0") && shop.guard.log()?.contains(says))
     })?;
     ensure!(shop.guard.ask("/readyz")?.0.contains("200"), "being suspended must not make it unready");
+    // Those who look are told.
+    let why = "not guarded: flipguard is suspended: the shop is on fire (annotation flipguard.dev/suspend)";
+    flipguard(shop, &["status", "-n", &shop.namespace])?.says(why)?;
+    let audit = flipguard(shop, &["audit", "-o", "wide"])?;
+    ensure!(!audit.ok, "{}", audit.out);
+    audit.says("error not-guarding /ValidatingWebhookConfiguration/flipguard: flipguard is suspended")?;
     let before = versions(shop)?;
     std::thread::sleep(LOOKS);
     ensure!(versions(shop)? == before, "the registration is written repeatedly");

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cli::{Output, print_out};
+use crate::install::namespaces;
 use crate::model::{Exemption, Labels, Policy, Service, annotation, setting};
 use crate::policy::explain::{Explained, explain};
 use crate::policy::merge::{Named, merge};
@@ -21,7 +22,7 @@ pub(super) struct Explain {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// The namespace; without it, that of the context
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = namespaces::named)]
     namespace: Option<String>,
     /// A Service, whose annotations count too
     service: Option<String>,

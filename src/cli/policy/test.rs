@@ -14,6 +14,7 @@ use crate::audit::compare::{Difference, What, compare};
 use crate::audit::whatif::Answer;
 use crate::cli::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cli::{Output, print_out};
+use crate::install::namespaces;
 use crate::model::ReadFailure;
 use crate::offline::policies;
 use crate::policy::{Policies, effective};
@@ -35,7 +36,7 @@ pub(super) struct Test {
     #[arg(long, value_name = "NAME")]
     prune: Vec<String>,
     /// Look at one namespace only
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = namespaces::named)]
     namespace: Option<String>,
     /// How many namespaces are read at the same time
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
