@@ -18,6 +18,7 @@
 //! | [`status`] | a namespace in a few lines: roles, colours, holds, and what a flip would meet: pure |
 //! | [`report`], [`page`] | what an audit reports, as text, JSON, SARIF and so on, and as an HTML page: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
+//! | [`history`] | who flipped what: a chain of entries, and how it agrees with logs: pure |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
 //! | [`install`], [`registration`], [`certs`] | manifests and permissions, the webhooks, the TLS identity |
 //! | [`auditor`], [`ui`] | the continuous audit: metrics of the last report; and the page on the loopback |
@@ -50,6 +51,7 @@ pub mod cli;
 pub mod cluster;
 pub mod doctor;
 pub mod guard;
+pub mod history;
 pub mod install;
 pub mod labels;
 pub mod ledger;

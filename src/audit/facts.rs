@@ -5,7 +5,7 @@ use super::extras::{Extras, PodSpec};
 use super::finding::Finding;
 use super::routes::{self, Route};
 use super::snapshot::Snapshot;
-use super::whatif::{colour_of, other_colours};
+use super::whatif::other_colours;
 use crate::model::{Policy, Selector, Workload};
 use crate::rules::state::traffic::TrafficService;
 
@@ -44,9 +44,9 @@ impl<'a> Facts<'a> {
             .into_iter()
             .map(|traffic| {
                 let others = other_colours(traffic.service, &snapshot.view, colours).into_iter();
-                let named = others.map(|(selector, workloads)| (colour_of(&selector, colours), selector, workloads));
+                let named = others.map(|(selector, workloads)| (colours.colour_of(&selector), selector, workloads));
                 AppFacts {
-                    colour: colour_of(traffic.service.routed(), colours),
+                    colour: colours.colour_of(traffic.service.routed()),
                     others: named.map(|(colour, selector, workloads)| (selector, colour, workloads)).collect(),
                     namespace: &snapshot.namespace,
                     traffic,

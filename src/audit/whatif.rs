@@ -66,7 +66,7 @@ pub fn flips(service: &Service, view: &ClusterView, colours: &ColourScheme) -> V
     let selectors = other_colours(service, view, colours).into_keys();
     selectors
         .map(|selector| {
-            let colour = colour_of(&selector, colours);
+            let colour = colours.colour_of(&selector);
             let mut new = service.clone();
             new.selector = selector;
             let write = Write::ServiceUpdate { old: Box::new(service.clone()), new: Box::new(new) };
@@ -94,14 +94,6 @@ pub fn other_colours<'v>(
         all.entry(selector).or_default().push(sibling);
     }
     all
-}
-
-/// The colour that a selector pins, such as `green`; several are joined. Without one, the selector itself.
-#[must_use]
-pub fn colour_of(selector: &Selector, colours: &ColourScheme) -> String {
-    let mut pinned: Vec<&str> = colours.pins(selector).iter().map(|pin| pin.colour).collect();
-    pinned.dedup();
-    if pinned.is_empty() { selector.to_string() } else { pinned.join("/") }
 }
 
 /// Changes that take the live colour away: each of its workloads is deleted, or scaled below the floor.

@@ -4,6 +4,7 @@ mod audit;
 mod auditor;
 pub mod check;
 mod doctor;
+mod history;
 mod look;
 mod manifests;
 mod policy;
@@ -49,6 +50,8 @@ enum Command {
     Status(status::Status),
     /// Look for what weakens the promise of blue-green: broken colours, no way back, shared state
     Audit(audit::Audit),
+    /// Show who flipped what, and prove that nothing was changed afterwards
+    History(history::HistoryCommand),
     /// Show the audit as a page in the browser
     Ui(ui::Ui),
     /// Explain, try and begin BlueGreenPolicies
@@ -127,6 +130,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Check(check) => check.run(),
             Command::Audit(audit) => audit.run(),
+            Command::History(history) => history.run(),
             Command::Policy(policy) => policy.run(),
             Command::Ui(ui) => ui.run(),
             Command::Status(status) => status.run(),
@@ -141,6 +145,7 @@ impl Cli {
         let has_verdict = matches!(
             self.command,
             Command::Audit(_)
+                | Command::History(_)
                 | Command::Check(_)
                 | Command::Doctor(_)
                 | Command::Policy(_)

@@ -21,7 +21,7 @@ use crate::cluster::connect::{Connection, in_cluster, own_namespace};
 use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::policies::PolicyStore;
-use crate::guard::Guard;
+use crate::guard::{Guard, Recorder};
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::install::{NAME, namespaces};
 use crate::model::{Labelling, Policy};
@@ -130,12 +130,15 @@ impl Serve {
         let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
         let policies = Arc::new(PolicyStore::new(client.clone(), policy, self.policy_age));
+        let recorder = Arc::new(Recorder::new(ledgers.clone(), policies.clone()));
         let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())
                 .with_policies(policies.clone(), events.clone());
+        let (concurrency, told) = (self.concurrency.into(), Some(recorder.clone()));
+        let judge = Guard::new(client, policies.clone(), ledgers.clone(), concurrency, events, told);
         let app = listen::App {
-            judge: Guard::new(client, policies.clone(), ledgers.clone(), self.concurrency.into(), events),
+            judge,
             credentials: credentials.clone(),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
@@ -165,7 +168,8 @@ impl Serve {
                 never = upkeep::probe(&connection, &readiness, &metrics) => never,
                 never = upkeep::watch_rights(&connection, &namespace, self.labels, &metrics) => never,
                 never = upkeep::watch_own_namespace(&connection, &namespace, &colours) => never,
-                never = upkeep::delete_orphaned_ledgers(&ledgers) => never,
+                never = upkeep::sweep_ledgers(&ledgers, &recorder) => never,
+                never = recorder.run() => never,
             }
         };
         // Only the listeners end. A panic of any of the others ends the process with an error.

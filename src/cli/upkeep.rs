@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::connect::{Connection, one_line};
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::{access, own_namespace};
+use crate::guard::Recorder;
 use crate::model::ColourScheme;
 use crate::server::Readiness;
 use crate::telemetry::Metrics;
@@ -23,6 +24,8 @@ const RIGHTS_INTERVAL: Duration = Duration::from_secs(60);
 const OWN_NAMESPACE_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two searches for ledgers of deleted namespaces.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+/// The time from the start to the first search.
+const FIRST_SWEEP: Duration = Duration::from_secs(10);
 
 /// Sets readiness by whether the API server answers, and compares the clocks, for ever. The start has asked it once.
 pub(super) async fn probe(connection: &Connection, readiness: &Readiness, metrics: &Metrics) -> Infallible {
@@ -112,16 +115,18 @@ pub(super) async fn watch_own_namespace(
     }
 }
 
-/// Deletes the ledgers of deleted namespaces, for ever.
-pub(super) async fn delete_orphaned_ledgers(ledgers: &LedgerStore) -> Infallible {
+/// Deletes the ledgers of deleted namespaces, and finds changes that a replica left behind when it ended, for ever.
+pub(super) async fn sweep_ledgers(ledgers: &LedgerStore, recorder: &Recorder) -> Infallible {
+    // Another replica may have ended just before this one began.
+    sleep(FIRST_SWEEP).await;
     loop {
-        sleep(SWEEP_INTERVAL).await;
-        match ledgers.delete_orphans(Instant::now() + SWEEP_INTERVAL).await {
+        match ledgers.sweep(|namespace| recorder.look_at(namespace), Instant::now() + SWEEP_INTERVAL).await {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "deleted the ledgers of deleted namespaces"),
             Err(unread) => {
                 tracing::warn!(what = unread.what, why = unread.why, "cannot delete the ledgers of deleted namespaces");
             }
         }
+        sleep(SWEEP_INTERVAL).await;
     }
 }

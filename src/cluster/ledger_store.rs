@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::clock;
 use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
+use super::history_store::history_name;
 use super::ledger_index::{LedgerIndex, lost};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{ReadFailure, Timestamp};
@@ -24,7 +25,7 @@ use crate::model::{ReadFailure, Timestamp};
 /// The ledgers of a cluster, and what this replica remembers of them.
 pub struct LedgerStore {
     pub(super) client: Client,
-    maps: ConfigMaps,
+    pub(super) maps: ConfigMaps,
     index: LedgerIndex,
     /// The longest time from the admission of an attempt to its commit, which is the one assumption on time. It must
     /// exceed the API server's `--request-timeout` (60 s).
@@ -55,6 +56,16 @@ pub struct StoredLedger {
     pub expired: BTreeSet<String>,
     uid: String,
     version: String,
+}
+
+/// What a sweep did with one ledger.
+enum Swept {
+    /// It was deleted with its namespace.
+    Deleted,
+    /// It has changes that may have to be added to the history.
+    Open,
+    /// There was nothing to do.
+    Done,
 }
 
 impl LedgerStore {
@@ -139,6 +150,15 @@ impl LedgerStore {
         map.map(|map| self.parse(namespace, &map)).transpose()
     }
 
+    /// The namespaces that have a ledger, by name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn namespaces(&self, deadline: Instant) -> Result<Vec<String>, ReadFailure> {
+        let index = self.index.read(&self.maps, "", deadline).await?;
+        Ok(index.into_iter().flat_map(|index| index.data.into_iter().flatten()).map(|(name, _)| name).collect())
+    }
+
     /// Creates a namespace's ledger: first the ledger, then its entry in the index. It is used only after both.
     ///
     /// # Errors
@@ -176,17 +196,20 @@ impl LedgerStore {
         Ok(self.maps.replace(namespace, &map, deadline).await?.is_some())
     }
 
-    /// Deletes the ledgers of deleted namespaces, and returns their number.
+    /// Deletes the ledgers of deleted namespaces, and their histories. Tells of each ledger whose changes are not all in the
+    /// history.
     ///
     /// # Errors
     /// The first failure, after all namespaces were tried. The next call tries the rest again.
-    pub async fn delete_orphans(&self, deadline: Instant) -> Result<usize, ReadFailure> {
+    pub async fn sweep(&self, open: impl Fn(&str), deadline: Instant) -> Result<usize, ReadFailure> {
         let Some(index) = self.index.read(&self.maps, "", deadline).await? else { return Ok(0) };
         let mut deleted = 0;
         let mut failure = None;
         for (namespace, uid) in index.data.iter().flatten() {
-            match self.delete_orphan(namespace, uid, deadline).await {
-                Ok(is) => deleted += usize::from(is),
+            match self.swept(namespace, uid, deadline).await {
+                Ok(Swept::Deleted) => deleted += 1,
+                Ok(Swept::Open) => open(namespace),
+                Ok(Swept::Done) => {}
                 Err(unread) => failure = failure.or(Some(unread)),
             }
         }
@@ -195,23 +218,28 @@ impl LedgerStore {
 
     /// Deletes the ledger of a namespace that is gone: first the ledger, then its entry in the index. So the entry stays
     /// until the ledger is gone, however often the deletion fails.
-    async fn delete_orphan(&self, namespace: &str, uid: &str, deadline: Instant) -> Result<bool, ReadFailure> {
+    async fn swept(&self, namespace: &str, uid: &str, deadline: Instant) -> Result<Swept, ReadFailure> {
         let name = ledger_name(namespace);
         // Read before the namespace is: a new namespace of this name writes to the ledger only after that, and its
         // write makes the deletion fail.
         let map = self.maps.read(namespace, &name, deadline).await?;
         if self.namespace_meta(namespace, deadline).await?.is_some() {
-            return Ok(false);
+            let mut keys = map.iter().flat_map(|map| map.data.iter().flatten()).map(|(key, _)| key);
+            let is_open = keys.any(|key| key.starts_with("settled.") || key.starts_with("intent."));
+            return Ok(if is_open { Swept::Open } else { Swept::Done });
+        }
+        if let Some(history) = self.maps.read(namespace, &history_name(namespace), deadline).await?.filter(is_managed) {
+            self.maps.delete(namespace, history, deadline).await?;
         }
         // On a conflict, another replica has written to the ledger: its namespace exists again.
         if let Some(map) = map.filter(is_managed)
             && !self.maps.delete(namespace, map, deadline).await?
         {
-            return Ok(false);
+            return Ok(Swept::Done);
         }
         self.index.remove(&self.maps, namespace, uid, deadline).await?;
         self.memory().remove(namespace);
-        Ok(true)
+        Ok(Swept::Deleted)
     }
 
     /// The uid of a namespace's ledger in the index.
@@ -397,7 +425,7 @@ mod tests {
         knows.create("shop", soon()).await.unwrap();
         assert_eq!(read(&knows).await, Ok(true));
         // The namespace is deleted, and another replica deletes the ledger.
-        assert_eq!(started(&api, true).await.delete_orphans(soon()).await, Ok(1));
+        assert_eq!(started(&api, true).await.sweep(|_| {}, soon()).await, Ok(1));
         namespace_since(&api, "2999-01-01T00:00:00Z");
         assert_eq!(read(&knows).await, Ok(false), "another namespace of this name");
         knows.create("shop", soon()).await.unwrap();
@@ -477,17 +505,17 @@ mod tests {
             store(&api).create("shop", soon()).await.unwrap();
             assert!(indexed(&api).is_some());
             api.fail(method.clone(), path, 503);
-            let _ = store(&api).delete_orphans(soon()).await;
+            let _ = store(&api).sweep(|_| {}, soon()).await;
             assert!(api.get(LEDGER).is_some());
-            assert_eq!(store(&api).delete_orphans(soon()).await, Ok(1), "{method} {path} failed once");
+            assert_eq!(store(&api).sweep(|_| {}, soon()).await, Ok(1), "{method} {path} failed once");
             assert_eq!((api.get(LEDGER), indexed(&api)), (None, None), "{method} {path} failed once");
         }
         // The process may also end between the two writes.
         let api = FakeApi::default();
         store(&api).create("shop", soon()).await.unwrap();
         api.fail(Method::PUT, INDEX, 503);
-        assert!(store(&api).delete_orphans(soon()).await.is_err());
-        assert!(store(&api).delete_orphans(soon()).await.is_ok());
+        assert!(store(&api).sweep(|_| {}, soon()).await.is_err());
+        assert!(store(&api).sweep(|_| {}, soon()).await.is_ok());
         assert_eq!((api.get(LEDGER), indexed(&api)), (None, None));
     }
 
@@ -498,7 +526,7 @@ mod tests {
         store.create("shop", soon()).await.unwrap();
         // The namespace exists.
         api.put(NAMESPACE, json!({ "metadata": { "name": "shop" } }));
-        assert_eq!(store.delete_orphans(soon()).await, Ok(0));
+        assert_eq!(store.sweep(|_| {}, soon()).await, Ok(0));
         assert!(api.get(LEDGER).is_some() && indexed(&api).is_some());
     }
 
@@ -510,7 +538,7 @@ mod tests {
         store.create("shop", soon()).await.unwrap();
         assert_eq!(read(&store).await, Ok(true));
         api.answer_with(Method::GET, NAMESPACE, 404, "404 page not found");
-        assert!(store.delete_orphans(soon()).await.is_err());
+        assert!(store.sweep(|_| {}, soon()).await.is_err());
         api.answer_with(Method::GET, LEDGER, 404, "404 page not found");
         assert!(read(&store).await.is_err());
         assert_eq!(read(&store).await, Ok(true));

@@ -18,6 +18,7 @@ use super::namespace::{Page, Reader};
 use super::pages::PAGE;
 use super::request::{Answer, Anything, ask, within};
 use crate::audit::snapshot::{LedgerState, Snapshot};
+use crate::history::{Head, History};
 use crate::ledger::resolve::settled;
 use crate::model::{ClusterView, ColourScheme, ReadFailure, ReadRequest, Selector, Service, User};
 use crate::rules::filter;
@@ -32,6 +33,15 @@ pub struct Scan {
     pub(super) client: Client,
     ledgers: LedgerStore,
     memory: ReadMemory,
+}
+
+/// What is on record of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The history.
+    pub history: History,
+    /// The last entry that the ledger knows.
+    pub head: Option<Head>,
 }
 
 impl Scan {
@@ -73,6 +83,26 @@ impl Scan {
         let user = &User::default();
         let reader = Reader { client: &self.client, namespace, user, allowance: &allowance, deadline };
         Box::pin(reader.read(request)).await
+    }
+
+    /// The history of a namespace; empty where there is none.
+    ///
+    /// # Errors
+    /// When the history or the ledger cannot be read.
+    pub async fn record(&self, namespace: &str) -> Result<Record, ReadFailure> {
+        let deadline = Instant::now() + TIME;
+        // The ledger is read first: the history is never behind it.
+        let ledger = self.ledgers.look(namespace, deadline).await?;
+        let history = self.ledgers.history(namespace, deadline).await?.unwrap_or_default();
+        Ok(Record { history, head: ledger.and_then(|ledger| Head::parse(&ledger.head)) })
+    }
+
+    /// The namespaces that have a ledger, by name.
+    ///
+    /// # Errors
+    /// When the index of the ledgers cannot be read.
+    pub async fn recorded_namespaces(&self) -> Result<Vec<String>, ReadFailure> {
+        self.ledgers.namespaces(Instant::now() + TIME).await
     }
 
     /// Whether a namespace exists; `None` where that cannot be read.

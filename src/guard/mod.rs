@@ -3,12 +3,14 @@
 //! - this file: the task of a request, and the withdrawal of its intent if the answer is not delivered
 //! - `course`: the settings by which a change is judged
 //! - `protocol`: drives an [`Attempt`] through its steps
+//! - `recorder`: adds committed changes to the history, after their answers
 //! - `direct`: judges by fresh reads alone
 //! - `turns`: limits the changes that are judged at the same time
 
 mod course;
 mod direct;
 mod protocol;
+mod recorder;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -25,12 +27,14 @@ use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::meter;
 use crate::cluster::policies::{PolicyStore, Settings};
+use crate::history::Facts;
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent, Leftover, Withdrawal};
 use crate::model::{Change, ClusterView, Enforcement, Kind, ReadFailure, Write};
-use crate::rules::{self, Verdict, filter};
+use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 use course::Course;
+pub use recorder::Recorder;
 use turns::{Turn, Turns};
 
 /// The guarantee for concurrent changes.
@@ -59,11 +63,11 @@ struct Inner {
     concurrency: Concurrency,
     events: Events,
     turns: Arc<Turns>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Guard {
-    /// A guard of the cluster behind this client. It starts a task for Events, so it must be called inside a tokio
-    /// runtime.
+    /// A guard of the cluster behind this client. It tells the recorder of what it allows.
     #[must_use]
     pub fn new(
         client: Client,
@@ -71,8 +75,10 @@ impl Guard {
         ledgers: Arc<LedgerStore>,
         concurrency: Concurrency,
         events: Events,
+        recorder: Option<Arc<Recorder>>,
     ) -> Self {
-        Self(Arc::new(Inner { client, policies, ledgers, concurrency, events, turns: Arc::default() }))
+        let turns = Arc::default();
+        Self(Arc::new(Inner { client, policies, ledgers, concurrency, events, turns, recorder }))
     }
 }
 
@@ -84,7 +90,11 @@ impl Validate for Guard {
         tokio::spawn(async move {
             let namespace = namespace_of(&own_change);
             let (judgement, left) = inner.judgement(&own_change, deadline).await;
+            let fact = inner.fact(&own_change, &judgement.verdict);
             let is_delivered = answer.send(judgement).is_ok();
+            if let (true, Some((recorder, intent, facts))) = (is_delivered, fact) {
+                recorder.tell(namespace, intent, facts);
+            }
             if let Some(withdrawal) = left.to_withdraw(is_delivered) {
                 inner.withdraw(namespace, &withdrawal).await;
                 if !is_delivered {
@@ -134,6 +144,13 @@ impl Inner {
         self.judged_by(&Arc::new(Course::by(settings)), change, deadline).await
     }
 
+    /// What the history is told of an allowed change of a Service, with the id of its intent.
+    fn fact(&self, change: &Change, verdict: &Verdict) -> Option<(Arc<Recorder>, String, Facts)> {
+        let (recorder, intent) = (self.recorder.clone()?, verdict.intent.clone()?);
+        let is_service = change.write.kind() == Some(Kind::Service);
+        is_service.then(|| (recorder, intent, Facts::of(change, verdict)))
+    }
+
     /// Judges a change by one snapshot of the policies.
     async fn judged_by(&self, course: &Arc<Course>, change: &Change, deadline: Instant) -> (Verdict, Leftover) {
         let begun = course.begun();
@@ -150,7 +167,7 @@ impl Inner {
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let (verdict, is_stray) = match self.turn(change, course.clone(), deadline).await {
+        let (mut verdict, is_stray) = match self.turn(change, course.clone(), deadline).await {
             Ok(turn) => Box::pin(self.verdict(change, intent, &Arc::new(turn))).await,
             Err(failure) => (rules::decide(change, &failure.into(), &course.latest().await.policy, now()), false),
         };
@@ -159,6 +176,8 @@ impl Inner {
         let enforcements = [policy.enforcement, self.policies.flags().enforcement];
         let may_pass =
             enforcements.contains(&Enforcement::Warn) || filter::may_pass_unanswered(change, &policy.colours);
+        let is_allowed = verdict.judged && verdict.outcome() == Outcome::Allowed;
+        verdict.intent = written.iter().filter(|_| is_allowed).find_map(|own| own.ids.first().cloned());
         let left = Leftover::of(written, verdict.outcome(), is_stray, may_pass);
         (verdict, left)
     }

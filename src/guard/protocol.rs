@@ -13,6 +13,7 @@ use super::turns::Turn;
 use super::{Inner, namespace_of};
 use crate::cluster::clock::now;
 use crate::cluster::ledger_store::StoredLedger;
+use crate::history::Head;
 use crate::ledger::{Ask, Attempt, End, ObjectRef, scenarios};
 use crate::model::{Change, ClusterView, ReadFailure, ReadRequest};
 use crate::rules::Verdict;
@@ -29,6 +30,8 @@ pub(super) struct Run<'a> {
     verdict: Option<Verdict>,
     /// The lock of this process for writing the namespace's ledger.
     lock: Option<OwnedMutexGuard<()>>,
+    /// The last entry of the namespace's history, as the ledger knows it.
+    head: Option<Head>,
     /// The last read ledger.
     stored: Option<StoredLedger>,
     /// Reads of the cluster that were begun early.
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
             attempt,
             verdict: None,
             lock: None,
+            head: None,
             stored: None,
             reading: None,
             reads_early: true,
@@ -94,6 +98,7 @@ impl<'a> Run<'a> {
         }
         match self.guard.ledgers.read(self.namespace, self.deadline).await? {
             Some(mut stored) => {
+                self.head = Head::parse(&stored.ledger.head);
                 self.attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));
                 self.stored = Some(stored);
             }
@@ -145,7 +150,8 @@ impl<'a> Run<'a> {
         let mut view = join_read(reading).await;
         view.records = self.attempt.pending().map(|(_, records)| records.clone()).unwrap_or_default();
         guard.complete(change, &mut view, turn).await;
-        let verdict = self.attempt.judge(change, &mut view, &turn.course.latest().await.policy, now());
+        let mut verdict = self.attempt.judge(change, &mut view, &turn.course.latest().await.policy, now());
+        verdict.history = self.head.as_ref().map(Head::short);
         guard.events.tell(change, &view, &verdict, now());
         self.verdict = Some(verdict);
         Continue(())

@@ -31,7 +31,7 @@ impl Shop {
         let (events, _) = Events::new(api.client());
         let policies = Arc::new(PolicyStore::new(api.client(), Policy::default(), Duration::from_secs(2)));
         policies.current(soon()).await.unwrap();
-        let guard = Guard::new(api.client(), policies, ledgers, Concurrency::Strict, events);
+        let guard = Guard::new(api.client(), policies, ledgers, Concurrency::Strict, events, None);
         let shop = Self { api, guard };
         shop.deploy("blue");
         shop

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::Intent;
+use super::settled::{self, Settled};
 use super::unknown::Unknown;
 use crate::model::{Flip, Records, Timestamp, Tombstone};
 
@@ -42,6 +43,10 @@ pub struct Ledger {
     pub intents: Vec<Intent>,
     /// The last flips and recent deletions of Services.
     pub records: Records,
+    /// Changes that have committed and are not in the history yet, ordered by their first ids.
+    pub settled: Vec<Settled>,
+    /// The last entry of the namespace's history: its number, a space, and its hash.
+    pub head: String,
     /// What a newer release of the same format has added.
     unknown: Unknown,
 }
@@ -81,6 +86,12 @@ impl Ledger {
                 self.unknown.keep_fields(one(), text, &tombstone);
                 self.records.tombstones.push(tombstone);
             }
+            Some(("settled", _)) => {
+                let settled: Settled = entry(key, text)?;
+                self.unknown.keep_fields(one(), text, &settled);
+                self.settled.push(settled);
+            }
+            None if key == "head" => text.clone_into(&mut self.head),
             _ => self.unknown.keep_entry(key, text),
         }
         Ok(())
@@ -103,6 +114,13 @@ impl Ledger {
         for tombstone in &self.records.tombstones {
             let key = tombstone_key(&tombstone.service);
             data.insert(key.clone(), unknown.line([key].into_iter(), tombstone));
+        }
+        for settled in &self.settled {
+            let key = settled_key(settled);
+            data.insert(key.clone(), unknown.line([key].into_iter(), settled));
+        }
+        if !self.head.is_empty() {
+            data.insert("head".to_owned(), self.head.clone());
         }
         data
     }
@@ -144,6 +162,7 @@ impl Ledger {
 
     /// Drops the oldest records until the ledger is small enough. Returns whether it is.
     pub(super) fn fits(&mut self) -> bool {
+        while self.size() > MAX_BYTES && settled::drop_oldest(&mut self.settled, |_| true) {}
         while self.size() > MAX_BYTES {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
@@ -159,6 +178,18 @@ impl Ledger {
     /// Drops tombstones that no longer count.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.records.tombstones.retain(|tombstone| tombstone.counts(now));
+    }
+
+    /// Keeps a change that has committed, until the history has it.
+    pub(super) fn settle(&mut self, new: Settled) {
+        settled::add(&mut self.settled, new);
+        self.settled.sort_by_key(settled_key);
+    }
+
+    /// Lets go of the changes that the history has now, and notes its last entry.
+    pub fn drained(&mut self, is_taken: impl Fn(&Settled) -> bool, head: String) {
+        self.settled.retain(|settled| !is_taken(settled));
+        self.head = head;
     }
 
     pub(super) fn remember_flip(&mut self, flip: Flip) {
@@ -206,6 +237,10 @@ fn keys_of(intent: &Intent) -> impl Iterator<Item = String> {
 
 fn flip_key(service: &str) -> String {
     format!("flip.{service}")
+}
+
+fn settled_key(settled: &Settled) -> String {
+    format!("settled.{}", settled.ids.first().map_or("", String::as_str))
 }
 
 fn tombstone_key(service: &str) -> String {

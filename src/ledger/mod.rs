@@ -18,6 +18,7 @@
 //! - [`Intent`]: the change that a request would make
 //! - [`Ledger`]: the intents and records of a namespace, as the data of a ConfigMap
 //! - [`resolve`](mod@resolve): whether an intent is pending, committed or void
+//! - [`Settled`]: a change that has committed and is not in the history yet
 //! - [`apply`](mod@apply): a view after an intent, and back
 //! - [`relevant`](mod@relevant): the pending intents that can change a verdict
 //! - [`scenarios`](mod@scenarios): every combination of those
@@ -34,6 +35,7 @@ pub mod resolve;
 #[cfg(test)]
 mod scenario_properties;
 pub mod scenarios;
+mod settled;
 mod unknown;
 
 pub use attempt::{Ask, Attempt, End};
@@ -41,3 +43,4 @@ pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
 pub use leftover::{Leftover, Withdrawal};
 pub use resolve::{Found, Seen};
+pub use settled::{Settled, SettledAct};

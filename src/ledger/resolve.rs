@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{IntendedChange, Intent, Ledger, ObjectRef, ServiceAfter};
+use super::{IntendedChange, Intent, Ledger, ObjectRef, ServiceAfter, Settled, SettledAct};
 use crate::model::{ClusterView, ColourScheme, Flip, Kind, Records, Selector, Timestamp, Tombstone};
 
 /// The number of earlier flips that a record keeps.
@@ -122,11 +122,14 @@ pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
 
 fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
     let service = intent.object.name.clone();
-    match intent.effect {
+    match intent.effect.clone() {
         IntendedChange::Gone { selector: Some(selector) } => {
+            let settled = Settled::of(&intent, SettledAct::Deleted, selector.clone(), Selector::nothing());
+            ledger.settle(settled);
             ledger.remember_deleted(Tombstone { service, selector, at: intent.at, still_there: false });
         }
-        IntendedChange::Service(_) if intent.base.is_empty() => {
+        IntendedChange::Service(after) if intent.base.is_empty() => {
+            ledger.settle(Settled::of(&intent, SettledAct::Created, Selector::nothing(), after.to));
             ledger.records.tombstones.retain(|tombstone| tombstone.service != service);
         }
         // A pair more or less in the selector is no flip. The record goes on with the new selector.
@@ -137,6 +140,7 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
             }
         }
         IntendedChange::Service(after) => {
+            ledger.settle(Settled::of(&intent, SettledAct::Flip, after.from.clone(), after.to.clone()));
             let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
             // Going back once more is going forward again.
             let back_and_forth = last.filter(|last| last.to == after.from && last.from == after.to);

@@ -61,6 +61,16 @@ impl Change {
 }
 
 impl Tool {
+    /// The word in the audit log and the history: `argo-cd`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ArgoCd => "argo-cd",
+            Self::Flux => "flux",
+            Self::Helm => "helm",
+        }
+    }
+
     /// The tool with this field manager; `None` for any other manager, `kubectl` included.
     #[must_use]
     pub fn of_field_manager(manager: &str) -> Option<Self> {

@@ -78,6 +78,14 @@ impl Default for ColourScheme {
 }
 
 impl ColourScheme {
+    /// The colour that a selector pins, such as `green`; several are joined. Without one, the selector itself.
+    #[must_use]
+    pub fn colour_of(&self, selector: &Selector) -> String {
+        let mut pinned: Vec<&str> = self.pins(selector).iter().map(|pin| pin.colour).collect();
+        pinned.dedup();
+        if pinned.is_empty() { selector.to_string() } else { pinned.join("/") }
+    }
+
     /// Whether this key means a colour and nothing else.
     #[must_use]
     pub fn is_colour_key(&self, key: &str) -> bool {

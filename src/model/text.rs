@@ -12,3 +12,22 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         text.into()
     }
 }
+
+/// Text that stays text in Markdown: no table, link, picture, emphasis or element comes of it.
+#[must_use]
+pub fn markdown_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in printable(text).chars() {
+        if matches!(letter, '\\' | '|' | '`' | '[' | ']' | '*' | '_' | '!') {
+            escaped.push('\\');
+        }
+        match letter {
+            '<' => escaped.push_str("&lt;"),
+            '&' => escaped.push_str("&amp;"),
+            // No mention of a user or team of the CI system.
+            '@' => escaped.push_str("&#64;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::data::{Report, of, remark};
 use crate::audit::checks::ALL;
 use crate::audit::finding::Finding;
-use crate::model::printable;
+use crate::model::markdown_text;
 
 /// A table for the summary of a CI job.
 #[must_use]
@@ -16,36 +16,18 @@ pub fn markdown(report: &Report) -> String {
     }
     for finding in &report.findings {
         let Finding { namespace, kind, name, code, message, .. } = finding;
-        let object = escaped(&format!("{namespace}/{kind}/{name}"));
-        let remark = remark(finding).map(|remark| format!(" ({})", escaped(&remark))).unwrap_or_default();
+        let object = markdown_text(&format!("{namespace}/{kind}/{name}"));
+        let remark = remark(finding).map(|remark| format!(" ({})", markdown_text(&remark))).unwrap_or_default();
         let severity = finding.severity.name();
-        let _ = writeln!(text, "| {severity} | `{code}` | {object} | {}{remark} |", escaped(message));
+        let _ = writeln!(text, "| {severity} | `{code}` | {object} | {}{remark} |", markdown_text(message));
     }
     for skipped in &report.skipped {
-        let _ = writeln!(text, "\nSkipped: {}", escaped(skipped));
+        let _ = writeln!(text, "\nSkipped: {}", markdown_text(skipped));
     }
     for unread in &report.unread {
-        let _ = writeln!(text, "\nCannot read {}", escaped(unread));
+        let _ = writeln!(text, "\nCannot read {}", markdown_text(unread));
     }
     text
-}
-
-/// Text that stays text: no table, link, picture, emphasis or element comes of it.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in printable(text).chars() {
-        if matches!(letter, '\\' | '|' | '`' | '[' | ']' | '*' | '_' | '!') {
-            escaped.push('\\');
-        }
-        match letter {
-            '<' => escaped.push_str("&lt;"),
-            '&' => escaped.push_str("&amp;"),
-            // No mention of a user or team of the CI system.
-            '@' => escaped.push_str("&#64;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 /// `docs/checks.md`.

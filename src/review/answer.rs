@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Unreadable, message};
 use crate::labels::{Put, PutValue};
-use crate::model::Override;
-use crate::rules::{Outcome, Verdict};
+use crate::model::{Override, Tool};
+use crate::rules::{Moved, Outcome, Verdict};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,22 +105,6 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
         Outcome::TryAgain => Some(("TooManyRequests", 429, Some(1))),
         Outcome::CannotJudge => Some(("ServiceUnavailable", 503, Some(1))),
     };
-    let mut audit_annotations = BTreeMap::new();
-    if !verdict.findings.is_empty() {
-        let reasons: Vec<&str> = verdict.findings.iter().map(|(finding, _)| finding.reason.code()).collect();
-        audit_annotations.insert("outcome", outcome.name().to_owned());
-        audit_annotations.insert("reasons", reasons.join(","));
-    }
-    if let Some(Override { until, reason }) = verdict.active_override.as_ref().filter(|_| verdict.is_overridden()) {
-        audit_annotations.insert("override", format!("until {until}: {}", message::printable(reason)));
-    }
-    let exempted = verdict.exempted();
-    if !exempted.is_empty() {
-        audit_annotations.insert("exemptions", message::printable(&exempted.join(",")));
-    }
-    if !verdict.policies.is_empty() && !verdict.findings.is_empty() {
-        audit_annotations.insert("policies", verdict.policies.join(","));
-    }
     Response {
         uid,
         allowed: outcome == Outcome::Allowed,
@@ -143,8 +127,38 @@ fn response<'a>(uid: &'a str, verdict: &Verdict) -> Response<'a> {
             }),
         }),
         warnings: message::warnings(verdict),
-        audit_annotations,
+        audit_annotations: audit_annotations(verdict),
     }
+}
+
+/// What the API server adds to its audit event, allowed or not, as `NAME-OF-WEBHOOK/KEY`. The audit log is the one record
+/// that neither a user nor flipguard can rewrite. Values that are empty are left out.
+fn audit_annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
+    let mut all = BTreeMap::new();
+    if !verdict.judged {
+        return all;
+    }
+    let mut add = |key: &'static str, value: &str| {
+        if !value.is_empty() {
+            all.insert(key, message::printable(value));
+        }
+    };
+    add("decision", verdict.outcome().name());
+    let reasons: Vec<&str> = verdict.findings.iter().map(|(finding, _)| finding.reason.code()).collect();
+    add("reasons", &reasons.join(","));
+    add("act", verdict.act);
+    if let Some(Moved { from, to, .. }) = &verdict.moved {
+        add("from", from);
+        add("to", to);
+    }
+    add("tool", verdict.tool.map_or("", Tool::name));
+    add("policies", &verdict.policies.join(","));
+    add("exemption", &verdict.exempted().join(","));
+    if let Some(Override { until, reason }) = verdict.active_override.as_ref().filter(|_| verdict.is_overridden()) {
+        add("override", &format!("until {until}: {reason}"));
+    }
+    add("history", verdict.history.as_deref().unwrap_or_default());
+    all
 }
 
 /// The answer to a Deployment that cannot be parsed. It is allowed without labels: a missing label never causes a

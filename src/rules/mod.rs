@@ -6,6 +6,7 @@
 //! - [`state`]: facts about a namespace, independent of any change
 //! - `flips`: changes of a Service; `live`: changes of a workload, and deletions of a Service
 //! - `overrides`: the permission for an override, and the changes that it allows
+//! - `moved`: facts for the audit log and the history
 //! - [`reason`]: the table of rules; [`verdict`]: findings and their effects; `wording`: words that several rules share
 
 pub mod filter;
@@ -13,6 +14,7 @@ pub mod filter;
 mod filter_properties;
 mod flips;
 mod live;
+mod moved;
 pub mod needs;
 mod overrides;
 pub mod reason;
@@ -20,6 +22,7 @@ pub mod state;
 pub mod verdict;
 mod wording;
 
+pub use moved::Moved;
 pub use needs::needs;
 pub use reason::Reason;
 pub use verdict::{Effect, Finding, Outcome, Verdict};
@@ -68,6 +71,11 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         }
         _ => live::judge(change, view, policy, now),
     };
+    verdict.act = moved::act(change, &summary);
+    // An update that is no flip moves nothing.
+    if !summary.is_empty() {
+        verdict.moved = moved::moved(change, view, colours);
+    }
     verdict.summary = summary;
     for finding in findings {
         verdict.add(finding, change, policy);

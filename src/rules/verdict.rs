@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Reason;
+use super::moved::Moved;
 use super::wording::{RETRY_OR_DOCTOR, Remedy};
 use crate::model::{
     Action, Change, ClusterView, Enforcement, Exemption, Override, Policy, Timestamp, Tool, Write, setting,
@@ -21,6 +22,14 @@ pub struct Verdict {
     pub namespace: String,
     /// The change in a few words: `flip version 1.0 -> 2.0`; empty where none fit.
     pub summary: String,
+    /// The change in one word: `flip`, `rollback`, `create`, `delete`, `scale` or `change`; empty before it is judged.
+    pub act: &'static str,
+    /// What a change of a Service moves.
+    pub moved: Option<Moved>,
+    /// The id of the intent that the change has in the ledger.
+    pub intent: Option<String>,
+    /// The last entry of the namespace's history, as its number and the first digits of its hash.
+    pub history: Option<String>,
     /// The deployment tool that sends the request; it selects the hint in the message.
     pub tool: Option<Tool>,
     /// The override that applies now.

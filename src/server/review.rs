@@ -164,6 +164,8 @@ fn log(
         first_finding = said(first),
         exempted = said(&exempted),
         policies = said(&policies),
+        history = verdict.history.as_deref(),
+        intent = verdict.intent.as_deref(),
         patched = (puts > 0).then_some(true),
         reads = verdict.judged.then_some(reads),
         writes = verdict.judged.then_some(writes),

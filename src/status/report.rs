@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::audit::snapshot::Snapshot;
-use crate::audit::whatif::{self, Answer, Decision, colour_of};
+use crate::audit::whatif::{self, Answer, Decision};
 use crate::model::{
     ClusterView, Enforcement, Override, Pod, Policy, Role, Selector, Service, Timestamp, Workload, annotation, setting,
 };
@@ -254,7 +254,7 @@ fn service_status(
     let record = view.records.last_flip(service).map(|flip| FlipRecord {
         at: flip.at,
         seconds_ago: now.since(flip.at).as_secs(),
-        from: colour_of(&flip.from, &policy.colours),
+        from: policy.colours.colour_of(&flip.from),
         user: flip.user.clone(),
         manager: flip.manager.clone(),
     });
@@ -292,7 +292,7 @@ fn live_colour(service: &Service, view: &ClusterView, policy: &Policy) -> Colour
             pods: pod_statuses(backends.unowned.iter().chain(&backends.orphaned).copied().collect()),
         });
     }
-    let colour = colour_of(service.routed(), &policy.colours);
+    let colour = policy.colours.colour_of(service.routed());
     ColourStatus { colour, role: ColourRole::Live, workloads, held_seconds: None, flip: None }
 }
 
@@ -300,7 +300,7 @@ fn other_colours(service: &Service, view: &ClusterView, policy: &Policy, now: Ti
     let selectors = whatif::other_colours(service, view, &policy.colours);
     let questions = whatif::flips(service, view, &policy.colours);
     let colour = |(selector, workloads): (&Selector, &Vec<&Workload>)| {
-        let colour = colour_of(selector, &policy.colours);
+        let colour = policy.colours.colour_of(selector);
         let held = workloads.iter().filter_map(|workload| held_for(workload, view, policy, now)).max();
         let goes_there = |question: &&whatif::Question| matches!(&question.change.write, crate::model::Write::ServiceUpdate { new, .. } if new.selector == *selector);
         let answer = questions.iter().find(goes_there).map(|question| whatif::answer(question, view, policy, now));

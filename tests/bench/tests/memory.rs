@@ -69,7 +69,7 @@ async fn judge(flips: usize, pages: Arc<BTreeMap<String, Vec<Bytes>>>) -> Vec<Ju
     let ledgers = Arc::new(LedgerStore::new(client.clone(), "own", Duration::from_secs(90)));
     let (events, _) = Events::new(client.clone());
     let policies = Arc::new(PolicyStore::new(client.clone(), Policy::default(), Duration::from_secs(2)));
-    let guard = Guard::new(client, policies, ledgers, Concurrency::Fresh, events);
+    let guard = Guard::new(client, policies, ledgers, Concurrency::Fresh, events, None);
     let Ok(change) = flip() else { return Vec::new() };
     join_all((0..flips).map(|_| judge_until_it_is(&guard, &change))).await
 }

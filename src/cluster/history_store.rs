@@ -1,0 +1,163 @@
+//! The store of the histories: one ConfigMap for each namespace, in flipguard's own namespace.
+//!
+//! A change that has committed waits in the ledger until it is in the history. It is added first, and then leaves the
+//! ledger. So a replica that ends in between loses nothing, and the next one adds nothing twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::clock;
+use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
+use super::ledger_store::{LedgerStore, StoredLedger};
+use crate::history::{Facts, Head, History};
+use crate::ledger::resolve::resolve;
+use crate::ledger::{ObjectRef, Settled};
+use crate::model::{ColourScheme, Kind, ReadFailure, Timestamp};
+
+/// How long a settled change waits for the replica that has its facts.
+const WAITS_FOR_FACTS: Duration = Duration::from_secs(30);
+
+/// The result of a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// How many changes are new in the history.
+    pub added: usize,
+    /// Whether there is more to do: a change may still commit, or waits for its facts, or another replica wrote first.
+    pub is_open: bool,
+}
+
+impl LedgerStore {
+    /// Takes committed changes of a namespace from the ledger into the history. Those whose facts are not known here wait a
+    /// while for the replica that has them.
+    ///
+    /// # Errors
+    /// When something cannot be read or written. The next drain tries it again.
+    pub async fn drain(
+        &self,
+        namespace: &str,
+        colours: &ColourScheme,
+        facts: &BTreeMap<String, Facts>,
+        deadline: Instant,
+    ) -> Result<Drained, ReadFailure> {
+        clock::scoped(self.drain_scoped(namespace, colours, facts, deadline)).await
+    }
+
+    async fn drain_scoped(
+        &self,
+        namespace: &str,
+        colours: &ColourScheme,
+        facts: &BTreeMap<String, Facts>,
+        deadline: Instant,
+    ) -> Result<Drained, ReadFailure> {
+        let _turn = self.acquire_turn(namespace, deadline).await?;
+        let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(Drained::default()) };
+        self.settle(namespace, &mut stored, colours, deadline).await?;
+        let now = clock::now();
+        let own = |settled: &Settled| settled.ids.iter().find_map(|id| facts.get(id).cloned());
+        let is_due = |settled: &Settled| own(settled).is_some() || now.since(settled.at) >= WAITS_FOR_FACTS;
+        let is_pending = stored.ledger.intents.iter().any(|intent| intent.object.kind == Kind::Service);
+        let (due, waiting): (Vec<&Settled>, Vec<&Settled>) = stored.ledger.settled.iter().partition(|one| is_due(one));
+        let is_open = is_pending || !waiting.is_empty();
+        if due.is_empty() {
+            return Ok(Drained { added: 0, is_open });
+        }
+        let mut due: Vec<Settled> = due.into_iter().cloned().collect();
+        due.sort_by(|a, b| (a.at, &a.ids).cmp(&(b.at, &b.ids)));
+        let written = self.add_to_history(namespace, &due, own, &stored.ledger.head, now, deadline).await?;
+        let Some((added, head)) = written else { return Ok(Drained { added: 0, is_open: true }) };
+        stored.ledger.drained(|settled| due.contains(settled), head.to_string());
+        let ledger = std::mem::take(&mut stored.ledger);
+        let is_written = self.write(namespace, &ledger, &stored, deadline).await?;
+        Ok(Drained { added, is_open: is_open || !is_written })
+    }
+
+    /// Reads the objects of pending changes of Services, and settles those that have committed. Only in memory: the ledger
+    /// is written with what is drained.
+    async fn settle(
+        &self,
+        namespace: &str,
+        stored: &mut StoredLedger,
+        colours: &ColourScheme,
+        deadline: Instant,
+    ) -> Result<(), ReadFailure> {
+        let services = stored.ledger.intents.iter().filter(|intent| intent.object.kind == Kind::Service);
+        let objects: BTreeSet<ObjectRef> = services.map(|intent| intent.object.clone()).collect();
+        if !objects.is_empty() {
+            let found = self.read_objects(namespace, objects, deadline).await?;
+            resolve(&mut stored.ledger, &found, &stored.expired, colours, clock::now());
+        }
+        Ok(())
+    }
+
+    /// Adds changes to the history, and returns how many are new, and its head; `None` where another replica wrote first.
+    async fn add_to_history(
+        &self,
+        namespace: &str,
+        due: &[Settled],
+        facts: impl Fn(&Settled) -> Option<Facts>,
+        known_head: &str,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Option<(usize, Head)>, ReadFailure> {
+        let name = history_name(namespace);
+        let map = self.maps.read(namespace, &name, deadline).await?;
+        let mut history = match &map {
+            Some(map) => parse(&self.maps, namespace, map)?,
+            // A history that was lost goes on where the ledger knows that it was.
+            None => History::after(Head::parse(known_head).unwrap_or_default()),
+        };
+        let added = due.iter().filter(|settled| history.append(settled, facts(settled))).count();
+        history.drop_old(now);
+        if added == 0 {
+            return Ok(Some((0, history.head())));
+        }
+        let mut new = self.maps.new_map(&name, history.render());
+        let written = if let Some(map) = map {
+            new.metadata.uid = map.metadata.uid;
+            new.metadata.resource_version = map.metadata.resource_version;
+            self.maps.replace(namespace, &new, deadline).await?
+        } else {
+            self.maps.create(namespace, &new, deadline).await?
+        };
+        Ok(written.map(|_| (added, history.head())))
+    }
+
+    /// Reads a namespace's history; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the history cannot be read, or is not flipguard's.
+    pub async fn history(&self, namespace: &str, deadline: Instant) -> Result<Option<History>, ReadFailure> {
+        let map = self.maps.read(namespace, &history_name(namespace), deadline).await;
+        let map = map.map_err(|failure| ReadFailure { what: what(namespace), ..failure })?;
+        map.map(|map| parse(&self.maps, namespace, &map)).transpose()
+    }
+}
+
+/// The name of a namespace's history.
+pub(super) fn history_name(namespace: &str) -> String {
+    format!("history-{namespace}")
+}
+
+fn what(namespace: &str) -> String {
+    format!("the history of namespace {namespace}")
+}
+
+fn parse(
+    maps: &ConfigMaps,
+    namespace: &str,
+    map: &k8s_openapi::api::core::v1::ConfigMap,
+) -> Result<History, ReadFailure> {
+    let (name, own) = (history_name(namespace), &maps.own_namespace);
+    let unusable = |why: String| ReadFailure {
+        what: what(namespace),
+        remedy: Some(format!("Ask a cluster admin to rename or delete ConfigMap {own}/{name}")),
+        ..unread(namespace, format!("ConfigMap {own}/{name}: {why}"))
+    };
+    if !is_managed(map) {
+        return Err(unusable(format!("it has no label {}={}, so it is not flipguard's", MANAGED_BY.0, MANAGED_BY.1)));
+    }
+    let nothing = BTreeMap::new();
+    History::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|error| unusable(error.to_string()))
+}

@@ -1,0 +1,137 @@
+//! Adds committed changes to the history, after their answers.
+//!
+//! A replica remembers the facts about the changes that it has allowed. A moment later, it looks whether they have
+//! committed, and takes them from the ledger into the history. If it ends before that, another replica does so, without
+//! the facts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::history_store::Drained;
+use crate::cluster::ledger_store::LedgerStore;
+use crate::cluster::policies::PolicyStore;
+use crate::history::Facts;
+
+/// The time from an answer to the first look: the API server commits within it.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// The longest time between two looks at a change that may still commit.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How long facts are remembered. No change can be committed after that.
+const MEMORY: Duration = Duration::from_secs(180);
+/// The most facts that are remembered. More are not, with a log line.
+const MAX_FACTS: usize = 1024;
+/// The longest time for one drain.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What this replica remembers until the history has it.
+pub struct Recorder {
+    ledgers: Arc<LedgerStore>,
+    policies: Arc<PolicyStore>,
+    /// By namespace.
+    open: Mutex<HashMap<String, Open>>,
+    wake: Notify,
+}
+
+/// The changes of a namespace that may still have to be added.
+struct Open {
+    /// By the ids of their intents.
+    facts: BTreeMap<String, (Facts, Instant)>,
+    next: Instant,
+    pause: Duration,
+}
+
+impl Recorder {
+    /// A recorder that remembers nothing. [`run`](Self::run) has to be polled.
+    #[must_use]
+    pub fn new(ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>) -> Self {
+        Self { ledgers, policies, open: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Remembers an allowed change, which is about to be committed.
+    pub(super) fn tell(&self, namespace: &str, intent: String, facts: Facts) {
+        let now = Instant::now();
+        let mut open = self.open();
+        let remembered: usize = open.values().map(|one| one.facts.len()).sum();
+        let one = open.entry(namespace.to_owned()).or_insert_with(|| Open::at(now + FIRST_LOOK));
+        if remembered < MAX_FACTS {
+            one.facts.insert(intent, (facts, now));
+        } else {
+            tracing::warn!(namespace, "too many changes wait for the history; the facts of one are not kept");
+        }
+        one.next = one.next.min(now + FIRST_LOOK);
+        one.pause = FIRST_LOOK;
+        drop(open);
+        self.wake.notify_one();
+    }
+
+    /// Looks at a namespace that another replica may have left open.
+    pub fn look_at(&self, namespace: &str) {
+        self.open().entry(namespace.to_owned()).or_insert_with(|| Open::at(Instant::now()));
+        self.wake.notify_one();
+    }
+
+    /// Adds changes to the histories, for ever. A failure is one log line, and is tried again.
+    pub async fn run(&self) -> Infallible {
+        loop {
+            let next = self.open().iter().min_by_key(|(_, one)| one.next).map(|(name, one)| (name.clone(), one.next));
+            let Some((namespace, at)) = next else {
+                self.wake.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = sleep_until(at) => self.drain(&namespace).await,
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    async fn drain(&self, namespace: &str) {
+        let deadline = Instant::now() + DRAIN;
+        let facts: BTreeMap<String, Facts> = {
+            let open = self.open();
+            let facts = open.get(namespace).map(|one| one.facts.iter());
+            facts.into_iter().flatten().map(|(id, (facts, _))| (id.clone(), facts.clone())).collect()
+        };
+        let began = Instant::now();
+        let settings = self.policies.settings(namespace, deadline).await;
+        let drained = self.ledgers.drain(namespace, &settings.policy.colours, &facts, deadline).await;
+        let is_open = match drained {
+            Ok(Drained { is_open, .. }) => is_open,
+            Err(failure) => {
+                tracing::warn!(namespace, what = failure.what, why = failure.why, "the history is not written yet");
+                true
+            }
+        };
+        self.drained(namespace, began, is_open);
+    }
+
+    /// Forgets what is done or too old, and plans the next look.
+    fn drained(&self, namespace: &str, began: Instant, is_open: bool) {
+        let mut open = self.open();
+        let Some(one) = open.get_mut(namespace) else { return };
+        // What was told while the drain ran is looked at again.
+        one.facts.retain(|_, (_, told)| *told >= began || (is_open && told.elapsed() < MEMORY));
+        let is_new = one.facts.values().any(|(_, told)| *told >= began);
+        if one.facts.is_empty() && (!is_open || one.pause >= MAX_PAUSE) {
+            open.remove(namespace);
+            return;
+        }
+        one.pause = if is_new { FIRST_LOOK } else { (one.pause * 2).min(MAX_PAUSE) };
+        one.next = Instant::now() + one.pause;
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn at(next: Instant) -> Self {
+        Self { facts: BTreeMap::new(), next, pause: FIRST_LOOK }
+    }
+}

@@ -1,0 +1,309 @@
+//! The chain of entries, as the data of a ConfigMap: one line of JSON for each entry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+
+use super::{Entry, Facts};
+use crate::ledger::Settled;
+use crate::model::Timestamp;
+
+/// The most entries of a namespace.
+const MAX_ENTRIES: usize = 500;
+/// The largest size of a history, in bytes. The limit of etcd is 1.5 MiB.
+const MAX_BYTES: usize = 256 * 1024;
+/// How long an entry is kept.
+const MAX_AGE: Duration = Duration::from_secs(180 * 86_400);
+/// The format that this release writes.
+const FORMAT: &str = "1";
+
+/// Why the data of a ConfigMap cannot be used as a history.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HistoryError(String);
+
+/// The number of an entry, and the hash of its line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The number; 0 before the first entry.
+    pub n: u64,
+    /// SHA-256 of its line in hexadecimal; empty before the first entry.
+    pub hash: String,
+}
+
+/// How many digits of a hash are shown.
+const SHOWN: usize = 16;
+
+impl Head {
+    /// Reads a number and a hash, with a space between them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (n, hash) = text.split_once(' ')?;
+        Some(Self { n: n.parse().ok()?, hash: hash.to_owned() })
+    }
+
+    /// The number and the first digits of the hash, as they stand in logs.
+    #[must_use]
+    pub fn short(&self) -> String {
+        format!("{} {}", self.n, self.hash.chars().take(SHOWN).collect::<String>())
+    }
+}
+
+/// `41 9f86d0…`
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.n, self.hash)
+    }
+}
+
+/// The history of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// The last entry that was dropped.
+    base: Head,
+    /// The lines, each with its entry, by number.
+    entries: Vec<(String, Entry)>,
+    /// The head that the data themselves name.
+    named: Head,
+}
+
+impl History {
+    /// An empty history that goes on after another one, which was lost.
+    #[must_use]
+    pub fn after(base: Head) -> Self {
+        Self { named: base.clone(), base, entries: Vec::new() }
+    }
+
+    /// Reads the data of a ConfigMap. A broken chain is no error here: [`problems`](Self::problems) tells of it.
+    ///
+    /// # Errors
+    /// When the format differs, or an entry cannot be read.
+    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, HistoryError> {
+        let format = data.get("format").map(String::as_str);
+        if format != Some(FORMAT) {
+            let found = format.unwrap_or("none");
+            return Err(HistoryError(format!("its format is `{found}`, and this flipguard knows `{FORMAT}`")));
+        }
+        let head = |key: &str| -> Result<Head, HistoryError> {
+            let Some(text) = data.get(key) else { return Ok(Head::default()) };
+            Head::parse(text).ok_or_else(|| HistoryError(format!("key `{key}` is no number with a hash")))
+        };
+        let mut entries = Vec::new();
+        for (key, line) in data.iter().filter(|(key, _)| key.starts_with("entry.")) {
+            let entry: Entry = serde_json::from_str(line)
+                .map_err(|error| HistoryError(format!("key `{key}` cannot be read: {error}")))?;
+            entries.push((line.clone(), entry));
+        }
+        entries.sort_by_key(|(_, entry)| entry.n);
+        Ok(Self { base: head("base")?, entries, named: head("head")? })
+    }
+
+    /// The data of the ConfigMap.
+    #[must_use]
+    pub fn render(&self) -> BTreeMap<String, String> {
+        let mut data = BTreeMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("base".to_owned(), self.base.to_string()),
+            ("head".to_owned(), self.head().to_string()),
+        ]);
+        data.extend(self.entries.iter().map(|(line, entry)| (format!("entry.{:010}", entry.n), line.clone())));
+        data
+    }
+
+    /// The entries, the oldest first.
+    #[must_use]
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> + ExactSizeIterator {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    /// The last entry that was dropped; number 0 if none was.
+    #[must_use]
+    pub fn base(&self) -> &Head {
+        &self.base
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.entries.last().map_or_else(|| self.base.clone(), |(line, entry)| Head { n: entry.n, hash: hash(line) })
+    }
+
+    /// The hash of an entry that is here, or of the last one that was dropped.
+    #[must_use]
+    pub fn hash_of(&self, n: u64) -> Option<String> {
+        if n == self.base.n {
+            return Some(self.base.hash.clone());
+        }
+        self.entries.iter().find(|(_, entry)| entry.n == n).map(|(line, _)| hash(line))
+    }
+
+    /// Adds a settled change, once. Returns whether it is new.
+    pub fn append(&mut self, settled: &Settled, facts: Option<Facts>) -> bool {
+        let is_it = |entry: &Entry| {
+            let act = Entry::new(settled, None, 0, String::new()).act;
+            let is_deleted = |act| act == super::Act::Deleted;
+            settled.is(&entry.uid, &entry.base) && is_deleted(act) == is_deleted(entry.act)
+        };
+        if self.entries().any(is_it) {
+            return false;
+        }
+        let Head { n, hash } = self.head();
+        let entry = Entry::new(settled, facts, n.saturating_add(1), hash);
+        // Strings, numbers and lists always serialise.
+        let Ok(line) = serde_json::to_string(&entry) else { return false };
+        self.entries.push((line, entry));
+        self.named = self.head();
+        true
+    }
+
+    /// Drops entries that are too old or too many, the oldest first. The chain begins after them then.
+    pub fn drop_old(&mut self, now: Timestamp) {
+        let mut size: usize = self.entries.iter().map(|(line, _)| line.len() + 16).sum();
+        let mut count = self.entries.len();
+        let is_kept = |(line, entry): &(String, Entry)| {
+            let goes = count > MAX_ENTRIES || size > MAX_BYTES || now.since(entry.at) > MAX_AGE;
+            if goes {
+                count -= 1;
+                size -= line.len() + 16;
+            }
+            !goes
+        };
+        let mut is_dropped = is_kept;
+        let dropped = self.entries.iter().take_while(|one| !is_dropped(one)).count();
+        if let Some((line, entry)) = dropped.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            self.base = Head { n: entry.n, hash: hash(line) };
+            self.entries.drain(..dropped);
+        }
+    }
+
+    /// Where the chain is broken, in sentences; none where it is intact.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut before = self.base.clone();
+        for (line, entry) in &self.entries {
+            if entry.n == before.n {
+                problems.push(format!("there are two entries with the number {}", entry.n));
+            } else if entry.n != before.n.saturating_add(1) {
+                problems.push(format!(
+                    "entries {} to {} are missing",
+                    before.n.saturating_add(1),
+                    entry.n.saturating_sub(1)
+                ));
+            } else if entry.prev != before.hash {
+                let what = if before.n == self.base.n { "the beginning" } else { "it" };
+                problems.push(format!("entry {} does not follow entry {}: {what} was changed", entry.n, before.n));
+            }
+            before = Head { n: entry.n, hash: hash(line) };
+        }
+        if before != self.named {
+            problems.push(format!(
+                "the last entry is {} here, and the history names {}: it was changed, removed or added",
+                before.short(),
+                self.named.short()
+            ));
+        }
+        problems
+    }
+}
+
+fn hash(line: &str) -> String {
+    digest(&SHA256, line.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::SettledAct;
+    use crate::model::Selector;
+
+    fn settled(number: i64) -> Settled {
+        Settled {
+            ids: vec![format!("id{number}")],
+            service: "app".to_owned(),
+            uid: "uid".to_owned(),
+            base: number.to_string(),
+            act: SettledAct::Flip,
+            from: Selector::nothing(),
+            to: Selector::nothing(),
+            at: Timestamp(number),
+            user: "alice".to_owned(),
+            manager: String::new(),
+            missed: 0,
+        }
+    }
+
+    fn of(count: i64) -> History {
+        let mut history = History::default();
+        for number in 0..count {
+            assert!(history.append(&settled(number), None));
+        }
+        history
+    }
+
+    #[test]
+    fn a_rendered_history_parses_to_the_same() {
+        let history = of(12);
+        assert_eq!(History::parse(&history.render()), Ok(history.clone()));
+        assert_eq!(history.problems(), Vec::<String>::new());
+        assert_eq!(history.entries().map(|entry| entry.n).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_change_is_in_it_once() {
+        let mut history = of(3);
+        assert!(!history.append(&settled(1), Some(Facts::default())));
+        // The Service may be deleted from the version that a flip began from, if that flip never committed.
+        assert!(history.append(&Settled { act: SettledAct::Deleted, ..settled(1) }, None));
+        assert_eq!(history.entries().len(), 4);
+    }
+
+    #[test]
+    fn the_oldest_go_and_the_chain_still_holds() {
+        let mut history = of(i64::try_from(MAX_ENTRIES).unwrap() + 7);
+        let head = history.head();
+        history.drop_old(Timestamp(600));
+        assert_eq!((history.entries().len(), history.base().n), (MAX_ENTRIES, 7));
+        assert_eq!((history.head(), history.problems()), (head, vec![]));
+        let late = Timestamp(500 + i64::try_from(MAX_AGE.as_secs()).unwrap());
+        history.drop_old(late);
+        assert_eq!(history.base().n, 500);
+        assert_eq!(History::parse(&history.render()).map(|read| read.problems()), Ok(vec![]));
+    }
+
+    proptest! {
+        /// An entry that is edited, removed, swapped with another or added by hand is found.
+        #[test]
+        fn each_forgery_breaks_the_chain(count in 2_usize..9, at in 0_usize..9, other in 0_usize..9, kind in 0..4) {
+            let data = of(i64::try_from(count).unwrap()).render();
+            let key = |number: usize| format!("entry.{:010}", number % count + 1);
+            let mut forged = data.clone();
+            match kind {
+                0 => drop(forged.insert(key(at), data[&key(at)].replace("alice", "bob"))),
+                1 => drop(forged.remove(&key(at))),
+                2 => {
+                    prop_assume!(key(at) != key(other));
+                    let renumbered = |from: usize, to: usize| {
+                        data[&key(from)].replacen(&format!("\"n\":{}", from % count + 1), &format!("\"n\":{}", to % count + 1), 1)
+                    };
+                    forged.insert(key(at), renumbered(other, at));
+                    forged.insert(key(other), renumbered(at, other));
+                }
+                _ => {
+                    let last = &data[&key(count - 1)];
+                    let more = last.replacen(&format!("\"n\":{count}"), &format!("\"n\":{}", count + 1), 1);
+                    forged.insert(format!("entry.{:010}", count + 1), more);
+                }
+            }
+            prop_assert!(!History::parse(&forged).unwrap().problems().is_empty());
+        }
+    }
+}
