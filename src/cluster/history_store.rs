@@ -12,6 +12,7 @@ use super::clock;
 use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
 use super::ledger_store::{LedgerStore, StoredLedger};
 use crate::history::{Facts, Head, History};
+use crate::install::HISTORY_PREFIX;
 use crate::ledger::resolve::resolve;
 use crate::ledger::{ObjectRef, Settled};
 use crate::model::{ColourScheme, Kind, ReadFailure, Timestamp};
@@ -114,14 +115,15 @@ impl LedgerStore {
             return Ok(Some((0, history.head())));
         }
         let mut new = self.maps.new_map(&name, history.render());
+        let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };
         let written = if let Some(map) = map {
             new.metadata.uid = map.metadata.uid;
             new.metadata.resource_version = map.metadata.resource_version;
-            self.maps.replace(namespace, &new, deadline).await?
+            self.maps.replace(namespace, &new, deadline).await
         } else {
-            self.maps.create(namespace, &new, deadline).await?
+            self.maps.create(namespace, &new, deadline).await
         };
-        Ok(written.map(|_| (added, history.head())))
+        Ok(written.map_err(of_history)?.map(|_| (added, history.head())))
     }
 
     /// Reads a namespace's history; `None` where there is none.
@@ -137,7 +139,7 @@ impl LedgerStore {
 
 /// The name of a namespace's history.
 pub(super) fn history_name(namespace: &str) -> String {
-    format!("history-{namespace}")
+    format!("{HISTORY_PREFIX}{namespace}")
 }
 
 fn what(namespace: &str) -> String {

@@ -33,5 +33,7 @@ pub const LABEL_WEBHOOK: &str = "label.flipguard.dev";
 pub const PROBE_WEBHOOK: &str = "probe.flipguard.dev";
 /// The first letters of the names of ledgers. The rest is the name of a namespace.
 pub const LEDGER_PREFIX: &str = "ledger-";
+/// The first letters of the names of histories. The rest is the name of a namespace.
+pub const HISTORY_PREFIX: &str = "history-";
 /// The first letters of the names of Leases, and of the index of the ledgers.
 pub const LEASE_PREFIX: &str = "flipguard-";

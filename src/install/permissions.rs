@@ -133,7 +133,7 @@ pub const NEEDED: [Permission; 21] = [
         "configmaps",
         &["get", "create", "update", "delete"],
         None,
-        "the ledgers",
+        "the ledgers and the histories",
         "forges ledgers: changes are denied, and holds are forgotten",
     ),
     own(

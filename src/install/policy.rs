@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT};
+use super::{HISTORY_PREFIX, LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT};
 
 /// The name of the policy for the webhook configurations, and of its binding. A second installation in another namespace
 /// must not replace that of the first.
@@ -175,7 +175,8 @@ pub fn own_namespace(namespace: &str) -> Value {
                 about(
                     "configmaps",
                     &format!(
-                        "variables.name.startsWith('{LEDGER_PREFIX}') || variables.name.startsWith('{LEASE_PREFIX}')"
+                        "variables.name.startsWith('{LEDGER_PREFIX}') || variables.name.startsWith('{HISTORY_PREFIX}') || \
+                         variables.name.startsWith('{LEASE_PREFIX}')"
                     ),
                 ),
             ),

@@ -14,6 +14,7 @@ mod examples;
 mod filter;
 mod flips;
 mod helm;
+mod history;
 mod image;
 mod install;
 mod labels;
@@ -86,6 +87,7 @@ fn tests() -> Vec<Test> {
         overrides::TESTS,
         policies::TESTS,
         recipes::TESTS,
+        history::TESTS,
         seeing::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,

@@ -56,6 +56,10 @@ impl Components {
         self.dir.join("home")
     }
 
+    pub(crate) fn audit_policy(&self) -> PathBuf {
+        self.dir.join("audit-policy.yaml")
+    }
+
     pub(crate) fn stages(&self) -> PathBuf {
         self.dir.join("stages.yaml")
     }
@@ -111,7 +115,9 @@ impl Components {
             .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
             .arg(format!("--service-account-key-file={}", pki.join("service-account.pub").display()))
             .arg(format!("--service-account-signing-key-file={}", pki.join("service-account.key").display()))
-            .arg("--allow-privileged=true");
+            .arg("--allow-privileged=true")
+            .arg(format!("--audit-policy-file={}", self.audit_policy().display()))
+            .arg(format!("--audit-log-path={}", self.dir.join("audit.log").display()));
         command
     }
 

@@ -30,6 +30,7 @@ use crate::{
 };
 
 const NODES: &str = include_str!("../kwok/nodes.yaml");
+const AUDIT_POLICY: &str = include_str!("../audit-policy.yaml");
 const KWOK_STAGES: &str = include_str!("../kwok/stages.yaml");
 
 /// The file that ends a kept control plane, in its folder.
@@ -395,6 +396,7 @@ fn write_files(dir: &Path, components: &Components, authority: &Authority) -> Re
         fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     fs::write(components.stages(), KWOK_STAGES).context("cannot write kwok's stages")?;
+    fs::write(components.audit_policy(), AUDIT_POLICY).context("cannot write the audit policy")?;
 
     let ca = pki.join("ca.crt");
     write_private(&ca, &authority.certificate())?;
