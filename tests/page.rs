@@ -4,6 +4,7 @@
 
 mod audited;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +13,7 @@ use base64::Engine as _;
 use flipguard::model::Timestamp;
 use flipguard::page::{Live, page};
 use flipguard::report::Report;
+use serde_json::Value;
 
 /// The cases that are shown, each in a namespace of its own.
 const CASES: [&str; 5] =
@@ -63,29 +65,98 @@ fn the_policy_of_contents_names_what_is_embedded() {
     }
 }
 
+/// The report that a page embeds.
+fn embedded(page: &str) -> Value {
+    let json = page.split_once("id=\"report\">").unwrap().1.split_once("</script>").unwrap().0;
+    serde_json::from_str(json).unwrap()
+}
+
+/// Also where each text is hostile: nothing of it is lost.
 #[test]
 fn the_embedded_report_is_the_json() {
-    let report = report();
-    let shown = page(&report, None);
-    let json = shown.split_once("id=\"report\">").unwrap().1.split_once("</script>").unwrap().0;
-    let embedded: serde_json::Value = serde_json::from_str(json).unwrap();
-    assert_eq!(embedded, serde_json::to_value(&report).unwrap());
+    for report in [report(), hostile(EVIL), hostile("</script>\\u003c \u{1b}\u{7}\u{1}\u{7f}\u{202e}\u{2028}\u{fffe}")]
+    {
+        assert_eq!(embedded(&page(&report, None)), serde_json::to_value(&report).unwrap());
+    }
+}
+
+const EVIL: &str = "</script></style><img src=x onerror=alert(1)>\"'><b>";
+
+/// What is hostile in these tests: each text that is no word of flipguard's own.
+#[test]
+fn every_text_is_made_hostile() {
+    let (mut own, mut evil) = (BTreeSet::new(), BTreeSet::new());
+    texts(&serde_json::to_value(hostile(EVIL)).unwrap(), "", &mut |field, text| {
+        if text == EVIL {
+            evil.insert(field.to_owned())
+        } else {
+            own.insert(field.to_owned())
+        };
+    });
+    let words = ["apiVersion", "at", "because", "code", "decision", "denies", "enforcement", "flipguardVersion"];
+    let words = words.into_iter().chain(["role", "severity", "state", "until", "warns"]);
+    assert_eq!(own.iter().map(String::as_str).collect::<Vec<_>>(), words.collect::<Vec<_>>());
+    for field in ["user", "manager", "reason", "attention", "words", "enforcementBy", "withoutLedger", "revision"] {
+        assert!(evil.contains(field), "{field}");
+    }
+}
+
+/// Calls this with each string of JSON, and the field that it is in.
+fn texts(value: &Value, field: &str, found: &mut impl FnMut(&str, &str)) {
+    match value {
+        Value::String(text) => found(field, text),
+        Value::Array(all) => all.iter().for_each(|one| texts(one, field, found)),
+        Value::Object(fields) => fields.iter().for_each(|(name, one)| texts(one, name, found)),
+        _ => {}
+    }
 }
 
 #[test]
 fn hostile_text_stays_text() {
-    let evil = "</script></style><img src=x onerror=alert(1)>\"'><b>";
-    let shown = page(&hostile(evil), None);
+    let live = Live { seconds: 5, stale: Some(EVIL.to_owned()) };
+    let shown = page(&hostile(EVIL), Some(&live));
     assert!(!shown.contains("<img") && !shown.contains("<b>"));
     assert_eq!(shown.matches("</script>").count(), 2);
     assert_eq!(shown.matches("</style>").count(), 1);
+    // Each of these is shown, and as text.
+    let escaped = EVIL.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    for place in [
+        "needs attention: ",
+        "override until 1970-01-01T00:00:00Z: ",
+        "</time> from ",
+        ", by ",
+        "Later looks failed: ",
+        "Deny (",
+        "<title>flipguard · ",
+        "cannot read ",
+    ] {
+        assert!(shown.contains(&format!("{place}{escaped}")), "{place}");
+    }
+}
+
+/// What cannot be seen, or turns other text around, is shown by its number.
+#[test]
+fn hidden_characters_are_shown() {
+    let evil = "\u{1b}[31m\u{7}\u{1}\u{9b}\u{202e}\u{2066}\u{fffe}";
+    let live = Live { seconds: 5, stale: Some(evil.to_owned()) };
+    let shown = page(&hostile(evil), Some(&live));
+    for letter in evil.chars().filter(|letter| !letter.is_ascii_graphic()) {
+        assert!(!shown.contains(letter), "{letter:?}");
+    }
+    assert!(shown.contains("\\u{1b}[31m\\u{7}\\u{1}\\u{9b}\\u{202e}\\u{2066}\\u{fffe}"));
 }
 
 #[test]
-fn a_stale_page_says_so() {
+fn a_stale_page_says_since_when() {
+    let mut report = report();
+    report.at = Timestamp(86_400);
     let live = Live { seconds: 5, stale: Some("cannot reach <the> API server".to_owned()) };
-    assert!(page(&report(), Some(&live)).contains("This report is an older one: cannot reach &lt;the&gt; API server"));
-    assert!(!page(&report(), None).contains("This report is an older one"));
+    let note = "This report is from <time datetime=\"1970-01-02T00:00:00Z\">1970-01-02T00:00:00Z</time>. \
+                Later looks failed: cannot reach &lt;the&gt; API server</p>";
+    assert!(page(&report, Some(&live)).contains(note));
+    for fresh in [None, Some(Live { seconds: 5, stale: None })] {
+        assert!(!page(&report, fresh.as_ref()).contains("Later looks failed"));
+    }
 }
 
 /// Where the browser works; it is gone with this value.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use audited::{hostile_of, report_of};
 use flipguard::audit::checks::Severity;
 use flipguard::audit::finding::State;
-use flipguard::model::Timestamp;
+use flipguard::model::{Timestamp, json_with_escapes};
 use flipguard::offline::places::places;
 use flipguard::report::Report;
 use flipguard::report::junit::junit;
@@ -181,4 +181,42 @@ fn hostile_text_stays_text() {
     assert!(!xml.contains("<img") && !xml.contains('\u{1b}'), "{xml}");
     let written = sarif(&report, &Places::new()).to_string();
     assert!(!written.contains("\\u001b"), "{written}");
+}
+
+/// The characters that XML allows (W3C, *XML 1.0*, 2.2).
+fn is_of_xml(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// What cannot be seen, or turns other text around, is shown by its number in every format.
+#[test]
+fn hidden_characters_are_shown() {
+    let evil = "\u{1b}[31m\u{7}\u{1}\u{9b}\u{202e}\u{2066}\u{fffe}";
+    let report = hostile(evil);
+    let xml = junit(&report, Some(Severity::Info));
+    let kept = json_with_escapes(&pretty(&report)).into_owned();
+    let (written, objects) = (pretty(&sarif(&report, &Places::new())), pretty(&objects(&report, Group::OpenReports)));
+    let formats = [text(&report), wide(&report), markdown(&report), xml.clone(), kept.clone(), written, objects];
+    for shown in formats {
+        for letter in evil.chars().filter(|letter| !letter.is_ascii_graphic()) {
+            assert!(!shown.contains(letter), "{letter:?} in {shown}");
+        }
+        assert!(shown.contains("u{202e}") || shown.contains("\\u202e"), "{shown}");
+    }
+    assert!(xml.chars().all(is_of_xml));
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), to_value(&report).unwrap());
+}
+
+/// People get the beginning of a long text, and programs get all of it.
+#[test]
+fn long_text_is_shortened_for_people() {
+    let long = "long ".repeat(20_000);
+    let report = hostile(&long);
+    for text in [text(&report), wide(&report), markdown(&report)] {
+        assert!(text.contains("... (and 99500 more characters)"));
+        assert!(text.lines().all(|line| line.len() < 3000), "{}", text.len());
+    }
+    for whole in [pretty(&report), pretty(&sarif(&report, &Places::new())), junit(&report, Some(Severity::Info))] {
+        assert!(whole.contains(&long));
+    }
 }

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use super::data::{Report, of, word};
 use crate::audit::checks::ALL;
 use crate::audit::finding::Finding;
-use crate::model::printable;
 
 /// A table for the summary of a CI job.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = format!("**flipguard audit**: {} in {}\n", report.summary, of(report.namespaces.len(), "namespace"));
     if !report.findings.is_empty() {
         text.push_str("\n| severity | check | object | finding |\n|---|---|---|---|\n");
@@ -28,7 +28,7 @@ pub fn markdown(report: &Report) -> String {
 /// Text that stays text: no table, link, picture, emphasis or element comes of it.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in printable(text).chars() {
+    for letter in text.chars() {
         if matches!(letter, '\\' | '|' | '`' | '[' | ']' | '*' | '_' | '!') {
             escaped.push('\\');
         }

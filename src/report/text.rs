@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::data::{Report, Summary, of, word};
 use crate::audit::finding::Finding;
-use crate::model::printable;
 
 /// By namespace and object.
 #[must_use]
 pub fn text(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = table(report);
     let mut place = ("", "", "");
     for finding in &report.findings {
@@ -16,26 +16,26 @@ pub fn text(report: &Report) -> String {
         if here.0 != place.0 {
             let _ = match here.0 {
                 "" => writeln!(text, "cluster"),
-                name => writeln!(text, "namespace {}", printable(name)),
+                name => writeln!(text, "namespace {name}"),
             };
         }
         if here != place {
-            let _ = writeln!(text, "  {} {}", here.1, printable(here.2));
+            let _ = writeln!(text, "  {} {}", here.1, here.2);
         }
         place = here;
-        let _ = writeln!(text, "    {:<8} {:<26}{}", word(finding), finding.code, printable(&finding.message));
+        let _ = writeln!(text, "    {:<8} {:<26}{}", word(finding), finding.code, finding.message);
         let more =
             finding.accepted.as_ref().map_or_else(|| finding.next_step.clone(), |why| format!("accepted: {why}"));
-        let _ = writeln!(text, "    {:8} {:26}{}", "", "", printable(&more));
+        let _ = writeln!(text, "    {:8} {:26}{more}", "", "");
     }
     for id in &report.fixed {
-        let _ = writeln!(text, "fixed: {}", printable(id));
+        let _ = writeln!(text, "fixed: {id}");
     }
     for skipped in &report.skipped {
-        let _ = writeln!(text, "skipped: {}", printable(skipped));
+        let _ = writeln!(text, "skipped: {skipped}");
     }
     for unread in &report.unread {
-        let _ = writeln!(text, "cannot read {}", printable(unread));
+        let _ = writeln!(text, "cannot read {unread}");
     }
     let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
     text
@@ -51,7 +51,7 @@ fn table(report: &Report) -> String {
     let mut text = format!("{:<width$}  ERRORS  WARNINGS  INFOS\n", "NAMESPACE");
     for (name, findings) in by_namespace {
         let Summary { errors, warnings, infos, .. } = Summary::of(findings);
-        let _ = writeln!(text, "{:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}", printable(name));
+        let _ = writeln!(text, "{name:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}");
     }
     text.push('\n');
     text
@@ -60,11 +60,12 @@ fn table(report: &Report) -> String {
 /// One line a finding.
 #[must_use]
 pub fn wide(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = String::new();
     for finding in &report.findings {
         let Finding { namespace, kind, name, code, message, .. } = finding;
         let line = format!("{} {code} {namespace}/{kind}/{name}: {message}", word(finding));
-        let _ = writeln!(text, "{}", printable(&line));
+        let _ = writeln!(text, "{line}");
     }
     text
 }
