@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use audited::{hostile_of, looked, report_of};
+use audited::{golden, hostile_of, looked, report_of};
 use base64::Engine as _;
 use flipguard::model::Timestamp;
 use flipguard::page::{Live, page};
@@ -33,19 +33,133 @@ fn without_json(page: &str) -> String {
     before.to_owned() + rest.split_once("</script>").unwrap().1
 }
 
+/// A report of many namespaces.
+fn many(cases: &[&str], count: usize) -> Report {
+    let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec![]);
+    for number in 0..count {
+        for case in cases {
+            report.add(looked(case, &format!("{}-{number}", case.rsplit('/').next().unwrap())));
+        }
+    }
+    report
+}
+
+fn services(report: &Report) -> usize {
+    report.namespaces.iter().map(|one| one.services.len()).sum()
+}
+
 #[test]
-fn the_page_is_small_and_loads_nothing() {
+fn the_page_loads_nothing() {
     let shown = page(&report(), None);
     for loads in ["http://", "https://", "src=", "@import", "url(", "<link", "style=\"", "onclick"] {
         assert!(!without_json(&shown).contains(loads), "{loads}");
     }
-    let mut large = Report::new("prod-eu".to_owned(), Timestamp(0), vec![]);
-    for number in 0..400 {
-        large.add(looked("seeing/a-colour-that-fails", &format!("shop-{number}")));
+}
+
+/// At most 60 KB and 2 KB a Service, with 300 bytes for each finding. Names are as long as those of real Pods, and
+/// each colour has more Pods than are named.
+#[test]
+fn the_page_is_small() {
+    for (case, count) in [("audit/healthy", 1), ("audit/healthy", 400), ("seeing/a-colour-that-fails", 160)] {
+        let mut large = many(&[case], count);
+        let all = large.namespaces.iter_mut().flat_map(|one| &mut one.services).flat_map(|one| &mut one.colours);
+        for workload in all.flat_map(|colour| &mut colour.workloads) {
+            workload.image = "registry.example/team/shop-frontend:1.4.2".to_owned();
+            for (number, pod) in workload.pods.iter_mut().enumerate() {
+                pod.name = format!("shop-frontend-7c9d8f6b5d-x2x5{number}");
+            }
+            let named = workload.pods.clone();
+            workload.pods = named.into_iter().cycle().take(if case == "audit/healthy" { 10 } else { 5 }).collect();
+            if case == "audit/healthy" {
+                (workload.ready, workload.desired) = (30, 30);
+            }
+        }
+        let bytes = without_json(&page(&large, None)).len();
+        let most = 60 * 1024 + services(&large) * 2048 + large.findings.len() * 300;
+        assert!(bytes <= most, "{case}: {bytes} bytes of {most} for {} Services", services(&large));
     }
-    let services: usize = large.namespaces.iter().map(|one| one.services.len()).sum();
-    let per_service = (without_json(&page(&large, None)).len() - 60 * 1024) / services;
-    assert!(per_service < 4 * 1024, "{per_service} bytes a Service");
+}
+
+/// The markup, one element a line; style, scripts and the JSON are left out.
+#[test]
+fn a_small_page_matches_its_golden_file() {
+    let shown = page(&report_of(&["audit/accepted", "seeing/a-colour-that-fails"]), None);
+    let body = without_json(&shown).split_once("<body>").unwrap().1.split_once("<script>").unwrap().0.to_owned();
+    golden("page", "page.html", &(body.replace("><", ">\n<") + "\n"));
+}
+
+/// Over 500 Services, those without findings are one line each.
+#[test]
+fn many_services_are_folded() {
+    for (count, is_folded) in [(497, false), (498, true)] {
+        let mut report = many(&["audit/healthy"], count);
+        report.add(looked("seeing/a-colour-that-fails", "shop"));
+        assert_eq!(services(&report), count + 3);
+        let shown = page(&report, None);
+        let articles: Vec<&str> = shown.split("<article ").skip(1).collect();
+        let (open, folded): (Vec<&str>, Vec<&str>) = articles.iter().partition(|one| one.contains("<details"));
+        assert_eq!((open.len(), folded.len()), if is_folded { (3, count) } else { (count + 3, 0) });
+        assert!(folded.iter().all(|one| one.contains("<h3>healthy-") && one.contains("blue live 3/3")));
+        assert!(open.iter().filter(|one| one.contains("data-name=\"shop ")).count() == 3);
+    }
+}
+
+/// A colour of 25 Pods has 20 dots: those that are not ready first, then a line of ready ones.
+#[test]
+fn a_colour_has_at_most_20_dots() {
+    let drawn = |ready: usize, desired: u32| -> String {
+        let mut one = looked("audit/healthy", "shop");
+        let workload = &mut one.status.services[0].colours[0].workloads[0];
+        (workload.ready, workload.desired) = (ready, desired);
+        workload.pods.truncate(2);
+        workload.pods[1].ready = false;
+        workload.pods[1].because = Some("ImagePullBackOff".to_owned());
+        let mut report = Report::new("prod-eu".to_owned(), Timestamp(0), vec![]);
+        report.add(one);
+        page(&report, None)
+            .split_once("<g class=\"live\"")
+            .unwrap()
+            .1
+            .split_once("<g class=\"idle\"")
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let circles = |drawn: &str| drawn.matches("<circle ").count();
+    // One dot is as long as 1, and each further one is 11 away.
+    let some = drawn(23, 25);
+    assert_eq!(circles(&some), 2);
+    assert!(some.contains("<path d=\"M22 0h188\"><title>23 ready: app-blue-2-0, …</title>"), "{some}");
+    assert!(some.contains("<title>app-blue-2-1: ImagePullBackOff</title>") && some.contains(">not there yet</title>"));
+    assert!(some.contains(">+5</text>"), "{some}");
+    let none_ready = drawn(0, 30);
+    assert_eq!((circles(&none_ready), none_ready.contains("<path")), (20, false));
+    assert!(none_ready.contains(">+10</text>"));
+    let all = drawn(19, 20);
+    assert!(circles(&all) == 1 && all.contains("M11 0h199") && !all.contains(">+"), "{all}");
+}
+
+/// Each anchor has its place, and no heading skips a level.
+#[test]
+fn anchors_and_headings_are_in_order() {
+    let live = Live { seconds: 5, stale: Some("no answer".to_owned()) };
+    for shown in [page(&report(), None), page(&report(), Some(&live)), page(&many(&[], 0), None)] {
+        let all = |from: &str| -> Vec<String> {
+            shown.split(from).skip(1).map(|rest| rest.split_once('"').unwrap().0.to_owned()).collect()
+        };
+        let ids = all(" id=\"");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+        for anchor in all("href=\"#") {
+            assert!(ids.contains(&anchor), "{anchor}");
+        }
+        let text = without_json(&shown);
+        let headings = text.match_indices("<h").filter_map(|(at, _)| text[at + 2..].chars().next()?.to_digit(10));
+        let levels: Vec<u32> = headings.collect();
+        assert_eq!(levels.first(), Some(&1));
+        assert_eq!(levels.iter().filter(|level| **level == 1).count(), 1);
+        assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
+    }
+    assert!(page(&report(), None).matches("href=\"#").count() > 5);
 }
 
 /// Script and style run by their hashes only, so the hashes must be those of what is embedded.
@@ -80,7 +194,7 @@ fn the_embedded_report_is_the_json() {
     }
 }
 
-const EVIL: &str = "</script></style><img src=x onerror=alert(1)>\"'><b>";
+const EVIL: &str = "</script></style><img src=x onerror=alert(1)>\"'><u>";
 
 /// What is hostile in these tests: each text that is no word of flipguard's own.
 #[test]
@@ -115,7 +229,7 @@ fn texts(value: &Value, field: &str, found: &mut impl FnMut(&str, &str)) {
 fn hostile_text_stays_text() {
     let live = Live { seconds: 5, stale: Some(EVIL.to_owned()) };
     let shown = page(&hostile(EVIL), Some(&live));
-    assert!(!shown.contains("<img") && !shown.contains("<b>"));
+    assert!(!shown.contains("<img") && !shown.contains("<u>"));
     assert_eq!(shown.matches("</script>").count(), 2);
     assert_eq!(shown.matches("</style>").count(), 1);
     // Each of these is shown, and as text.

@@ -5,9 +5,8 @@
 mod audited;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use audited::{hostile_of, report_of};
+use audited::{golden, hostile_of, report_of};
 use flipguard::audit::checks::Severity;
 use flipguard::audit::finding::State;
 use flipguard::model::{Timestamp, json_with_escapes};
@@ -23,10 +22,6 @@ use serde_json::{Value, json, to_value};
 
 /// The cases whose findings are reported.
 const CASES: [&str; 4] = ["audit/state-shared", "audit/pdb-spans-colours", "audit/accepted", "audit/healthy"];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn report() -> Report {
     report_of(&CASES)
@@ -48,17 +43,6 @@ fn report_schema() -> Value {
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
 }
 
-fn golden(file: &str, text: &str) {
-    let file = root().join("tests/golden").join(file);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&file, text).unwrap();
-    }
-    let agreed = std::fs::read_to_string(&file).unwrap_or_default();
-    let differs = agreed.lines().zip(text.lines()).find(|(agreed, is)| agreed != is);
-    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test report", file.display());
-    assert_eq!(agreed.len(), text.len(), "{}: UPDATE=1 cargo test --test report", file.display());
-}
-
 fn pretty(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }
@@ -67,12 +51,12 @@ fn pretty(value: &impl serde::Serialize) -> String {
 fn each_format_matches_its_golden_file() {
     let report = report();
     let all = format!("{}\n{}\n{}", text(&report), wide(&report), markdown(&report));
-    golden("audit.txt", &all);
-    golden("audit.json", &pretty(&report));
-    golden("audit.sarif", &pretty(&sarif(&report, &Places::new())));
-    golden("audit.junit.xml", &junit(&report, Some(Severity::Warning)));
-    golden("audit.reports.json", &pretty(&objects(&report, Group::OpenReports)));
-    golden("audit.schema.json", &pretty(&schema()));
+    golden("report", "audit.txt", &all);
+    golden("report", "audit.json", &pretty(&report));
+    golden("report", "audit.sarif", &pretty(&sarif(&report, &Places::new())));
+    golden("report", "audit.junit.xml", &junit(&report, Some(Severity::Warning)));
+    golden("report", "audit.reports.json", &pretty(&objects(&report, Group::OpenReports)));
+    golden("report", "audit.schema.json", &pretty(&schema()));
 }
 
 #[test]

@@ -51,3 +51,15 @@ pub(crate) fn hostile_of(cases: &[&str], evil: &str) -> Report {
     report.namespaces.iter_mut().for_each(|namespace| make_hostile(namespace, evil));
     report
 }
+
+/// Compares a text with its golden file. `UPDATE=1` rewrites it.
+pub(crate) fn golden(test: &str, file: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let agreed = std::fs::read_to_string(&file).unwrap_or_default();
+    let differs = agreed.lines().zip(text.lines()).find(|(agreed, is)| agreed != is);
+    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test {test}", file.display());
+    assert_eq!(agreed.len(), text.len(), "{}: UPDATE=1 cargo test --test {test}", file.display());
+}
