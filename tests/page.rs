@@ -153,7 +153,7 @@ fn anchors_and_headings_are_in_order() {
             assert!(ids.contains(&anchor), "{anchor}");
         }
         let text = without_json(&shown);
-        let headings = text.match_indices("<h").filter_map(|(at, _)| text[at + 2..].chars().next()?.to_digit(10));
+        let headings = text.split("<h").skip(1).filter_map(|rest| rest.chars().next()?.to_digit(10));
         let levels: Vec<u32> = headings.collect();
         assert_eq!(levels.first(), Some(&1));
         assert_eq!(levels.iter().filter(|level| **level == 1).count(), 1);
@@ -322,12 +322,23 @@ impl Browser {
         (text(&output.stdout), text(&output.stderr))
     }
 
+    /// The document after this many milliseconds of the page's own clock, which does not wait for a real one.
+    fn dom_after(&self, url: &str, milliseconds: u32) -> String {
+        self.run(&[&format!("--virtual-time-budget={milliseconds}"), "--dump-dom", url]).0
+    }
+
     /// The document as the browser has it after the script.
     fn dom(&self, url: &str) -> String {
         let (dom, log) = self.run(&["--dump-dom", url]);
         assert!(!log.contains("CONSOLE"), "{log}");
         dom
     }
+}
+
+/// The page without its policy of contents, so that a test may add a script.
+fn without_policy(page: &str) -> String {
+    let (before, rest) = page.split_once("<meta http-equiv=").unwrap();
+    before.to_owned() + rest.split_once('>').unwrap().1
 }
 
 /// The names of the articles that are shown.
@@ -368,10 +379,7 @@ fn a_browser_shows_hostile_text_as_text() {
 #[test]
 fn the_page_fits_every_width() {
     let Some(browser) = Browser::find("widths") else { return };
-    let (head, rest) =
-        page(&report(), None).split_once("<meta http-equiv=").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let measured = head
-        + rest.split_once('>').unwrap().1
+    let measured = without_policy(&page(&report(), None))
         + "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script>";
     let (plain, measured) =
         (browser.write("plain.html", &page(&report(), None)), browser.write("measured.html", &measured));
@@ -392,5 +400,31 @@ fn the_page_fits_every_width() {
                 std::fs::copy(&picture, Path::new(&kept).join(format!("{width}-{dark}.png"))).unwrap();
             }
         }
+    }
+}
+
+/// A window of Chromium has at least 500 pixels, so the page is in a frame of 360 here. It tells the frame's owner how
+/// wide it is, and how wide its first picture is.
+#[test]
+fn the_page_fits_a_phone() {
+    let Some(browser) = Browser::find("phone") else { return };
+    let tells = "<script>parent.postMessage([document.documentElement.scrollWidth, innerWidth, \
+                 document.querySelector('svg').getBoundingClientRect().width, \
+                 parseFloat(getComputedStyle(document.documentElement).fontSize)].map(Math.round).join(' '), '*')</script>";
+    let inner = browser.write("inner.html", &(without_policy(&page(&report(), None)) + tells));
+    let outer = format!(
+        "<!DOCTYPE html><title>none</title><body style='margin:0'><script>onmessage = (event) => \
+         {{ document.title = event.data; }}</script><iframe src='{inner}' width=360 height=1500 style='border:0'></iframe>"
+    );
+    let outer = browser.write("outer.html", &outer);
+    let dom = browser.dom_after(&outer, 2000);
+    let title = dom.split_once("<title>").unwrap().1.split_once('<').unwrap().0;
+    let told: Vec<u32> = title.split(' ').map(|number| number.parse().unwrap_or_else(|_| panic!("{title}"))).collect();
+    let [page, window, picture, rem] = told.try_into().unwrap();
+    assert!(window == 360 && page <= window, "{title}");
+    assert!(picture >= 26 * rem, "the text of the picture is too small: {title}");
+    if let Some(kept) = std::env::var_os("SCREENSHOTS") {
+        let file = Path::new(&kept).join("360.png");
+        browser.run(&["--window-size=500,1500", &format!("--screenshot={}", file.display()), &outer]);
     }
 }

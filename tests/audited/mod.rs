@@ -53,13 +53,13 @@ pub(crate) fn hostile_of(cases: &[&str], evil: &str) -> Report {
 }
 
 /// Compares a text with its golden file. `UPDATE=1` rewrites it.
-pub(crate) fn golden(test: &str, file: &str, text: &str) {
+pub(crate) fn golden(of: &str, file: &str, shown: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, shown).unwrap();
     }
     let agreed = std::fs::read_to_string(&file).unwrap_or_default();
-    let differs = agreed.lines().zip(text.lines()).find(|(agreed, is)| agreed != is);
-    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test {test}", file.display());
-    assert_eq!(agreed.len(), text.len(), "{}: UPDATE=1 cargo test --test {test}", file.display());
+    let differs = agreed.lines().zip(shown.lines()).find(|(agreed, is)| agreed != is);
+    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test {of}", file.display());
+    assert_eq!(agreed.len(), shown.len(), "{}: UPDATE=1 cargo test --test {of}", file.display());
 }
