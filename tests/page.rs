@@ -322,9 +322,17 @@ impl Browser {
         (text(&output.stdout), text(&output.stderr))
     }
 
-    /// The document after this many milliseconds of the page's own clock, which does not wait for a real one.
-    fn dom_after(&self, url: &str, milliseconds: u32) -> String {
-        self.run(&[&format!("--virtual-time-budget={milliseconds}"), "--dump-dom", url]).0
+    /// What the page at this address tells the owner of its frame, and the address of the owner. The owner has not loaded
+    /// until it is told: it loads empty frames meanwhile.
+    fn told_by(&self, url: &str, frame: &str) -> (String, String) {
+        let owner = "<!DOCTYPE html><title>nothing</title><body style='margin:0'><script>let told = false; \
+                     onmessage = (event) => { told = true; document.title = event.data; }; \
+                     const hold = () => { if (told || performance.now() > 20000) return; \
+                     const frame = document.createElement('iframe'); frame.srcdoc = 'x'; \
+                     frame.onload = () => { hold(); frame.remove(); }; document.body.append(frame); }; hold();</script>";
+        let outer = self.write("outer.html", &format!("{owner}<iframe src='{url}' {frame}></iframe>"));
+        let dom = self.dom(&outer);
+        (dom.split_once("<title>").unwrap().1.split_once('<').unwrap().0.to_owned(), outer)
     }
 
     /// The document as the browser has it after the script.
@@ -403,6 +411,22 @@ fn the_page_fits_every_width() {
     }
 }
 
+/// Each load of `flipguard ui`'s page keeps what somebody is typing. The page is in a frame here: a script of the test types
+/// before the second load, and tells the frame's owner what is there after it.
+#[test]
+fn a_reload_keeps_focus_and_caret() {
+    let Some(browser) = Browser::find("reload") else { return };
+    let live = Live { seconds: 1, stale: None };
+    let types = "<script>(() => { const q = document.getElementById('q'); \
+                 if (sessionStorage.getItem('typed')) { parent.postMessage([document.activeElement.id, q.value, \
+                 q.selectionStart, q.selectionEnd].join(' '), '*'); return; } \
+                 sessionStorage.setItem('typed', 'yes'); q.focus(); q.value = 'shop'; \
+                 q.dispatchEvent(new Event('input', { bubbles: true })); q.setSelectionRange(1, 3); })()</script>";
+    let inner = browser.write("inner.html", &(without_policy(&page(&report(), Some(&live))) + types));
+    let (told, _) = browser.told_by(&inner, "");
+    assert_eq!(told, "q shop 1 3");
+}
+
 /// A window of Chromium has at least 500 pixels, so the page is in a frame of 360 here. It tells the frame's owner how
 /// wide it is, and how wide its first picture is.
 #[test]
@@ -412,13 +436,7 @@ fn the_page_fits_a_phone() {
                  document.querySelector('svg').getBoundingClientRect().width, \
                  parseFloat(getComputedStyle(document.documentElement).fontSize)].map(Math.round).join(' '), '*')</script>";
     let inner = browser.write("inner.html", &(without_policy(&page(&report(), None)) + tells));
-    let outer = format!(
-        "<!DOCTYPE html><title>none</title><body style='margin:0'><script>onmessage = (event) => \
-         {{ document.title = event.data; }}</script><iframe src='{inner}' width=360 height=1500 style='border:0'></iframe>"
-    );
-    let outer = browser.write("outer.html", &outer);
-    let dom = browser.dom_after(&outer, 2000);
-    let title = dom.split_once("<title>").unwrap().1.split_once('<').unwrap().0;
+    let (title, outer) = browser.told_by(&inner, "width=360 height=1500 style='border:0'");
     let told: Vec<u32> = title.split(' ').map(|number| number.parse().unwrap_or_else(|_| panic!("{title}"))).collect();
     let [page, window, picture, rem] = told.try_into().unwrap();
     assert!(window == 360 && page <= window, "{title}");
