@@ -5,8 +5,8 @@ use std::io;
 use axum::Router;
 use tokio::net::TcpListener;
 
-/// Serves until `stop`, and then ends at once. A graceful end of axum waits for each open connection, and so for as long as
-/// the other side wants.
+/// Serves until `stop`, and then ends at once. A graceful end of axum waits for each request that has begun, also for
+/// one of which only half was sent, and so for as long as the other side wants.
 ///
 /// # Errors
 /// When the listener fails.
