@@ -5,12 +5,11 @@
 mod audited;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use audited::{hostile_of, report_of};
+use audited::{golden, hostile_of, report_of};
 use flipguard::audit::checks::Severity;
 use flipguard::audit::finding::State;
-use flipguard::model::Timestamp;
+use flipguard::model::{Timestamp, json_with_escapes};
 use flipguard::offline::places::places;
 use flipguard::report::Report;
 use flipguard::report::junit::junit;
@@ -23,10 +22,6 @@ use serde_json::{Value, json, to_value};
 
 /// The cases whose findings are reported.
 const CASES: [&str; 4] = ["audit/state-shared", "audit/pdb-spans-colours", "audit/accepted", "audit/healthy"];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn report() -> Report {
     report_of(&CASES)
@@ -48,17 +43,6 @@ fn report_schema() -> Value {
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
 }
 
-fn golden(file: &str, text: &str) {
-    let file = root().join("tests/golden").join(file);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&file, text).unwrap();
-    }
-    let agreed = std::fs::read_to_string(&file).unwrap_or_default();
-    let differs = agreed.lines().zip(text.lines()).find(|(agreed, is)| agreed != is);
-    assert_eq!(differs, None, "{}; if this is intended: UPDATE=1 cargo test --test report", file.display());
-    assert_eq!(agreed.len(), text.len(), "{}: UPDATE=1 cargo test --test report", file.display());
-}
-
 fn pretty(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }
@@ -67,12 +51,12 @@ fn pretty(value: &impl serde::Serialize) -> String {
 fn each_format_matches_its_golden_file() {
     let report = report();
     let all = format!("{}\n{}\n{}", text(&report), wide(&report), markdown(&report));
-    golden("audit.txt", &all);
-    golden("audit.json", &pretty(&report));
-    golden("audit.sarif", &pretty(&sarif(&report, &Places::new())));
-    golden("audit.junit.xml", &junit(&report, Some(Severity::Warning)));
-    golden("audit.reports.json", &pretty(&objects(&report, Group::OpenReports)));
-    golden("audit.schema.json", &pretty(&schema()));
+    golden("report", "audit.txt", &all);
+    golden("report", "audit.json", &pretty(&report));
+    golden("report", "audit.sarif", &pretty(&sarif(&report, &Places::new())));
+    golden("report", "audit.junit.xml", &junit(&report, Some(Severity::Warning)));
+    golden("report", "audit.reports.json", &pretty(&objects(&report, Group::OpenReports)));
+    golden("report", "audit.schema.json", &pretty(&schema()));
 }
 
 #[test]
@@ -219,4 +203,42 @@ fn hostile_text_stays_text() {
     assert!(!xml.contains("<img") && !xml.contains('\u{1b}'), "{xml}");
     let written = sarif(&report, &Places::new()).to_string();
     assert!(!written.contains("\\u001b"), "{written}");
+}
+
+/// The characters that XML allows (W3C, *XML 1.0*, 2.2).
+fn is_of_xml(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// What cannot be seen, or turns other text around, is shown by its number in every format.
+#[test]
+fn hidden_characters_are_shown() {
+    let evil = "\u{1b}[31m\u{7}\u{1}\u{9b}\u{202e}\u{2066}\u{fffe}";
+    let report = hostile(evil);
+    let xml = junit(&report, Some(Severity::Info));
+    let kept = json_with_escapes(&pretty(&report)).into_owned();
+    let (written, objects) = (pretty(&sarif(&report, &Places::new())), pretty(&objects(&report, Group::OpenReports)));
+    let formats = [text(&report), wide(&report), markdown(&report), xml.clone(), kept.clone(), written, objects];
+    for shown in formats {
+        for letter in evil.chars().filter(|letter| !letter.is_ascii_graphic()) {
+            assert!(!shown.contains(letter), "{letter:?} in {shown}");
+        }
+        assert!(shown.contains("u{202e}") || shown.contains("\\u202e"), "{shown}");
+    }
+    assert!(xml.chars().all(is_of_xml));
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), to_value(&report).unwrap());
+}
+
+/// People get the beginning of a long text, and programs get all of it.
+#[test]
+fn long_text_is_shortened_for_people() {
+    let long = "long ".repeat(20_000);
+    let report = hostile(&long);
+    for text in [text(&report), wide(&report), markdown(&report)] {
+        assert!(text.contains("... (and 99500 more characters)"));
+        assert!(text.lines().all(|line| line.len() < 3000), "{}", text.len());
+    }
+    for whole in [pretty(&report), pretty(&sarif(&report, &Places::new())), junit(&report, Some(Severity::Info))] {
+        assert!(whole.contains(&long));
+    }
 }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "audited/hostile.rs"]
+mod hostile;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -10,6 +13,7 @@ use flipguard::status::goal::{Goal, Progress, progress};
 use flipguard::status::signs::Signs;
 use flipguard::status::tree::{Style, text};
 use flipguard::status::{NamespaceStatus, status};
+use hostile::make_hostile;
 
 /// The cases whose namespaces are shown.
 const CASES: [&str; 3] = ["seeing/a-colour-that-fails", "hold/redeployed", "live/delete-with-two-services"];
@@ -55,6 +59,26 @@ fn words_match_the_golden_file() {
         all,
         "if this is intended: UPDATE=1 cargo test --test status"
     );
+}
+
+/// Hidden characters are shown, and a long text is shortened, in each place that a text of the cluster may have.
+#[test]
+fn hostile_text_stays_text() {
+    let evil = format!("\u{1b}]0;x\u{7}\u{202e}\n{}", "long ".repeat(20_000));
+    for (is_ascii, is_wide, has_pods) in [(false, false, false), (true, true, true)] {
+        let mut shown = case(CASES[0]);
+        make_hostile(&mut shown, &evil);
+        let style = Style { signs: Signs::new(is_ascii), is_wide, has_pods, no_headers: false };
+        let text = plain(&text(&shown, style));
+        assert!(!is_ascii || text.is_ascii(), "{text}");
+        for letter in ['\u{1b}', '\u{7}', '\u{202e}'] {
+            assert!(!text.contains(letter), "{letter:?}");
+        }
+        assert!(!text.lines().any(|line| line.starts_with("long")), "{text}");
+        assert!(text.contains("\\u{1b}]0;x\\u{7}\\u{202e} long long") && text.contains("more characters)"), "{text}");
+        // No line has more than a handful of such texts.
+        assert!(text.lines().all(|line| line.chars().count() < 6000), "{}", text.len());
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::server::plain::serve_until;
 use crate::telemetry::metrics::FORMAT;
 
 /// The metrics of the last look; empty before the first one has ended.
@@ -19,17 +20,13 @@ pub type Shown = Arc<ArcSwap<String>>;
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    shown: Shown,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, shown: Shown, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(shown);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    serve_until(listener, router, stop).await
 }
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {

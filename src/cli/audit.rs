@@ -19,6 +19,7 @@ use crate::cluster::connect::in_cluster;
 use crate::install::manifests::yaml;
 use crate::install::namespaces;
 use crate::install::workload::STATUS_PORT;
+use crate::model::json_with_escapes;
 use crate::offline::places::places;
 use crate::page::page;
 use crate::report::Report;
@@ -193,7 +194,7 @@ impl Audit {
         Ok(match self.output {
             Format::Text => text(report),
             Format::Wide => wide(report),
-            Format::Json => serde_json::to_string_pretty(report)? + "\n",
+            Format::Json => json_with_escapes(&serde_json::to_string_pretty(report)?).into_owned() + "\n",
             Format::Sarif => serde_json::to_string_pretty(&sarif(report, places))? + "\n",
             Format::Junit => junit(report, self.fail_on.severity()),
             Format::Markdown => markdown(report),

@@ -17,10 +17,11 @@ use super::service_filter::LabelFilter;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cluster::installation::Installed;
 use crate::install::namespaces;
-use crate::model::{Service, printable};
+use crate::model::{Service, json_with_escapes, printable, shortened};
 use crate::policy::effective::marks;
 use crate::status::NamespaceStatus;
 use crate::status::goal::{Goal, Progress, progress};
+use crate::status::shown::MOST;
 use crate::status::signs::Signs;
 use crate::status::tree::{Style, text};
 
@@ -160,15 +161,15 @@ impl Status {
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some(Progress::Never(why)) => {
-                    eprintln!("{}", printable(&why));
+                    eprintln!("{}", shortened(&why, MOST));
                     return Ok(ExitCode::from(1));
                 }
                 Some(Progress::Unreadable(why)) => {
-                    eprintln!("{}", printable(&why));
+                    eprintln!("{}", shortened(&why, MOST));
                     return Ok(ExitCode::from(2));
                 }
                 Some(Progress::NotYet(why)) if why != said => {
-                    eprintln!("waiting: {}", printable(&why));
+                    eprintln!("waiting: {}", shortened(&why, MOST));
                     said = why;
                 }
                 Some(Progress::NotYet(_) | Progress::Reached) => {}
@@ -228,7 +229,7 @@ impl Status {
             Format::Text | Format::Wide => {
                 let head = cluster.installed.as_ref().map(|own| {
                     let Installed { tag, ready, desired, .. } = own;
-                    let tag = if tag.is_empty() { String::new() } else { format!(" {}", printable(tag)) };
+                    let tag = if tag.is_empty() { String::new() } else { format!(" {}", shortened(tag, MOST)) };
                     format!("flipguard{tag}: {ready} of {desired} replicas ready\n\n")
                 });
                 let texts: Vec<String> = all.iter().map(|one| text(one, style)).collect();
@@ -242,17 +243,17 @@ impl Status {
                 let complete = all.iter().all(|one| one.unread.is_empty());
                 let version = "status.flipguard.dev/v1";
                 let own = cluster.installed.as_ref().map(|Installed { tag, ready, desired, .. }| {
-                    json!({ "tag": printable(tag), "readyReplicas": ready, "replicas": desired })
+                    json!({ "tag": tag, "readyReplicas": ready, "replicas": desired })
                 });
                 let report =
                     json!({ "apiVersion": version, "complete": complete, "flipguard": own, "namespaces": all });
-                serde_json::to_string_pretty(&report)? + "\n"
+                json_with_escapes(&serde_json::to_string_pretty(&report)?).into_owned() + "\n"
             }
             Format::Name => {
                 let names = all.iter().flat_map(|one| one.services.iter().map(move |service| (one, service)));
                 let line = |(one, service): (&NamespaceStatus, &crate::status::report::ServiceStatus)| {
                     let of = if self.all_namespaces { format!("{} ", one.namespace) } else { String::new() };
-                    format!("{of}service/{}\n", service.name)
+                    printable(&format!("{of}service/{}", service.name)).into_owned() + "\n"
                 };
                 names.map(line).collect()
             }

@@ -38,7 +38,7 @@ pub use revision::Revision;
 pub use selector::Selector;
 pub use service::{Because, LocalTraffic, Role, Service, ServicePort, ServiceSpec, TargetPort, Unguarded, has_word};
 pub use template_spec::TemplateSpec;
-pub use text::{markdown_text, printable};
+pub use text::{json_with_escapes, markdown_text, printable, shortened};
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{

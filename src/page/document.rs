@@ -6,7 +6,9 @@ use maud::{DOCTYPE, PreEscaped, html};
 use ring::digest::{SHA256, digest};
 
 use super::sections;
+use crate::model::{json_with_escapes, shortened};
 use crate::report::Report;
+use crate::status::shown::MOST;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -18,7 +20,7 @@ const REFRESH: &str = include_str!("refresh.js");
 pub struct Live {
     /// The time between two loads, in seconds.
     pub seconds: u32,
-    /// Why the report is an older one: the last look failed.
+    /// Why the report is an older one: all looks after it failed, and this is what the last one met.
     pub stale: Option<String>,
 }
 
@@ -32,7 +34,8 @@ pub fn page(report: &Report, live: Option<&Live>) -> String {
         hash(STYLE),
         hash(&script)
     );
-    let title = format!("flipguard · {}", report.cluster);
+    let shown = report.shown();
+    let title = format!("flipguard · {}", shown.cluster);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -47,9 +50,12 @@ pub fn page(report: &Report, live: Option<&Live>) -> String {
             }
             body data-seconds=[live.map(|live| live.seconds)] {
                 @if let Some(stale) = live.and_then(|live| live.stale.as_deref()) {
-                    p.stale role="alert" { "This report is an older one: " (stale) }
+                    p.stale role="alert" {
+                        "This report is from " time datetime=(report.at) { (report.at) }
+                        ". Later looks failed: " (shortened(stale, MOST))
+                    }
                 }
-                (sections::all(report))
+                (sections::all(&shown))
                 script type="application/json" id="report" { (PreEscaped(json(report))) }
                 script { (PreEscaped(script)) }
             }
@@ -58,9 +64,10 @@ pub fn page(report: &Report, live: Option<&Live>) -> String {
     .into_string()
 }
 
-/// The report as JSON that cannot end its element.
+/// The report as JSON that cannot end its element. Its values are those of the report.
 fn json(report: &Report) -> String {
-    serde_json::to_string(report).unwrap_or_default().replace('<', "\\u003c")
+    let json = serde_json::to_string(report).unwrap_or_default();
+    json_with_escapes(&json).replace('<', "\\u003c")
 }
 
 /// A source of the policy of contents, by its hash (W3C, *Content Security Policy Level 3*, 2.3.1).

@@ -1,4 +1,5 @@
 //! A Service as a drawing: an arrow from its clients to the live colour, and each colour as a box with its Pods as dots.
+//! A table below says the same, so the drawing is hidden from screen readers.
 
 use maud::{Markup, html};
 
@@ -7,16 +8,25 @@ use crate::status::report::{ColourRole, ColourStatus, ServiceStatus};
 
 /// The most dots of a colour.
 const MOST_DOTS: usize = 20;
+/// The most ready Pods of a colour that are named.
+const MOST_NAMES: usize = 5;
 /// The height of a colour, and the space between two.
 const HEIGHT: usize = 36;
 const GAP: usize = 8;
 const LEFT: usize = 132;
 const WIDTH: usize = 380;
+/// The place of the first dot, and the way to the next.
+const FIRST: usize = 136;
+const STEP: usize = 11;
 
-/// A dot: whether the Pod is ready, and what is said of it.
-struct Dot {
-    is_ready: bool,
-    title: String,
+/// The Pods of a colour.
+#[derive(Default)]
+struct Pods {
+    /// What is said of each Pod that is not ready.
+    unready: Vec<String>,
+    ready: usize,
+    /// The names of ready Pods, as far as they are known.
+    names: Vec<String>,
 }
 
 pub(super) fn svg(service: &ServiceStatus) -> Markup {
@@ -25,10 +35,9 @@ pub(super) fn svg(service: &ServiceStatus) -> Markup {
     let live = service.colours.iter().position(|colour| colour.role == ColourRole::Live).unwrap_or(0);
     let middle = GAP + live * (HEIGHT + GAP) + HEIGHT / 2;
     html! {
-        svg viewBox=(size) role="img" aria-label=(format!("Traffic of {} and its colours", service.name)) {
-            text.clients x="4" y=(middle + 4) { "clients" }
-            line.arrow x1="58" y1=(middle) x2=(LEFT - 12) y2=(middle) {}
-            path.head d=(format!("M{} {} l-9 -5 v10 z", LEFT - 4, middle)) {}
+        svg viewBox=(size) aria-hidden="true" {
+            text x="4" y=(middle + 4) { "clients" }
+            path d=(format!("M58 {middle}h62l-1-5 9 5-9 5 1-5")) {}
             @for (at, colour) in service.colours.iter().enumerate() {
                 (colour_box(colour, GAP + at * (HEIGHT + GAP)))
             }
@@ -37,41 +46,59 @@ pub(super) fn svg(service: &ServiceStatus) -> Markup {
 }
 
 fn colour_box(colour: &ColourStatus, top: usize) -> Markup {
-    let dots = dots(colour);
-    let more = dots.len().saturating_sub(MOST_DOTS);
-    let middle = top + HEIGHT / 2;
+    let pods = pods(colour);
+    let more = (pods.unready.len() + pods.ready).saturating_sub(MOST_DOTS);
+    let text = HEIGHT / 2 + 4;
     html! {
-        rect class=(role(colour.role)) x=(LEFT) y=(top) width=(WIDTH) height=(HEIGHT) rx="6" {}
-        text.name x=(LEFT + 10) y=(middle + 4) { (shortened(&colour.colour)) }
-        text.role x=(LEFT + 92) y=(middle + 4) { (role(colour.role)) }
-        @for (at, dot) in dots.iter().take(MOST_DOTS).enumerate() {
-            circle class=(if dot.is_ready { "ready" } else { "unready" }) cx=(LEFT + 136 + at * 11) cy=(middle) r="4" {
-                title { (dot.title) }
-            }
+        g class=(role(colour.role)) transform=(format!("translate({LEFT} {top})")) {
+            rect width=(WIDTH) height=(HEIGHT) {}
+            text x="10" y=(text) { (shortened(&colour.colour)) }
+            text x="92" y=(text) { (role(colour.role)) }
+            (dots(&pods))
+            @if more > 0 { text x=(FIRST + MOST_DOTS * STEP) y=(text) { "+" (more) } }
         }
-        @if more > 0 { text.more x=(LEFT + 136 + MOST_DOTS * 11) y=(middle + 4) { "+" (more) } }
     }
 }
 
-/// The Pods that are named, then those that only are counted. Pods that are not ready come first.
-fn dots(colour: &ColourStatus) -> Vec<Dot> {
-    let mut all = Vec::new();
-    for workload in &colour.workloads {
-        let named = workload.pods.iter().map(|pod| Dot {
-            is_ready: pod.ready,
-            title: format!("{}: {}", pod.name, pod.because.as_deref().unwrap_or("ready")),
-        });
-        let (mut ready, mut missing) =
-            (workload.ready, usize::try_from(workload.desired).unwrap_or(0).saturating_sub(workload.ready));
-        for dot in named {
-            let rest = if dot.is_ready { &mut ready } else { &mut missing };
-            *rest = rest.saturating_sub(1);
-            all.push(dot);
+/// Pods that are not ready come first, each on its own. Ready ones are one line of dots (style.css), which is as long as
+/// they are many.
+fn dots(pods: &Pods) -> Markup {
+    let unready = pods.unready.len().min(MOST_DOTS);
+    let ready = pods.ready.min(MOST_DOTS - unready);
+    let line = |first: usize| format!("M{} 0h{}", first * STEP, ready.saturating_sub(1) * STEP + 1);
+    html! {
+        g transform=(format!("translate({FIRST} {})", HEIGHT / 2)) {
+            @for (at, title) in pods.unready.iter().take(MOST_DOTS).enumerate() {
+                circle cx=(at * STEP) r="4" { title { (title) } }
+            }
+            @if ready > 0 { path d=(line(unready)) { title { (title(pods)) } } }
         }
-        all.extend((0..missing.min(1000)).map(|_| Dot { is_ready: false, title: "not there yet".to_owned() }));
-        all.extend((0..ready.min(1000)).map(|_| Dot { is_ready: true, title: "ready".to_owned() }));
     }
-    all.sort_by_key(|dot| dot.is_ready);
+}
+
+/// `30 ready: app-blue-1, app-blue-2, …`
+fn title(pods: &Pods) -> String {
+    let mut names: Vec<&str> = pods.names.iter().take(MOST_NAMES).map(String::as_str).collect();
+    if pods.ready > names.len() {
+        names.push("…");
+    }
+    format!("{} ready: {}", pods.ready, names.join(", "))
+}
+
+/// The Pods that are named, then those that only are counted.
+fn pods(colour: &ColourStatus) -> Pods {
+    let mut all = Pods::default();
+    for workload in &colour.workloads {
+        let (ready, unready): (Vec<_>, Vec<_>) = workload.pods.iter().partition(|pod| pod.ready);
+        let missing = usize::try_from(workload.desired).unwrap_or(0).saturating_sub(workload.ready);
+        let unnamed = missing.saturating_sub(unready.len()).min(1000);
+        all.unready.extend(
+            unready.iter().map(|pod| format!("{}: {}", pod.name, pod.because.as_deref().unwrap_or("not ready"))),
+        );
+        all.unready.extend((0..unnamed).map(|_| "not there yet".to_owned()));
+        all.ready += workload.ready;
+        all.names.extend(ready.iter().map(|pod| pod.name.clone()));
+    }
     all
 }
 

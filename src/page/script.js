@@ -26,18 +26,18 @@
     let count = 0;
     for (const article of document.querySelectorAll("article")) {
       const name = article.dataset.name.toLowerCase();
-      const worst = rank[article.dataset.worst];
+      const worst = rank[article.dataset.worst ?? ""];
       const fits = words.every((word) => name.includes(word)) && worst >= least && (!only.checked || worst > 0);
       article.hidden = !fits;
       if (fits) {
         count += 1;
         namespaces.add(article.dataset.name.split(" ")[0]);
       }
-      for (const item of article.querySelectorAll("[data-severity]")) item.hidden = rank[item.dataset.severity] < least;
+      for (const item of article.querySelectorAll(".findings > li")) item.hidden = rank[item.className] < least;
     }
     const filters = words.length > 0 || least > 0 || only.checked;
-    for (const row of document.querySelectorAll("tr[data-namespace]")) {
-      row.hidden = filters && !namespaces.has(row.dataset.namespace);
+    for (const row of document.querySelectorAll("#namespaces tr:has(td)")) {
+      row.hidden = filters && !namespaces.has(row.cells[0].textContent);
     }
     shown.textContent = filters ? `${count} shown` : "";
   };

@@ -80,7 +80,7 @@ fn namespaces(report: &Report) -> Markup {
     let found = report.by_namespace();
     let counted = |namespace: &str| Summary::of(found.get(namespace).into_iter().flatten().copied());
     let cell = |count: usize, class: &'static str| {
-        html! { td.number { @if count == 0 { "–" } @else { span class=(class) { (count) } } } }
+        html! { td { @if count == 0 { "–" } @else { span class=(class) { (count) } } } }
     };
     html! {
         section #namespaces {
@@ -88,21 +88,20 @@ fn namespaces(report: &Report) -> Markup {
             @if report.namespaces.is_empty() { p { "No namespace has a traffic Service." } }
             @else {
                 div.wide { table {
-                    thead { tr {
-                        th scope="col" { "namespace" } th.number scope="col" { "Services" } th.number scope="col" { "errors" }
-                        th.number scope="col" { "warnings" } th.number scope="col" { "infos" } th scope="col" { "enforcement" }
-                        th scope="col" { "last flip" }
-                    } }
-                    tbody { @for one in &report.namespaces {
+                    tr {
+                        th { "namespace" } th { "Services" } th { "errors" } th { "warnings" } th { "infos" }
+                        th { "enforcement" } th { "last flip" }
+                    }
+                    @for one in &report.namespaces {
                         @let Summary { errors, warnings, infos, .. } = counted(&one.namespace);
-                        tr data-namespace=(one.namespace) {
-                            th scope="row" { (one.namespace) }
-                            td.number { (one.services.len()) }
+                        tr {
+                            th { (one.namespace) }
+                            td { (one.services.len()) }
                             (cell(errors, "error")) (cell(warnings, "warning")) (cell(infos, "info"))
                             td { (enforcement(one)) }
                             td { (last_flip(one)) }
                         }
-                    } }
+                    }
                 } }
             }
         }
@@ -152,7 +151,7 @@ fn others(report: &Report, by_object: &ByObject<'_>) -> Markup {
             section #others {
                 h2 { "Other objects" }
                 @for ((namespace, kind, name), found) in rest {
-                    article.object data-name=(format!("{namespace} {kind} {name}")) data-worst=(service::worst(found)) {
+                    article data-name=(format!("{namespace} {kind} {name}")) data-worst=[Some(service::worst(found)).filter(|worst| !worst.is_empty())] {
                         h3 { @if !namespace.is_empty() { (namespace) " / " } (kind) " " (name) }
                         (service::findings(found))
                     }

@@ -16,12 +16,12 @@ pub(super) fn service(namespace: &NamespaceStatus, one: &ServiceStatus, found: &
     let name = format!("{} / {}", namespace.namespace, one.name);
     let opens = one.attention.is_some() || worst(found) == "error" || worst(found) == "warning";
     html! {
-        article.service data-name=(format!("{} {}", namespace.namespace, one.name)) data-worst=(worst(found)) {
+        article data-name=(format!("{} {}", namespace.namespace, one.name)) data-worst=[Some(worst(found)).filter(|worst| !worst.is_empty())] {
             @if is_short {
-                h3.short { (name) " " span.glance { (glance(one)) } }
+                h3 { (name) " " span.soft { (glance(one)) } }
             } @else {
                 details open[opens] {
-                    summary { h3 { (name) } " " span.glance { (glance(one)) } " " (counts(found)) }
+                    summary { h3 { (name) } " " span.soft { (glance(one)) } " " (counts(found)) }
                     (body(one, found))
                 }
             }
@@ -35,29 +35,28 @@ fn body(one: &ServiceStatus, found: &[&Finding]) -> Markup {
         @if let Some(active) = &one.active_override {
             p.warning { "⚠ override until " (active.until) ": " (active.reason) }
         }
-        div.picture { (picture::svg(one)) }
-        div.wide { table {
-            thead { tr {
-                th scope="col" { "colour" } th scope="col" { "role" } th scope="col" { "workload" }
-                th scope="col" { "image" } th.number scope="col" { "ready" } th scope="col" { "notes" }
-            } }
-            tbody { @for colour in &one.colours { (rows(colour)) } }
-        } }
+        div.wide {
+            (picture::svg(one))
+            table {
+                tr { th { "colour" } th { "role" } th { "workload" } th { "image" } th { "ready" } th { "notes" } }
+                @for colour in &one.colours { (rows(colour)) }
+            }
+        }
         @for colour in &one.colours { @if let Some(flip) = &colour.flip {
-            p.flip {
+            p {
                 "A flip to " strong { (colour.colour) } ": "
                 span class=(if flip.passes() { "well" } else { "warning" }) { (flip.words) }
                 @if !flip.passes() && !flip.because.is_empty() { ". " (flip.because) }
             }
         } }
         @if let Some(flip) = &one.last_flip {
-            p.last {
+            p.soft {
                 "Last flip: " time datetime=(flip.at) { (in_short(Duration::from_secs(flip.seconds_ago))) " ago" }
                 " from " (flip.from) ", by " (flip.user)
                 @if !flip.manager.is_empty() { " (" (flip.manager) ")" }
             }
         }
-        p.because {
+        p.soft {
             "A traffic Service, since " (one.because)
             @if !one.uses_blue_green { ". Blue-green is not in use, so rules only warn" }
             ". A change has to leave " (one.floor) " ready."
@@ -76,15 +75,15 @@ fn rows(colour: &ColourStatus) -> Markup {
     };
     html! {
         @if colour.workloads.is_empty() {
-            tr { th scope="row" { (colour.colour) } td { (role(colour.role)) } td { "–" } td {} td.number { "0/0" } td { "nothing runs" } }
+            tr { th { (colour.colour) } td { (role(colour.role)) } td { "–" } td {} td { "0/0" } td { "nothing runs" } }
         }
         @for workload in &colour.workloads {
             tr {
-                th scope="row" { (colour.colour) }
+                th { (colour.colour) }
                 td { (role(colour.role)) }
                 td { code { (workload.workload) } }
                 td { code { (workload.image) } }
-                td.number { (workload.ready) "/" (workload.desired) }
+                td { (workload.ready) "/" (workload.desired) }
                 td { (notes(workload)) }
             }
         }
@@ -126,14 +125,14 @@ pub(super) fn findings(found: &[&Finding]) -> Markup {
     html! {
         @if !found.is_empty() {
             ul.findings { @for one in found {
-                li class=(one.severity.name()) data-severity=(one.severity.name()) {
-                    span.sign { (sign(one.severity)) " " (one.severity.name()) } " "
-                    a href=(format!("#{}", one.code)) { code { (one.code) } }
-                    @if !one.colour.is_empty() { " " span.colour { (one.colour) } }
+                li class=(one.severity.name()) {
+                    b { (sign(one.severity)) " " (one.severity.name()) } " "
+                    a href=(format!("#{}", one.code)) { (one.code) }
+                    @if !one.colour.is_empty() { " " (one.colour) }
                     ": " (one.message)
                     @match remark(one) {
-                        Some(remark) => div.step { (remark) },
-                        None => div.step { (one.next_step) },
+                        Some(remark) => div { (remark) },
+                        None => div { (one.next_step) },
                     }
                 }
             } }

@@ -5,13 +5,13 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use super::data::{Report, remark};
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
-use crate::model::printable;
 use crate::status::NamespaceStatus;
 
 /// The report. Findings that count, at this severity or above, are failures; accepted ones and those of the baseline are
 /// skipped; all others are told of by a case that passes.
 #[must_use]
 pub fn junit(report: &Report, at_least: Option<Severity>) -> String {
+    let report = &report.printable();
     let mut junit = Junit::new("flipguard audit");
     let found = report.by_namespace();
     junit.add_test_suites(report.namespaces.iter().map(|namespace| {
@@ -33,12 +33,12 @@ fn suite(status: &NamespaceStatus, findings: &[&Finding], at_least: Option<Sever
     let mut suite = TestSuite::new(status.namespace.as_str());
     for unread in &status.unread {
         let mut state = TestCaseStatus::non_success(NonSuccessKind::Error);
-        state.set_message(printable(unread).into_owned());
+        state.set_message(unread.as_str());
         suite.add_test_case(TestCase::new("cannot be read", state).set_classname(status.namespace.as_str()).clone());
     }
     for skipped in &status.skipped {
         let mut state = TestCaseStatus::skipped();
-        state.set_message(printable(skipped).into_owned());
+        state.set_message(skipped.as_str());
         suite.add_test_case(TestCase::new("was skipped", state).set_classname(status.namespace.as_str()).clone());
     }
     suite.add_test_cases(findings.iter().map(|finding| case(finding, at_least)));
@@ -53,17 +53,17 @@ fn suite(status: &NamespaceStatus, findings: &[&Finding], at_least: Option<Sever
 }
 
 fn case(finding: &Finding, at_least: Option<Severity>) -> TestCase {
-    let text = format!("{}: {}", finding.severity.name(), printable(&finding.message));
+    let text = format!("{}: {}", finding.severity.name(), finding.message);
     let state = if at_least.is_some_and(|least| finding.counts(least)) {
         let mut state = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        state.set_type(finding.code).set_message(printable(&finding.message).into_owned());
-        state.set_description(printable(&finding.next_step).into_owned());
+        state.set_type(finding.code).set_message(finding.message.as_str());
+        state.set_description(finding.next_step.as_str());
         state
     } else if finding.state == State::New {
         TestCaseStatus::success()
     } else {
         let mut state = TestCaseStatus::skipped();
-        state.set_message(printable(&remark(finding).unwrap_or_default()).into_owned());
+        state.set_message(remark(finding).unwrap_or_default());
         state
     };
     let of = if finding.colour.is_empty() { String::new() } else { format!(" ({})", finding.colour) };

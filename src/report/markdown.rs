@@ -10,6 +10,7 @@ use crate::model::markdown_text;
 /// A table for the summary of a CI job.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = format!("**flipguard audit**: {} in {}\n", report.summary, of(report.namespaces.len(), "namespace"));
     if !report.findings.is_empty() {
         text.push_str("\n| severity | check | object | finding |\n|---|---|---|---|\n");

@@ -5,7 +5,9 @@
 //! - `sarif`, `junit`: for code scanning and for CI systems
 //! - `open_reports`: Kubernetes objects for those who collect reports in a cluster
 //!
-//! Every text from the cluster is escaped as its format wants it.
+//! - `shown`: the report that all formats but the JSON are made of
+//!
+//! Every text from the cluster is escaped as its format wants it. Hidden characters are shown in each of them.
 
 pub mod data;
 pub mod junit;
@@ -13,6 +15,7 @@ pub mod markdown;
 pub mod open_reports;
 pub mod sarif;
 pub mod schema;
+mod shown;
 pub mod text;
 
 pub use data::{Looked, Report};

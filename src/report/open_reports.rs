@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::data::Report;
 use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
-use crate::model::printable;
 use crate::status::NamespaceStatus;
 
 /// The name of each object.
@@ -57,6 +56,7 @@ impl Group {
 /// One object for each namespace, also for those without findings.
 #[must_use]
 pub fn objects(report: &Report, group: Group) -> Vec<Value> {
+    let report = &report.printable();
     let found = report.by_namespace();
     let of = |namespace: &NamespaceStatus| found.get(namespace.namespace.as_str()).cloned().unwrap_or_default();
     report.namespaces.iter().map(|namespace| object(namespace, of(namespace), group)).collect()
@@ -95,9 +95,9 @@ fn object(status: &NamespaceStatus, mut findings: Vec<&Finding>, group: Group) -
 fn result(finding: &Finding) -> Value {
     let is_core = matches!(finding.kind.as_str(), "Service" | "Namespace");
     let api_version = if is_core { "v1" } else { "apps/v1" };
-    let mut properties = json!({ "nextStep": printable(&finding.next_step), "id": printable(&finding.id) });
+    let mut properties = json!({ "nextStep": finding.next_step, "id": finding.id });
     if let (Some(reason), Some(fields)) = (&finding.accepted, properties.as_object_mut()) {
-        fields.insert("accepted".to_owned(), json!(printable(reason)));
+        fields.insert("accepted".to_owned(), json!(reason));
     }
     json!({
         "source": NAME,
@@ -114,7 +114,7 @@ fn result(finding: &Finding) -> Value {
             (_, Severity::Error) => "fail",
             (_, Severity::Warning | Severity::Info) => "warn",
         },
-        "message": printable(&finding.message),
+        "message": finding.message,
         "resources": [{
             "apiVersion": api_version, "kind": finding.kind, "namespace": finding.namespace, "name": finding.name,
         }],
@@ -125,13 +125,13 @@ fn result(finding: &Finding) -> Value {
 fn skipped_result(skipped: &str) -> Value {
     json!({
         "source": NAME, "policy": "blue-green", "rule": "kind-unreadable", "severity": "low", "result": "skip",
-        "message": format!("skipped: {}", printable(skipped)),
+        "message": format!("skipped: {skipped}"),
     })
 }
 
 fn unread_result(unread: &str) -> Value {
     json!({
         "source": NAME, "policy": "blue-green", "rule": "cluster-unreadable", "severity": "high", "result": "error",
-        "message": format!("cannot read {}", printable(unread)),
+        "message": format!("cannot read {unread}"),
     })
 }

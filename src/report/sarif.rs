@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::data::Report;
 use crate::audit::checks::{ALL, Check, Severity};
 use crate::audit::finding::{Finding, State};
-use crate::model::printable;
 
 /// The most results that code scanning keeps of one upload (GitHub, *SARIF support for code scanning*).
 const MOST: usize = 5000;
@@ -22,6 +21,7 @@ pub type Places = BTreeMap<(String, String, String), (String, u64)>;
 /// The report as one run.
 #[must_use]
 pub fn sarif(report: &Report, places: &Places) -> Value {
+    let report = &report.printable();
     let mut kept: Vec<&Finding> = report.findings.iter().collect();
     kept.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let is_compared = !report.fixed.is_empty() || kept.iter().any(|finding| finding.state == State::Same);
@@ -33,7 +33,7 @@ pub fn sarif(report: &Report, places: &Places) -> Value {
         notes.push(format!("{left_out} findings of the least severity are left out; {MOST} is the most"));
     }
     let notes: Vec<Value> =
-        notes.iter().map(|note| json!({ "level": "warning", "message": { "text": printable(note) } })).collect();
+        notes.iter().map(|note| json!({ "level": "warning", "message": { "text": note } })).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -43,7 +43,7 @@ pub fn sarif(report: &Report, places: &Places) -> Value {
                 "semanticVersion": report.flipguard_version,
                 "rules": ALL.iter().map(|check| rule(check)).collect::<Vec<Value>>(),
             } },
-            "automationDetails": { "id": format!("flipguard/{}/", printable(&report.cluster)) },
+            "automationDetails": { "id": format!("flipguard/{}/", report.cluster) },
             "invocations": [{
                 "executionSuccessful": report.complete,
                 "endTimeUtc": report.at,
@@ -70,7 +70,7 @@ fn rule(check: &Check) -> Value {
 
 fn result(finding: &Finding, places: &Places, is_compared: bool) -> Value {
     let Finding { namespace, kind, name, .. } = finding;
-    let text = format!("{}. {}", printable(&finding.message), printable(&finding.next_step));
+    let text = format!("{}. {}", finding.message, finding.next_step);
     let mut result = json!({
         "ruleId": finding.code,
         "ruleIndex": ALL.iter().position(|check| check.code == finding.code),
@@ -78,7 +78,7 @@ fn result(finding: &Finding, places: &Places, is_compared: bool) -> Value {
         "message": { "text": text },
         "locations": [{
             "physicalLocation": physical(finding, places),
-            "logicalLocations": [{ "fullyQualifiedName": printable(&format!("{namespace}/{kind}/{name}")), "kind": "resource" }],
+            "logicalLocations": [{ "fullyQualifiedName": format!("{namespace}/{kind}/{name}"), "kind": "resource" }],
         }],
         "partialFingerprints": { "flipguard/v1": finding.id },
     });
@@ -87,7 +87,7 @@ fn result(finding: &Finding, places: &Places, is_compared: bool) -> Value {
         fields.insert("baselineState".to_owned(), json!(state));
     }
     if let (Some(reason), Some(fields)) = (&finding.accepted, result.as_object_mut()) {
-        let suppression = json!({ "kind": "external", "status": "accepted", "justification": printable(reason) });
+        let suppression = json!({ "kind": "external", "status": "accepted", "justification": reason });
         fields.insert("suppressions".to_owned(), json!([suppression]));
     }
     result

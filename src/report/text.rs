@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::data::{Report, Summary, of, remark};
 use crate::audit::finding::Finding;
-use crate::model::printable;
 
 /// By namespace and object.
 #[must_use]
 pub fn text(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = table(report);
     let mut place = ("", "", "");
     for finding in &report.findings {
@@ -16,20 +16,20 @@ pub fn text(report: &Report) -> String {
         if here.0 != place.0 {
             let _ = match here.0 {
                 "" => writeln!(text, "cluster"),
-                name => writeln!(text, "namespace {}", printable(name)),
+                name => writeln!(text, "namespace {name}"),
             };
         }
         if here != place {
-            let _ = writeln!(text, "  {} {}", here.1, printable(here.2));
+            let _ = writeln!(text, "  {} {}", here.1, here.2);
         }
         place = here;
-        let (severity, message) = (finding.severity.name(), printable(&finding.message));
-        let _ = writeln!(text, "    {severity:<8} {:<26}{message}", finding.code);
+        let severity = finding.severity.name();
+        let _ = writeln!(text, "    {severity:<8} {:<26}{}", finding.code, finding.message);
         let more = remark(finding).unwrap_or_else(|| finding.next_step.clone());
-        let _ = writeln!(text, "    {:8} {:26}{}", "", "", printable(&more));
+        let _ = writeln!(text, "    {:8} {:26}{more}", "", "");
     }
     for id in &report.fixed {
-        let _ = writeln!(text, "fixed: {}", printable(id));
+        let _ = writeln!(text, "fixed: {id}");
     }
     text.push_str(&limits(report));
     let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
@@ -40,13 +40,13 @@ pub fn text(report: &Report) -> String {
 fn limits(report: &Report) -> String {
     let mut text = String::new();
     for skipped in &report.skipped {
-        let _ = writeln!(text, "skipped: {}", printable(skipped));
+        let _ = writeln!(text, "skipped: {skipped}");
     }
     for unread in &report.unread {
-        let _ = writeln!(text, "cannot read {}", printable(unread));
+        let _ = writeln!(text, "cannot read {unread}");
     }
     for id in &report.not_compared {
-        let _ = writeln!(text, "not compared, since not all there was read: {}", printable(id));
+        let _ = writeln!(text, "not compared, since not all there was read: {id}");
     }
     text
 }
@@ -61,7 +61,7 @@ fn table(report: &Report) -> String {
     let mut text = format!("{:<width$}  ERRORS  WARNINGS  INFOS\n", "NAMESPACE");
     for (name, findings) in by_namespace {
         let Summary { errors, warnings, infos, .. } = Summary::of(findings);
-        let _ = writeln!(text, "{:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}", printable(name));
+        let _ = writeln!(text, "{name:<width$}  {errors:>6}  {warnings:>8}  {infos:>5}");
     }
     text.push('\n');
     text
@@ -70,12 +70,13 @@ fn table(report: &Report) -> String {
 /// One line a finding.
 #[must_use]
 pub fn wide(report: &Report) -> String {
+    let report = &report.shown();
     let mut text = String::new();
     for finding in &report.findings {
         let Finding { namespace, kind, name, code, message, .. } = finding;
         let remark = remark(finding).map(|remark| format!(" ({remark})")).unwrap_or_default();
-        let line = format!("{} {code} {namespace}/{kind}/{name}: {message}{remark}", finding.severity.name());
-        let _ = writeln!(text, "{}", printable(&line));
+        let severity = finding.severity.name();
+        let _ = writeln!(text, "{severity} {code} {namespace}/{kind}/{name}: {message}{remark}");
     }
     text.push_str(&limits(report));
     text

@@ -4,6 +4,7 @@ pub mod credentials;
 mod deadline;
 mod limit;
 pub mod listen;
+pub mod plain;
 pub mod readiness;
 pub mod review;
 mod status;

@@ -274,6 +274,6 @@ mod tests {
         answer_to(&shared, Endpoint::Validate, body.as_bytes(), now, now + Duration::from_secs(5)).await;
         drop(logged);
         let line: Value = serde_json::from_slice(&kept.0.lock().unwrap()).unwrap();
-        assert_eq!((&line["name"], &line["user"]), (&json!("app"), &json!("al ice")));
+        assert_eq!((&line["name"], &line["user"]), (&json!("app"), &json!("al\\u{9b}ice")));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! - `report`: the facts, as plain data; `-o json` prints them as they are
 //! - `tree`: the facts as a tree of lines
+//! - `shown`: the same facts without hidden characters and without text of any length
 //! - `signs`: signs and styles, with letters for terminals that have no signs
 //! - `goal`: what `--wait` waits for
 
 pub mod goal;
 pub mod report;
+pub mod shown;
 pub mod signs;
 pub mod tree;
 

@@ -7,7 +7,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, ServiceStatus, WorkloadStatus};
 use super::signs::{Sign, Signs};
-use crate::model::printable;
 
 /// What is printed beyond the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +38,16 @@ const HEADERS: [&str; 6] = ["SERVICE", "COLOUR", "ROLE", "WORKLOAD", "IMAGE", "R
 /// A namespace as text.
 #[must_use]
 pub fn text(status: &NamespaceStatus, style: Style) -> String {
+    let status = &status.shown();
     let mut text = heading(status);
     for unread in &status.unread {
-        let _ = writeln!(text, "cannot read {}", printable(unread));
+        let _ = writeln!(text, "cannot read {unread}");
     }
     if let Some(why) = &status.without_ledger {
-        let _ = writeln!(text, "holds and last flips are unknown: cannot read {}", printable(why));
+        let _ = writeln!(text, "holds and last flips are unknown: cannot read {why}");
     }
     for note in &status.notes {
-        let _ = writeln!(text, "note: {}", printable(note));
+        let _ = writeln!(text, "note: {note}");
     }
     if !status.services.is_empty() {
         text.push('\n');
@@ -60,7 +60,7 @@ pub fn text(status: &NamespaceStatus, style: Style) -> String {
 fn heading(status: &NamespaceStatus) -> String {
     let NamespaceStatus { namespace, enforcement, enforcement_by, unguarded_because, .. } = status;
     if let Some(why) = unguarded_because {
-        return format!("⚠ {namespace} · not guarded: {}\n", printable(why));
+        return format!("⚠ {namespace} · not guarded: {why}\n");
     }
     let by = enforcement_by.as_ref().map(|policy| format!(" (policy {policy})")).unwrap_or_default();
     let condition = if status.guarded.is_none() { ", if flipguard guards" } else { "" };
@@ -95,12 +95,12 @@ fn end(status: &NamespaceStatus) -> String {
 fn rows(service: &ServiceStatus, style: Style) -> Vec<Row> {
     let mut first = vec![];
     if let Some(active) = &service.active_override {
-        first.push(format!("⚠ override until {}: {}", active.until, printable(&active.reason)));
+        first.push(format!("⚠ override until {}: {}", active.until, active.reason));
     }
     if let Some(flip) = &service.last_flip {
         let ago = in_short(Duration::from_secs(flip.seconds_ago));
-        let with = if flip.manager.is_empty() { String::new() } else { format!(" ({})", printable(&flip.manager)) };
-        first.push(format!("flipped {ago} ago by {}{with}", printable(&flip.user)));
+        let with = if flip.manager.is_empty() { String::new() } else { format!(" ({})", flip.manager) };
+        first.push(format!("flipped {ago} ago by {}{with}", flip.user));
     }
     if !service.uses_blue_green {
         first.push("blue-green is not in use, so rules only warn".to_owned());
@@ -176,7 +176,7 @@ fn lines(colour: &ColourStatus, service: &ServiceStatus, style: Style) -> Vec<Ro
 fn flip_lines(colour: &str, flip: &FlipStatus, style: Style) -> Vec<String> {
     let mut lines = vec![format!("flip to {colour}: {}", flip.words)];
     if !flip.because.is_empty() && (style.is_wide || !flip.passes()) {
-        lines.push(format!("  {}", printable(&flip.because)));
+        lines.push(format!("  {}", flip.because));
     }
     lines
 }
@@ -186,7 +186,7 @@ fn pods(workload: &WorkloadStatus, style: Style) -> Vec<String> {
     let line = |pod: &PodStatus| {
         let sign = if pod.ready { Sign::Well } else { Sign::Waits };
         let because = pod.because.as_deref().unwrap_or("ready");
-        format!("{} pod {}: {}", sign.paint(style.signs.sign(sign)), pod.name, printable(because))
+        format!("{} pod {}: {because}", sign.paint(style.signs.sign(sign)), pod.name)
     };
     let mut lines: Vec<String> = workload.pods.iter().map(line).collect();
     let more = workload.ready.saturating_sub(workload.pods.iter().filter(|pod| pod.ready).count());
@@ -197,7 +197,7 @@ fn pods(workload: &WorkloadStatus, style: Style) -> Vec<String> {
 }
 
 fn notes(workload: &WorkloadStatus, style: Style) -> String {
-    let mut notes = workload.trouble.as_deref().map(printable).unwrap_or_default().into_owned();
+    let mut notes = workload.trouble.as_deref().unwrap_or_default().to_owned();
     if let Some(revision) = workload.revision.as_ref().filter(|_| style.is_wide) {
         add(&mut notes, &format!("revision {revision}"));
     }

@@ -143,7 +143,10 @@ mod tests {
         let target = "flipguard::telemetry::log::tests";
         assert_eq!(
             line,
-            json!({ "level": "INFO", "user": "a\"b  [2J 2Jé", "shown": "x y", "n": 7, "message": "said 1 ", "target": target })
+            json!({
+                "level": "INFO", "user": "a\"b \\u{1b}[2J\\u{9b}2Jé", "shown": "x\\u{9b}y", "n": 7, "message": "said 1 ",
+                "target": target,
+            })
         );
     }
 }

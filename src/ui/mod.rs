@@ -19,6 +19,10 @@ use tokio::time::Instant;
 use crate::model::printable;
 use crate::page::{Live, page};
 use crate::report::Report;
+use crate::server::plain::serve_until;
+
+#[cfg(test)]
+mod tests;
 
 /// The shortest time between two looks, and the time between two loads of the page.
 const FRESH: Duration = Duration::from_secs(5);
@@ -56,17 +60,16 @@ pub async fn serve<L: Look>(
     listener: TcpListener,
     token: &str,
     look: L,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
+    serve_until(listener, router(port, token, look), stop).await
+}
+
+fn router<L: Look>(port: u16, token: &str, look: L) -> Router {
     let hosts = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let shared = Arc::new(Shared { look, hosts, last: Mutex::default() });
-    let router = Router::new().route(&format!("/{token}/"), get(show::<L>)).with_state(shared);
-    // Nothing is lost with an open connection, so none is waited for.
-    tokio::select! {
-        served = axum::serve(listener, router) => served,
-        () = stop => Ok(()),
-    }
+    Router::new().route(&format!("/{token}/"), get(show::<L>)).with_state(shared)
 }
 
 /// The address that people open.

@@ -1,6 +1,7 @@
 //! The continuous audit, with the rights that its manifests give it.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -101,7 +102,14 @@ pub(crate) fn follows_the_cluster(shop: &Shop) -> Result<()> {
     shop.plain_kubectl(&["delete", "clusterrolebinding", "flipguard-auditor:flipguard-system"])?.succeeds()?;
     shop.until("it says that it cannot look", || Ok(auditor.value("flipguard_audit_complete") == "0"))?;
     ensure!(auditor.process.log_tail().contains("bluegreenpolicies"), "{}", auditor.process.log_tail());
+    // Neither an idle connection nor half of a request keeps the process.
+    let mut half = TcpStream::connect(auditor.address)?;
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHost: ")?;
+    let mut scraper = TcpStream::connect(auditor.address)?;
+    scraper.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    scraper.read_exact(&mut [0; 12])?;
     auditor.process.terminate()?;
     ensure!(auditor.process.wait(std::time::Duration::from_secs(10)).is_some_and(|status| status.success()));
+    drop((scraper, half));
     shop.plain_kubectl(&["delete", crd])?.succeeds()
 }

@@ -367,7 +367,15 @@ fn the_page_on_the_loopback(shop: &Shop) -> Result<()> {
     // It is fresh again after 5 s.
     shop.pods_become("color=blue", Pods::Failing("CrashLoopBackOff"))?;
     shop.until("the page tells of it", || Ok(ask("GET", path, host)?.contains("blue live 0/3")))?;
-    ui.terminate()?;
+    // Ctrl-C ends it at once, beside a connection that has sent half of a request and one that was answered.
+    let mut half = TcpStream::connect(address)?;
+    half.write_all(format!("GET /{path} HTTP/1.1\r\nHost: ").as_bytes())?;
+    let mut answered = TcpStream::connect(address)?;
+    answered.set_read_timeout(Some(Duration::from_secs(20)))?;
+    answered.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+    answered.read_exact(&mut [0; 12])?;
+    ui.interrupt()?;
     ensure!(ui.wait(Duration::from_secs(10)).is_some_and(|status| status.success()), "{}", ui.log_tail());
+    drop((answered, half));
     Ok(())
 }

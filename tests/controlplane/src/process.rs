@@ -86,6 +86,14 @@ impl Process {
         self.signal("TERM")
     }
 
+    /// Asks the process to end as Ctrl-C does, by SIGINT to its group. Does nothing if it has ended.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal("INT")
+    }
+
     /// Kills the process, by SIGKILL to its group. Does nothing if it has ended.
     ///
     /// # Errors
