@@ -60,7 +60,7 @@ pub(crate) struct Lane {
 impl Race {
     pub(crate) const ALL: [Self; 4] = [Self::FlipAndScale, Self::FlipAndDelete, Self::FlipAndRedeploy, Self::ScaleBoth];
 
-    fn namespace(self) -> &'static str {
+    pub(crate) fn namespace(self) -> &'static str {
         match self {
             Self::FlipAndScale => "flip-and-scale",
             Self::FlipAndDelete => "flip-and-delete",

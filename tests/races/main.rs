@@ -7,6 +7,7 @@
 
 mod lane;
 mod programmed;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,6 +50,7 @@ fn races() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let client = runtime.block_on(client(control_plane.kubeconfig()))?;
     let binary = Path::new(env!("CARGO_BIN_EXE_flipguard"));
+    let witness = recorded::Witness::start(&runtime, &client);
 
     let concurrency = std::env::var("CONCURRENCY").unwrap_or_else(|_| "strict".to_owned());
     let flags = ["--concurrency", concurrency.as_str()];
@@ -79,6 +81,9 @@ fn races() -> Result<()> {
         disturbances.map_err(|_| anyhow::anyhow!("the thread that disturbs the replicas panicked"))??;
     rough.report();
     println!("races: {} replicas killed, {} frozen", disturbances.killed, disturbances.frozen);
+    if concurrency == "strict" {
+        witness.agrees(&runtime, &client)?;
+    }
     programmed::generations(&runtime, &client, &mut control_plane, &three)?;
     drop(three);
     control_plane.stop()?;
