@@ -54,7 +54,9 @@ impl LedgerStore {
     ) -> Result<Drained, ReadFailure> {
         let _turn = self.acquire_turn(namespace, deadline).await?;
         let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(Drained::default()) };
-        self.settle(namespace, &mut stored, colours, deadline).await?;
+        if !self.settle(namespace, &mut stored, colours, deadline).await? {
+            return Ok(Drained { added: 0, is_open: true });
+        }
         let now = clock::now();
         let own = |settled: &Settled| settled.ids.iter().find_map(|id| facts.get(id).cloned());
         let is_due = |settled: &Settled| own(settled).is_some() || now.since(settled.at) >= WAITS_FOR_FACTS;
@@ -74,22 +76,30 @@ impl LedgerStore {
         Ok(Drained { added, is_open: is_open || !is_written })
     }
 
-    /// Reads the objects of pending changes of Services, and settles those that have committed. Only in memory: the ledger
-    /// is written with what is drained.
+    /// Reads the objects of pending changes of Services, and settles those that have committed. They are sure only once they
+    /// are written: the write fails if another attempt has changed the ledger since it was read. `false` where it failed.
     async fn settle(
         &self,
         namespace: &str,
         stored: &mut StoredLedger,
         colours: &ColourScheme,
         deadline: Instant,
-    ) -> Result<(), ReadFailure> {
+    ) -> Result<bool, ReadFailure> {
         let services = stored.ledger.intents.iter().filter(|intent| intent.object.kind == Kind::Service);
         let objects: BTreeSet<ObjectRef> = services.map(|intent| intent.object.clone()).collect();
-        if !objects.is_empty() {
-            let found = self.read_objects(namespace, objects, deadline).await?;
-            resolve(&mut stored.ledger, &found, &stored.expired, colours, clock::now());
+        if objects.is_empty() {
+            return Ok(true);
         }
-        Ok(())
+        let found = self.read_objects(namespace, objects, deadline).await?;
+        let before = stored.ledger.clone();
+        resolve(&mut stored.ledger, &found, &stored.expired, colours, clock::now());
+        if stored.ledger == before {
+            return Ok(true);
+        }
+        let version = self.put(namespace, &stored.ledger, stored, deadline).await?;
+        let is_written = version.is_some();
+        stored.version = version.unwrap_or_default();
+        Ok(is_written)
     }
 
     /// Adds changes to the history, and returns how many are new, and its head; `None` where another replica wrote first.

@@ -55,7 +55,7 @@ pub struct StoredLedger {
     /// The ids of attempts that are too old to be committed.
     pub expired: BTreeSet<String>,
     uid: String,
-    version: String,
+    pub(super) version: String,
 }
 
 /// What a sweep did with one ledger.
@@ -188,12 +188,24 @@ impl LedgerStore {
         over: &StoredLedger,
         deadline: Instant,
     ) -> Result<bool, ReadFailure> {
+        Ok(self.put(namespace, ledger, over, deadline).await?.is_some())
+    }
+
+    /// The same, with the version of the written ledger; `None` on a conflict.
+    pub(super) async fn put(
+        &self,
+        namespace: &str,
+        ledger: &Ledger,
+        over: &StoredLedger,
+        deadline: Instant,
+    ) -> Result<Option<String>, ReadFailure> {
         let name = ledger_name(namespace);
         let mut map = self.maps.new_map(&name, ledger.render());
         // The uid makes the write fail where the ledger was deleted and created again in between.
         map.metadata.uid = Some(over.uid.clone());
         map.metadata.resource_version = Some(over.version.clone());
-        Ok(self.maps.replace(namespace, &map, deadline).await?.is_some())
+        let written = self.maps.replace(namespace, &map, deadline).await?;
+        Ok(written.map(|map| map.metadata.resource_version.unwrap_or_default()))
     }
 
     /// Deletes the ledgers of deleted namespaces, and their histories. Tells of each ledger whose changes are not all in the

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drain::Drain;
 use flipguard::ledger::{Found, IntendedChange, Ledger, ObjectRef, Seen};
 use flipguard::model::{
     ClusterView, Pod, Rollout, Selector, Service, Timestamp, Workload, WorkloadKind, WorkloadManifest, annotation,
@@ -189,6 +190,8 @@ pub(crate) struct Cluster {
     /// Time, and what the flips were; only where the search looks at that.
     pub(crate) history: Option<History>,
     pub(crate) policy: PolicyPhase,
+    /// The drain into the history; only where the search looks at that.
+    pub(crate) drain: Option<Drain>,
 }
 
 /// A policy that changes once.
@@ -273,7 +276,23 @@ impl Cluster {
             deleted_unanswered: false,
             history: None,
             policy: PolicyPhase::Fixed,
+            drain: None,
         }
+    }
+
+    /// The same, where committed changes go into a history.
+    pub(crate) fn with_a_drain(self) -> Self {
+        Self { drain: Some(Drain::default()), ..self }
+    }
+
+    /// The same after a write of the ledger. Without a drain, nobody takes settled changes.
+    pub(crate) fn with_ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = ledger;
+        self.ledger_version += 1;
+        if self.drain.is_none() {
+            self.ledger.settled.clear();
+        }
+        self
     }
 
     pub(crate) fn deployment(&self, colour: Colour) -> Option<&TheDeployment> {
@@ -373,7 +392,7 @@ impl Cluster {
         if !self.ledger.records.tombstones.is_empty() && !self.deleted {
             return Some("the ledger tells of a deletion that never was".to_owned());
         }
-        None
+        self.drain.as_ref().and_then(|drain| drain.broken(&self.ledger))
     }
 
     /// An event that the ledger neither has on record nor can still resolve.

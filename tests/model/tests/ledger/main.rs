@@ -6,7 +6,7 @@
 //! event that did not happen, and never loses one that did. It never keeps the intent of a denied change. A flip is taken
 //! for a rollback if and only if it is one. If a rollout completes between verdict and commit, either class is right.
 //!
-//! The model can fail: twenty deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: twenty-three deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -14,6 +14,7 @@
 )]
 
 mod cluster;
+mod drain;
 mod process;
 mod search;
 
@@ -253,6 +254,44 @@ fn flips_are_classed_rightly() {
         let it = scenario("classes of flips", &requests);
         holds(&Scenario { start, crashes: false, expiry: false, at_once: true, ..it });
     }
+}
+
+/// Each committed change of a Service is in the history once, or still in the ledger, whenever a replica ends.
+#[test]
+fn changes_go_into_the_history() {
+    let all = [
+        vec![Flip(Green), Flip(Blue)],
+        vec![Flip(Green), Flip(Green)],
+        vec![Flip(Green), DeleteService],
+        vec![Flip(Green), ScaleToZero(Blue)],
+        vec![DeleteService, CreateService(Green)],
+    ];
+    for requests in all {
+        let start = Cluster::new(true, 1).with_a_drain();
+        let it = scenario("into the history", &requests);
+        holds(&Scenario { start, tries: 2, crashes: false, expiry: false, at_once: true, ..it });
+    }
+    let start = Cluster::new(true, 0).with_a_drain();
+    let it = scenario("into the history", &[Flip(Green), Flip(Blue), Flip(Green)]);
+    holds(&Scenario { start, crashes: false, expiry: false, at_once: true, ..it });
+}
+
+#[test]
+fn draining_before_adding_breaks() {
+    let start = Cluster::new(true, 0).with_a_drain();
+    is_found_from(start, "drains first", Mistake::DrainsFirst, &[Flip(Green), Flip(Blue)]);
+}
+
+#[test]
+fn adding_what_is_not_written_breaks() {
+    let start = Cluster::new(true, 1).with_a_drain();
+    is_found_from(start, "adds unwritten", Mistake::AddsUnwritten, &[Flip(Green), Flip(Blue)]);
+}
+
+#[test]
+fn adding_twice_breaks() {
+    let start = Cluster::new(true, 0).with_a_drain();
+    is_found_from(start, "adds twice", Mistake::AddsTwice, &[Flip(Green), Flip(Blue)]);
 }
 
 /// Asserts that a mistake is found, and prints the history of the error.

@@ -28,6 +28,12 @@ pub(crate) enum Request {
 /// A deliberate mistake that the search must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mistake {
+    /// Changes leave the ledger before they are in the history.
+    DrainsFirst,
+    /// Changes are added to the history before it is sure that nobody has changed the ledger since it was read.
+    AddsUnwritten,
+    /// Changes that are in the history already are added again.
+    AddsTwice,
     /// Fresh reads alone decide.
     NoLedger,
     /// A lock around each admission replaces the ledger.
@@ -347,7 +353,7 @@ impl Request {
         let late = Aside { is_denied, late: Some((ledger.clone(), now.ledger_version)), ..aside.clone() };
         let mut steps = vec![("writes its intent, which takes long".to_owned(), None, late.stage())];
         if now.ledger_version == cluster.ledger_version {
-            let next = Cluster { ledger: ledger.clone(), ledger_version: now.ledger_version + 1, ..cluster.clone() };
+            let next = cluster.clone().with_ledger(ledger.clone());
             let written = Aside { is_denied, ..aside };
             steps.push(("writes its intent, and gets no answer".to_owned(), Some(next), written.stage()));
         }
@@ -374,7 +380,7 @@ impl Request {
             let again = now.withdrawing.as_ref().filter(|it| found_nothing(it)).and_then(|_| self.withdrawing(now));
             let withdrawing = again.or_else(|| now.withdrawing.clone());
             let arrived = Aside { late: None, withdrawing, ..now.clone() }.stage();
-            let next = Cluster { ledger: ledger.clone(), ledger_version: version + 1, ..cluster.clone() };
+            let next = cluster.clone().with_ledger(ledger.clone());
             let next = (*version == cluster.ledger_version).then_some(next);
             steps.push(("writes its intent late, or not".to_owned(), next, arrived));
         }
@@ -390,7 +396,7 @@ impl Request {
                 steps.push(("reads the ledger again".to_owned(), None, stage));
             }
             Ask::WriteLedger(ledger) if *version == cluster.ledger_version => {
-                let written = Cluster { ledger: ledger.clone(), ledger_version: version + 1, ..cluster.clone() };
+                let written = cluster.clone().with_ledger(ledger.clone());
                 next.written(true);
                 let found = Aside { withdrawing: None, late: None, ..now.clone() }.stage();
                 steps.push(("withdraws its intent".to_owned(), Some(written), found));
@@ -490,9 +496,7 @@ impl Request {
                 if rules.lost != Lost::Nothing && !now.refused {
                     steps = self.writes_without_an_answer(now, &ledger, cluster, rules);
                 }
-                let mut next = cluster.clone();
-                next.ledger = ledger;
-                next.ledger_version += 1;
+                let next = cluster.clone().with_ledger(ledger);
                 let what = if now.refused { "withdraws its intent" } else { "writes its intent" };
                 steps.push((what.to_owned(), Some(next), with(&|it| it.attempt.written(true))));
                 steps
@@ -625,6 +629,9 @@ impl Request {
                 it.to = to;
                 it.excused = overtaken || (it.excused && !flips);
                 next.flipped[to as usize] = true;
+                if let Some(drain) = next.drain.as_mut().filter(|_| flips) {
+                    drain.commits(was.uid, &was.version.to_string(), false);
+                }
                 if flips {
                     next.last_flip = Some(to);
                 }
@@ -634,6 +641,7 @@ impl Request {
                 next.service = None;
                 next.deleted = true;
                 next.last_flip = None;
+                next.drain.iter_mut().for_each(|drain| drain.commits(was.uid, &was.version.to_string(), true));
             }
             (Self::CreateService(to), Base::New(uid)) => {
                 if cluster.service.is_some() {
@@ -643,6 +651,7 @@ impl Request {
                 let other = if to == Colour::Blue { Colour::Green } else { Colour::Blue };
                 let excused = overtaken || !cluster.runs(other) || !cluster.runs(to);
                 next.service = Some(TheService { uid: *uid, version: 1, to, excused });
+                next.drain.iter_mut().for_each(|drain| drain.commits(*uid, "", false));
             }
             (
                 Self::ScaleToZero(colour) | Self::ScaleToOne(colour) | Self::Delete(colour) | Self::Redeploy(colour),

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use super::cluster::{Cluster, PolicyPhase, Stir};
+use super::drain;
 use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage};
 
 /// The requests and circumstances of a search.
@@ -127,6 +128,9 @@ fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(Str
             next.stages[index] = Hashed::new(stage);
             all.push((format!("  {name} ({request:?}) {step}"), next));
         }
+    }
+    for (step, cluster) in drain::steps(&state.cluster.part, rules) {
+        all.push((step, State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
     }
     for stir in Stir::all() {
         if let Some(cluster) = stir.of(&state.cluster.part) {
