@@ -57,6 +57,7 @@ fn demo() -> Result<()> {
 /// An app with two colours.
 struct Story<'a> {
     control_plane: &'a ControlPlane,
+    flipguard: PathBuf,
     folder: PathBuf,
     namespace: &'static str,
     key: &'static str,
@@ -82,7 +83,8 @@ impl<'a> Story<'a> {
     ) -> Result<Self> {
         let folder = control_plane.dir().join(namespace);
         fs::create_dir(&folder)?;
-        let story = Self { control_plane, folder, namespace, key, one, two };
+        let flipguard = env::args_os().nth(1).map(PathBuf::from).unwrap_or_default();
+        let story = Self { control_plane, flipguard, folder, namespace, key, one, two };
         story.write("blue.yaml", &deployment("app-blue", key, one, "app:1.0", "ready"))?;
         story.write("green.yaml", &deployment("app-green", key, two, "app:2.0", "failing"))?;
         story.write("service-blue.yaml", &service("app", key, one, "http"))?;
@@ -192,6 +194,7 @@ impl<'a> Story<'a> {
             "going back passes at once: blue has served, so half of it is enough",
             &["apply", "-f", "service-blue.yaml"],
         )?;
+        self.history()?;
         self.runs("and ends the hold: the idle colour is free", &["scale", "deployment/app-green", "--replicas=1"])?;
         self.step(
             "taking the app down: the Service first, then its pods",
@@ -199,6 +202,27 @@ impl<'a> Story<'a> {
             Expect::Says(&["service-deleted: 2 pods got traffic through it"]),
         )?;
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
+    }
+
+    /// The history has both flips a moment later, and its chain holds.
+    fn history(&self) -> Result<()> {
+        println!("\n# who did that? the history says so, and the API server's audit log agrees");
+        let log = self.control_plane.dir().join("audit.log");
+        println!("$ flipguard history -n {} --verify --audit-log audit.log", self.namespace);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let mut look = std::process::Command::new(&self.flipguard);
+            look.args(["history", "-n", self.namespace, "--verify", "--audit-log"]).arg(&log);
+            let output = look.env("KUBECONFIG", self.control_plane.kubeconfig()).output()?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() && text.contains("rollback") {
+                println!("{}", text.trim_end());
+                return Ok(());
+            }
+            let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+            ensure!(Instant::now() < deadline, "the history does not have the rollback:\n{all}");
+            sleep(Duration::from_millis(200));
+        }
     }
 
     /// Two requests at once, each harmless alone. Together they would leave the Service without a Pod.
