@@ -13,6 +13,7 @@ mod doctor;
 mod examples;
 mod filter;
 mod flips;
+mod gates;
 mod helm;
 mod image;
 mod install;
@@ -85,6 +86,7 @@ fn tests() -> Vec<Test> {
         owners::TESTS,
         overrides::TESTS,
         policies::TESTS,
+        gates::TESTS,
         recipes::TESTS,
         seeing::TESTS,
         rollouts::TESTS,
