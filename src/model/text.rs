@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Text that cannot control a terminal, and that looks like what it is. A line break or a tab is a space. Each other
-/// character that is [hidden](is_hidden) is shown by its number: `\u{202e}`.
+/// hidden character is shown by its number: `\u{202e}`.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
