@@ -13,7 +13,7 @@ use json_skip::Raw;
 /// Labels; also used for other maps from string to string.
 pub type Labels = BTreeMap<String, String>;
 
-/// The annotations that flipguard reads, besides those of gates ([`GATE_PREFIX`](super::GATE_PREFIX)). All others are dropped
+/// The annotations that flipguard reads, besides those of gates ([`GATE_PREFIX`]). All others are dropped
 /// while decoding. An annotation may hold a whole manifest
 /// (`kubectl.kubernetes.io/last-applied-configuration`).
 pub mod annotation {
