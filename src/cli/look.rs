@@ -62,8 +62,8 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
 async fn look_at(cluster: &Cluster, namespace: String, options: Options) -> Looked {
     let namespace = namespace.as_str();
     let policy = cluster.settings(namespace).await;
-    let (snapshot, extras) =
-        tokio::join!(cluster.scan.namespace(namespace, &policy.colours), cluster.scan.extras(namespace));
+    let policies = [&policy];
+    let (snapshot, extras) = tokio::join!(cluster.scan.namespace(namespace, &policies), cluster.scan.extras(namespace));
     let mut status = cluster.status(&snapshot, &policy, &|_| true);
     status.skipped.clone_from(&extras.skipped);
     status.skipped.extend(status.without_ledger.clone());

@@ -4,6 +4,7 @@ mod audit;
 mod auditor;
 pub mod check;
 mod doctor;
+mod gate;
 mod history;
 mod look;
 mod manifests;
@@ -56,6 +57,8 @@ enum Command {
     Ui(ui::Ui),
     /// Explain, try and begin BlueGreenPolicies
     Policy(policy::PolicyCommand),
+    /// Say that a gate of a policy is passed or approved
+    Gate(gate::GateCommand),
     /// Print the table of rules
     Rules(rules::Rules),
     /// Print the version
@@ -132,6 +135,7 @@ impl Cli {
             Command::Audit(audit) => audit.run(),
             Command::History(history) => history.run(),
             Command::Policy(policy) => policy.run(),
+            Command::Gate(gate) => gate.run(),
             Command::Ui(ui) => ui.run(),
             Command::Status(status) => status.run(),
             Command::Version(version) => version.run(),

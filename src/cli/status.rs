@@ -209,7 +209,7 @@ impl Status {
 
     async fn look_at(&self, cluster: &Cluster, namespace: &str) -> NamespaceStatus {
         let policy = cluster.settings(namespace).await;
-        let snapshot = cluster.scan.namespace(namespace, &policy.colours).await;
+        let snapshot = cluster.scan.namespace(namespace, &[&policy]).await;
         let wanted = |service: &Service| {
             let is_named = self.services.is_empty() || self.services.contains(&service.meta.name);
             is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))

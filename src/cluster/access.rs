@@ -110,8 +110,8 @@ async fn missing_of(
     Ok(answers.into_iter().filter(|(_, is_allowed)| !is_allowed).map(|(permission, _)| permission).collect())
 }
 
-/// The name of this client's user, as the API server knows it.
-async fn user_of(client: &Client) -> Option<String> {
+/// The name of this client's user, as the API server knows it; `None` where it does not say.
+pub async fn user_of(client: &Client) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
     review.status?.user_info?.username

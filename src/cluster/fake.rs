@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::review::probe::{NONCE, warning};
 
 /// The resources that can be listed.
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 10] = [
     "namespaces",
     "bluegreenpolicies",
     "services",
@@ -24,6 +24,7 @@ const COLLECTIONS: [&str; 9] = [
     "daemonsets",
     "replicasets",
     "controllerrevisions",
+    "jobs",
 ];
 
 /// The objects by path, and the answers that are prepared.

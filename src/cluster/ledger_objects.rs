@@ -53,6 +53,7 @@ impl LedgerStore {
         let path = match object.kind {
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
             Kind::Workload(kind) => format!("/apis/apps/v1/namespaces/{namespace}/{}", kind.resource()),
+            Kind::Job => format!("/apis/batch/v1/namespaces/{namespace}/jobs"),
         };
         let request = Request::new(path).get(&object.name, &GetParams::default());
         let request = request.map_err(|error| unread(error.into()))?;

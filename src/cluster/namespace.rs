@@ -20,8 +20,8 @@ use super::owners;
 use super::request::{Answer, Anything, ask, within};
 use super::weight::Weight;
 use crate::model::{
-    ClusterView, Pod, ReadFailure, ReadRequest, Revision, Selector, Service, User, Workload, WorkloadKind,
-    WorkloadManifest,
+    ClusterView, GATE_LABEL, GateJob, GateRight, Pod, PodImages, ReadFailure, ReadRequest, Revision, Selector, Service,
+    User, Workload, WorkloadKind, WorkloadManifest,
 };
 
 /// The number of objects in a page.
@@ -54,12 +54,17 @@ type Lists = (
     Option<Read<bool>>,
 );
 
+type OfGates = (Option<Read<Vec<PodImages>>>, Option<Read<Vec<GateJob>>>, Vec<(GateRight, Read<bool>)>);
+
 impl Reader<'_> {
     /// Makes the requested reads concurrently. A failed read is a failure in the view.
     pub async fn read(&self, request: ReadRequest) -> ClusterView {
         let mut view = ClusterView::default();
-        let ((pods, services, revisions, rollout), permissions) =
-            tokio::join!(Box::pin(self.lists(&request)), self.permissions(&request.permissions));
+        let ((pods, services, revisions, rollout), (images, jobs, rights), permissions) = tokio::join!(
+            Box::pin(self.lists(&request)),
+            Box::pin(self.of_gates(&request)),
+            self.permissions(&request.permissions)
+        );
         let failures = &mut view.failures;
         if let Some((workloads, pods)) = pods {
             view.workloads.reserve_exact(workloads.iter().flatten().map(Vec::len).sum());
@@ -82,6 +87,17 @@ impl Reader<'_> {
                 view.may_override.insert(service, may);
             });
         }
+        if let Some(read) = images {
+            keep(read, failures, |images| view.images = images);
+        }
+        if let Some(read) = jobs {
+            keep(read, failures, |jobs| view.jobs = jobs);
+        }
+        for (right, read) in rights {
+            keep(read, failures, |has| {
+                view.gate_rights.insert(right, has);
+            });
+        }
         match owners::among(self.client, self.namespace, &request.owners, self.deadline).await {
             Ok(owners) => view.owners = owners,
             Err(failure) => view.failures.push(failure),
@@ -101,6 +117,16 @@ impl Reader<'_> {
                     .then(|| { self.list("/apis/apps/v1", "controllerrevisions", any, |revision| revision) })
             ),
             maybe(request.rollout.as_ref().map(|name| self.rollout_exists(name))),
+        )
+    }
+
+    /// What only gates ask for.
+    async fn of_gates(&self, request: &ReadRequest) -> OfGates {
+        let rights = request.gate_rights.iter().map(async |right| (right.clone(), self.has_right(right).await));
+        tokio::join!(
+            maybe(request.images.as_ref().map(|labels| self.list("/api/v1", "pods", labels, |images| images))),
+            maybe(request.jobs.then(|| self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, |job| job))),
+            join_all(rights),
         )
     }
 
@@ -126,10 +152,20 @@ impl Reader<'_> {
         join_all(asked).await
     }
 
-    /// Asks the API server whether the user has the verb `override`. The resource is virtual and needs no CRD.
+    /// Asks the API server whether the user has the verb `override`.
     async fn may_override(&self, service: &str) -> Read<bool> {
+        self.may("override", None, service).await
+    }
+
+    /// Asks the API server whether the user has a right on a gate.
+    async fn has_right(&self, right: &GateRight) -> Read<bool> {
+        self.may(right.verb, Some("gates"), &right.gate).await
+    }
+
+    /// Asks whether the user has a verb on `bluegreenpolicies`. The resource is virtual and needs no CRD.
+    async fn may(&self, verb: &str, part: Option<&str>, name: &str) -> Read<bool> {
         let user = self.user;
-        let unread = |why: String| ReadFailure::online(format!("whether user `{}` may override", user.name), why);
+        let unread = |why: String| ReadFailure::online(format!("whether user `{}` may {verb}", user.name), why);
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(user.name.clone()),
@@ -139,9 +175,10 @@ impl Reader<'_> {
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("flipguard.dev".to_owned()),
                     resource: Some("bluegreenpolicies".to_owned()),
-                    verb: Some("override".to_owned()),
+                    subresource: part.map(str::to_owned),
+                    verb: Some(verb.to_owned()),
                     namespace: Some(self.namespace.to_owned()),
-                    name: Some(service.to_owned()).filter(|name| !name.is_empty()),
+                    name: Some(name.to_owned()).filter(|name| !name.is_empty()),
                     ..ResourceAttributes::default()
                 }),
                 ..SubjectAccessReviewSpec::default()
@@ -170,7 +207,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Lists the objects of a resource, page by page. Of each page, only what is kept of its objects stays.
+    /// Lists the objects of a resource with these labels.
     pub(super) async fn list<T: DeserializeOwned, K: Weight>(
         &self,
         api: &str,
@@ -178,12 +215,25 @@ impl Reader<'_> {
         labels: &Selector,
         kept: impl Fn(T) -> K,
     ) -> Read<Vec<K>> {
+        let selector = if labels.is_empty() { String::new() } else { labels.to_string() };
+        self.list_by(api, resource, &selector, kept).await
+    }
+
+    /// Lists the objects of a resource by a label selector, page by page. Of each page, only what is kept of its objects
+    /// stays.
+    async fn list_by<T: DeserializeOwned, K: Weight>(
+        &self,
+        api: &str,
+        resource: &str,
+        selector: &str,
+        kept: impl Fn(T) -> K,
+    ) -> Read<Vec<K>> {
         let Self { client, namespace, allowance, deadline, .. } = *self;
         let unread = |why: String| ReadFailure::online(format!("{resource} in namespace {namespace}"), why);
         let path = format!("{api}/namespaces/{namespace}/{resource}");
         let mut params = ListParams::default().limit(PAGE);
-        if !labels.is_empty() {
-            params = params.labels(&labels.to_string());
+        if !selector.is_empty() {
+            params = params.labels(selector);
         }
         let mut items: Vec<K> = Vec::new();
         loop {

@@ -20,7 +20,7 @@ use super::request::{Answer, Anything, ask, within};
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::history::{Head, History};
 use crate::ledger::resolve::settled;
-use crate::model::{ClusterView, ColourScheme, ReadFailure, ReadRequest, Selector, Service, User};
+use crate::model::{ClusterView, ColourScheme, Policy, ReadFailure, ReadRequest, Selector, Service, Timestamp, User};
 use crate::rules::filter;
 
 /// The longest time for all reads of one namespace.
@@ -53,15 +53,28 @@ impl Scan {
     }
 
     /// Reads a namespace. A failed read is a failure in the view, and a ledger that cannot be read is no failure.
-    pub async fn namespace(&self, namespace: &str, colours: &ColourScheme) -> Snapshot {
-        clock::scoped(self.read(namespace, colours)).await
+    /// `policies` are those that changes will be judged by.
+    pub async fn namespace(&self, namespace: &str, policies: &[&Policy]) -> Snapshot {
+        clock::scoped(self.read(namespace, policies)).await
     }
 
-    async fn read(&self, namespace: &str, colours: &ColourScheme) -> Snapshot {
+    /// The workloads and Pods of a namespace, with the images that they run; and the API server's time.
+    pub async fn running(&self, namespace: &str) -> (ClusterView, Timestamp) {
+        let pods = Some(Selector::nothing());
+        let request = ReadRequest { images: pods.clone(), pods, ..ReadRequest::default() };
+        clock::scoped(async { (self.view(namespace, request, Instant::now() + TIME).await, clock::now()) }).await
+    }
+
+    async fn read(&self, namespace: &str, policies: &[&Policy]) -> Snapshot {
+        let first = policies.first().map(|policy| policy.colours.clone());
+        let colours = &first.unwrap_or_default();
+        let has_gates = policies.iter().any(|policy| !policy.gates.is_empty());
         let deadline = Instant::now() + TIME;
         let ledger = self.ledgers.look(namespace, deadline).await;
         let pods = Some(Selector::nothing());
-        let all = ReadRequest { pods, services: true, revisions: true, ..ReadRequest::default() };
+        let images = pods.clone().filter(|_| has_gates);
+        let all =
+            ReadRequest { pods, services: true, revisions: true, images, jobs: has_gates, ..ReadRequest::default() };
         let mut view = self.view(namespace, all, deadline).await;
         let at = clock::now();
         let ledger = match ledger {

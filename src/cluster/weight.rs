@@ -2,7 +2,7 @@
 
 use std::mem::size_of;
 
-use crate::model::{Labels, Meta, Owner, Pod, Revision, Selector, Service, Workload};
+use crate::model::{GateJob, Labels, Meta, Owner, Pod, PodImages, Revision, Selector, Service, Workload};
 
 /// The overhead of an allocation.
 const ALLOCATION: usize = 16;
@@ -54,6 +54,18 @@ impl Weight for Service {
     fn weight(&self) -> usize {
         // Its ports, and the selector.
         size_of::<Self>() + owned(&self.meta) + selector(self.routed()) + 512
+    }
+}
+
+impl Weight for PodImages {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + text(&self.uid) + self.ids.iter().map(|id| 24 + text(id)).sum::<usize>()
+    }
+}
+
+impl Weight for GateJob {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + owned(&self.meta) + self.images.iter().map(|image| 24 + text(image)).sum::<usize>()
     }
 }
 

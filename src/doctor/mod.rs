@@ -6,6 +6,7 @@ mod admission_policies;
 mod called;
 mod certificate;
 mod cluster;
+mod gates;
 mod policies;
 mod registered;
 mod token;

@@ -31,9 +31,10 @@ pub(super) async fn stored(client: &Client, namespace: &str, runs: Runs) -> (Vec
         }
     };
     let marks = store.marks(&snapshot.policies);
+    let gates = super::gates::status_of_jobs(client, &snapshot.policies).await;
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let noted = leases.get_opt(LEASE).await.ok().flatten().map_or(0, |lease| policies_of(&lease.metadata));
-    (judge(&snapshot, noted, namespace, runs), marks)
+    (judge(&snapshot, noted, namespace, runs).into_iter().chain(gates).collect(), marks)
 }
 
 fn judge(snapshot: &Snapshot, noted: usize, namespace: &str, runs: Runs) -> Vec<Check> {

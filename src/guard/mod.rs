@@ -5,10 +5,12 @@
 //! - `protocol`: drives an [`Attempt`] through its steps
 //! - `recorder`: adds committed changes to the history, after their answers
 //! - `direct`: judges by fresh reads alone
+//! - `proofs`: keeps the proofs of gates in the ledger
 //! - `turns`: limits the changes that are judged at the same time
 
 mod course;
 mod direct;
+mod proofs;
 mod protocol;
 mod recorder;
 #[cfg(test)]
@@ -115,9 +117,17 @@ impl Mutate for Guard {
         let Inner { client, policies, .. } = &*self.0;
         let settings = policies.settings(namespace_of(change), deadline).await;
         let Settings { policy, failure } = &settings;
-        let Some(request) = labels::needs(change, policy) else { return (Verdict::not_judged(), Vec::new()) };
+        if !labels::is_relevant(change, policy) {
+            return (Verdict::not_judged(), Vec::new());
+        }
         let view = match (failure, self.0.turn(change, Arc::new(Course::by(settings.clone())), deadline).await) {
-            (None, Ok(turn)) => Box::pin(direct::reader(client, change, &turn).read(request)).await,
+            (None, Ok(turn)) => {
+                let mut view = ClusterView::default();
+                while let Some(request) = labels::needs(change, &view, policy) {
+                    view.add(Box::pin(direct::reader(client, change, &turn).read(request)).await);
+                }
+                view
+            }
             (Some(failure), _) => failure.clone().into(),
             (None, Err(failure)) => failure.into(),
         };
@@ -167,10 +177,11 @@ impl Inner {
             Concurrency::Strict | Concurrency::Fresh => None,
         };
         let written = intent.clone().filter(|_| !change.dry_run);
-        let (mut verdict, is_stray) = match self.turn(change, course.clone(), deadline).await {
+        let (verdict, is_stray) = match self.turn(change, course.clone(), deadline).await {
             Ok(turn) => Box::pin(self.verdict(change, intent, &Arc::new(turn))).await,
             Err(failure) => (rules::decide(change, &failure.into(), &course.latest().await.policy, now()), false),
         };
+        let mut verdict = self.with_proofs(verdict, change, course, deadline).await;
         // The registration has one treatment of writes without an answer for all namespaces: that of the flags.
         let policy = &course.latest().await.policy;
         let enforcements = [policy.enforcement, self.policies.flags().enforcement];

@@ -187,6 +187,6 @@ impl<'a> Run<'a> {
 }
 
 /// The random pause after a conflict, so that two replicas do not collide again.
-fn pause() -> Duration {
+pub(super) fn pause() -> Duration {
     Duration::from_micros(fastrand::u64(500..10_000))
 }

@@ -233,3 +233,87 @@ async fn policies_that_cannot_be_read_deny() {
     assert_eq!(shop.intents(), 0);
     assert_eq!(shop.judge(&shop.flip()).await.verdict.outcome(), Outcome::Allowed);
 }
+
+const PODS: &str = "/api/v1/namespaces/shop/pods";
+const JOBS: &str = "/apis/batch/v1/namespaces/shop/jobs";
+const SMOKE: &str = "{namespaceSelector: {}, flip: {gates: [{name: smoke, kind: Job}]}}";
+
+impl Shop {
+    /// The deletion of a Job that has ended, and that was a test of green.
+    fn job_is_deleted(dry_run: bool) -> Change {
+        let tested = format!("{} -", "0".repeat(64));
+        let ended = json!([{ "type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        let job = json!({
+            "metadata": { "name": "smoke-1", "namespace": "shop", "uid": "j", "labels": { "flipguard.dev/gate": "smoke" },
+                "annotations": { "flipguard.dev/target": "replicaset/app-green", "flipguard.dev/tested": tested } },
+            "spec": {}, "status": { "conditions": ended },
+        });
+        let body = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "r", "operation": "DELETE", "name": "smoke-1", "namespace": "shop", "dryRun": dry_run,
+                "kind": { "group": "batch", "version": "v1", "kind": "Job" },
+                "resource": { "group": "batch", "version": "v1", "resource": "jobs" },
+                "userInfo": { "username": "system:serviceaccount:kube-system:ttl-after-finished-controller" },
+                "oldObject": job,
+            },
+        });
+        let body = body.to_string();
+        change_of(&mut wire::Request::parse(body.as_bytes()).unwrap()).unwrap()
+    }
+
+    fn proof(&self) -> Option<Value> {
+        let text = self.api.get(LEDGER)?["data"]["gate.smoke.replicaset.app-green"].as_str()?.to_owned();
+        serde_json::from_str(&text).ok()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_proof_of_a_job_is_written_before_it_is_gone() {
+    let shop = Shop::new().await;
+    assert_eq!(shop.judge(&Shop::job_is_deleted(false)).await.verdict.outcome(), Outcome::Allowed);
+    assert_eq!(shop.proof(), None, "no policy has the gate");
+    shop.policy(SMOKE);
+    shop.later().await;
+    shop.judge(&Shop::job_is_deleted(true)).await;
+    assert_eq!(shop.proof(), None, "a dry run");
+    // Another replica writes at the same time.
+    shop.api.fail(http::Method::PUT, LEDGER, 409);
+    let judgement = shop.judge(&Shop::job_is_deleted(false)).await;
+    assert_eq!((judgement.verdict.outcome(), judgement.verdict.findings.len()), (Outcome::Allowed, 0));
+    let proof = shop.proof().unwrap();
+    assert_eq!((&proof["proofs"][0]["evidence"], &proof["proofs"][0]["passed"]), (&json!("j"), &json!(true)));
+    // The review is repeated: nothing is written again.
+    let written = shop.api.asked(&http::Method::PUT, LEDGER);
+    shop.judge(&Shop::job_is_deleted(false)).await;
+    assert_eq!((shop.proof(), shop.api.asked(&http::Method::PUT, LEDGER)), (Some(proof), written));
+}
+
+/// The Job goes all the same, and its test runs again.
+#[tokio::test(start_paused = true)]
+async fn a_job_is_deleted_although_its_proof_cannot_be_kept() {
+    let shop = Shop::new().await;
+    shop.policy(SMOKE);
+    shop.later().await;
+    shop.api.fail(http::Method::PUT, LEDGER, 500);
+    let judgement = shop.judge(&Shop::job_is_deleted(false)).await;
+    assert_eq!((reasons(&judgement), judgement.verdict.outcome()), (vec!["cluster-unreadable"], Outcome::Allowed));
+    assert_eq!(shop.proof(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_are_listed_only_where_a_gate_asks_for_them() {
+    let shop = Shop::new().await;
+    shop.deploy("green");
+    let asked = || (shop.api.asked(&http::Method::GET, JOBS), shop.api.asked(&http::Method::GET, PODS));
+    shop.judge(&shop.flip()).await;
+    assert_eq!(asked(), (0, 1));
+    shop.policy("{namespaceSelector: {}, flip: {gates: [{name: release, kind: Approval}]}}");
+    shop.later().await;
+    assert!(reasons(&shop.judge(&shop.flip()).await).contains(&"gate-not-passed"));
+    assert_eq!(asked(), (0, 3), "the images of the Pods");
+    shop.policy(SMOKE);
+    shop.later().await;
+    assert!(reasons(&shop.judge(&shop.flip()).await).contains(&"gate-not-passed"));
+    assert_eq!(asked(), (1, 5));
+}

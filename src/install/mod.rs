@@ -26,8 +26,10 @@ pub const KEEPER_LEASE: &str = "flipguard-keeper";
 /// The port of the Service.
 pub const SERVICE_PORT: u16 = 443;
 
-/// The name of the one webhook that changes objects.
+/// The name of the webhook that adds labels to Deployments.
 pub const LABEL_WEBHOOK: &str = "label.flipguard.dev";
+/// The name of the webhook that writes down what a Job tests.
+pub const GATE_WEBHOOK: &str = "mark-gate-jobs.flipguard.dev";
 /// The name of the webhook that shows whether the API server reaches flipguard. It matches only in flipguard's own
 /// namespace.
 pub const PROBE_WEBHOOK: &str = "probe.flipguard.dev";

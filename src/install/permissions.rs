@@ -51,13 +51,14 @@ const READ: &[&str] = &["get", "list"];
 const SPECS: &str = "reads every spec of the cluster, with plain values of `env`";
 
 /// All permissions that flipguard needs.
-pub const NEEDED: [Permission; 21] = [
+pub const NEEDED: [Permission; 22] = [
     everywhere("apps", "deployments", READ, "the workloads behind a Service, and their state", SPECS),
     everywhere("apps", "statefulsets", READ, "the same", SPECS),
     everywhere("apps", "daemonsets", READ, "the same", SPECS),
     everywhere("apps", "replicasets", READ, "the same", SPECS),
     everywhere("apps", "controllerrevisions", &["list"], "earlier versions of StatefulSets and DaemonSets", SPECS),
     everywhere("", "pods", &["list"], "the Pods that serve", SPECS),
+    everywhere("batch", "jobs", &["list"], "the Jobs that are a test for a gate", SPECS),
     everywhere("", "services", READ, "the Services that select a workload", "reads every Service"),
     everywhere(
         "argoproj.io",
@@ -93,7 +94,7 @@ pub const NEEDED: [Permission; 21] = [
         "authorization.k8s.io",
         "subjectaccessreviews",
         &["create"],
-        "whether a user has the verb `override`",
+        "whether a user has the verb `override`, `pass` or `approve`",
         "asks about the rights of every user",
     ),
     Permission {

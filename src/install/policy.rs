@@ -6,7 +6,10 @@
 
 use serde_json::{Value, json};
 
-use super::{HISTORY_PREFIX, LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT};
+use super::{
+    GATE_WEBHOOK, HISTORY_PREFIX, LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT,
+};
+use crate::model::GATE_LABEL;
 
 /// The name of the policy for the webhook configurations, and of its binding. A second installation in another namespace
 /// must not replace that of the first.
@@ -21,8 +24,8 @@ pub fn own_namespace_name(namespace: &str) -> String {
     format!("{NAME}-namespace.{namespace}")
 }
 
-/// The resources that the webhooks may match, in the groups "" and `apps`.
-pub const GUARDED: [&str; 13] = [
+/// The resources that the webhooks may match, in the groups "", `apps` and `batch`.
+pub const GUARDED: [&str; 15] = [
     "services",
     "services/status",
     "deployments",
@@ -36,6 +39,8 @@ pub const GUARDED: [&str; 13] = [
     "replicasets",
     "replicasets/status",
     "replicasets/scale",
+    "jobs",
+    "jobs/status",
 ];
 
 /// Both policies with their bindings. `url` is the address outside the cluster; without it, flipguard's own Service.
@@ -109,10 +114,10 @@ pub fn registration(namespace: &str, url: Option<&str>) -> Value {
                 format!("variables.webhooks.all(w,\n  {})", address(namespace, url)),
             ),
             validation(
-                "flipguard registers only for Services and workloads",
+                "flipguard registers only for Services, workloads and Jobs",
                 format!(
                     "variables.guards.all(w, !has(w.rules) || w.rules.all(r,\n  \
-                     r.apiGroups.all(g, g in ['', 'apps']) &&\n  r.resources.all(x, x in [{guarded}])))"
+                     r.apiGroups.all(g, g in ['', 'apps', 'batch']) &&\n  r.resources.all(x, x in [{guarded}])))"
                 ),
             ),
             validation(
@@ -128,11 +133,20 @@ pub fn registration(namespace: &str, url: Option<&str>) -> Value {
                 ),
             ),
             validation(
-                "flipguard changes only Deployments, and never waits for that",
+                "flipguard registers only for Jobs that are a test for a gate",
+                format!(
+                    "variables.guards.all(w, !has(w.rules) || w.rules.all(r, !r.apiGroups.exists(g, g == 'batch')) ||\n  \
+                     (has(w.objectSelector) && has(w.objectSelector.matchExpressions) &&\n  \
+                     w.objectSelector.matchExpressions.exists(e, e.key == '{GATE_LABEL}' && e.operator == 'Exists')))"
+                ),
+            ),
+            validation(
+                "flipguard changes only Deployments and Jobs, and never waits for that",
                 format!(
                     "request.resource.resource != 'mutatingwebhookconfigurations' || variables.webhooks.all(w,\n  \
-                     w.name == '{LABEL_WEBHOOK}' && w.failurePolicy == 'Ignore' &&\n  \
-                     (!has(w.rules) || w.rules.all(r, r.resources.all(x, x == 'deployments'))))"
+                     w.failurePolicy == 'Ignore' && (!has(w.rules) || w.rules.all(r, r.resources.all(x,\n    \
+                     w.name == '{LABEL_WEBHOOK}' && x == 'deployments' ||\n    \
+                     w.name == '{GATE_WEBHOOK}' && x == 'jobs'))))"
                 ),
             ),
         ],

@@ -1,10 +1,12 @@
-//! Labels: colour and version on a Deployment and its Pod template, so that selectors have something to hold.
+//! What flipguard adds to objects: labels to a Deployment and its Pod template, so that selectors have something to hold;
+//! and to a Job that is a test for a gate, what it tests (`tested`).
 //!
 //! flipguard marks the labels that it added, and changes no others (`mark`). A label never starts a rollout, never touches
 //! a key of the Deployment's own selector, never overrides a user's value, and never changes the Pods of a Service
 //! (`wish`).
 
 mod mark;
+mod tested;
 mod wish;
 
 use std::collections::BTreeSet;
@@ -71,6 +73,9 @@ impl Place {
 /// The values to put into a Deployment that is written, and the warnings.
 #[must_use]
 pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, Vec<Put>) {
+    if let Write::JobCreate { new } = &change.write {
+        return tested::puts(new, change, view, policy);
+    }
     let Some((old, new)) = deployment(change).filter(|(old, new)| concerns(*old, new, policy)) else {
         return (Verdict::not_judged(), Vec::new());
     };
@@ -89,9 +94,23 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
     (verdict, puts)
 }
 
-/// The reads that the labels of a change need; `None` where none are to be added.
+/// The reads that the labels of a change still need, in view of the completed ones; `None` where none are to be added.
 #[must_use]
-pub fn needs(change: &Change, policy: &Policy) -> Option<ReadRequest> {
+pub fn needs(change: &Change, view: &ClusterView, policy: &Policy) -> Option<ReadRequest> {
+    let reads = match &change.write {
+        Write::JobCreate { new } => tested::needs(new, view, policy),
+        _ => of_deployment(change, policy)?,
+    };
+    Some(reads.without(&view.done)).filter(|reads| view.failures.is_empty() && !reads.is_empty())
+}
+
+/// Whether a write has to be looked at.
+#[must_use]
+pub fn is_relevant(change: &Change, policy: &Policy) -> bool {
+    matches!(change.write, Write::JobCreate { .. }) || of_deployment(change, policy).is_some()
+}
+
+fn of_deployment(change: &Change, policy: &Policy) -> Option<ReadRequest> {
     deployment(change).filter(|(old, new)| policy.labels.is_on && concerns(*old, new, policy))?;
     Some(ReadRequest { services: true, ..ReadRequest::default() })
 }

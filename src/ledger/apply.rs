@@ -52,6 +52,8 @@ pub fn apply(view: &mut ClusterView, intent: &Intent) -> Option<Before> {
     match intent.object.kind {
         Kind::Service => apply_to_service(view, intent),
         Kind::Workload(kind) => apply_to_workload(view, kind, intent),
+        // Nothing depends on a Job that is pending.
+        Kind::Job => None,
     }
 }
 

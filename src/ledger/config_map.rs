@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Intent;
 use super::settled::{self, Settled};
 use super::unknown::Unknown;
-use crate::model::{Flip, Records, Timestamp, Tombstone};
+use crate::model::{Flip, Proof, Proofs, Records, Timestamp, Tombstone};
 
 /// The largest number of intents in a namespace. A further change has to wait.
 pub const MAX_INTENTS: usize = 64;
@@ -41,7 +41,7 @@ pub enum LedgerError {
 pub struct Ledger {
     /// The intents of requests, ordered by object.
     pub intents: Vec<Intent>,
-    /// The last flips and recent deletions of Services.
+    /// The last flips and recent deletions of Services, and the proofs of gates.
     pub records: Records,
     /// Changes that have committed and are not in the history yet, ordered by their first ids.
     pub settled: Vec<Settled>,
@@ -92,6 +92,11 @@ impl Ledger {
                 self.settled.push(settled);
             }
             None if key == "head" => text.clone_into(&mut self.head),
+            Some(("gate", _)) => {
+                let proofs: Proofs = entry(key, text)?;
+                self.unknown.keep_fields(one(), text, &proofs);
+                self.records.proofs.push(proofs);
+            }
             _ => self.unknown.keep_entry(key, text),
         }
         Ok(())
@@ -121,6 +126,10 @@ impl Ledger {
         }
         if !self.head.is_empty() {
             data.insert("head".to_owned(), self.head.clone());
+        }
+        for proofs in &self.records.proofs {
+            let key = gate_key(&proofs.gate, &proofs.target);
+            data.insert(key.clone(), unknown.line([key].into_iter(), proofs));
         }
         data
     }
@@ -160,10 +169,14 @@ impl Ledger {
         self.order();
     }
 
-    /// Drops the oldest records until the ledger is small enough. Returns whether it is.
+    /// Drops the oldest records until the ledger is small enough. Returns whether it is. A lost proof can be made again.
     pub(super) fn fits(&mut self) -> bool {
         while self.size() > MAX_BYTES && settled::drop_oldest(&mut self.settled, |_| true) {}
         while self.size() > MAX_BYTES {
+            if let Some(oldest) = self.records.proofs.iter().flat_map(|of| &of.proofs).map(|proof| proof.at).min() {
+                self.forget_proofs(|proof| proof.at > oldest);
+                continue;
+            }
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
@@ -178,6 +191,24 @@ impl Ledger {
     /// Drops tombstones that no longer count.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.records.tombstones.retain(|tombstone| tombstone.counts(now));
+        self.forget_proofs(|proof| now.since(proof.at) <= Proofs::KEPT);
+    }
+
+    /// Adds the proof of a gate about a workload, as `deployment/app-green`. Returns whether the ledger has changed.
+    pub fn remember_proof(&mut self, gate: &str, target: &str, proof: Proof) -> bool {
+        let before = self.records.proofs.clone();
+        if let Some(of) = self.records.proofs.iter_mut().find(|of| of.gate == gate && of.target == target) {
+            of.add(proof);
+        } else {
+            let (gate, target) = (gate.to_owned(), target.to_owned());
+            self.records.proofs.push(Proofs { gate, target, proofs: vec![proof] });
+        }
+        self.records.proofs != before && self.fits()
+    }
+
+    fn forget_proofs(&mut self, keep: impl Fn(&Proof) -> bool) {
+        self.records.proofs.iter_mut().for_each(|of| of.proofs.retain(&keep));
+        self.records.proofs.retain(|of| !of.proofs.is_empty());
     }
 
     /// Keeps a change that has committed, until the history has it.
@@ -247,6 +278,11 @@ fn tombstone_key(service: &str) -> String {
     format!("tombstone.{service}")
 }
 
+/// A name of Kubernetes has no `/`, and a key of a ConfigMap must not have one.
+fn gate_key(gate: &str, target: &str) -> String {
+    format!("gate.{gate}.{}", target.replace('/', "."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +328,18 @@ mod tests {
             at: Timestamp(2),
             still_there: false,
         });
-        assert_eq!(Ledger::parse(&ledger.render()), Ok(ledger));
+        assert!(ledger.remember_proof("smoke", "deployment/app-green", proof(3)));
+        assert!(!ledger.remember_proof("smoke", "deployment/app-green", proof(2)), "an older run of the same");
+        assert!(ledger.render().contains_key("gate.smoke.deployment.app-green"));
+        assert_eq!(Ledger::parse(&ledger.render()).as_ref(), Ok(&ledger));
+        ledger.forget(Timestamp(3).after(Proofs::KEPT + std::time::Duration::from_secs(1)));
+        assert!(ledger.records.proofs.is_empty());
+    }
+
+    fn proof(at: i64) -> Proof {
+        let tested = crate::model::Tested { template: "0".repeat(64), images: None };
+        let (user, evidence) = ("alice".to_owned(), String::new());
+        Proof { kind: crate::model::GateKind::Job, tested, passed: true, at: Timestamp(at), user, evidence }
     }
 
     fn data(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -156,7 +156,11 @@ impl Intent {
                 version,
                 IntendedChange::Scaled { to: *to },
             ),
-            Write::WorkloadCreate { .. } | Write::Other => return None,
+            Write::WorkloadCreate { .. }
+            | Write::JobCreate { .. }
+            | Write::JobUpdate { .. }
+            | Write::JobDelete { .. }
+            | Write::Other => return None,
         };
         let (uid, base, user) = (uid.clone(), base.clone(), change.user.name.clone());
         let manager = change.manager.clone();

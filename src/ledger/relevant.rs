@@ -70,7 +70,11 @@ impl<'a> Graph<'a> {
                 graph.add_workload(old, view);
                 graph.add_workload(new, view);
             }
-            Write::Scale { .. } | Write::Other => {}
+            Write::Scale { .. }
+            | Write::JobCreate { .. }
+            | Write::JobUpdate { .. }
+            | Write::JobDelete { .. }
+            | Write::Other => {}
         }
         for intent in pending {
             graph.add_intent(intent);
@@ -145,7 +149,9 @@ impl<'a> Graph<'a> {
     {
         match intent.object.kind {
             Kind::Service => Key::Service(&intent.object.name),
-            Kind::Workload(_) => Key::Workload(self.wholes.get(intent.uid.as_str()).copied().unwrap_or(&intent.uid)),
+            Kind::Workload(_) | Kind::Job => {
+                Key::Workload(self.wholes.get(intent.uid.as_str()).copied().unwrap_or(&intent.uid))
+            }
         }
     }
 

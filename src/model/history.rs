@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Selector, Timestamp};
+use super::{Proofs, Selector, Timestamp};
 
-/// The flips and deletions on record for a namespace.
+/// The flips, deletions and proofs on record for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Records {
     /// The last flip of each Service.
     pub flips: Vec<Flip>,
     /// Recently deleted Services.
     pub tombstones: Vec<Tombstone>,
+    /// The proofs of gates.
+    pub proofs: Vec<Proofs>,
 }
 
 /// The last flip of a Service.

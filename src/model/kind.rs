@@ -4,13 +4,15 @@ use std::fmt;
 
 use super::WorkloadKind;
 
-/// A Service or a workload.
+/// A Service, a workload, or a Job that is a test for a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1` Service.
     Service,
     /// One of the four kinds that run Pods.
     Workload(WorkloadKind),
+    /// `batch/v1` Job with the label of a gate.
+    Job,
 }
 
 impl Kind {
@@ -20,6 +22,7 @@ impl Kind {
         match self {
             Self::Service => "Service",
             Self::Workload(kind) => kind.name(),
+            Self::Job => "Job",
         }
     }
 
@@ -29,6 +32,7 @@ impl Kind {
         match self {
             Self::Service => "service",
             Self::Workload(kind) => kind.singular(),
+            Self::Job => "job",
         }
     }
 
@@ -38,10 +42,11 @@ impl Kind {
         match self {
             Self::Service => "v1",
             Self::Workload(_) => "apps/v1",
+            Self::Job => "batch/v1",
         }
     }
 
-    /// The kind with this resource name, such as `deployment`.
+    /// The Service or workload kind with this resource name, such as `deployment`.
     #[must_use]
     pub fn of_singular(singular: &str) -> Option<Self> {
         let workloads = WorkloadKind::ALL.into_iter().map(Self::Workload);

@@ -1,18 +1,20 @@
 //! `ObjectMeta`, reduced to the fields that rules read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::{Timestamp, WorkloadKind};
+use super::{GATE_PREFIX, Timestamp, WorkloadKind};
 use json_skip::Raw;
 
 /// Labels; also used for other maps from string to string.
 pub type Labels = BTreeMap<String, String>;
 
-/// The annotations that flipguard reads. All others are dropped while decoding. An annotation may hold a whole manifest
+/// The annotations that flipguard reads, besides those of gates ([`GATE_PREFIX`]). All others are dropped
+/// while decoding. An annotation may hold a whole manifest
 /// (`kubectl.kubernetes.io/last-applied-configuration`).
 pub mod annotation {
     /// Defines each key, and the list of all decoded keys.
@@ -52,6 +54,10 @@ pub mod annotation {
         ACCEPT = "flipguard.dev/accept";
         /// On a Service or a workload: `<RFC 3339 time> <reason>`. Until that time, denied changes are allowed.
         OVERRIDE = "flipguard.dev/override";
+        /// On a Job with the label of a gate: the workload that it tests, such as `deployment/app-green`.
+        TARGET = "flipguard.dev/target";
+        /// On such a Job, written by flipguard: the hashes of what it tests.
+        TESTED = "flipguard.dev/tested";
         /// On a Deployment: the revision to undo to. Deprecated, but still obeyed (Kubernetes,
         /// `pkg/controller/deployment/rollback.go`).
         ROLLBACK = "deprecated.deployment.rollback.to";
@@ -122,6 +128,14 @@ impl Meta {
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The gates with an annotation, each with its value. An empty value counts as absent.
+    pub fn gates(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.annotations
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(key, value)| Some((key.strip_prefix(GATE_PREFIX)?, value.as_str())))
     }
 
     /// The value of `flipguard.dev/role`, if there is no such role.
@@ -197,7 +211,7 @@ impl MetaManifest<'_> {
         self.owner_references == other.owner_references && self.read() == other.read()
     }
 
-    fn read(&self) -> &[(&'static str, Raw<'_>)] {
+    fn read(&self) -> &[(Cow<'static, str>, Raw<'_>)] {
         self.annotations.as_ref().map_or(&[], |annotations| &annotations.0)
     }
 
@@ -219,7 +233,8 @@ impl MetaManifest<'_> {
         let is_annotated = self.annotations.is_some();
         let mut annotations = Labels::new();
         for (key, value) in self.annotations.map(|annotations| annotations.0).unwrap_or_default() {
-            annotations.insert(key.to_owned(), decoded(key, Some(value))?);
+            let value = decoded(&key, Some(value))?;
+            annotations.insert(key.into_owned(), value);
         }
         Ok(Meta {
             namespace: decoded("namespace", self.namespace)?,
@@ -245,7 +260,7 @@ fn decoded<T: DeserializeOwned + Default>(field: &str, raw: Option<Raw<'_>>) -> 
 
 /// The read annotations. The others are skipped while decoding and never held.
 #[derive(Debug)]
-struct Annotations<'a>(Vec<(&'static str, Raw<'a>)>);
+struct Annotations<'a>(Vec<(Cow<'static, str>, Raw<'a>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -273,7 +288,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
 }
 
 /// The key of an annotation; `None` if flipguard does not read it.
-struct Key(Option<&'static str>);
+struct Key(Option<Cow<'static, str>>);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -286,7 +301,8 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
-                Ok(Key(annotation::READ.iter().copied().find(|read| *read == key)))
+                let known = annotation::READ.iter().copied().find(|read| *read == key).map(Cow::Borrowed);
+                Ok(Key(known.or_else(|| key.starts_with(GATE_PREFIX).then(|| Cow::Owned(key.to_owned())))))
             }
         }
         deserializer.deserialize_str(Known)

@@ -7,6 +7,7 @@
 mod change;
 mod colour;
 mod container;
+mod gate;
 mod guarding;
 mod history;
 mod kind;
@@ -27,6 +28,10 @@ mod write;
 pub use change::{Change, Tool, User};
 pub use colour::{ColourScheme, Pin, PinKind};
 pub use container::{Container, ContainerPort, Containers, Protocol};
+pub use gate::{
+    GATE_LABEL, GATE_PREFIX, Gate, GateJob, GateKind, GateRight, JobEnd, JobSpec, JobStatus, PodImages, Proof, Proofs,
+    Tested,
+};
 pub use guarding::Guarding;
 pub use history::{Flip, Records, Tombstone};
 pub use kind::Kind;

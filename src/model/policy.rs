@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{ColourScheme, Timestamp, User};
+use super::{ColourScheme, Gate, Timestamp, User};
 
 /// The settings that rules depend on: what policies say, merged with the flags and the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Policy {
     pub parity_percent: u32,
     /// How long a target has to be ready before a flip to it; 0 by default.
     pub soak: Duration,
+    /// What has to be proved before a flip; nothing by default.
+    pub gates: Vec<Gate>,
     /// The number of ready Pods that a change has to leave; `None` where nobody says one, which counts as 1.
     pub floor: Option<u32>,
     /// The percentage above which a cut of the live colour is told of; 50 by default.
@@ -70,6 +72,8 @@ pub mod setting {
     pub const PARITY_PERCENT: &str = "flip.parityPercent";
     /// `spec.flip.soak`.
     pub const SOAK: &str = "flip.soak";
+    /// `spec.flip.gates`.
+    pub const GATES: &str = "flip.gates";
     /// `spec.live.floor`.
     pub const FLOOR: &str = "live.floor";
     /// `spec.live.shrinkPercent`.
@@ -109,6 +113,7 @@ impl Default for Policy {
             basis: ReadinessBasis::default(),
             parity_percent: 100,
             soak: Duration::ZERO,
+            gates: Vec::new(),
             floor: None,
             shrink_percent: 50,
             hold: Duration::from_secs(120),

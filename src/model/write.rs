@@ -1,6 +1,6 @@
 //! The writes that flipguard judges. A new kind of object needs one more variant, and its arms in the methods below.
 
-use super::{ClusterView, Kind, Meta, Service, Template, Workload, WorkloadKind};
+use super::{ClusterView, GateJob, Kind, Meta, Service, Template, Workload, WorkloadKind};
 
 /// A write, with the states of its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,23 @@ pub enum Write {
         /// `spec.replicas` after the write.
         to: u32,
     },
+    /// A Job with the label of a gate is created.
+    JobCreate {
+        /// The Job to be stored.
+        new: Box<GateJob>,
+    },
+    /// A Job that has the label of a gate, before or after, is changed.
+    JobUpdate {
+        /// The stored Job.
+        old: Box<GateJob>,
+        /// The Job after the change.
+        new: Box<GateJob>,
+    },
+    /// A Job with the label of a gate is deleted.
+    JobDelete {
+        /// The stored Job.
+        old: Box<GateJob>,
+    },
     /// A write that no rule applies to.
     Other,
 }
@@ -63,7 +80,7 @@ pub enum Write {
 /// The object of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject<'a> {
-    /// The kind: Service, or one of the four workload kinds.
+    /// The kind: Service, one of the four workload kinds, or Job.
     pub kind: Kind,
     /// `metadata.namespace`.
     pub namespace: &'a str,
@@ -91,6 +108,7 @@ impl Write {
             | Self::WorkloadUpdate { new: workload, .. }
             | Self::WorkloadDelete { old: workload } => Some(Kind::Workload(workload.kind)),
             Self::Scale { kind, .. } => Some(Kind::Workload(*kind)),
+            Self::JobCreate { .. } | Self::JobUpdate { .. } | Self::JobDelete { .. } => Some(Kind::Job),
             Self::Other => None,
         }
     }
@@ -101,7 +119,12 @@ impl Write {
         match self {
             Self::ServiceUpdate { old, .. } | Self::ServiceDelete { old } => Some(&old.meta),
             Self::WorkloadUpdate { old, .. } | Self::WorkloadDelete { old } => Some(&old.meta),
-            Self::ServiceCreate { .. } | Self::WorkloadCreate { .. } | Self::Scale { .. } | Self::Other => None,
+            Self::JobUpdate { old, .. } | Self::JobDelete { old } => Some(&old.meta),
+            Self::ServiceCreate { .. }
+            | Self::WorkloadCreate { .. }
+            | Self::JobCreate { .. }
+            | Self::Scale { .. }
+            | Self::Other => None,
         }
     }
 
@@ -111,7 +134,12 @@ impl Write {
         match self {
             Self::ServiceUpdate { new, .. } | Self::ServiceCreate { new } => Some(&new.meta),
             Self::WorkloadUpdate { new, .. } | Self::WorkloadCreate { new } => Some(&new.meta),
-            Self::ServiceDelete { .. } | Self::WorkloadDelete { .. } | Self::Scale { .. } | Self::Other => None,
+            Self::JobUpdate { new, .. } | Self::JobCreate { new } => Some(&new.meta),
+            Self::ServiceDelete { .. }
+            | Self::WorkloadDelete { .. }
+            | Self::JobDelete { .. }
+            | Self::Scale { .. }
+            | Self::Other => None,
         }
     }
 
@@ -129,7 +157,13 @@ impl Write {
             | Self::WorkloadUpdate { old: workload, .. }
             | Self::WorkloadDelete { old: workload } => Some(&workload.template),
             Self::Scale { .. } => self.stored(view).map(|workload| &*workload.template),
-            Self::ServiceUpdate { .. } | Self::ServiceCreate { .. } | Self::ServiceDelete { .. } | Self::Other => None,
+            Self::ServiceUpdate { .. }
+            | Self::ServiceCreate { .. }
+            | Self::ServiceDelete { .. }
+            | Self::JobCreate { .. }
+            | Self::JobUpdate { .. }
+            | Self::JobDelete { .. }
+            | Self::Other => None,
         }
     }
 

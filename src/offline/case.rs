@@ -13,15 +13,15 @@ use crate::audit::judge::{Options, judge};
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::audit::whatif::{self, Answer};
 use crate::model::{
-    Change, ClusterView, Enforcement, Flip, Labels, Policy, ReadFailure, Records, Selector, Service, Timestamp,
-    Tombstone, User, Workload, WorkloadKind, Write,
+    Change, ClusterView, Enforcement, Flip, GateKind, GateRight, Labels, Policy, Proof, Proofs, ReadFailure, Records,
+    Selector, Service, Tested, Timestamp, Tombstone, User, Workload, WorkloadKind, Write,
 };
 use crate::offline::files::Manifests;
 use crate::offline::fixture::Fixture;
 use crate::policy::{Policies, effective};
 use crate::review::message;
 use crate::rules::state::explain::{Explanation, explain};
-use crate::rules::{self, Outcome, Verdict};
+use crate::rules::{self, Outcome, Verdict, gates};
 
 const NAMESPACE: &str = "shop";
 /// The time at which each case is judged: 2030-01-01T00:00:00Z.
@@ -77,6 +77,12 @@ pub struct Case {
     flipped: BTreeMap<String, FlipFixture>,
     #[serde(default)]
     deleted: BTreeMap<String, TombstoneFixture>,
+    /// The proofs of gates on record.
+    #[serde(default)]
+    proofs: Vec<ProofFixture>,
+    /// The user's rights on gates: `pass smoke`.
+    #[serde(default)]
+    may_prove: Vec<String>,
     /// The objects of the namespace, in short form.
     cluster: Vec<Fixture>,
     /// The policies: the `spec` of each, by name.
@@ -154,6 +160,40 @@ struct TombstoneFixture {
     seconds_ago: i64,
 }
 
+/// The proof of a gate.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProofFixture {
+    gate: String,
+    /// `deployment/app-green`.
+    target: String,
+    kind: GateKind,
+    /// What was tested: what the target is now, or else something of it.
+    #[serde(default)]
+    tested: TestedFixture,
+    #[serde(default)]
+    failed: bool,
+    #[serde(default)]
+    user: String,
+    /// The age of the proof, in seconds.
+    seconds_ago: i64,
+}
+
+/// What was tested, in view of what the target is now.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TestedFixture {
+    /// The same.
+    #[default]
+    Current,
+    /// Another template.
+    AnotherTemplate,
+    /// The same template with other images.
+    OtherImages,
+    /// The same template before any Pod ran.
+    NoImages,
+}
+
 /// The expected verdict.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -178,6 +218,12 @@ enum ExpectedOutcome {
     Denied,
     TryAgain,
     CannotJudge,
+}
+
+/// A patch in which `TESTED` stands for the hashes of what a workload is now.
+fn with_hashes(patch: &Value, workload: &Workload, view: &ClusterView) -> anyhow::Result<Value> {
+    let text = serde_json::to_string(patch)?.replace("TESTED", &gates::tested(workload, view).to_string());
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// A merge patch that changes nothing.
@@ -360,9 +406,10 @@ impl Case {
             let (kind, name) = named(object)?;
             let found = manifests.stored(kind, NAMESPACE, name).context("there is no such workload in the case")?;
             let mut manifest = found.object.clone();
-            json_patch::merge(&mut manifest, &change.with);
+            let old = stored(object)?;
+            json_patch::merge(&mut manifest, &with_hashes(&change.with, &old, &manifests.view(NAMESPACE)?)?);
             let new = Manifests::of("change", vec![manifest])?.workload(kind, NAMESPACE, name)?;
-            return Ok(Write::WorkloadUpdate { old: stored(object)?, new: Box::new(new.context("it lost its name")?) });
+            return Ok(Write::WorkloadUpdate { old, new: Box::new(new.context("it lost its name")?) });
         }
         let fixture = change.create.as_ref().context("say `scale`, `delete`, `update` or `create`")?;
         if let Fixture::Manifest(manifest) = fixture
@@ -371,6 +418,18 @@ impl Case {
             let created = Manifests::of("change", vec![manifest.clone()])?.view(NAMESPACE)?;
             let new = created.services.into_iter().next().context("it is no Service")?;
             return Ok(Write::ServiceCreate { new: Box::new(new) });
+        }
+        if let Fixture::Manifest(manifest) = fixture
+            && manifest.get("kind").and_then(Value::as_str) == Some("Job")
+        {
+            let (manifests, mut job) = (self.manifests()?.view(NAMESPACE)?, manifest.clone());
+            if let Some(target) = job.pointer("/metadata/annotations/flipguard.dev~1target").and_then(Value::as_str)
+                && let Ok((kind, name)) = named(target)
+                && let Some(workload) = manifests.workload(kind, name)
+            {
+                job = with_hashes(&job, workload, &manifests)?;
+            }
+            return Ok(Write::JobCreate { new: Box::new(serde_json::from_value(job)?) });
         }
         let created = Manifests::of("change", fixture.expand().map_err(anyhow::Error::msg)?)?;
         let new = created.view(NAMESPACE)?.workloads.into_iter().next().context("`create` takes a workload")?;
@@ -401,7 +460,15 @@ impl Case {
         view.may_override.extend(self.may_override_on.iter().map(|name| (name.clone(), true)));
         view.owners.extend(self.owners.iter().map(|(uid, exists)| (uid.clone(), Some(*exists))));
         view.rollout_exists = self.rollout_exists;
-        view.records = self.records();
+        let rights = self.may_prove.iter().filter_map(|right| right.split_once(' '));
+        let rights = rights.map(|(verb, gate)| (verb == GateKind::Approval.verb(), gate.to_owned()));
+        view.gate_rights = rights
+            .map(|(approves, gate)| {
+                let kind = if approves { GateKind::Approval } else { GateKind::Job };
+                (GateRight { verb: kind.verb(), gate }, true)
+            })
+            .collect();
+        view.records = self.records(&view);
         view.failures = self
             .unreadable
             .iter()
@@ -412,7 +479,7 @@ impl Case {
 }
 
 impl Case {
-    fn records(&self) -> Records {
+    fn records(&self, view: &ClusterView) -> Records {
         let ago = |seconds: i64| Timestamp(NOW.0.saturating_sub(seconds));
         let flip = |(service, flip): (&String, &FlipFixture)| Flip {
             service: service.clone(),
@@ -433,7 +500,26 @@ impl Case {
         Records {
             flips: self.flipped.iter().map(flip).collect(),
             tombstones: self.deleted.iter().map(tombstone).collect(),
+            proofs: self.proofs.iter().map(|fixture| fixture.proofs(view)).collect(),
         }
+    }
+}
+
+impl ProofFixture {
+    fn proofs(&self, view: &ClusterView) -> Proofs {
+        let workload = named(&self.target).ok().and_then(|(kind, name)| view.workload(kind, name));
+        let now = workload.map(|workload| gates::tested(workload, view));
+        let now = now.unwrap_or(Tested { template: String::new(), images: None });
+        let tested = match self.tested {
+            TestedFixture::Current => now,
+            TestedFixture::AnotherTemplate => Tested { template: "0".repeat(64), ..now },
+            TestedFixture::OtherImages => Tested { images: Some("0".repeat(64)), ..now },
+            TestedFixture::NoImages => Tested { images: None, ..now },
+        };
+        let at = Timestamp(NOW.0.saturating_sub(self.seconds_ago));
+        let (kind, passed, user) = (self.kind, !self.failed, self.user.clone());
+        let proof = Proof { kind, tested, passed, at, user, evidence: String::new() };
+        Proofs { gate: self.gate.clone(), target: self.target.clone(), proofs: vec![proof] }
     }
 }
 

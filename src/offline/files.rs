@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::audit::extras::Extras;
-use crate::model::{ClusterView, Labels, Meta, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest};
+use crate::model::{
+    ClusterView, GateJob, Labels, Meta, Pod, ReadFailure, Service, Workload, WorkloadKind, WorkloadManifest,
+};
 
 /// The objects of one or several files.
 #[derive(Debug, Default)]
@@ -185,11 +187,16 @@ impl Manifests {
                 namespace.clone_into(&mut service.meta.namespace);
                 view.services.push(service);
             } else if object.is_a("Pod", "v1") {
+                view.images.push(object.decode()?);
                 let mut pod: Pod = object.decode()?;
                 namespace.clone_into(&mut pod.meta.namespace);
                 view.pods.push(pod);
             } else if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| object.is_a(kind.name(), "apps/v1")) {
                 view.workloads.push(object.workload(kind, namespace)?.as_listed());
+            } else if object.is_a("Job", "batch/v1") {
+                let job: GateJob = object.decode()?;
+                view.owners.insert(job.meta.uid.clone(), Some(true));
+                view.jobs.extend(Some(job).filter(|job| job.gate().is_some()));
             } else if object.is_a("ControllerRevision", "apps/v1") {
                 view.revisions.push(object.decode()?);
             } else if let Some(uid) = object.object.pointer("/metadata/uid").and_then(Value::as_str) {

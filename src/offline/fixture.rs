@@ -90,6 +90,8 @@ pub struct WorkloadSketch {
     ready_since: Vec<String>,
     /// When the containers were started.
     started: Option<String>,
+    /// The image ID of the container of each Pod.
+    image_id: Option<String>,
     /// Whether the Deployment that owned a ReplicaSet is deleted.
     #[serde(default)]
     owner_is_gone: bool,
@@ -294,6 +296,9 @@ impl WorkloadSketch {
             (&self.started, status.pointer_mut("/containerStatuses/0/state/running"))
         {
             put(running, "startedAt", json!(started));
+        }
+        if let (Some(id), Some(container)) = (&self.image_id, status.pointer_mut("/containerStatuses/0")) {
+            put(container, "imageID", json!(id));
         }
         status
     }

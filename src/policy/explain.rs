@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{Enforcement, Policy, ReadinessBasis, setting};
+use crate::model::{Enforcement, Gate, Policy, ReadinessBasis, setting};
 use crate::rules::{Reason, in_words};
 
 /// One setting.
@@ -45,6 +45,16 @@ pub fn explain(policy: &Policy) -> Vec<Explained> {
     all
 }
 
+/// The gates: `smoke (Job, 24 h), release (Approval, 4 h)`.
+fn gates(gates: &[Gate]) -> String {
+    let one = |gate: &Gate| {
+        let images = if gate.images.is_empty() { String::new() } else { format!(", {}", gate.images.join(" or ")) };
+        format!("{} ({}, {}{images})", gate.name, gate.kind.name(), in_words(gate.max_age))
+    };
+    let all: Vec<String> = gates.iter().map(one).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
 fn values(policy: &Policy) -> Vec<(&'static str, String)> {
     let list = |words: &[String]| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
     let enforcement = |value: Enforcement| if value == Enforcement::Deny { "Deny" } else { "Warn" }.to_owned();
@@ -62,6 +72,7 @@ fn values(policy: &Policy) -> Vec<(&'static str, String)> {
         (setting::BASIS, if policy.basis == ReadinessBasis::Ready { "Ready" } else { "Available" }.to_owned()),
         (setting::PARITY_PERCENT, policy.parity_percent.to_string()),
         (setting::SOAK, in_words(policy.soak)),
+        (setting::GATES, gates(&policy.gates)),
         (setting::FLOOR, policy.floor.unwrap_or(1).to_string()),
         (setting::SHRINK_PERCENT, policy.shrink_percent.to_string()),
         (setting::HOLD, in_words(policy.hold)),

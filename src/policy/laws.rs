@@ -16,7 +16,13 @@ fn specs() -> impl Strategy<Value = BlueGreenPolicySpec> {
     let enforcement = || prop::option::of(prop_oneof![Just(said::Enforcement::Deny), Just(said::Enforcement::Warn)]);
     let percent = || prop::option::of(prop_oneof![Just(10), Just(60), Just(100)]);
     let length = || prop::option::of(prop_oneof![Just(60), Just(600)]);
-    let flip = (percent(), percent(), length());
+    let gate = (
+        prop_oneof![Just("smoke"), Just("release")],
+        prop_oneof![Just(said::GateKind::Job), Just(said::GateKind::Approval)],
+        length(),
+    );
+    let gates = prop::collection::vec(gate, 0..3);
+    let flip = (percent(), percent(), length(), gates);
     let live = (prop::option::of(1..4), percent());
     let rollback = (length(), percent(), length());
     let word = prop_oneof![Just("red"), Just("blue")];
@@ -38,6 +44,16 @@ fn specs() -> impl Strategy<Value = BlueGreenPolicySpec> {
                     min_ready_percent: flip.0,
                     parity_percent: flip.1,
                     soak: length(flip.2),
+                    gates: flip
+                        .3
+                        .into_iter()
+                        .map(|(name, kind, age)| said::Gate {
+                            name: name.to_owned(),
+                            kind,
+                            images: Vec::new(),
+                            max_age: length(age),
+                        })
+                        .collect(),
                     ..Default::default()
                 }),
                 live: Some(said::LiveSettings { floor: live.0, shrink_percent: live.1 }),
@@ -107,6 +123,7 @@ fn is_as_strict(a: &Policy, b: &Policy) -> bool {
         && (!says(s::SHRINK_PERCENT) || b.shrink_percent <= a.shrink_percent)
         && (!says(s::HOLD) || b.hold >= a.hold)
         && (!says(s::SOAK) || b.soak >= a.soak)
+        && a.gates.iter().all(|gate| b.gates.iter().any(|other| other.demands_as(gate)))
         && (!says(s::QUARANTINE) || b.quarantine >= a.quarantine)
         && (!says(s::ROLLBACK_PERCENT) || b.rollback_percent >= a.rollback_percent)
         && (!says(s::MAX_OVERRIDE) || b.max_override <= a.max_override)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::resource::{BlueGreenPolicySpec, ExemptSubject, LabelMode, LabelSettings, PodTemplateLabels, SubjectKind};
 use super::value::{LabelKey, Word};
-use crate::model::{self, Action, Enforcement, Exemption, Policy, setting};
+use crate::model::{self, Action, Enforcement, Exemption, Gate, Policy, setting};
 use crate::rules::Reason;
 
 /// A policy that selects a namespace.
@@ -129,6 +129,26 @@ impl Merging<'_> {
         all.into_iter().collect()
     }
 
+    /// All gates of all policies. Two with one name count both.
+    fn gates(&mut self) {
+        let mut all: Vec<Gate> = Vec::new();
+        for policy in self.policies {
+            let said = policy.spec.flip.as_ref().map_or(&[][..], |flip| &flip.gates);
+            if !said.is_empty() {
+                self.merged.said_by.entry(setting::GATES.to_owned()).or_insert_with(|| policy.name.to_owned());
+            }
+            for gate in said.iter().map(|gate| gate_of(gate, policy.name)) {
+                if !all.iter().any(|other| other.demands_as(&gate)) {
+                    all.push(gate);
+                }
+            }
+        }
+        all.sort();
+        if !all.is_empty() {
+            self.merged.gates = all;
+        }
+    }
+
     fn numbers(&mut self) {
         let percent = |said: Option<i32>| said.and_then(|said| u32::try_from(said).ok());
         if let Some(said) = self.larger(setting::READY_PERCENT, |s| percent(s.flip.as_ref()?.min_ready_percent)) {
@@ -145,6 +165,7 @@ impl Merging<'_> {
         if let Some(said) = self.larger(setting::SOAK, |s| s.flip.as_ref()?.soak.map(|soak| soak.0)) {
             self.merged.soak = said;
         }
+        self.gates();
         if let Some(said) = self.larger(setting::QUARANTINE, |s| s.rollback.as_ref()?.quarantine.map(|time| time.0)) {
             self.merged.quarantine = said;
         }
@@ -240,6 +261,22 @@ fn exemptions(policies: &[Named<'_>]) -> Vec<Exemption> {
     }
     all.retain(|exemption| !exemption.rules.is_empty());
     all
+}
+
+/// How old a proof may be where nobody says it.
+const DEFAULT_AGE: Duration = Duration::from_secs(24 * 3600);
+
+fn gate_of(said: &super::resource::Gate, policy: &str) -> Gate {
+    let mut images = said.images.clone();
+    images.sort();
+    images.dedup();
+    Gate {
+        name: said.name.clone(),
+        kind: said.kind.into(),
+        images,
+        max_age: said.max_age.map_or(DEFAULT_AGE, |age| age.0),
+        policy: policy.to_owned(),
+    }
 }
 
 fn subject(subject: &ExemptSubject) -> model::ExemptSubject {

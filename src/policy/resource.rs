@@ -1,7 +1,7 @@
 //! The custom resource `BlueGreenPolicy`, and its CRD.
 //!
 //! The description of a field is what `kubectl explain` says. Fields are only added, never renamed: what is stored must be
-//! readable by every later version. `flip.soak` and `flip.gates` are reserved for rules to come.
+//! readable by every later version.
 
 #![expect(clippy::duplicated_attributes, reason = "the columns of the CRD have types in common")]
 #![expect(unreachable_pub, reason = "the derive of a schema has a copy of each type inside a function")]
@@ -172,7 +172,7 @@ pub struct Colours {
 /// The action of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("!(self.rule in ['override-not-permitted', 'opt-out-not-permitted', 'concurrent-change']) || self.action == 'Deny'")
+    validation = Rule::new("!(self.rule in ['override-not-permitted', 'opt-out-not-permitted', 'gate-not-permitted', 'concurrent-change']) || self.action == 'Deny'")
         .message("this rule can be nothing but Deny")
 )]
 pub struct RuleAction {
@@ -225,6 +225,54 @@ pub struct FlipSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("it may be at most 24h"))]
     pub soak: Option<Length>,
+    /// What has to be proved of a target before a flip to it. A rollback is not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub gates: Vec<Gate>,
+}
+
+/// A test or an approval that has to be proved before a flip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.images) || self.kind == 'Job'").message("only a gate of kind Job has images")
+)]
+pub struct Gate {
+    /// The name. Jobs, annotations and rights name it.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Job: a Job that completes. Attestation: somebody with the verb pass says so. Approval: somebody with the verb approve
+    /// says so, and somebody else flips.
+    pub kind: GateKind,
+    /// The images that a Job may run; the default is any. `*` stands for anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 512)))]
+    pub images: Vec<String>,
+    /// How old a proof may be, from 1m to 720h; the default is 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')").message("it must be from 1m to 720h"))]
+    pub max_age: Option<Length>,
+}
+
+/// Who or what proves a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GateKind {
+    /// A Job that completes.
+    Job,
+    /// Somebody with the verb pass.
+    Attestation,
+    /// Somebody with the verb approve. Somebody else flips.
+    Approval,
+}
+
+impl From<GateKind> for model::GateKind {
+    fn from(said: GateKind) -> Self {
+        match said {
+            GateKind::Job => Self::Job,
+            GateKind::Attestation => Self::Attestation,
+            GateKind::Approval => Self::Approval,
+        }
+    }
 }
 
 /// What counts as ready.
@@ -335,7 +383,7 @@ pub struct Exemption {
     pub name: String,
     /// The codes of the rules that are lifted.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = Rule::new("self.all(r, !(r in ['override-not-permitted', 'opt-out-not-permitted', 'concurrent-change']))").message("this rule cannot be lifted"))]
+    #[x_kube(validation = Rule::new("self.all(r, !(r in ['override-not-permitted', 'opt-out-not-permitted', 'gate-not-permitted', 'concurrent-change']))").message("this rule cannot be lifted"))]
     pub rules: Vec<RuleCode>,
     /// Who is exempt.
     #[schemars(length(min = 1, max = 16))]

@@ -156,13 +156,15 @@ fn key_of<'a>(item: &'a Value, schema: &Value) -> Option<&'a Value> {
 type Expression = fn(&Value) -> bool;
 
 /// The expressions of the CRD, by their messages. A test holds the two lists together.
-const EXPRESSIONS: [(&str, Expression); 7] = [
+const EXPRESSIONS: [(&str, Expression); 9] = [
     ("In and NotIn need values; Exists and DoesNotExist have none", |requirement| {
         let needs = matches!(text(requirement, "operator"), "In" | "NotIn");
         needs != requirement.get("values").and_then(Value::as_array).is_none_or(Vec::is_empty)
     }),
     ("this rule can be nothing but Deny", |rule| !is_fixed(text(rule, "rule")) || text(rule, "action") == "Deny"),
     ("it may be at most 24h", |hold| length(hold).is_some_and(|hold| hold <= 24 * 3600)),
+    ("only a gate of kind Job has images", |gate| gate.get("images").is_none() || text(gate, "kind") == "Job"),
+    ("it must be from 1m to 720h", |age| length(age).is_some_and(|age| (60..=720 * 3600).contains(&age))),
     ("it must be from 1m to 1h", |max| length(max).is_some_and(|max| (60..=3600).contains(&max))),
     ("an exemption of people needs an end: expires", |exemption| {
         let subjects = exemption.get("subjects").and_then(Value::as_array);
@@ -261,6 +263,14 @@ mod tests {
             assert_eq!(fault(spec).as_deref(), Some(words));
         }
         assert_eq!(fault("live: {floor: 2}"), None);
+        let gate = |more: &str| fault(&format!("flip: {{gates: [{{name: smoke, {more}}}]}}"));
+        assert_eq!(gate("kind: Job, images: ['registry.example/smoke@sha256:*'], maxAge: 24h"), None);
+        assert!(
+            gate("kind: Approval, images: [a]").is_some_and(|why| why.contains("only a gate of kind Job has images"))
+        );
+        assert!(gate("kind: Job, maxAge: 721h").is_some_and(|why| why.contains("it must be from 1m to 720h")));
+        assert!(gate("kind: Test").is_some_and(|why| why.contains("Job, Attestation, Approval")));
+        assert!(fault("flip: {gates: [{name: Smoke, kind: Job}]}").is_some());
         assert!(faults(&serde_json::json!({ "spec": {} })).unwrap()[0].field == "spec.namespaceSelector");
     }
 

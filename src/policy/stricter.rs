@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{ColourScheme, Exemption, Policy, setting};
+use crate::model::{ColourScheme, Exemption, Gate, Policy, setting};
 use crate::rules::Reason;
 
 /// The stricter of two, for each setting. An exemption counts where both have it.
@@ -51,10 +51,22 @@ pub(super) fn stricter(a: &Policy, b: &Policy) -> Policy {
     both.quarantine = if quarantine { b.quarantine } else { a.quarantine };
     both.hold = if hold { b.hold } else { a.hold };
     both.max_override = if overrides { b.max_override } else { a.max_override };
+    gates(&mut both, b);
     both.colours = colours(&a.colours, &b.colours);
     actions(&mut both, b);
     both.exemptions = exemptions(&a.exemptions, &b.exemptions);
     both
+}
+
+/// The gates of both.
+fn gates(both: &mut Policy, b: &Policy) {
+    let more: Vec<Gate> =
+        b.gates.iter().filter(|gate| !both.gates.iter().any(|own| own.demands_as(gate))).cloned().collect();
+    if both.gates.is_empty() && !more.is_empty() {
+        both.said_by.extend(b.said_by.get(setting::GATES).map(|by| (setting::GATES.to_owned(), by.clone())));
+    }
+    both.gates.extend(more);
+    both.gates.sort();
 }
 
 /// All keys and names of both, and the preview words that both have: more Services are guarded.

@@ -700,7 +700,7 @@ mod tests {
         scene.api.unreachable(None);
         assert_eq!(scene.at(601).await, State::InPlace(Vec::new()));
         assert_eq!(scene.policy_of("guard.flipguard.dev"), "Fail");
-        assert_eq!(scene.webhooks(MUTATING).len(), 1);
+        assert_eq!(scene.webhooks(MUTATING).len(), 2);
         assert!(scene.shows("registered 1") && !scene.shows("last_reached_seconds 0"));
         assert!(scene.reconciler.readiness.notes().is_empty());
     }
@@ -775,7 +775,7 @@ mod tests {
         scene.edit(MUTATING, |stored| stored["webhooks"] = json!([]));
         scene.at(5).await;
         assert!(scene.shows("registration_repairs_total 3"));
-        assert_eq!(scene.webhooks(MUTATING).len(), 1);
+        assert_eq!(scene.webhooks(MUTATING).len(), 2);
         // All is removed: the probe comes first again.
         scene.edit(VALIDATING, |stored| stored["webhooks"] = json!([]));
         scene.at(6).await;

@@ -9,8 +9,8 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::probe::WEBHOOK;
-use crate::install::{LABEL_WEBHOOK, NAME, SERVICE_PORT};
-use crate::model::{ColourScheme, Enforcement};
+use crate::install::{GATE_WEBHOOK, LABEL_WEBHOOK, NAME, SERVICE_PORT};
+use crate::model::{ColourScheme, Enforcement, GATE_LABEL};
 use crate::review::probe::LEASE;
 use crate::rules::filter::{self, Condition, Unanswered};
 
@@ -127,6 +127,17 @@ const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garba
 /// The workloads that users write. A write of the status can change annotations, too.
 const WORKLOADS: [&str; 6] =
     ["deployments", "statefulsets", "daemonsets", "deployments/status", "statefulsets/status", "daemonsets/status"];
+/// The same, and ReplicaSets.
+const WORKLOADS_AND_PARTS: [&str; 8] = [
+    "deployments",
+    "statefulsets",
+    "daemonsets",
+    "replicasets",
+    "deployments/status",
+    "statefulsets/status",
+    "daemonsets/status",
+    "replicasets/status",
+];
 const SCALABLE: [&str; 3] = ["deployments/scale", "statefulsets/scale", "replicasets/scale"];
 
 /// The values that the rendering depends on.
@@ -173,7 +184,7 @@ enum Care {
 /// with these.
 #[must_use]
 pub fn validating(webhooks: &Webhooks<'_>) -> Vec<ValidatingWebhook> {
-    let specs = guards(webhooks).into_iter().chain(advice(webhooks));
+    let specs = guards(webhooks).into_iter().chain(of_gates(webhooks)).chain(advice(webhooks));
     let probe = probe(webhooks, webhooks.enforcement == Enforcement::Deny);
     specs.map(|spec| spec.webhook(webhooks)).chain([probe]).collect()
 }
@@ -264,6 +275,39 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
     ]
 }
 
+/// The webhooks for proofs of gates.
+fn of_gates(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
+    let exempt = exempt_users(webhooks);
+    vec![
+        WebhookSpec {
+            name: "guard-gates.flipguard.dev",
+            group: "apps",
+            resources: &WORKLOADS_AND_PARTS,
+            operations: &["UPDATE"],
+            conditions: filter::gate_conditions(&exempt),
+            care: Care::Closed,
+        },
+        // No controller is exempt from these two: that of CronJobs creates Jobs, and that of ended Jobs deletes them.
+        WebhookSpec {
+            name: "guard-gate-jobs.flipguard.dev",
+            group: "batch",
+            resources: &["jobs", "jobs/status"],
+            operations: &["CREATE", "UPDATE"],
+            conditions: filter::gate_job_conditions(),
+            care: Care::Closed,
+        },
+        // Without an answer, the Job is deleted, and its proof is lost.
+        WebhookSpec {
+            name: "keep-gate-jobs.flipguard.dev",
+            group: "batch",
+            resources: &["jobs"],
+            operations: &["DELETE"],
+            conditions: filter::gate_job_delete_conditions(),
+            care: Care::Open,
+        },
+    ]
+}
+
 fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
     let Webhooks { colours, .. } = *webhooks;
     let exempt = exempt_users(webhooks);
@@ -346,7 +390,7 @@ impl WebhookSpec {
             rules: Some(vec![rule(self.group, self.resources, self.operations)]),
             match_conditions: Some(match_conditions(self.conditions)),
             namespace_selector: Some(guarded_namespaces(webhooks)),
-            object_selector: Some(LabelSelector::default()),
+            object_selector: Some(if self.group == "batch" { gate_jobs() } else { LabelSelector::default() }),
             failure_policy: Some(policy.to_owned()),
             match_policy: Some("Equivalent".to_owned()),
             // A judged write changes the ledger, and an overridden one creates an Event; a dry run does neither.
@@ -361,7 +405,7 @@ impl WebhookSpec {
 #[must_use]
 pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
     let Webhooks { endpoint, colours, .. } = *webhooks;
-    vec![MutatingWebhook {
+    let labels = MutatingWebhook {
         name: LABEL_WEBHOOK.to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
         rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
@@ -374,7 +418,22 @@ pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
         side_effects: "None".to_owned(),
         timeout_seconds: Some(LABEL_TIMEOUT),
         admission_review_versions: vec!["v1".to_owned()],
-    }]
+    };
+    let gates = MutatingWebhook {
+        name: GATE_WEBHOOK.to_owned(),
+        rules: Some(vec![rule("batch", &["jobs"], &["CREATE"])]),
+        match_conditions: None,
+        object_selector: Some(gate_jobs()),
+        timeout_seconds: Some(GUARD_TIMEOUT),
+        ..labels.clone()
+    };
+    vec![labels, gates]
+}
+
+/// The Jobs that are a test for a gate.
+fn gate_jobs() -> LabelSelector {
+    let is_there = LabelSelectorRequirement { key: GATE_LABEL.to_owned(), operator: "Exists".to_owned(), values: None };
+    LabelSelector { match_labels: None, match_expressions: Some(vec![is_there]) }
 }
 
 fn rule(group: &str, resources: &[&str], operations: &[&str]) -> RuleWithOperations {

@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::wire::{Object, Operation, Request, Unreadable};
-use crate::model::{Change, Meta, MetaManifest, Service, User, Workload, WorkloadKind, Write};
+use crate::model::{
+    Change, GateJob, JobSpec, JobStatus, Meta, MetaManifest, Service, User, Workload, WorkloadKind, Write,
+};
 use json_skip::Raw;
 
 /// The change that a request asks for. The objects and the user are moved into it. If no rule applies, nothing more is
@@ -27,6 +29,7 @@ pub fn change_of(request: &mut Request<'_>) -> Result<Change, Unreadable> {
             workload_status(request, objects, kind)?
         }
         ("apps", Some(kind), "scale") if request.operation == Operation::Update => scale(request, objects, kind)?,
+        ("batch", None, "" | "status") if resource == "jobs" => job_write(request, objects)?,
         _ => Write::Other,
     };
     let manager = request.options.as_ref().and_then(|options| options.field_manager.as_deref());
@@ -151,6 +154,23 @@ fn workload_status(request: &Request<'_>, objects: Objects<'_>, kind: WorkloadKi
             Write::WorkloadUpdate { old, new: Box::new(new) }
         }
         other => other,
+    })
+}
+
+/// A write of a Job. The API server sends only those with the label of a gate.
+fn job_write(request: &Request<'_>, objects: Objects<'_>) -> Result<Write, Unreadable> {
+    let job = |state: State<'_>| {
+        let (spec, status): (JobSpec, JobStatus) = (state.spec(request)?, state.status(request)?);
+        Ok(Box::new(GateJob::new(state.meta(request)?, spec, &status)))
+    };
+    Ok(match request.operation {
+        Operation::Create => Write::JobCreate { new: job(objects.new_state(request)?)? },
+        Operation::Update => {
+            let (old, new) = objects.both(request)?;
+            Write::JobUpdate { old: job(old)?, new: job(new)? }
+        }
+        Operation::Delete => Write::JobDelete { old: job(objects.stored(request)?)? },
+        Operation::Connect => Write::Other,
     })
 }
 

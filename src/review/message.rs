@@ -98,7 +98,7 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
 /// The hint at an override. It comes last, because it should not be tried first. A value that cannot be read is
 /// corrected instead.
 fn override_hint(verdict: &Verdict) -> Option<String> {
-    let is_refused = verdict.denying().any(|finding| finding.reason == Reason::OverrideNotPermitted);
+    let is_refused = verdict.denying().any(|finding| finding.reason.is_about_rights());
     let can_override = !is_refused && verdict.denying().any(|finding| finding.reason != Reason::AnnotationInvalid);
     (verdict.outcome() == Outcome::Denied && can_override).then(|| {
         format!(

@@ -4,7 +4,7 @@
 //! before it calls flipguard. The conditions accept every write that the predicate accepts. So ordinary writes cost
 //! nothing, and no write that a rule could deny is missed.
 
-use crate::model::{Change, ColourScheme, Meta, Role, Service, Workload, Write, annotation};
+use crate::model::{Change, ColourScheme, GATE_PREFIX, GateJob, Meta, Role, Service, Workload, Write, annotation};
 
 /// One CEL expression of a webhook's `matchConditions`; all of them must hold for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,17 @@ const WORKLOAD: [Row<Workload>; 10] = [
     annotation_row!(ROLLBACK, "deprecated.deployment.rollback.to"),
 ];
 
+/// The changes of a Job that would make another test of it.
+const JOB: [Row<GateJob>; 3] = [
+    Row {
+        applies: |old, new| old.gate().unwrap_or_default() != new.gate().unwrap_or_default(),
+        cel: "NEW.?metadata.?labels[?'flipguard.dev/gate'].orValue('') != \
+              OLD.?metadata.?labels[?'flipguard.dev/gate'].orValue('')",
+    },
+    annotation_row!(TARGET, "flipguard.dev/target"),
+    annotation_row!(TESTED, "flipguard.dev/tested"),
+];
+
 const OVERRIDE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/override'].orValue('')";
 const MIN_REPLICAS: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/min-replicas'].orValue('')";
 const ROLE: &str = "OBJECT.?metadata.?annotations[?'flipguard.dev/role'].orValue('')";
@@ -177,7 +188,7 @@ fn sets_unknown_role(old: &Service, new: &Service, colours: &ColourScheme) -> bo
 pub fn needs_ledger(change: &Change, colours: &ColourScheme) -> bool {
     match &change.write {
         Write::ServiceUpdate { old, new } => may_be_traffic(old, new, colours) && !changes_only_override(old, new),
-        _ => true,
+        write => takes_away(write, colours),
     }
 }
 
@@ -196,6 +207,23 @@ pub fn changes_only_override(old: &Service, new: &Service) -> bool {
 /// Whether any rule can apply to a write.
 #[must_use]
 pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
+    takes_away(write, colours)
+        || match write {
+            Write::WorkloadUpdate { old, new } => gates_set(&old.meta, &new.meta).next().is_some(),
+            Write::JobCreate { .. } | Write::JobDelete { .. } => true,
+            Write::JobUpdate { old, new } => any_applies(&JOB, old, new),
+            _ => false,
+        }
+}
+
+/// The gates whose annotation an update sets to another value, each with that value. Who removes one proves nothing.
+pub(super) fn gates_set<'a>(old: &'a Meta, new: &'a Meta) -> impl Iterator<Item = (&'a str, &'a str)> {
+    new.gates().filter(|(gate, value)| !old.gates().any(|(other, stored)| other == *gate && stored == *value))
+}
+
+/// Whether a write can take traffic, Pods or protection away, so that rules about blue-green apply to it.
+#[must_use]
+pub fn takes_away(write: &Write, colours: &ColourScheme) -> bool {
     match write {
         Write::ServiceUpdate { old, new } => {
             service_update(old, new, colours)
@@ -214,7 +242,7 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
         }
         Write::WorkloadDelete { old } => colours.is_marked(&old.template.labels),
         Write::Scale { from, to, .. } => to < from,
-        Write::Other => false,
+        Write::JobCreate { .. } | Write::JobUpdate { .. } | Write::JobDelete { .. } | Write::Other => false,
     }
 }
 
@@ -227,7 +255,7 @@ pub fn is_advisory(change: &Change, colours: &ColourScheme) -> bool {
         Write::ServiceCreate { ref new } => {
             !has(&new.meta, annotation::OVERRIDE) && !has(&new.meta, annotation::MIN_REPLICAS)
         }
-        Write::ServiceDelete { .. } => true,
+        Write::ServiceDelete { .. } | Write::JobDelete { .. } => true,
         Write::WorkloadCreate { ref new } => !has(&new.meta, annotation::OVERRIDE),
         Write::Scale { to, .. } => to > 0,
         _ => false,
@@ -243,7 +271,8 @@ pub fn may_pass_unanswered(change: &Change, colours: &ColourScheme) -> bool {
     is_advisory(change, colours)
         || match &change.write {
             Write::WorkloadUpdate { old, new } => {
-                !is_certain(old) && !is_certain(new) && !sets_override(&old.meta, &new.meta)
+                let is_open = !is_certain(old) && !is_certain(new) && !sets_override(&old.meta, &new.meta);
+                is_open && gates_set(&old.meta, &new.meta).next().is_none()
             }
             Write::WorkloadDelete { old } => !is_certain(old),
             Write::Scale { .. } => true,
@@ -363,6 +392,40 @@ pub fn service_create_conditions(colours: &ColourScheme, unanswered: Unanswered)
     );
     let permitted = format!("{} != '' || {} != ''", new(OVERRIDE), new(MIN_REPLICAS));
     vec![Condition { name: "colour-pinned", expression }, only(unanswered, "needs-permission", &permitted)]
+}
+
+/// The conditions under which the API server calls for an annotation of a gate. The controller of Deployments copies the
+/// annotations of a Deployment to its ReplicaSets, and is left alone with these.
+#[must_use]
+pub fn gate_conditions(exempt: &[String]) -> Vec<Condition> {
+    let all = |object: &str| on_object(object, "OBJECT.?metadata.?annotations.orValue({})");
+    let expression = format!(
+        "[{}].exists(a, [{}].exists(b, a.exists(k, k.startsWith({}) && a[k] != '' && a[k] != b[?k].orValue(''))))",
+        all("object"),
+        all("oldObject"),
+        quote(GATE_PREFIX)
+    );
+    let copies =
+        format!("request.resource.resource != 'replicasets' || !(request.userInfo.username in {})", list(exempt));
+    vec![
+        Condition { name: "no-copy-by-a-controller", expression: copies },
+        Condition { name: "gate-is-set", expression },
+    ]
+}
+
+/// The conditions under which the API server calls for a Job that is a test for a gate.
+#[must_use]
+pub fn gate_job_conditions() -> Vec<Condition> {
+    let expression = format!("request.operation == 'CREATE' || {}", any_of(&JOB));
+    vec![Condition { name: "is-made-a-test", expression }]
+}
+
+/// The conditions under which the API server tells of the deletion of such a Job: it has ended.
+#[must_use]
+pub fn gate_job_delete_conditions() -> Vec<Condition> {
+    let expression = "oldObject.?status.?conditions.orValue([]).exists(c, c.type in ['Complete', 'Failed'] && \
+                      c.status == 'True')";
+    vec![Condition { name: "has-ended", expression: expression.to_owned() }]
 }
 
 fn not_exempt(exempt: &[String]) -> Condition {

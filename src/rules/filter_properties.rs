@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Effect, Verdict, filter, flips, live};
+use super::{Effect, Verdict, filter, flips, gates, live};
 use crate::model::{
-    Change, ClusterView, ColourScheme, Meta, Pod, Policy, Service, Timestamp, User, Workload, WorkloadKind,
-    WorkloadManifest, Write, annotation,
+    Change, ClusterView, ColourScheme, Gate, GateKind, Meta, Pod, Policy, Service, Timestamp, User, Workload,
+    WorkloadKind, WorkloadManifest, Write, annotation,
 };
 
 /// Labels or a selector, mostly of this colour, so that generated objects match each other.
@@ -40,6 +40,7 @@ fn workload(name: &'static str, colour: &'static str) -> impl Strategy<Value = V
         json!({}),
         json!({ annotation::OVERRIDE: "1970-01-01T00:30:00Z on fire" }),
         json!({ annotation::ROLLBACK: "1" }),
+        json!({ "flipguard.dev/gate.release": "approved" }),
     ]);
     let start = prop::sample::select(vec![0, 0, 5]);
     (labels(colour), 0..4_u32, strategy, image, owners, notes, any::<bool>(), any::<bool>(), start).prop_map(
@@ -126,7 +127,21 @@ fn unfiltered(change: &Change, view: &ClusterView) -> Verdict {
     for finding in findings {
         verdict.add(finding, change, &policy);
     }
+    if let Write::WorkloadUpdate { old, new } = &change.write {
+        let gates = vec![approval()];
+        let policy = Policy { gates, ..policy };
+        let (findings, _) = gates::permitted::of_statements(old, new, change, view, &policy, Timestamp(0));
+        for finding in findings {
+            verdict.add(finding, change, &policy);
+        }
+    }
     verdict
+}
+
+fn approval() -> Gate {
+    let (name, policy) = ("release".to_owned(), String::new());
+    let max_age = std::time::Duration::from_secs(60);
+    Gate { name, kind: GateKind::Approval, images: Vec::new(), max_age, policy }
 }
 
 /// The number of generated writes that the filter dropped. The rules judged each of them.

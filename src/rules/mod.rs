@@ -5,6 +5,7 @@
 //! - [`needs`](mod@needs): the reads that a change still needs; [`filter`]: the writes that a rule can apply to
 //! - [`state`]: facts about a namespace, independent of any change
 //! - `flips`: changes of a Service; `live`: changes of a workload, and deletions of a Service
+//! - [`gates`]: what has to be proved before a flip, and who may prove it
 //! - `overrides`: the permission for an override, and the changes that it allows
 //! - `moved`: facts for the audit log and the history
 //! - [`reason`]: the table of rules; [`verdict`]: findings and their effects; `wording`: words that several rules share
@@ -13,6 +14,7 @@ pub mod filter;
 #[cfg(test)]
 mod filter_properties;
 mod flips;
+pub mod gates;
 mod live;
 mod moved;
 pub mod needs;
@@ -30,6 +32,25 @@ pub use wording::Remedy;
 pub(crate) use wording::in_words;
 
 use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
+
+/// Judges a write of a Job that is a test for a gate.
+fn of_job(change: &Change, view: &ClusterView, policy: &Policy, mut verdict: Verdict) -> Verdict {
+    for note in &policy.notes {
+        verdict.add(Finding::about_policies(note), change, policy);
+    }
+    let summary = match change.write {
+        Write::JobCreate { .. } => "create",
+        Write::JobDelete { .. } => "delete",
+        _ => "change",
+    };
+    summary.clone_into(&mut verdict.summary);
+    let (findings, proof) = gates::permitted::of_job(change, view, policy);
+    for finding in findings {
+        verdict.add(finding, change, policy);
+    }
+    verdict.proofs = proof.into_iter().collect();
+    verdict
+}
 
 /// Judges one change.
 #[must_use]
@@ -50,6 +71,9 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         verdict.add(finding, change, policy);
         return verdict;
     }
+    if let Write::JobCreate { .. } | Write::JobUpdate { .. } | Write::JobDelete { .. } = change.write {
+        return of_job(change, view, policy, verdict);
+    }
     if let Some(service) = overrides::place(change, view, colours) {
         verdict.override_on = service;
     }
@@ -69,6 +93,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
             findings.extend(flips::recreated(new, view, policy, now));
             ("create".to_owned(), findings)
         }
+        write if !filter::takes_away(write, colours) => (String::new(), Vec::new()),
         _ => live::judge(change, view, policy, now),
     };
     verdict.act = moved::act(change, &summary);
@@ -77,6 +102,13 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         verdict.moved = moved::moved(change, view, colours);
     }
     verdict.summary = summary;
+    if let Write::WorkloadUpdate { old, new } = &change.write {
+        let (findings, proofs) = gates::permitted::of_statements(old, new, change, view, policy, now);
+        for finding in findings {
+            verdict.add(finding, change, policy);
+        }
+        verdict.proofs = proofs;
+    }
     for finding in findings {
         verdict.add(finding, change, policy);
     }

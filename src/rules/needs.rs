@@ -1,10 +1,10 @@
 //! The reads that a change still needs. The function is called until it returns `None`.
 
 use super::state::roles::is_named_idle;
-use super::{filter, flips, overrides};
+use super::{filter, flips, gates, overrides};
 use crate::model::{
-    Change, ClusterView, Meta, Owner, Policy, ReadRequest, Selector, Service, Timestamp, Workload, WorkloadKind, Write,
-    annotation,
+    Change, ClusterView, GateKind, Meta, Owner, Policy, ReadRequest, Selector, Service, Timestamp, Workload,
+    WorkloadKind, Write, annotation,
 };
 
 /// The reads that a change still needs, in view of the completed ones. `None` if the view is complete, no rule applies,
@@ -27,18 +27,34 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp
     let all = ReadRequest { pods: Some(Selector::nothing()), services: true, ..ReadRequest::default() };
     match &change.write {
         Write::ServiceUpdate { old, new } if filter::changes_only_override(old, new) => ReadRequest::default(),
-        Write::ServiceUpdate { old, new } => of_service(old, new, view, policy),
+        Write::ServiceUpdate { old, new } => ReadRequest {
+            images: gates_of(old, new, policy),
+            jobs: gates_of(old, new, policy).is_some() && policy.gates.iter().any(|gate| gate.kind == GateKind::Job),
+            ..of_service(old, new, view, policy)
+        },
         // A new Service is judged only where it replaces a deleted one; the ledger has the deletions on record.
         Write::ServiceCreate { new } => {
             ReadRequest { services: flips::recreation_opts_out(new, view, policy, now), ..all }
         }
         Write::ServiceDelete { old } => ReadRequest { pods: Some(old.routed().clone()), ..ReadRequest::default() },
+        Write::WorkloadUpdate { old, new } if !filter::takes_away(&change.write, &policy.colours) => {
+            gates::permitted::statement_reads(old, new, policy)
+        }
         Write::WorkloadUpdate { old, new } => {
+            let ReadRequest { images, gate_rights, .. } = gates::permitted::statement_reads(old, new, policy);
+            let all = ReadRequest { images, gate_rights, ..all };
             ReadRequest { owners: owners(&old.meta, &new.meta), revisions: may_undo(old, new), ..all }
         }
         Write::WorkloadCreate { .. } | Write::WorkloadDelete { .. } | Write::Scale { .. } => all,
-        Write::Other => ReadRequest::default(),
+        Write::JobCreate { new } => gates::job_reads(new, view, policy, true),
+        Write::JobUpdate { .. } | Write::JobDelete { .. } | Write::Other => ReadRequest::default(),
     }
+}
+
+/// The Pods whose images gates ask about: those of a new target.
+fn gates_of(old: &Service, new: &Service, policy: &Policy) -> Option<Selector> {
+    let is_new = !policy.gates.is_empty() && old.routed() != new.routed() && !new.routed().is_empty();
+    is_new.then(|| new.routed().clone())
 }
 
 fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> ReadRequest {

@@ -103,6 +103,7 @@ fn counts(change: &Change, view: &ClusterView, colours: &ColourScheme) -> bool {
         Write::WorkloadCreate { new: workload } | Write::WorkloadDelete { old: workload } => is_marked(workload),
         Write::Scale { .. } => change.write.stored(view).is_some_and(is_marked),
         Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::ServiceDelete { .. } | Write::Other => true,
+        Write::JobCreate { .. } | Write::JobUpdate { .. } | Write::JobDelete { .. } => false,
     }
 }
 

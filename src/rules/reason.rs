@@ -87,6 +87,16 @@ reasons! {
         why: "A release that writes Service and workload in one go would land on the version before.",
         remedy: "Wait until the expected version is rolled out, or correct the annotation.",
     }
+    /// A gate of a policy has no valid proof for the target of a flip.
+    GateNotPassed {
+        code: "gate-not-passed",
+        action: Deny,
+        retryable: true,
+        says: "A policy has `flip.gates`, and a gate has no valid proof for the Pod template and the images of the target: none \
+               at all, a failed one, one that is too old, or one of another version. A rollback is not asked for it.",
+        why: "A version that nobody has tested or approved would get all traffic.",
+        remedy: "Run the test of the gate, or let somebody pass or approve it. See docs/gates.md.",
+    }
     /// The selector is removed.
     SelectorEmptied {
         code: "selector-emptied",
@@ -233,6 +243,18 @@ reasons! {
         why: "While an override lasts, nothing is denied.",
         remedy: "Ask for the verb `override` on `bluegreenpolicies.flipguard.dev` in the namespace. Write \
                  `<RFC 3339 time> <reason>`.",
+    }
+    /// Somebody tries to prove a gate who may not.
+    GateNotPermitted {
+        code: "gate-not-permitted",
+        action: Deny,
+        retryable: false,
+        says: "A Job with the label `flipguard.dev/gate`, or an annotation `flipguard.dev/gate.<name>` on a workload, would prove \
+               a gate without the right to do so. The user lacks the verb `pass` or `approve`, the annotation names another \
+               user or another version, or the Job runs an image that the policy does not allow. The label and the \
+               annotations of such a Job never change.",
+        why: "A proof that anyone can forge proves nothing.",
+        remedy: "Ask for the verb on `bluegreenpolicies.flipguard.dev/gates`. Let `flipguard gate` write the annotation.",
     }
     /// A Service has a setting that cannot be read.
     AnnotationInvalid {
@@ -473,7 +495,16 @@ impl Reason {
     /// Whether no policy may change the action: the rules about permission, and the one that the ledger rests on.
     #[must_use]
     pub const fn is_fixed(self) -> bool {
-        matches!(self, Self::OverrideNotPermitted | Self::OptOutNotPermitted | Self::ConcurrentChange)
+        matches!(
+            self,
+            Self::OverrideNotPermitted | Self::OptOutNotPermitted | Self::GateNotPermitted | Self::ConcurrentChange
+        )
+    }
+
+    /// Whether no override lifts it: it is about the right to override, or to prove a gate.
+    #[must_use]
+    pub const fn is_about_rights(self) -> bool {
+        matches!(self, Self::OverrideNotPermitted | Self::GateNotPermitted)
     }
 
     /// The stable code that messages, metrics and policies use.

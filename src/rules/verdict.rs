@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Reason;
+use super::gates::NewProof;
 use super::moved::Moved;
 use super::wording::{RETRY_OR_DOCTOR, Remedy};
 use crate::model::{
@@ -42,6 +43,8 @@ pub struct Verdict {
     pub policies: Vec<String>,
     /// The findings, each with its effect.
     pub findings: Vec<(Finding, Effect)>,
+    /// The proofs of gates that the change makes. They are kept once the change is allowed.
+    pub proofs: Vec<NewProof>,
 }
 
 /// The result of one rule.
@@ -256,7 +259,7 @@ impl Verdict {
             Action::Audit => Effect::Logs,
             Action::Warn => Effect::Warns,
             Action::Deny if finding.allowed_because.is_some() => Effect::Warns,
-            Action::Deny if self.active_override.is_some() && finding.reason != Reason::OverrideNotPermitted => {
+            Action::Deny if self.active_override.is_some() && !finding.reason.is_about_rights() => {
                 Effect::WarnsOverridden
             }
             Action::Deny if policy.enforcement == Enforcement::Warn => Effect::WarnsInTrial,

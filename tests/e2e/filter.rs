@@ -89,6 +89,19 @@ fn service() -> impl Strategy<Value = Value> {
     )
 }
 
+/// Annotations of a workload, some of them of gates. No policy has such a gate, so that any value is stored.
+fn workload_annotations() -> impl Strategy<Value = Value> {
+    let gates =
+        prop::sample::select(vec!["flipguard.dev/gate.smoke", "flipguard.dev/gate.release", "flipguard.dev/gates"]);
+    let gates = prop::collection::btree_map(gates, prop::sample::select(vec!["", "x", "y"]), 0..3);
+    (annotations(), gates).prop_map(|(mut annotations, gates)| {
+        if let Some(all) = annotations.as_object_mut() {
+            all.extend(gates.into_iter().map(|(key, value)| (key.to_owned(), json!(value))));
+        }
+        annotations
+    })
+}
+
 fn deployment() -> impl Strategy<Value = Value> {
     let strategy = prop_oneof![Just(json!({ "type": "Recreate" })), Just(json!({ "type": "RollingUpdate" }))];
     let image = prop::sample::select(vec!["app:1", "app:2"]);
@@ -96,7 +109,7 @@ fn deployment() -> impl Strategy<Value = Value> {
         // An owner of an unknown kind, which the garbage collector ignores.
         { "apiVersion": "example.com/v1", "kind": "Shop", "name": "shop", "uid": "5d6c1b1e-0000-4000-8000-000000000000" }
     ]))];
-    (labels(), annotations(), owners, strategy, image, 0..3, any::<bool>()).prop_map(
+    (labels(), workload_annotations(), owners, strategy, image, 0..3, any::<bool>()).prop_map(
         |(mut labels, annotations, owners, strategy, image, replicas, paused)| {
             if let Some(labels) = labels.as_object_mut() {
                 labels.insert("own".to_owned(), json!("yes"));

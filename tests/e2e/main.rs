@@ -13,6 +13,7 @@ mod doctor;
 mod examples;
 mod filter;
 mod flips;
+mod gates;
 mod helm;
 mod history;
 mod image;
@@ -86,6 +87,7 @@ fn tests() -> Vec<Test> {
         owners::TESTS,
         overrides::TESTS,
         policies::TESTS,
+        gates::TESTS,
         recipes::TESTS,
         history::TESTS,
         seeing::TESTS,

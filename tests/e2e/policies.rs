@@ -55,6 +55,31 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("live: {shrinkPercent: 0}", "should be greater than or equal to 1", "live: {shrinkPercent: 100}"),
     ("flip: {soak: 25h}", "it may be at most 24h", "flip: {soak: 24h}"),
     ("flip: {soak: long}", "spec.flip.soak: Invalid value", "flip: {soak: 90s}"),
+    (
+        "flip: {gates: [{name: smoke, kind: Approval, images: [a]}]}",
+        "only a gate of kind Job has images",
+        "flip: {gates: [{name: smoke, kind: Job, images: ['registry.example/smoke@sha256:*'], maxAge: 24h}]}",
+    ),
+    (
+        "flip: {gates: [{name: smoke, kind: Job, maxAge: 721h}]}",
+        "it must be from 1m to 720h",
+        "flip: {gates: [{name: smoke, kind: Job, maxAge: 720h}]}",
+    ),
+    (
+        "flip: {gates: [{name: smoke, kind: Test}]}",
+        "spec.flip.gates[0].kind: Unsupported value",
+        "flip: {gates: [{name: smoke, kind: Attestation}]}",
+    ),
+    (
+        "flip: {gates: [{name: Smoke, kind: Job}]}",
+        "spec.flip.gates[0].name: Invalid value",
+        "flip: {gates: [{name: smoke, kind: Job}, {name: load, kind: Job}]}",
+    ),
+    (
+        "rules: [{rule: gate-not-permitted, action: Warn}]",
+        "this rule can be nothing but Deny",
+        "rules: [{rule: gate-not-passed, action: Warn}]",
+    ),
     ("rollback: {quarantine: 25h}", "it may be at most 24h", "rollback: {quarantine: 1h}"),
     ("rollback: {hold: 25h}", "it may be at most 24h", "rollback: {hold: 24h}"),
     ("rollback: {hold: soon}", "spec.rollback.hold: Invalid value", "rollback: {hold: 1h30m}"),

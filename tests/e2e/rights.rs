@@ -73,10 +73,11 @@ fn a_stolen_token_registers_nothing_else(shop: &Shop) -> Result<()> {
     let rest = only("NotIn", "kube-system");
     let service = json!({ "name": "evil", "namespace": "default", "path": "/" });
     let address = "flipguard registers only its own address";
-    let resources = "flipguard registers only for Services and workloads";
+    let resources = "flipguard registers only for Services, workloads and Jobs";
+    let gates = "flipguard registers only for Jobs that are a test for a gate";
     let system = "flipguard leaves out the namespace kube-system";
     let probe = "flipguard registers its probe only for its own namespace";
-    let labels = "flipguard changes only Deployments, and never waits for that";
+    let labels = "flipguard changes only Deployments and Jobs, and never waits for that";
     let denied = [
         (VALIDATING, json!([replace("rules/0/resources", json!(["*"]))]), resources),
         (VALIDATING, json!([replace("rules/0/resources", json!(["*/*"]))]), resources),
@@ -95,6 +96,9 @@ fn a_stolen_token_registers_nothing_else(shop: &Shop) -> Result<()> {
             "flipguard registers only webhooks whose",
         ),
         (VALIDATING, another("more.flipguard.dev", "", "pods", rest.clone()), resources),
+        (VALIDATING, another("more.flipguard.dev", "batch", "jobs", rest.clone()), gates),
+        (MUTATING, json!([replace("rules/0/apiGroups", json!(["batch"]))]), gates),
+        (MUTATING, json!([replace("rules/0/resources", json!(["jobs"]))]), labels),
         (VALIDATING, another("probe.flipguard.dev", "", "pods", only("In", OWN)), probe),
         (VALIDATING, another("probe.flipguard.dev", "coordination.k8s.io", "leases", rest.clone()), probe),
         (MUTATING, json!([replace("rules/0/resources", json!(["pods"]))]), resources),

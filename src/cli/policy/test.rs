@@ -114,7 +114,7 @@ async fn look(cluster: &Cluster, proposed: &Policies, namespace: &str) -> (Vec<D
     if before == after {
         return (Vec::new(), unread);
     }
-    let snapshot = cluster.scan.namespace(namespace, &before.colours).await;
+    let snapshot = cluster.scan.namespace(namespace, &[&before, &after]).await;
     unread.extend(snapshot.failures().iter().cloned());
     unread.extend(snapshot.without_ledger().cloned());
     if snapshot.failures().is_empty() { (compare(&snapshot, &before, &after), unread) } else { (Vec::new(), unread) }

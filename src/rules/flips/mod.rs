@@ -4,7 +4,7 @@
 //! - `routing`: is the change denied even without a flip?
 //! - `target`: is the new colour ready? `ports`, `parity`, `version_label`: is it like the current one?
 //! - `soak`: has it been ready for long enough?
-//! - `expected`: is it the version that the Service expects?
+//! - `expected`: is it the version that the Service expects? `gates` beside this folder: has it been tested?
 //! - `reach`: do clients still reach it from where they are?
 //! - `rollback`: does the flip return to the previous colour? `recreated`: is a deleted Service created again?
 
@@ -30,6 +30,7 @@ pub(super) use settings::{key_unknown, settings};
 use update::Update;
 
 use crate::model::{Change, ClusterView, PinKind, Policy, Role, Service, Timestamp};
+use crate::rules::gates;
 use crate::rules::state::app::App;
 use crate::rules::state::blue_green;
 use crate::rules::state::readiness::Demand;
@@ -97,10 +98,20 @@ fn routed(update: &Update<'_>, change: &Change, goes_back: bool, now: Timestamp)
     }
     findings.extend(on_a_flip(update, goes_back, now));
     findings.extend(expected::finding(update, goes_back));
+    if !goes_back {
+        findings.extend(gated(update, change, now));
+    }
     findings.extend(rollback::returns_to_abandoned(update, now));
     findings.extend(rollback::flip_undone(update, change, now));
     let flip = target::describe(old, new);
     (if goes_back { format!("rollback, {flip}") } else { flip }, findings)
+}
+
+/// The gates that are not passed. A target that is not ready is told of that alone: its images may not be known yet.
+fn gated(update: &Update<'_>, change: &Change, now: Timestamp) -> Vec<Finding> {
+    let Update { target, view, policy, .. } = update;
+    let (user, namespace) = (&change.user, update.namespace());
+    gates::passed::findings(&gates::passed::Flip { target, view, policy, user, namespace, now })
 }
 
 /// Whether blue-green is in use: behind the old selector, or, where that pins nothing, behind the new one. Seen from the

@@ -56,7 +56,12 @@ pub(super) fn judge(change: &Change, view: &ClusterView, policy: &Policy, now: T
             });
             (format!("scale {from} -> {to}"), findings.unwrap_or_default())
         }
-        Write::ServiceUpdate { .. } | Write::ServiceCreate { .. } | Write::Other => (String::new(), Vec::new()),
+        Write::ServiceUpdate { .. }
+        | Write::ServiceCreate { .. }
+        | Write::JobCreate { .. }
+        | Write::JobUpdate { .. }
+        | Write::JobDelete { .. }
+        | Write::Other => (String::new(), Vec::new()),
     }
 }
 
