@@ -321,7 +321,7 @@ fn status_without_rights(shop: &Shop) -> Result<()> {
     skips.says(&format!("skipped: ingresses in namespace {namespace}: "))?;
     skips.says(&format!("skipped: poddisruptionbudgets in namespace {namespace}: "))?;
     // RBAC forbids the kinds of other projects, too; those that are not served are no news.
-    ensure!(!skips.out.contains("httproutes") && !skips.out.contains("rollouts"), "{}", skips.out);
+    ensure!(!skips.out.contains("routes.route.openshift.io"), "{}", skips.out);
     // Without the right to list policies, it says what counts instead.
     let unruled = run(account("unruled", &format!("{workloads},pods"))?)?;
     unruled.succeeds()?;
