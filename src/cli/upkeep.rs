@@ -25,7 +25,7 @@ const OWN_NAMESPACE_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two searches for ledgers of deleted namespaces.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 /// The time from the start to the first search.
-const FIRST_SWEEP: Duration = Duration::from_secs(10);
+const FIRST_SWEEP: Duration = Duration::from_secs(30);
 
 /// Sets readiness by whether the API server answers, and compares the clocks, for ever. The start has asked it once.
 pub(super) async fn probe(connection: &Connection, readiness: &Readiness, metrics: &Metrics) -> Infallible {

@@ -146,8 +146,11 @@ fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.route("app", GREEN)?.succeeds()?;
+    // Once the history has the last flip, nothing but a change reads the ledger.
+    let drained = || super::ledger::is_drained(shop);
     let delete = || {
         let ledger = format!("ledger-{}", shop.namespace);
+        drained()?;
         shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", &ledger])?.succeeds()
     };
     delete()?;
@@ -167,6 +170,7 @@ fn a_lost_ledger_delays_risky_changes(shop: &Shop) -> Result<()> {
     shop.route("app", GREEN)?.passes_silently()?;
     ensure!(started.elapsed() > Duration::from_secs(2), "the change did not have to wait");
     // The same with everything: the ledgers, the index and the records.
+    drained()?;
     shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", "--all"])?.succeeds()?;
     let started = Instant::now();
     shop.route("app", BLUE)?.passes_silently()?;
