@@ -118,9 +118,6 @@ impl Of {
 
 fn kind_and_name(named: &str) -> anyhow::Result<(WorkloadKind, &str)> {
     let parts = named.split_once('/').filter(|(_, name)| !name.is_empty());
-    let found = parts.and_then(|(kind, name)| {
-        let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind)?;
-        Some((kind, name))
-    });
+    let found = parts.and_then(|(kind, name)| Some((WorkloadKind::of_singular(kind)?, name)));
     found.with_context(|| format!("`{named}` names no workload; write, for example, deployment/app-green"))
 }

@@ -20,18 +20,10 @@ use crate::model::{ColourScheme, Kind, ReadFailure, Timestamp};
 /// How long a settled change waits for the replica that has its facts.
 const WAITS_FOR_FACTS: Duration = Duration::from_secs(30);
 
-/// The result of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Drained {
-    /// How many changes are new in the history.
-    pub added: usize,
-    /// Whether there is more to do: a change may still commit, or waits for its facts, or another replica wrote first.
-    pub is_open: bool,
-}
-
 impl LedgerStore {
     /// Takes committed changes of a namespace from the ledger into the history. Those whose facts are not known here wait a
-    /// while for the replica that has them.
+    /// while for the replica that has them. Returns whether there is more to do: a change may still commit, or waits for its
+    /// facts, or another replica wrote first.
     ///
     /// # Errors
     /// When something cannot be read or written. The next drain tries it again.
@@ -41,7 +33,7 @@ impl LedgerStore {
         colours: &ColourScheme,
         facts: &BTreeMap<String, Facts>,
         deadline: Instant,
-    ) -> Result<Drained, ReadFailure> {
+    ) -> Result<bool, ReadFailure> {
         clock::scoped(self.drain_scoped(namespace, colours, facts, deadline)).await
     }
 
@@ -51,11 +43,11 @@ impl LedgerStore {
         colours: &ColourScheme,
         facts: &BTreeMap<String, Facts>,
         deadline: Instant,
-    ) -> Result<Drained, ReadFailure> {
+    ) -> Result<bool, ReadFailure> {
         let _turn = self.acquire_turn(namespace, deadline).await?;
-        let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(Drained::default()) };
+        let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(false) };
         if !self.settle(namespace, &mut stored, colours, deadline).await? {
-            return Ok(Drained { added: 0, is_open: true });
+            return Ok(true);
         }
         let now = clock::now();
         let own = |settled: &Settled| settled.ids.iter().find_map(|id| facts.get(id).cloned());
@@ -64,16 +56,16 @@ impl LedgerStore {
         let (due, waiting): (Vec<&Settled>, Vec<&Settled>) = stored.ledger.settled.iter().partition(|one| is_due(one));
         let is_open = is_pending || !waiting.is_empty();
         if due.is_empty() {
-            return Ok(Drained { added: 0, is_open });
+            return Ok(is_open);
         }
         let mut due: Vec<Settled> = due.into_iter().cloned().collect();
         due.sort_by(|a, b| (a.at, &a.ids).cmp(&(b.at, &b.ids)));
         let written = self.add_to_history(namespace, &due, own, &stored.ledger.head, now, deadline).await?;
-        let Some((added, head)) = written else { return Ok(Drained { added: 0, is_open: true }) };
+        let Some(head) = written else { return Ok(true) };
         stored.ledger.drained(|settled| due.contains(settled), head.to_string());
         let ledger = std::mem::take(&mut stored.ledger);
         let is_written = self.write(namespace, &ledger, &stored, deadline).await?;
-        Ok(Drained { added, is_open: is_open || !is_written })
+        Ok(is_open || !is_written)
     }
 
     /// Reads the objects of pending changes of Services, and settles those that have committed. They are sure only once they
@@ -102,7 +94,7 @@ impl LedgerStore {
         Ok(is_written)
     }
 
-    /// Adds changes to the history, and returns how many are new, and its head; `None` where another replica wrote first.
+    /// Adds changes to the history, and returns its head; `None` where another replica wrote first.
     async fn add_to_history(
         &self,
         namespace: &str,
@@ -111,7 +103,7 @@ impl LedgerStore {
         known_head: &str,
         now: Timestamp,
         deadline: Instant,
-    ) -> Result<Option<(usize, Head)>, ReadFailure> {
+    ) -> Result<Option<Head>, ReadFailure> {
         let name = history_name(namespace);
         let map = self.maps.read(namespace, &name, deadline).await?;
         let mut history = match &map {
@@ -122,7 +114,7 @@ impl LedgerStore {
         let added = due.iter().filter(|settled| history.append(settled, facts(settled))).count();
         history.drop_old(now);
         if added == 0 {
-            return Ok(Some((0, history.head())));
+            return Ok(Some(history.head()));
         }
         let mut new = self.maps.new_map(&name, history.render());
         let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };
@@ -133,7 +125,7 @@ impl LedgerStore {
         } else {
             self.maps.create(namespace, &new, deadline).await
         };
-        Ok(written.map_err(of_history)?.map(|_| (added, history.head())))
+        Ok(written.map_err(of_history)?.map(|_| history.head()))
     }
 
     /// Reads a namespace's history; `None` where there is none.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::history_store::Drained;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::policies::PolicyStore;
 use crate::history::Facts;
@@ -100,13 +99,10 @@ impl Recorder {
         let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
         let drained = self.ledgers.drain(namespace, &settings.policy.colours, &facts, deadline).await;
-        let is_open = match drained {
-            Ok(Drained { is_open, .. }) => is_open,
-            Err(failure) => {
-                tracing::warn!(namespace, what = failure.what, why = failure.why, "the history is not written yet");
-                true
-            }
-        };
+        let is_open = drained.unwrap_or_else(|failure| {
+            tracing::warn!(namespace, what = failure.what, why = failure.why, "the history is not written yet");
+            true
+        });
         self.drained(namespace, began, is_open);
     }
 

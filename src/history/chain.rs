@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use ring::digest::{SHA256, digest};
-
 use super::{Entry, Facts};
 use crate::ledger::Settled;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, sha256};
 
 /// The most entries of a namespace.
 const MAX_ENTRIES: usize = 500;
@@ -127,7 +125,7 @@ impl History {
     /// The last entry.
     #[must_use]
     pub fn head(&self) -> Head {
-        self.entries.last().map_or_else(|| self.base.clone(), |(line, entry)| Head { n: entry.n, hash: hash(line) })
+        self.entries.last().map_or_else(|| self.base.clone(), |(line, entry)| Head { n: entry.n, hash: sha256(line) })
     }
 
     /// The hash of an entry that is here, or of the last one that was dropped.
@@ -136,7 +134,7 @@ impl History {
         if n == self.base.n {
             return Some(self.base.hash.clone());
         }
-        self.entries.iter().find(|(_, entry)| entry.n == n).map(|(line, _)| hash(line))
+        self.entries.iter().find(|(_, entry)| entry.n == n).map(|(line, _)| sha256(line))
     }
 
     /// Adds a settled change, once. Returns whether it is new.
@@ -173,7 +171,7 @@ impl History {
         let mut is_dropped = is_kept;
         let dropped = self.entries.iter().take_while(|one| !is_dropped(one)).count();
         if let Some((line, entry)) = dropped.checked_sub(1).and_then(|last| self.entries.get(last)) {
-            self.base = Head { n: entry.n, hash: hash(line) };
+            self.base = Head { n: entry.n, hash: sha256(line) };
             self.entries.drain(..dropped);
         }
     }
@@ -196,7 +194,7 @@ impl History {
                 let what = if before.n == self.base.n { "the beginning" } else { "it" };
                 problems.push(format!("entry {} does not follow entry {}: {what} was changed", entry.n, before.n));
             }
-            before = Head { n: entry.n, hash: hash(line) };
+            before = Head { n: entry.n, hash: sha256(line) };
         }
         if before != self.named {
             problems.push(format!(
@@ -207,14 +205,6 @@ impl History {
         }
         problems
     }
-}
-
-fn hash(line: &str) -> String {
-    digest(&SHA256, line.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
 
 use super::{Act, Entry, Facts};
-use crate::model::{ColourScheme, markdown_text, printable};
+use crate::model::{ColourScheme, markdown_text, printable, without_registry};
 
 /// The columns of an entry.
 const HEADERS: [&str; 8] = ["WHEN", "SERVICE", "ACT", "COLOUR", "IMAGE", "BY", "WITH", "NOTES"];
@@ -20,7 +20,7 @@ fn cells(entry: &Entry, colours: &ColourScheme) -> [String; 8] {
         (Some(facts), _) if !facts.from.is_empty() => format!("{} → {}", facts.from, facts.to),
         _ => format!("{} → {}", colours.colour_of(from), colours.colour_of(to)),
     };
-    let (old, new) = (short(&facts.from_image), short(&facts.to_image));
+    let (old, new) = (without_registry(&facts.from_image), without_registry(&facts.to_image));
     let image = match (old.is_empty() || old == new, new.is_empty()) {
         (_, true) => old.to_owned(),
         (true, false) => new.to_owned(),
@@ -61,11 +61,6 @@ fn notes(entry: &Entry, facts: &Facts) -> String {
         notes.push("facts: lost".to_owned());
     }
     notes.join("; ")
-}
-
-/// An image without its registry.
-fn short(image: &str) -> &str {
-    image.rsplit('/').next().unwrap_or(image)
 }
 
 /// The entries in columns, each as wide as its widest cell.

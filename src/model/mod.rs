@@ -43,7 +43,7 @@ pub use revision::Revision;
 pub use selector::Selector;
 pub use service::{Because, LocalTraffic, Role, Service, ServicePort, ServiceSpec, TargetPort, Unguarded, has_word};
 pub use template_spec::TemplateSpec;
-pub use text::{json_with_escapes, markdown_text, printable, shortened};
+pub use text::{json_with_escapes, markdown_text, printable, sha256, shortened, without_registry};
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
 pub use workload::{

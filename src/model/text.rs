@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use ring::digest::{SHA256, digest};
+
 /// Text that cannot control a terminal, and that looks like what it is. A line break or a tab is a space. Each other
 /// hidden character is shown by its number: `\u{202e}`.
 #[must_use]
@@ -84,6 +86,23 @@ pub fn markdown_text(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// The SHA-256 of a text, in hexadecimal.
+#[must_use]
+pub fn sha256(text: &str) -> String {
+    let bytes = digest(&SHA256, text.as_bytes());
+    bytes.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing into a String does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The name of an image without its registry: `app:1.4` of `registry.example:5000/team/app:1.4`.
+#[must_use]
+pub fn without_registry(image: &str) -> &str {
+    image.rsplit('/').next().unwrap_or(image)
 }
 
 #[cfg(test)]

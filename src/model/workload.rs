@@ -193,6 +193,12 @@ impl WorkloadKind {
     /// All kinds, in the order in which they are listed.
     pub const ALL: [Self; 4] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet];
 
+    /// The kind that kubectl calls so: `deployment`.
+    #[must_use]
+    pub fn of_singular(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.singular() == word)
+    }
+
     /// The kind as manifests spell it: `Deployment`.
     #[must_use]
     pub fn name(self) -> &'static str {

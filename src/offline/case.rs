@@ -526,6 +526,6 @@ impl ProofFixture {
 /// The kind and the name in `deployment/app-blue`.
 fn named(object: &str) -> anyhow::Result<(WorkloadKind, &str)> {
     let (kind, name) = object.split_once('/').with_context(|| format!("`{object}` is not like deployment/app-blue"))?;
-    let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind);
+    let kind = WorkloadKind::of_singular(kind);
     Ok((kind.with_context(|| format!("`{object}` names no kind of workload"))?, name))
 }

@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, ServiceStatus, WorkloadStatus};
 use super::signs::{Sign, Signs};
+use crate::model::without_registry;
 
 /// What is printed beyond the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,7 @@ fn lines(colour: &ColourStatus, service: &ServiceStatus, style: Style) -> Vec<Ro
                 colour.colour.clone(),
                 role.to_owned(),
                 workload.workload.clone(),
-                short(&workload.image).to_owned(),
+                without_registry(&workload.image).to_owned(),
                 format!("{}/{}", workload.ready, workload.desired),
             ],
             notes: notes(workload, style),
@@ -253,11 +254,6 @@ fn table(rows: &[Row], style: Style) -> String {
     text
 }
 
-/// An image without its registry.
-fn short(image: &str) -> &str {
-    image.rsplit('/').next().unwrap_or(image)
-}
-
 /// A length of time with its two largest units: `2h5m`, `1m20s`.
 #[must_use]
 pub fn in_short(time: Duration) -> String {
@@ -282,10 +278,6 @@ mod tests {
     fn times_are_short() {
         let short = [0, 59, 60, 80, 3600, 7500, 86_400, 90_000].map(|seconds| in_short(Duration::from_secs(seconds)));
         assert_eq!(short, ["0s", "59s", "1m", "1m20s", "1h", "2h5m", "1d", "1d1h"]);
-        assert_eq!(short_of("registry.example:5000/team/app:1.4"), "app:1.4");
-    }
-
-    fn short_of(image: &str) -> &str {
-        short(image)
+        assert_eq!(without_registry("registry.example:5000/team/app:1.4"), "app:1.4");
     }
 }

@@ -46,8 +46,7 @@ pub fn job_reads(job: &GateJob, view: &ClusterView, policy: &Policy, with_rights
 #[must_use]
 pub fn target<'a>(job: &GateJob, view: &'a ClusterView) -> Option<&'a Workload> {
     let (kind, name) = job.target()?.split_once('/')?;
-    let kind = WorkloadKind::ALL.into_iter().find(|known| known.singular() == kind)?;
-    view.workload(kind, name)
+    view.workload(WorkloadKind::of_singular(kind)?, name)
 }
 
 /// The findings about a write of a Job, and its proof, where the write ends what can be read of it.

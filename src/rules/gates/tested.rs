@@ -4,12 +4,10 @@
 //! with the same label.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
-use crate::model::{ClusterView, Template, Tested, Workload};
+use crate::model::{ClusterView, Template, Tested, Workload, sha256};
 use crate::rules::state::readiness::current_pods;
 
 /// The annotation that `kubectl rollout restart` writes into a template. It changes nothing that a test could see.
@@ -29,7 +27,7 @@ pub(super) fn of_template(template: &Template) -> String {
     }
     let annotations = Some(annotations).filter(|all| all.as_object().is_some_and(|all| !all.is_empty()));
     let whole = json!({ "annotations": annotations, "labels": template.labels, "spec": parse(&template.spec) });
-    hash(&in_order(whole).to_string())
+    sha256(&in_order(whole).to_string())
 }
 
 /// Whether a template names each image by its digest, so that the template alone says what runs.
@@ -46,7 +44,7 @@ fn of_images(workload: &Workload, view: &ClusterView) -> Option<String> {
     let living = pods.into_iter().filter(|pod| !pod.terminal && !pod.meta.deleting);
     let images = living.filter_map(|pod| view.images.iter().find(|images| images.uid == pod.meta.uid));
     let ids: BTreeSet<&str> = images.flat_map(|images| &images.ids).map(String::as_str).collect();
-    (!ids.is_empty()).then(|| hash(&ids.into_iter().collect::<Vec<_>>().join("\n")))
+    (!ids.is_empty()).then(|| sha256(&ids.into_iter().collect::<Vec<_>>().join("\n")))
 }
 
 fn parse(text: &str) -> Value {
@@ -64,15 +62,6 @@ fn in_order(value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(in_order).collect()),
         other => other,
     }
-}
-
-fn hash(text: &str) -> String {
-    let bytes = digest(&SHA256, text.as_bytes());
-    bytes.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]
