@@ -212,6 +212,10 @@ fn the_board_is_as_a_linter_wants_it() -> Result<()> {
             rules.extend(["{record: 'board:x', expr: ", &Value::String(expression).to_string(), "},\n"]);
         }
     }
+    for annotation in items(board.get("annotations").ok_or("no annotations")?, "list") {
+        let expression = text(annotation, "expr").replace("$job", ".+");
+        rules.extend(["{record: 'board:x', expr: ", &Value::String(expression).to_string(), "},\n"]);
+    }
     rules.push_str("]}]\n");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("board.rules.yaml");
     std::fs::write(&file, rules)?;

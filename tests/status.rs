@@ -38,13 +38,13 @@ fn words_match_the_golden_file() {
     let mut all = String::new();
     for name in CASES {
         let shown = case(name);
-        for (title, is_ascii, is_wide, has_pods) in [
+        for (title, is_ascii, is_wide, has_details) in [
             ("", false, false, false),
             (", wide", false, true, false),
             (", in letters", true, false, false),
             (", with pods", false, false, true),
         ] {
-            let style = Style { signs: Signs::new(is_ascii), is_wide, has_pods, no_headers: false };
+            let style = Style { signs: Signs::new(is_ascii), is_wide, has_details, no_headers: false };
             let text = plain(&text(&shown, style));
             assert!(!is_ascii || text.is_ascii(), "{text}");
             writeln!(all, "## {name}{title}\n{text}").unwrap();
@@ -65,10 +65,10 @@ fn words_match_the_golden_file() {
 #[test]
 fn hostile_text_stays_text() {
     let evil = format!("\u{1b}]0;x\u{7}\u{202e}\n{}", "long ".repeat(20_000));
-    for (is_ascii, is_wide, has_pods) in [(false, false, false), (true, true, true)] {
+    for (is_ascii, is_wide, has_details) in [(false, false, false), (true, true, true)] {
         let mut shown = case(CASES[0]);
         make_hostile(&mut shown, &evil);
-        let style = Style { signs: Signs::new(is_ascii), is_wide, has_pods, no_headers: false };
+        let style = Style { signs: Signs::new(is_ascii), is_wide, has_details, no_headers: false };
         let text = plain(&text(&shown, style));
         assert!(!is_ascii || text.is_ascii(), "{text}");
         for letter in ['\u{1b}', '\u{7}', '\u{202e}'] {
@@ -124,7 +124,7 @@ fn nothing_waits_in_vain() {
 /// The heading tells whether flipguard guards.
 #[test]
 fn a_namespace_that_is_not_guarded_says_so() {
-    let style = Style { signs: Signs::new(true), is_wide: false, has_pods: false, no_headers: false };
+    let style = Style { signs: Signs::new(true), is_wide: false, has_details: false, no_headers: false };
     let mut shown = case(CASES[0]);
     shown.guarded = None;
     assert!(text(&shown, style).contains("enforcement Deny, if flipguard guards"));

@@ -164,7 +164,7 @@ impl Audit {
         if let Some(every) = self.every {
             let auditor = Auditor {
                 cluster: self.cluster,
-                scope: Scope { namespace: self.namespace, workers: self.workers, options },
+                scope: Scope { namespace: self.namespace, workers: self.workers, flips: false, options },
                 every,
                 listen: listen_address(self.listen, in_cluster(), STATUS_PORT),
                 reports: self.reports.map(Into::into),
@@ -179,7 +179,8 @@ impl Audit {
         }
         let baseline = self.baseline.as_deref().map(earlier).transpose()?;
         let places = self.source.as_deref().map(places).transpose()?.unwrap_or_default();
-        let scope = Scope { namespace: self.namespace.clone(), workers: self.workers, options };
+        let flips = matches!(self.output, Format::Html | Format::Json);
+        let scope = Scope { namespace: self.namespace.clone(), workers: self.workers, flips, options };
         let mut report = run(async { look(&self.cluster.open_to_look().await?, &scope, &progress()).await })?;
         if let Some(baseline) = baseline {
             report.compare(&baseline, self.namespace.is_none());

@@ -24,6 +24,8 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// How many namespaces are read at the same time.
     pub(super) workers: u16,
+    /// Whether the last flips are read as well.
+    pub(super) flips: bool,
     /// What is looked for beyond the usual.
     pub(super) options: Options,
 }
@@ -41,7 +43,7 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
     let mut report = Report::new(cluster.name.clone(), clock::now(), names);
     report.skipped.extend(cluster.unread_policies());
     progress.set_length(u64::try_from(namespaces.len()).unwrap_or(u64::MAX));
-    let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace, scope.options));
+    let looks = stream::iter(namespaces).map(|namespace| look_at(cluster, namespace, scope));
     let mut looks = looks.buffered(usize::from(scope.workers));
     while let Some(one) = looks.next().await {
         progress.set_message(one.status.namespace.clone());
@@ -59,15 +61,18 @@ pub(super) async fn look(cluster: &Cluster, scope: &Scope, progress: &ProgressBa
 }
 
 /// Judges one namespace.
-async fn look_at(cluster: &Cluster, namespace: String, options: Options) -> Looked {
+async fn look_at(cluster: &Cluster, namespace: String, scope: &Scope) -> Looked {
     let namespace = namespace.as_str();
     let policy = cluster.settings(namespace).await;
     let policies = [&policy];
     let (snapshot, extras) = tokio::join!(cluster.scan.namespace(namespace, &policies), cluster.scan.extras(namespace));
     let mut status = cluster.status(&snapshot, &policy, &|_| true);
+    if scope.flips && !status.services.is_empty() {
+        cluster.add_flips(&mut status, &policy).await;
+    }
     status.skipped.clone_from(&extras.skipped);
     status.skipped.extend(status.without_ledger.clone());
-    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, options) }
+    Looked { at: snapshot.at, status, findings: judge(&snapshot, &extras, &policy, scope.options) }
 }
 
 /// A line on standard error that tells how far the look is. Where that is no terminal, nothing is shown.

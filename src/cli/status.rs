@@ -214,7 +214,11 @@ impl Status {
             let is_named = self.services.is_empty() || self.services.contains(&service.meta.name);
             is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))
         };
-        cluster.status(&snapshot, &policy, &wanted)
+        let mut status = cluster.status(&snapshot, &policy, &wanted);
+        if !self.services.is_empty() && !status.services.is_empty() {
+            cluster.add_flips(&mut status, &policy).await;
+        }
+        status
     }
 
     fn print(&self, cluster: &Cluster, all: &[NamespaceStatus]) -> anyhow::Result<String> {
@@ -222,7 +226,7 @@ impl Status {
         let style = Style {
             signs,
             is_wide: self.output == Format::Wide,
-            has_pods: !self.services.is_empty(),
+            has_details: !self.services.is_empty(),
             no_headers: self.no_headers,
         };
         Ok(match self.output {

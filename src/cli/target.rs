@@ -167,6 +167,16 @@ impl Cluster {
         status
     }
 
+    /// Adds the last flips of each Service that is shown.
+    pub(super) async fn add_flips(&self, status: &mut NamespaceStatus, policy: &Policy) {
+        match self.scan.history(&status.namespace).await {
+            Ok(history) => status.add_flips(&history, &policy.colours),
+            Err(failure) => {
+                status.notes.push(format!("last flips are unknown: cannot read {}: {}", failure.what, failure.why));
+            }
+        }
+    }
+
     /// That the policies are unknown, where they are.
     pub(super) fn unread_policies(&self) -> Option<String> {
         let why = &self.unread_policies.as_ref()?.why;

@@ -64,7 +64,8 @@ impl Ui {
             let secret = token()? + &token()?;
             let stop = stop_signal()?;
             print_out(&format!("{}\nCtrl-C ends it\n", url(listener.local_addr()?, &secret)))?;
-            let scope = Scope { namespace: self.namespace, workers: self.workers, options: Options::default() };
+            let scope =
+                Scope { namespace: self.namespace, workers: self.workers, flips: true, options: Options::default() };
             serve(listener, &secret, Looker { cluster: self.cluster, scope }, stop).await?;
             Ok(ExitCode::SUCCESS)
         })

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::clock;
 use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
 use super::ledger_store::{LedgerStore, StoredLedger};
-use crate::history::{Facts, Head, History};
+use crate::history::{Act, Facts, Head, History};
 use crate::install::HISTORY_PREFIX;
 use crate::ledger::resolve::resolve;
 use crate::ledger::{ObjectRef, Settled};
@@ -20,10 +20,18 @@ use crate::model::{ColourScheme, Kind, ReadFailure, Timestamp};
 /// How long a settled change waits for the replica that has its facts.
 const WAITS_FOR_FACTS: Duration = Duration::from_secs(30);
 
+/// What a drain did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Whether there is more to do: a change may still commit, or waits for its facts, or another replica wrote first.
+    pub is_open: bool,
+    /// What it added to the history.
+    pub added: Vec<Act>,
+}
+
 impl LedgerStore {
     /// Takes committed changes of a namespace from the ledger into the history. Those whose facts are not known here wait a
-    /// while for the replica that has them. Returns whether there is more to do: a change may still commit, or waits for its
-    /// facts, or another replica wrote first.
+    /// while for the replica that has them.
     ///
     /// # Errors
     /// When something cannot be read or written. The next drain tries it again.
@@ -33,7 +41,7 @@ impl LedgerStore {
         colours: &ColourScheme,
         facts: &BTreeMap<String, Facts>,
         deadline: Instant,
-    ) -> Result<bool, ReadFailure> {
+    ) -> Result<Drained, ReadFailure> {
         clock::scoped(self.drain_scoped(namespace, colours, facts, deadline)).await
     }
 
@@ -43,11 +51,12 @@ impl LedgerStore {
         colours: &ColourScheme,
         facts: &BTreeMap<String, Facts>,
         deadline: Instant,
-    ) -> Result<bool, ReadFailure> {
+    ) -> Result<Drained, ReadFailure> {
+        let open = |is_open| Drained { is_open, added: Vec::new() };
         let _turn = self.acquire_turn(namespace, deadline).await?;
-        let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(false) };
+        let Some(mut stored) = self.read(namespace, deadline).await? else { return Ok(open(false)) };
         if !self.settle(namespace, &mut stored, colours, deadline).await? {
-            return Ok(true);
+            return Ok(open(true));
         }
         let now = clock::now();
         let own = |settled: &Settled| settled.ids.iter().find_map(|id| facts.get(id).cloned());
@@ -56,16 +65,16 @@ impl LedgerStore {
         let (due, waiting): (Vec<&Settled>, Vec<&Settled>) = stored.ledger.settled.iter().partition(|one| is_due(one));
         let is_open = is_pending || !waiting.is_empty();
         if due.is_empty() {
-            return Ok(is_open);
+            return Ok(open(is_open));
         }
         let mut due: Vec<Settled> = due.into_iter().cloned().collect();
         due.sort_by(|a, b| (a.at, &a.ids).cmp(&(b.at, &b.ids)));
         let written = self.add_to_history(namespace, &due, own, &stored.ledger.head, now, deadline).await?;
-        let Some(head) = written else { return Ok(true) };
+        let Some((head, added)) = written else { return Ok(open(true)) };
         stored.ledger.drained(|settled| due.contains(settled), head.to_string());
         let ledger = std::mem::take(&mut stored.ledger);
         let is_written = self.write(namespace, &ledger, &stored, deadline).await?;
-        Ok(is_open || !is_written)
+        Ok(Drained { is_open: is_open || !is_written, added })
     }
 
     /// Reads the objects of pending changes of Services, and settles those that have committed. They are sure only once they
@@ -94,7 +103,7 @@ impl LedgerStore {
         Ok(is_written)
     }
 
-    /// Adds changes to the history, and returns its head; `None` where another replica wrote first.
+    /// Adds changes to the history. Returns its head and what was added; `None` where another replica wrote first.
     async fn add_to_history(
         &self,
         namespace: &str,
@@ -103,7 +112,7 @@ impl LedgerStore {
         known_head: &str,
         now: Timestamp,
         deadline: Instant,
-    ) -> Result<Option<Head>, ReadFailure> {
+    ) -> Result<Option<(Head, Vec<Act>)>, ReadFailure> {
         let name = history_name(namespace);
         let map = self.maps.read(namespace, &name, deadline).await?;
         let mut history = match &map {
@@ -111,10 +120,10 @@ impl LedgerStore {
             // A history that was lost goes on where the ledger knows that it was.
             None => History::after(Head::parse(known_head).unwrap_or_default()),
         };
-        let added = due.iter().filter(|settled| history.append(settled, facts(settled))).count();
+        let added: Vec<Act> = due.iter().filter_map(|settled| history.append(settled, facts(settled))).collect();
         history.drop_old(now);
-        if added == 0 {
-            return Ok(Some(history.head()));
+        if added.is_empty() {
+            return Ok(Some((history.head(), added)));
         }
         let mut new = self.maps.new_map(&name, history.render());
         let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };
@@ -125,7 +134,7 @@ impl LedgerStore {
         } else {
             self.maps.create(namespace, &new, deadline).await
         };
-        Ok(written.map_err(of_history)?.map(|_| history.head()))
+        Ok(written.map_err(of_history)?.map(|_| (history.head(), added)))
     }
 
     /// Reads a namespace's history; `None` where there is none.

@@ -11,7 +11,7 @@ pub mod events;
 mod extras;
 #[cfg(test)]
 pub(crate) mod fake;
-mod history_store;
+pub mod history_store;
 pub mod installation;
 mod kubeconfig;
 mod ledger_index;

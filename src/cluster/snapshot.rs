@@ -110,6 +110,14 @@ impl Scan {
         Ok(Record { history, head: ledger.and_then(|ledger| Head::parse(&ledger.head)) })
     }
 
+    /// The history of a namespace, without a look at its ledger; empty where there is none.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub async fn history(&self, namespace: &str) -> Result<History, ReadFailure> {
+        Ok(self.ledgers.history(namespace, Instant::now() + TIME).await?.unwrap_or_default())
+    }
+
     /// The namespaces that have a ledger, by name.
     ///
     /// # Errors

@@ -12,9 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::cluster::history_store::Drained;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::policies::PolicyStore;
 use crate::history::Facts;
+use crate::telemetry::Metrics;
 
 /// The time from an answer to the first look: the API server commits within it.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
@@ -31,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub struct Recorder {
     ledgers: Arc<LedgerStore>,
     policies: Arc<PolicyStore>,
+    metrics: Arc<Metrics>,
     /// By namespace.
     open: Mutex<HashMap<String, Open>>,
     wake: Notify,
@@ -47,8 +50,8 @@ struct Open {
 impl Recorder {
     /// A recorder that remembers nothing. [`run`](Self::run) has to be polled.
     #[must_use]
-    pub fn new(ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>) -> Self {
-        Self { ledgers, policies, open: Mutex::default(), wake: Notify::new() }
+    pub fn new(ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>, metrics: Arc<Metrics>) -> Self {
+        Self { ledgers, policies, metrics, open: Mutex::default(), wake: Notify::new() }
     }
 
     /// Remembers an allowed change, which is about to be committed.
@@ -99,10 +102,13 @@ impl Recorder {
         let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
         let drained = self.ledgers.drain(namespace, &settings.policy.colours, &facts, deadline).await;
-        let is_open = drained.unwrap_or_else(|failure| {
+        let Drained { is_open, added } = drained.unwrap_or_else(|failure| {
             tracing::warn!(namespace, what = failure.what, why = failure.why, "the history is not written yet");
-            true
+            Drained { is_open: true, added: Vec::new() }
         });
+        for act in added {
+            self.metrics.recorded(namespace, act.name());
+        }
         self.drained(namespace, began, is_open);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Entry, Facts};
+use super::{Act, Entry, Facts};
 use crate::ledger::Settled;
 use crate::model::{Timestamp, sha256};
 
@@ -137,23 +137,24 @@ impl History {
         self.entries.iter().find(|(_, entry)| entry.n == n).map(|(line, _)| sha256(line))
     }
 
-    /// Adds a settled change, once. Returns whether it is new.
-    pub fn append(&mut self, settled: &Settled, facts: Option<Facts>) -> bool {
+    /// Adds a settled change, once. Returns what it did; `None` where it is in the history already.
+    pub fn append(&mut self, settled: &Settled, facts: Option<Facts>) -> Option<Act> {
         let is_it = |entry: &Entry| {
             let act = Entry::new(settled, None, 0, String::new()).act;
-            let is_deleted = |act| act == super::Act::Deleted;
+            let is_deleted = |act| act == Act::Deleted;
             settled.is(&entry.uid, &entry.base) && is_deleted(act) == is_deleted(entry.act)
         };
         if self.entries().any(is_it) {
-            return false;
+            return None;
         }
         let Head { n, hash } = self.head();
         let entry = Entry::new(settled, facts, n.saturating_add(1), hash);
         // Strings, numbers and lists always serialise.
-        let Ok(line) = serde_json::to_string(&entry) else { return false };
+        let line = serde_json::to_string(&entry).ok()?;
+        let act = entry.act;
         self.entries.push((line, entry));
         self.named = self.head();
-        true
+        Some(act)
     }
 
     /// Drops entries that are too old or too many, the oldest first. The chain begins after them then.
@@ -234,7 +235,7 @@ mod tests {
     fn of(count: i64) -> History {
         let mut history = History::default();
         for number in 0..count {
-            assert!(history.append(&settled(number), None));
+            assert!(history.append(&settled(number), None).is_some());
         }
         history
     }
@@ -250,9 +251,9 @@ mod tests {
     #[test]
     fn a_change_is_in_it_once() {
         let mut history = of(3);
-        assert!(!history.append(&settled(1), Some(Facts::default())));
+        assert_eq!(history.append(&settled(1), Some(Facts::default())), None);
         // The Service may be deleted from the version that a flip began from, if that flip never committed.
-        assert!(history.append(&Settled { act: SettledAct::Deleted, ..settled(1) }, None));
+        assert_eq!(history.append(&Settled { act: SettledAct::Deleted, ..settled(1) }, None), Some(Act::Deleted));
         assert_eq!(history.entries().len(), 4);
     }
 

@@ -97,6 +97,9 @@ pub struct Facts {
     /// The policies, each as `NAME@GENERATION`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
+    /// The gates, each with its proof, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
     /// The codes of rules that warned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -153,6 +156,7 @@ impl Facts {
             groups: groups.cloned().collect(),
             tool: verdict.tool.map_or("", crate::model::Tool::name).to_owned(),
             policies: verdict.policies.clone(),
+            gates: verdict.gates.iter().map(|gate| short(gate)).collect(),
             warnings: warnings.map(|(finding, _)| finding.reason.code().to_owned()).collect(),
             overridden: overriding.map(|active| short(&active.reason)),
             exemptions: verdict.exempted().into_iter().map(str::to_owned).collect(),

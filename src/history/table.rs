@@ -10,8 +10,9 @@ use crate::model::{ColourScheme, markdown_text, printable, without_registry};
 /// The columns of an entry.
 const HEADERS: [&str; 8] = ["WHEN", "SERVICE", "ACT", "COLOUR", "IMAGE", "BY", "WITH", "NOTES"];
 
-/// One entry in words.
-fn cells(entry: &Entry, colours: &ColourScheme) -> [String; 8] {
+/// One entry in words, in the order of the columns: when, Service, act, colour, image, by, with, notes.
+#[must_use]
+pub fn cells(entry: &Entry, colours: &ColourScheme) -> [String; 8] {
     let Entry { at, act, service, user, manager, from, to, .. } = entry;
     let facts = entry.facts.clone().unwrap_or_default();
     let colour = match (&entry.facts, act) {
@@ -54,6 +55,7 @@ fn notes(entry: &Entry, facts: &Facts) -> String {
     if !facts.ready.is_empty() {
         notes.push(format!("{} ready", facts.ready));
     }
+    notes.extend(facts.gates.iter().cloned());
     if !facts.warnings.is_empty() {
         notes.push(facts.warnings.join(", "));
     }

@@ -152,6 +152,20 @@ pub struct Proof {
     pub evidence: String,
 }
 
+impl Proof {
+    /// Who or what passed the gate: `passed by job 5c1f…`, `approved by bob`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { user, evidence, .. } = self;
+        match self.kind {
+            GateKind::Job => format!("passed by job {evidence}"),
+            GateKind::Attestation if evidence.is_empty() => format!("passed by {user}"),
+            GateKind::Attestation => format!("passed by {user} ({evidence})"),
+            GateKind::Approval => format!("approved by {user}"),
+        }
+    }
+}
+
 /// The proofs of one gate about one workload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Proofs {

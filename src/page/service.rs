@@ -9,6 +9,7 @@ use crate::audit::checks::Severity;
 use crate::audit::finding::{Finding, State};
 use crate::report::data::{Summary, remark};
 use crate::status::NamespaceStatus;
+use crate::status::past::PastFlip;
 use crate::status::report::{ColourRole, ColourStatus, ServiceStatus, WorkloadStatus};
 use crate::status::tree::in_short;
 
@@ -56,12 +57,31 @@ fn body(one: &ServiceStatus, found: &[&Finding]) -> Markup {
                 @if !flip.manager.is_empty() { " (" (flip.manager) ")" }
             }
         }
+        (past(&one.flips))
         p.soft {
             "A traffic Service, since " (one.because)
             @if !one.uses_blue_green { ". Blue-green is not in use, so rules only warn" }
             ". A change has to leave " (one.floor) " ready."
         }
         (findings(found))
+    }
+}
+
+/// The last flips.
+fn past(flips: &[PastFlip]) -> Markup {
+    html! {
+        @if !flips.is_empty() {
+            div.wide { table.flips {
+                tr { th { "when" } th { "act" } th { "colour" } th { "image" } th { "by" } th { "with" } th { "notes" } }
+                @for flip in flips {
+                    tr {
+                        td { time datetime=(flip.at) { (flip.at) } }
+                        td { (flip.act) } td { (flip.colour) } td { code { (flip.image) } }
+                        td { (flip.user) } td { (flip.with) } td { (flip.notes) }
+                    }
+                }
+            } }
+        }
     }
 }
 

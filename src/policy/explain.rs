@@ -2,19 +2,21 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{Enforcement, Gate, Policy, ReadinessBasis, setting};
 use crate::rules::{Reason, in_words};
 
 /// One setting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explained {
     /// Its path in a policy: `live.floor`.
     pub setting: String,
     /// Its value.
     pub value: String,
     /// The policy that says it; `None` for the default or the flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
 }
 

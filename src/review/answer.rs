@@ -153,6 +153,7 @@ fn audit_annotations(verdict: &Verdict) -> BTreeMap<&'static str, String> {
     }
     add("tool", verdict.tool.map_or("", Tool::name));
     add("policies", &verdict.policies.join(","));
+    add("gates", &verdict.gates.join(", "));
     add("exemption", &verdict.exempted().join(","));
     if let Some(Override { until, reason }) = verdict.active_override.as_ref().filter(|_| verdict.is_overridden()) {
         add("override", &format!("until {until}: {reason}"));

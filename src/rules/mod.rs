@@ -101,6 +101,9 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     if !summary.is_empty() {
         verdict.moved = moved::moved(change, view, colours);
     }
+    if let ("flip", Write::ServiceUpdate { new, .. }, false) = (verdict.act, &change.write, policy.gates.is_empty()) {
+        verdict.gates = gates::facts(new, change, view, policy, now);
+    }
     verdict.summary = summary;
     if let Write::WorkloadUpdate { old, new } = &change.write {
         let (findings, proofs) = gates::permitted::of_statements(old, new, change, view, policy, now);

@@ -27,6 +27,8 @@ pub struct Verdict {
     pub act: &'static str,
     /// What a change of a Service moves.
     pub moved: Option<Moved>,
+    /// The gates of a flip, each with its proof, in words.
+    pub gates: Vec<String>,
     /// The id of the intent that the change has in the ledger.
     pub intent: Option<String>,
     /// The last entry of the namespace's history, as its number and the first digits of its hash.

@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::past::PastFlip;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::whatif::{self, Answer, Decision};
 use crate::model::{
     ClusterView, Enforcement, Override, Pod, Policy, Role, Selector, Service, Timestamp, Workload, annotation, setting,
 };
+use crate::policy::explain::{Explained, explain};
 use crate::rules::state::backends::Backends;
 use crate::rules::state::explain::held_for;
 use crate::rules::state::readiness::first_failing;
@@ -40,6 +42,8 @@ pub struct NamespaceStatus {
     /// Why holds and flips on record are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_ledger: Option<String>,
+    /// The settings that are not the defaults, each with the policy that says it.
+    pub settings: Vec<Explained>,
     /// What is unknown about the policies and about flipguard itself.
     pub notes: Vec<String>,
     /// Kinds that only the audit reads and could not read, each with the reason. Their checks were skipped.
@@ -66,6 +70,9 @@ pub struct ServiceStatus {
     /// The last flip on record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_flip: Option<FlipRecord>,
+    /// Its last flips, the newest first. They are read for Services that are named, and for the page.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flips: Vec<PastFlip>,
     /// Its colours, the live one first.
     pub colours: Vec<ColourStatus>,
     /// Why it needs attention.
@@ -230,9 +237,17 @@ pub fn status(snapshot: &Snapshot, policy: &Policy, wanted: &dyn Fn(&Service) ->
             .collect(),
         unread,
         without_ledger: snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)),
+        settings: of_note(policy),
         notes: policy.notes.clone(),
         skipped: Vec::new(),
     }
+}
+
+/// The settings that are not the defaults.
+fn of_note(policy: &Policy) -> Vec<Explained> {
+    let defaults = explain(&Policy::default());
+    let is_default = |one: &Explained| one.policy.is_none() && defaults.contains(one);
+    explain(policy).into_iter().filter(|one| !is_default(one)).collect()
 }
 
 fn service_status(
@@ -269,6 +284,7 @@ fn service_status(
             .filter(|active| active.lasts(now, policy.max_override))
             .map(|Override { until, reason }| OverrideStatus { until, reason }),
         last_flip: record,
+        flips: Vec::new(),
         colours,
         attention,
     }

@@ -1,10 +1,12 @@
 //! A status as it is shown: without hidden characters, and without text of any length.
 
+use super::past::PastFlip;
 use super::report::{
     ColourStatus, FlipRecord, FlipStatus, NamespaceStatus, OtherService, OverrideStatus, PodStatus, ServiceStatus,
     WorkloadStatus,
 };
 use crate::model::shortened;
+use crate::policy::explain::Explained;
 
 /// The most characters of a text that people read.
 pub const MOST: usize = 500;
@@ -29,6 +31,7 @@ impl NamespaceStatus {
             others,
             unread,
             without_ledger,
+            settings,
             notes,
             unguarded_because,
             skipped,
@@ -36,6 +39,9 @@ impl NamespaceStatus {
         change(namespace);
         let texts = enforcement_by.iter_mut().chain(without_ledger).chain(unguarded_because);
         texts.chain(unread).chain(notes).chain(skipped).for_each(change);
+        for Explained { setting, value, policy } in settings {
+            [setting, value].into_iter().chain(policy).for_each(change);
+        }
         for service in services {
             of_service(service, change);
         }
@@ -54,6 +60,7 @@ fn of_service(service: &mut ServiceStatus, change: &impl Fn(&mut String)) {
         floor: _,
         active_override,
         last_flip,
+        flips,
         colours,
         attention,
     } = service;
@@ -64,6 +71,9 @@ fn of_service(service: &mut ServiceStatus, change: &impl Fn(&mut String)) {
     }
     if let Some(FlipRecord { at: _, seconds_ago: _, from, user, manager }) = last_flip {
         [from, user, manager].into_iter().for_each(change);
+    }
+    for PastFlip { at, act, colour, image, user, with, notes } in flips {
+        [at, act, colour, image, user, with, notes].into_iter().for_each(change);
     }
     for colour in colours {
         of_colour(colour, change);

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, ServiceStatus, WorkloadStatus};
 use super::signs::{Sign, Signs};
 use crate::model::without_registry;
+use crate::policy::explain::Explained;
 
 /// What is printed beyond the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct Style {
     pub signs: Signs,
     /// Whether revisions and reasons are added.
     pub is_wide: bool,
-    /// Whether the Pods are shown.
-    pub has_pods: bool,
+    /// Whether Pods, last flips and settings are shown.
+    pub has_details: bool,
     /// Whether the line with the names of the columns is left out.
     pub no_headers: bool,
 }
@@ -54,6 +55,9 @@ pub fn text(status: &NamespaceStatus, style: Style) -> String {
         text.push('\n');
         text.push_str(&table(&status.services.iter().flat_map(|one| rows(one, style)).collect::<Vec<_>>(), style));
     }
+    if style.has_details {
+        text.push_str(&settings(status));
+    }
     text.push_str(&end(status));
     style.signs.plain(&text)
 }
@@ -66,6 +70,18 @@ fn heading(status: &NamespaceStatus) -> String {
     let by = enforcement_by.as_ref().map(|policy| format!(" (policy {policy})")).unwrap_or_default();
     let condition = if status.guarded.is_none() { ", if flipguard guards" } else { "" };
     format!("{namespace} · enforcement {enforcement}{by}{condition}\n")
+}
+
+/// The settings that are not the defaults, and where to find all others.
+fn settings(status: &NamespaceStatus) -> String {
+    let said = |one: &Explained| {
+        let by = one.policy.as_ref().map_or_else(|| "flag".to_owned(), |policy| format!("policy {policy}"));
+        format!("  {} {} ({by})\n", one.setting, one.value)
+    };
+    let all: String = status.settings.iter().map(said).collect();
+    let namespace = &status.namespace;
+    let title = if all.is_empty() { "Settings are the defaults" } else { "Settings that are not the defaults" };
+    format!("\n{title}; flipguard policy explain -n {namespace} prints all:\n{all}").replace(":\n\n", ":\n")
 }
 
 fn end(status: &NamespaceStatus) -> String {
@@ -123,6 +139,10 @@ fn rows(service: &ServiceStatus, style: Style) -> Vec<Row> {
             all.push(with_branch(row, style.signs.branch(is_last)));
         }
     }
+    if let (Some(last), true) = (all.last_mut(), style.has_details && !service.flips.is_empty()) {
+        last.below.push("last flips:".to_owned());
+        last.below.extend(service.flips.iter().map(|flip| format!("  {}", flip.line())));
+    }
     all
 }
 
@@ -154,7 +174,7 @@ fn lines(colour: &ColourStatus, service: &ServiceStatus, style: Style) -> Vec<Ro
             ],
             notes: notes(workload, style),
             sign: Some(sign(workload)),
-            below: if style.has_pods { pods(workload, style) } else { Vec::new() },
+            below: if style.has_details { pods(workload, style) } else { Vec::new() },
         })
         .collect();
     if rows.is_empty() {

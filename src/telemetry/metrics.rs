@@ -1,5 +1,7 @@
 //! The metrics of `/metrics`.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -25,6 +27,9 @@ pub struct Metrics {
     exempted: Family<RuleLabels, Counter>,
     policies: Family<StateLabels, Gauge>,
     policy_age: Gauge,
+    flips: Family<FlipLabels, Counter>,
+    /// The namespaces that `flips` names.
+    flip_namespaces: Mutex<BTreeSet<String>>,
     unreadable: Counter,
     seconds: Family<OutcomeLabels, Histogram>,
     /// The histogram of `seconds` for allowed changes, which are nearly all.
@@ -64,6 +69,15 @@ struct OutcomeLabels {
 struct StateLabels {
     state: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlipLabels {
+    service_namespace: String,
+    act: &'static str,
+}
+
+/// The most namespaces that the counter of flips names. All others are counted together, as `other`.
+const MAX_NAMESPACES: usize = 1000;
 
 /// The policies of the cluster, by what becomes of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,16 +161,6 @@ impl Default for Metrics {
             "decisions",
             "Findings by kind of object, rule and action; rule `none` counts changes without a finding",
         );
-        let would_deny = by(&mut registry, "would_deny", "Denials that enforcement `warn` turned into warnings");
-        let overridden = by(&mut registry, "overridden", "Denials that an override turned into warnings");
-        let exempted = by(&mut registry, "exempted", "Denials that an exemption turned into warnings");
-        let policies = by(
-            &mut registry,
-            "policies",
-            "Policies by state; `crd-missing` is 1 while the CRD is gone, and policies with it",
-        );
-        let policy_age = seconds_of(&mut registry, "policy_age", "The age of the policies, as they were last read");
-        let unreadable = counter(&mut registry, "unreadable_reviews", "Reviews that could not be parsed");
         let seconds =
             Family::<OutcomeLabels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS.iter().copied()));
         registry.register_with_unit(
@@ -173,72 +177,75 @@ impl Default for Metrics {
             "decision_writes",
             "Writes of the ledger for a judged change, including conflicts with other replicas",
         );
-        let registered = gauge(
-            &mut registry,
-            "registered",
-            "1 while the webhooks are registered as this replica renders them, else 0",
-        );
-        let suspended = gauge(&mut registry, "suspended", "1 while an admin has suspended the registration, else 0");
-        let registration_repairs = counter(
-            &mut registry,
-            "registration_repairs",
-            "Repairs of a webhook configuration that another client had changed",
-        );
-        let selector_additions = gauge(
-            &mut registry,
-            "selector_additions",
-            "Entries of others in the namespaceSelectors of the webhooks, which exempt namespaces",
-        );
-        let last_reached = seconds_of(
-            &mut registry,
-            "last_reached",
-            "The last time that the API server answered a probe of this replica through flipguard, in Unix seconds",
-        );
-        let missing_permissions = gauge(
-            &mut registry,
-            "missing_permissions",
-            "Permissions that flipguard needs and lacks, by the latest check",
-        );
-        let clock_difference =
-            seconds_of(&mut registry, "clock_difference", "The clock of this replica minus that of the API server");
-        let refused_connections = counter(
-            &mut registry,
-            "refused_connections",
-            "Connections that were closed at once, because too many were open",
-        );
-        let token_not_after = seconds_of(
-            &mut registry,
-            "token_not_after",
-            "Expiry of the token for the API server, in Unix seconds; an `inline` token is never read again",
-        );
-        let certificate_not_after = seconds_of(
-            &mut registry,
-            "certificate_not_after",
-            "Expiry of the served `leaf` and of the `authority` that signed it, in Unix seconds",
-        );
         Self {
-            registry,
             decisions,
-            would_deny,
-            overridden,
-            exempted,
-            policies,
-            policy_age,
-            unreadable,
+            would_deny: by(&mut registry, "would_deny", "Denials that enforcement `warn` turned into warnings"),
+            overridden: by(&mut registry, "overridden", "Denials that an override turned into warnings"),
+            exempted: by(&mut registry, "exempted", "Denials that an exemption turned into warnings"),
+            policies: by(
+                &mut registry,
+                "policies",
+                "Policies by state; `crd-missing` is 1 while the CRD is gone, and policies with it",
+            ),
+            policy_age: seconds_of(&mut registry, "policy_age", "The age of the policies, as they were last read"),
+            flips: by(
+                &mut registry,
+                "flips",
+                "Changes of Services that this replica added to the history, by namespace and act",
+            ),
+            flip_namespaces: Mutex::default(),
+            unreadable: counter(&mut registry, "unreadable_reviews", "Reviews that could not be parsed"),
             seconds,
             seconds_allowed,
             asked,
             written,
-            registered,
-            suspended,
-            registration_repairs,
-            selector_additions,
-            last_reached,
-            missing_permissions,
-            clock_difference,
-            refused_connections,
-            token_not_after,
-            certificate_not_after,
+            registered: gauge(
+                &mut registry,
+                "registered",
+                "1 while the webhooks are registered as this replica renders them, else 0",
+            ),
+            suspended: gauge(&mut registry, "suspended", "1 while an admin has suspended the registration, else 0"),
+            registration_repairs: counter(
+                &mut registry,
+                "registration_repairs",
+                "Repairs of a webhook configuration that another client had changed",
+            ),
+            selector_additions: gauge(
+                &mut registry,
+                "selector_additions",
+                "Entries of others in the namespaceSelectors of the webhooks, which exempt namespaces",
+            ),
+            last_reached: seconds_of(
+                &mut registry,
+                "last_reached",
+                "The last time that the API server answered a probe of this replica through flipguard, in Unix seconds",
+            ),
+            missing_permissions: gauge(
+                &mut registry,
+                "missing_permissions",
+                "Permissions that flipguard needs and lacks, by the latest check",
+            ),
+            clock_difference: seconds_of(
+                &mut registry,
+                "clock_difference",
+                "The clock of this replica minus that of the API server",
+            ),
+            refused_connections: counter(
+                &mut registry,
+                "refused_connections",
+                "Connections that were closed at once, because too many were open",
+            ),
+            token_not_after: seconds_of(
+                &mut registry,
+                "token_not_after",
+                "Expiry of the token for the API server, in Unix seconds; an `inline` token is never read again",
+            ),
+            certificate_not_after: seconds_of(
+                &mut registry,
+                "certificate_not_after",
+                "Expiry of the served `leaf` and of the `authority` that signed it, in Unix seconds",
+            ),
+            registry,
         }
     }
 }
@@ -314,6 +321,15 @@ impl Metrics {
     /// Sets the age of the policies that were read last, in seconds.
     pub fn policy_age(&self, seconds: i64) {
         self.policy_age.set(seconds);
+    }
+
+    /// Counts a change of a Service that was added to the history.
+    pub fn recorded(&self, namespace: &str, act: &'static str) {
+        let mut known = self.flip_namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_named = known.contains(namespace) || known.len() < MAX_NAMESPACES && known.insert(namespace.to_owned());
+        drop(known);
+        let service_namespace = if is_named { namespace } else { "other" }.to_owned();
+        self.flips.get_or_create(&FlipLabels { service_namespace, act }).inc();
     }
 
     /// Sets the time at which the API server was last seen to reach flipguard, in Unix seconds.

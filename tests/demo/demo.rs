@@ -3,6 +3,8 @@
 //! Each command is printed before its real output. Each verdict is checked, and the demo fails if it differs. With
 //! `KEEP=1`, the control plane keeps running.
 
+mod gate;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ fn demo() -> Result<()> {
     by_version.tell()?;
     let by_colour = Story::new(&control_plane, "by-colour", "color", "blue", "green")?;
     by_colour.tell()?;
+    gate::tell(&control_plane)?;
     heading(&format!("All as expected, after {:.0} s.", started.elapsed().as_secs_f64()));
 
     if env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
@@ -194,7 +197,7 @@ impl<'a> Story<'a> {
             "going back passes at once: blue has served, so half of it is enough",
             &["apply", "-f", "service-blue.yaml"],
         )?;
-        self.history()?;
+        self.history("who did that? the history says so, and the API server's audit log agrees", "rollback")?;
         self.runs("and ends the hold: the idle colour is free", &["scale", "deployment/app-green", "--replicas=1"])?;
         self.step(
             "taking the app down: the Service first, then its pods",
@@ -204,9 +207,9 @@ impl<'a> Story<'a> {
         self.runs("", &["delete", "deployment", "app-blue", "app-green"])
     }
 
-    /// The history has both flips a moment later, and its chain holds.
-    fn history(&self) -> Result<()> {
-        println!("\n# who did that? the history says so, and the API server's audit log agrees");
+    /// The history shows what is expected a moment later, and its chain holds.
+    fn history(&self, says: &str, shows: &str) -> Result<()> {
+        println!("\n# {says}");
         let log = self.control_plane.dir().join("audit.log");
         println!("$ flipguard history -n {} --verify --audit-log audit.log", self.namespace);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -215,12 +218,12 @@ impl<'a> Story<'a> {
             look.args(["history", "-n", self.namespace, "--verify", "--audit-log"]).arg(&log);
             let output = look.env("KUBECONFIG", self.control_plane.kubeconfig()).output()?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            if output.status.success() && text.contains("rollback") {
+            if output.status.success() && text.contains(shows) {
                 println!("{}", text.trim_end());
                 return Ok(());
             }
             let all = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
-            ensure!(Instant::now() < deadline, "the history does not have the rollback:\n{all}");
+            ensure!(Instant::now() < deadline, "the history does not have `{shows}`:\n{all}");
             sleep(Duration::from_millis(200));
         }
     }

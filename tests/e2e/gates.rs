@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Test;
 use super::policies::programmed;
+use super::seeing::flipguard;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt, workload};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -42,6 +43,24 @@ fn gated(shop: &Shop, gates: &str) -> Result<()> {
             .succeeds()?;
     }
     shop.blue_is_live()
+}
+
+/// The audit log and the history have the gate with its proof.
+fn is_told(shop: &Shop) -> Result<()> {
+    let uid = shop.kubectl(&["get", "job/smoke-1", "-o=jsonpath={.metadata.uid}"])?.out;
+    let words = format!("smoke: deployment/app-green passed by job {uid}");
+    let events = || -> Result<bool> {
+        let log = std::fs::read_to_string(shop.control_plane.dir().join("audit.log"))?;
+        let quoted = format!("\"guard.flipguard.dev/gates\":\"{words}\"");
+        let denied = "\"guard.flipguard.dev/gates\":\"smoke: deployment/app-green not passed\"";
+        let mut own = log.lines().filter(|line| line.contains(&format!("\"namespace\":\"{}\"", shop.namespace)));
+        let is_denied = own.clone().any(|line| line.contains(denied));
+        Ok(is_denied && own.any(|line| line.contains(&quoted)))
+    };
+    shop.until("the audit log has the gate", events)?;
+    shop.until("the history has the gate", || {
+        Ok(flipguard(shop, &["history", "-n", &shop.namespace, "-o", "json"])?.out.contains(&words))
+    })
 }
 
 fn ended(shop: &Shop) -> Result<()> {
@@ -92,6 +111,7 @@ fn a_job_proves_what_it_tested(shop: &Shop) -> Result<()> {
     let hashes: Vec<&str> = tested.out.split(' ').collect();
     ensure!(hashes.len() == 2 && hashes.iter().all(|hash| hash.len() == 64), "{}", tested.out);
     shop.route("app", GREEN)?.passes_silently()?;
+    is_told(shop)?;
     // The way back is not asked.
     shop.route("app", BLUE)?.succeeds()?;
     ended(shop)?;

@@ -54,6 +54,13 @@ fn who_flipped_what(shop: &Shop) -> Result<()> {
     let text = look(shop, &[])?;
     text.says("blue → green")?;
     text.says("green → blue")?;
+    let status = flipguard(shop, &["status", "app", "-n", &shop.namespace])?;
+    status.says("last flips:")?;
+    status.says("rollback green → blue, web:1, by ")?;
+    status.says("Settings are the defaults; flipguard policy explain")?;
+    let (_, metrics) = shop.guard.ask("/metrics")?;
+    let counted = format!("flipguard_flips_total{{service_namespace=\"{}\",act=\"rollback\"}} 1", shop.namespace);
+    ensure!(metrics.contains(&counted), "{metrics}");
     text.says("2 entries; --verify checks that none was changed")?;
     // Helm's field manager has a name of its own, and others are named as they are.
     shop.kubectl(&[

@@ -16,7 +16,21 @@ pub use permitted::{job_reads, target};
 pub use statement::Statement;
 pub use tested::tested;
 
-use crate::model::Proof;
+use crate::model::{Change, ClusterView, Policy, Proof, Service, Timestamp};
+use crate::rules::state::backends::Backends;
+
+/// The gates of a flip, each in a few words, for the audit log and the history.
+pub(super) fn facts(
+    new: &Service,
+    change: &Change,
+    view: &ClusterView,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<String> {
+    let target = &Backends::of(new.routed(), view);
+    let (user, namespace) = (&change.user, new.meta.namespace.as_str());
+    passed::facts(&passed::Flip { target, view, policy, user, namespace, now })
+}
 
 /// A proof that a change makes, to be kept once the change is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]

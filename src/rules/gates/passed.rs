@@ -20,13 +20,34 @@ pub(in crate::rules) struct Flip<'a> {
 ///
 /// That the current colour has no ready Pod is no exception: whoever may delete Pods could then pass every gate.
 pub(in crate::rules) fn findings(flip: &Flip<'_>) -> Vec<Finding> {
-    let serving = || flip.target.workloads.iter().filter(|workload| workload.desired > 0 && !workload.meta.deleting);
     let mut findings = Vec::new();
     for gate in &flip.policy.gates {
-        findings.extend(serving().filter_map(|workload| missing(gate, workload, flip)));
+        findings.extend(serving(flip.target).filter_map(|workload| missing(gate, workload, flip)));
         findings.extend(bare(gate, flip));
     }
     findings
+}
+
+/// The most workloads of which the facts tell. An app has one or two.
+const MOST_FACTS: usize = 8;
+
+/// The gates of a flip, each in a few words: `smoke: deployment/app-green passed by job 5c1f…`. They are facts for the audit
+/// log and the history.
+pub(in crate::rules) fn facts(flip: &Flip<'_>) -> Vec<String> {
+    let mut facts = Vec::new();
+    for gate in &flip.policy.gates {
+        for workload in serving(flip.target).take(MOST_FACTS) {
+            let proved = Proved { gate, workload, flip, tested: tested(workload, flip.view) }.valid();
+            let words = proved.map_or_else(|_| "not passed".to_owned(), |proof| proof.words());
+            facts.push(format!("{}: {} {words}", gate.name, object(workload)));
+        }
+    }
+    facts
+}
+
+/// The workloads of a target that have to be proved.
+fn serving<'a>(target: &'a Backends<'a>) -> impl Iterator<Item = &'a Workload> {
+    target.workloads.iter().copied().filter(|workload| workload.desired > 0 && !workload.meta.deleting)
 }
 
 /// Pods without a workload have no template that a test could be bound to.
@@ -40,7 +61,7 @@ fn bare(gate: &Gate, flip: &Flip<'_>) -> Option<Finding> {
 }
 
 fn missing(gate: &Gate, workload: &Workload, flip: &Flip<'_>) -> Option<Finding> {
-    let why = Proved { gate, workload, flip, tested: tested(workload, flip.view) }.why_not()?;
+    let why = Proved { gate, workload, flip, tested: tested(workload, flip.view) }.valid().err()?;
     let message = format!("{} {why}", gate.name);
     let finding = Finding::new(Reason::GateNotPassed, message, remedy(gate, workload, flip.namespace));
     let of_a_job = Some(format!(
@@ -63,24 +84,28 @@ struct Proved<'a> {
 }
 
 impl Proved<'_> {
-    /// Why the gate is not passed; `None` where it is.
-    fn why_not(&self) -> Option<String> {
+    /// The proof by which the gate is passed.
+    ///
+    /// # Errors
+    /// Why it is not passed, in words.
+    fn valid(&self) -> Result<Proof, String> {
         let Self { gate, workload, flip, .. } = self;
         let all = self.proofs();
         let current: Vec<&Proof> = all.iter().filter(|proof| self.is_current(proof)).collect();
         let by_others = || current.iter().copied().filter(|proof| self.is_by_somebody_else(proof));
         // Of two that ended in the same second, the failure counts.
         let Some(newest) = by_others().max_by_key(|proof| (proof.at, !proof.passed)) else {
-            return Some(self.why_none(&all, &current));
+            return Err(self.why_none(&all, &current));
         };
         let ago = flip.now.since(newest.at);
         if !newest.passed {
-            return Some(format!("failed for {workload} {} ago", roughly(ago)));
+            return Err(format!("failed for {workload} {} ago", roughly(ago)));
         }
-        (ago > gate.max_age).then(|| {
+        if ago > gate.max_age {
             let age = in_words(gate.max_age);
-            format!("was proved for {workload} {} ago, and a proof counts for {age}", roughly(ago))
-        })
+            return Err(format!("was proved for {workload} {} ago, and a proof counts for {age}", roughly(ago)));
+        }
+        Ok(newest.clone())
     }
 
     /// Why no proof is about what the workload is now.

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    go_modules::{GO_MODULES, GoModule, HELM, Program},
+    go_modules::{DEFAULT_VERSION, GO_MODULES, GoModule, HELM, KUBERNETES, Program},
     process::Process,
     watchdog::Watchdog,
 };
@@ -25,15 +25,17 @@ pub struct Binaries {
     assets: Option<PathBuf>,
     /// The cache. Each module has its own folder there, so a new version of one does not rebuild the others.
     root: PathBuf,
+    kubernetes: &'static GoModule,
 }
 
 impl Binaries {
     /// Finds the binaries in the folder `KUBEBUILDER_ASSETS` (the envtest convention), if it is set, or else in the
     /// cache `$XDG_CACHE_HOME/flipguard/controlplane`. Missing binaries are built into the cache with Go, with the
-    /// progress on stderr. The first build takes about eight minutes on two cores.
+    /// progress on stderr. The first build takes about eight minutes on two cores. `KUBERNETES` chooses another version of
+    /// Kubernetes, such as `1.30`.
     ///
     /// # Errors
-    /// When a binary is missing and cannot be built.
+    /// When a binary is missing and cannot be built, or the version is not known.
     pub fn ensure() -> Result<Self> {
         let assets = match env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()) {
             Some(folder) => Some(
@@ -42,8 +44,9 @@ impl Binaries {
             ),
             None => None,
         };
-        let binaries = Self { assets, root: cache_root()? };
-        GO_MODULES.iter().try_for_each(|module| binaries.build_if_missing(module))?;
+        let binaries = Self { assets, root: cache_root()?, kubernetes: chosen()? };
+        let all = GO_MODULES.iter().chain([binaries.kubernetes]);
+        all.into_iter().try_for_each(|module| binaries.build_if_missing(module))?;
         Ok(binaries)
     }
 
@@ -60,7 +63,10 @@ impl Binaries {
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         let own = self.assets.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file());
-        let built = || GoModule::of(name).map_or_else(|| self.root.join(name), |module| self.cache(module).join(name));
+        let built = || {
+            GoModule::of(name, self.kubernetes)
+                .map_or_else(|| self.root.join(name), |module| self.cache(module).join(name))
+        };
         own.unwrap_or_else(built)
     }
 
@@ -102,6 +108,22 @@ impl Binaries {
         build(module, &missing, &self.root, &cache)
         // The lock is released with its file.
     }
+}
+
+/// The version of Kubernetes that `KUBERNETES` chooses, such as `v1.36.3`.
+///
+/// # Errors
+/// When it is not known.
+pub fn kubernetes_version() -> Result<&'static str> {
+    Ok(chosen()?.name.trim_start_matches("Kubernetes "))
+}
+
+/// The module of the version that `KUBERNETES` names.
+fn chosen() -> Result<&'static GoModule> {
+    let version = env::var("KUBERNETES").ok().filter(|version| !version.is_empty());
+    let version = version.as_deref().unwrap_or(DEFAULT_VERSION);
+    let known = KUBERNETES.iter().map(|(minor, _)| *minor).collect::<Vec<_>>().join(", ");
+    GoModule::of_kubernetes(version).with_context(|| format!("KUBERNETES is `{version}`; it must be one of {known}"))
 }
 
 fn cache_root() -> Result<PathBuf> {

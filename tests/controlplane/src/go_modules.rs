@@ -1,7 +1,7 @@
 //! The Go modules of the binaries. Their `go.mod` and `go.sum` are embedded in this crate. So a build is the same
 //! everywhere, and needs no source tree at run time.
 
-/// One of the four Go modules.
+/// One of the Go modules.
 #[derive(Debug)]
 pub(crate) struct GoModule {
     pub(crate) name: &'static str,
@@ -39,9 +39,8 @@ pub(crate) const HELM: GoModule = GoModule {
     usual_time: "cold about 2 min on 2 cores",
 };
 
-/// The modules of the control plane, in build order. The quick ones come first, so a broken Go installation fails
-/// early.
-pub(crate) const GO_MODULES: [GoModule; 3] = [
+/// The modules beside Kubernetes, in build order. They are quick, so a broken Go installation fails early.
+pub(crate) const GO_MODULES: [GoModule; 2] = [
     GoModule {
         name: "etcd v3.6.16",
         go_mod: include_str!("../go/etcd/go.mod"),
@@ -58,30 +57,58 @@ pub(crate) const GO_MODULES: [GoModule; 3] = [
         programs: &[Program { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", built_as: "kwok" }],
         usual_time: "cold about 80 s on 2 cores",
     },
-    GoModule {
-        name: "Kubernetes v1.36.3",
-        go_mod: include_str!("../go/kubernetes/go.mod"),
-        go_sum: include_str!("../go/kubernetes/go.sum"),
-        versions: "-X k8s.io/component-base/version.gitVersion=v1.36.3 \
-                   -X k8s.io/component-base/version.gitMajor=1 \
-                   -X k8s.io/component-base/version.gitMinor=36 \
-                   -X k8s.io/component-base/version.gitTreeState=clean",
-        programs: &[
-            Program::kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            Program::kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Program::kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-            Program::kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-        ],
-        usual_time: "cold about 6 min on 2 cores",
-    },
 ];
 
+/// A module of Kubernetes, with its folder.
+macro_rules! kubernetes {
+    ($minor:literal, $version:literal) => {
+        GoModule {
+            name: concat!("Kubernetes v1.", $version),
+            go_mod: include_str!(concat!("../go/kubernetes-1.", $minor, "/go.mod")),
+            go_sum: include_str!(concat!("../go/kubernetes-1.", $minor, "/go.sum")),
+            versions: concat!(
+                "-X k8s.io/component-base/version.gitVersion=v1.",
+                $version,
+                " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=",
+                $minor,
+                " -X k8s.io/component-base/version.gitTreeState=clean"
+            ),
+            programs: KUBERNETES_PROGRAMS,
+            usual_time: "cold about 6 min on 2 cores",
+        }
+    };
+}
+
+const KUBERNETES_PROGRAMS: &[Program] = &[
+    Program::kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    Program::kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    Program::kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    Program::kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+];
+
+/// The versions of Kubernetes that the tests can run on, each with its module.
+pub(crate) const KUBERNETES: [(&str, GoModule); 4] = [
+    ("1.30", kubernetes!("30", "30.14")),
+    ("1.33", kubernetes!("33", "33.13")),
+    ("1.36", kubernetes!("36", "36.3")),
+    ("1.37", kubernetes!("37", "37.2")),
+];
+
+/// The version without a choice.
+pub(crate) const DEFAULT_VERSION: &str = "1.36";
+
 impl GoModule {
-    /// The module of a binary.
-    pub(crate) fn of(program: &str) -> Option<&'static Self> {
-        let of_the_control_plane: &'static [Self] = &GO_MODULES;
-        let all = of_the_control_plane.iter().chain([&HELM]);
-        all.into_iter().find(|module| module.programs.iter().any(|one| one.name == program))
+    /// The module of Kubernetes of a version such as `1.30`.
+    pub(crate) fn of_kubernetes(version: &str) -> Option<&'static Self> {
+        let all: &'static [(&str, Self)] = &KUBERNETES;
+        all.iter().find(|(minor, _)| *minor == version).map(|(_, module)| module)
+    }
+
+    /// The module of a binary, with this one of Kubernetes.
+    pub(crate) fn of(program: &str, kubernetes: &'static Self) -> Option<&'static Self> {
+        let others: &'static [Self] = &GO_MODULES;
+        let mut all = others.iter().chain([kubernetes, &HELM]);
+        all.find(|module| module.programs.iter().any(|one| one.name == program))
     }
 
     /// The name of one state of this module. Another version has another folder in the cache, and does not affect other
@@ -102,9 +129,21 @@ impl GoModule {
 mod tests {
     use super::*;
 
+    fn all() -> impl Iterator<Item = &'static GoModule> {
+        let kubernetes: &'static [(&str, GoModule)] = &KUBERNETES;
+        let others: &'static [GoModule] = &GO_MODULES;
+        others.iter().chain([&HELM]).chain(kubernetes.iter().map(|(_, module)| module))
+    }
+
+    #[test]
+    fn the_usual_version_is_known() {
+        assert!(GoModule::of_kubernetes(DEFAULT_VERSION).is_some());
+        assert!(GoModule::of_kubernetes("1.29").is_none());
+    }
+
     #[test]
     fn the_reported_versions_are_those_of_the_modules() {
-        for module in GO_MODULES.iter().chain([&HELM]) {
+        for module in all() {
             let version = module.name.rsplit(' ').next().unwrap_or_default();
             assert!(module.go_mod.contains(&format!(" {version}")), "{} is not in its go.mod", module.name);
             assert!(module.versions.is_empty() || module.versions.contains(&format!("gitVersion={version}")));
@@ -113,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_program_is_declared_as_a_tool() {
-        for module in GO_MODULES.iter().chain([&HELM]) {
+        for module in all() {
             for program in module.programs {
                 assert!(module.go_mod.contains(program.package), "{} is no tool of {}", program.package, module.name);
             }

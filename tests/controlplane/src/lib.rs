@@ -41,7 +41,7 @@ mod timing;
 mod watchdog;
 
 pub use balancer::{Backend, Balancer, Open};
-pub use binaries::Binaries;
+pub use binaries::{Binaries, kubernetes_version};
 pub use control_plane::ControlPlane;
 pub use gate::Gate;
 pub use guard::{Guard, Place, as_yaml, ask};

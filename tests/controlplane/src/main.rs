@@ -9,6 +9,7 @@ const USAGE: &str = "usage:
   controlplane up         start a control plane, and end it on Ctrl-C
   controlplane up --keep  start one and leave it running
   controlplane down DIR   end one that was left running
+  controlplane version    the version of Kubernetes, as KUBERNETES chooses it
   controlplane build      only build the binaries, and Helm for tests (the first time: about ten minutes on two cores)";
 
 fn main() -> ExitCode {
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
 fn run(args: &[&str]) -> Result<()> {
     match args {
         ["build"] => Binaries::ensure()?.with_helm().map(drop),
+        ["version"] => {
+            println!("{}", controlplane::kubernetes_version()?);
+            Ok(())
+        }
         ["up"] => up(),
         ["up", "--keep"] => up_and_keep(),
         ["down", dir] => ControlPlane::end_kept(Path::new(dir)),
