@@ -79,9 +79,11 @@ fn settings(status: &NamespaceStatus) -> String {
         format!("  {} {} ({by})\n", one.setting, one.value)
     };
     let all: String = status.settings.iter().map(said).collect();
-    let namespace = &status.namespace;
-    let title = if all.is_empty() { "Settings are the defaults" } else { "Settings that are not the defaults" };
-    format!("\n{title}; flipguard policy explain -n {namespace} prints all:\n{all}").replace(":\n\n", ":\n")
+    let explain = format!("flipguard policy explain -n {} prints all", status.namespace);
+    if all.is_empty() {
+        return format!("\nSettings are the defaults ({explain})\n");
+    }
+    format!("\nSettings that are not the defaults ({explain}):\n{all}")
 }
 
 fn end(status: &NamespaceStatus) -> String {
