@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/targ
 # Programs that tests/tools has installed.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
 
-.PHONY: help demo check rustdoc tools test conformance monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own
+.PHONY: help demo check rustdoc tools test conformance monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,15 +82,29 @@ docs: ## Write what is generated: docs/rules.md, checks.md, rights.md, deploy/ba
 	cp deploy/monitoring/alerts.yaml deploy/monitoring/dashboard.json deploy/helm/flipguard/
 	(cat deploy/monitoring/head.yaml; sed 's/^\(.\)/  \1/' deploy/monitoring/alerts.yaml) > deploy/monitoring/prometheusrule.yaml
 
-# The architecture that the image calls amd64 or arm64.
-ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+# The architecture, as images call it. That of this machine, unless another one is given.
+OWN_ARCH = $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+ARCH ?= $(OWN_ARCH)
+MACHINE = $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
+CROSS = $(if $(filter $(OWN_ARCH),$(ARCH)),,CARGO_TARGET_$(if $(filter arm64,$(ARCH)),AARCH64,X86_64)_UNKNOWN_LINUX_GNU_LINKER=$(MACHINE)-linux-gnu-gcc)
 
-static: own tools ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt
-	@echo "Building what the image holds (about 5 min at first) ..."
-	@RUSTFLAGS='-C target-feature=+crt-static' cargo auditable build --quiet --release --locked --bin flipguard \
-		--target $(shell uname -m)-unknown-linux-gnu
+static: own ## Build dist/ARCH/flipguard, which needs no C library: for the Dockerfile's BINARY=prebuilt (ARCH=arm64)
+	@[ -z "$(CROSS)" ] || deploy/release/tools
+	@command -v cargo-auditable >/dev/null || tests/tools
+	@echo "Building what the image for $(ARCH) holds (about 5 min at first) ..."
+	@$(CROSS) RUSTFLAGS='-C target-feature=+crt-static' cargo auditable build --quiet --release --locked --bin flipguard \
+		--target $(MACHINE)-unknown-linux-gnu
 	@mkdir -p dist/$(ARCH)
-	cp $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard
+	cp $(CARGO_TARGET_DIR)/$(MACHINE)-unknown-linux-gnu/release/flipguard dist/$(ARCH)/flipguard
+
+release-tools: tools ## Install what `make release` needs
+	@deploy/release/tools
+
+draft: ## Make a draft of a release on GitHub from dist/ (VERSION=0.1.0)
+	gh release create "v$(VERSION)" --draft --verify-tag --title "flipguard $(VERSION)" --notes-file CHANGELOG.md $(wildcard dist/*.*) dist/SHA256SUMS
+
+release: own ## Make every file of a release into dist/, without a network (VERSION=0.1.0; first: make release-tools binaries)
+	@deploy/release/make $(VERSION)
 
 fuzz: ## Fuzz the decoders for a minute each (SECONDS_EACH=60)
 	tests/fuzz/run

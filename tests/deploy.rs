@@ -284,3 +284,68 @@ fn the_scripts_certificates_can_be_served() -> Result<()> {
     assert_eq!(first.bundle, second.bundle, "the authority stays");
     Ok(())
 }
+
+/// An action by its tag is whatever its owner says tomorrow. And what only a workflow does, nobody can try on a machine.
+#[test]
+fn workflows_pin_actions_and_call_make() -> Result<()> {
+    let is_pinned = |action: &str| {
+        let (_, hash) = action.split_once('@').unwrap_or_default();
+        hash.len() == 40 && hash.chars().all(|digit| digit.is_ascii_hexdigit())
+    };
+    for name in ["ci", "nightly", "release"] {
+        let file = format!(".github/workflows/{name}.yaml");
+        let workflow = yaml(&file)?;
+        assert_eq!(workflow.get("permissions"), Some(&serde_json::json!({})), "{file}: rights are given to each job");
+        let jobs = workflow.get("jobs").and_then(Value::as_object).ok_or("no jobs")?;
+        for (job, content) in jobs {
+            assert!(content.get("permissions").is_some() && content.get("timeout-minutes").is_some(), "{file}: {job}");
+            for step in items(content, "steps") {
+                let (uses, run) = (text(step, "uses"), text(step, "run"));
+                assert!(uses.is_empty() || is_pinned(uses), "{file}: {job} uses `{uses}` without its hash");
+                assert!(run.is_empty() || run.contains("make "), "{file}: {job} runs `{run}`, which is no make target");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each version that `make conformance` knows has a row, and no row is of another release of flipguard.
+#[test]
+fn the_conformance_is_of_this_version() -> Result<()> {
+    let page = read("docs/conformance.md")?;
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| 1."))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let own = env!("CARGO_PKG_VERSION");
+    for row in &rows {
+        let [_, version, release, flipguard, tests, ..] = row.as_slice() else { return Err("a row is short".into()) };
+        assert!(
+            [own, "-"].contains(flipguard),
+            "the row of {version} is of flipguard {flipguard}; run make conformance"
+        );
+        assert_eq!(*release == "-", *tests == "-", "{version}");
+        assert!(*tests == "-" || tests.ends_with(" passed, 0 failed"), "Kubernetes {version}: {tests}");
+    }
+    let versions: Vec<&str> = rows.iter().filter_map(|row| row.get(1).copied()).collect();
+    assert_eq!(versions, ["1.30", "1.33", "1.36", "1.37"]);
+    Ok(())
+}
+
+/// krew refuses a manifest that has no platform, or one with a sum that is none.
+#[test]
+fn the_manifest_for_krew_is_whole() -> Result<()> {
+    let filled = read("deploy/krew/head.yaml")?.replace("VERSION", "0.1.0")
+        + &read("deploy/krew/platform.yaml")?
+            .replace("SYSTEM", "linux")
+            .replace("ARCH", "arm64")
+            .replace("ADDRESS", "https://example.invalid/a.tar.gz")
+            .replace("SUM", &"0".repeat(64));
+    let manifest: Value = serde_saphyr::from_str(&filled)?;
+    assert_eq!(manifest.pointer("/spec/version").and_then(Value::as_str), Some("v0.1.0"));
+    assert_eq!(manifest.pointer("/spec/platforms/0/bin").and_then(Value::as_str), Some("kubectl-flipguard"));
+    assert_eq!(manifest.pointer("/spec/platforms/0/sha256").and_then(Value::as_str).map(str::len), Some(64));
+    assert!(manifest.pointer("/spec/shortDescription").and_then(Value::as_str).is_some_and(|words| words.len() <= 50));
+    Ok(())
+}

@@ -10,6 +10,7 @@ const USAGE: &str = "usage:
   controlplane up --keep  start one and leave it running
   controlplane down DIR   end one that was left running
   controlplane version    the version of Kubernetes, as KUBERNETES chooses it
+  controlplane path NAME  the path of a binary, such as kubectl or helm
   controlplane build      only build the binaries, and Helm for tests (the first time: about ten minutes on two cores)";
 
 fn main() -> ExitCode {
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
 fn run(args: &[&str]) -> Result<()> {
     match args {
         ["build"] => Binaries::ensure()?.with_helm().map(drop),
+        ["path", name] => {
+            println!("{}", Binaries::ensure()?.with_helm()?.path(name).display());
+            Ok(())
+        }
         ["version"] => {
             println!("{}", controlplane::kubernetes_version()?);
             Ok(())
