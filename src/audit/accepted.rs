@@ -22,6 +22,10 @@ impl Accepted {
     fn parse(value: &str) -> Self {
         let mut accepted = Self::default();
         for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            if checks::ALL.iter().any(|check| check.code == part) && !accepted.reasons.is_empty() {
+                accepted.add(part, "");
+                continue;
+            }
             match (part.split_once(':').filter(|(code, _)| is_code(code.trim())), accepted.reasons.last_mut()) {
                 (Some((code, reason)), _) => accepted.add(code.trim(), reason.trim()),
                 (None, Some((_, reason))) => {
@@ -76,6 +80,7 @@ mod tests {
         assert_eq!(two.reason("one-node"), Some("the same: all of it"));
         assert!(two.problems.is_empty(), "{two:?}");
         let problem = |value: &str| Accepted::parse(value).problems.join(" | ");
+        assert_eq!(problem("no-pdb: small; one-node"), "`one-node` has no reason");
         assert_eq!(problem("no-pdb"), "`no-pdb` is not CODE: REASON");
         assert_eq!(problem("no-pdb: "), "`no-pdb` has no reason");
         assert_eq!(problem("no-pbd: typo"), "there is no check `no-pbd`; flipguard audit --checks has all");

@@ -175,7 +175,7 @@ pub struct Answer {
     pub lifted_by: Option<&'static str>,
     /// Whether it is a rollback.
     pub is_rollback: bool,
-    /// What denies it in a sentence, or else what warns; empty where nothing speaks.
+    /// All that denies it in words, or else the first that warns; empty where nothing speaks.
     pub because: String,
     /// The policies without which it would not be denied.
     pub policies: Vec<String>,
@@ -203,9 +203,11 @@ impl Answer {
             Outcome::Denied => Decision::Denied,
         };
         let speaks = |effect: Effect| effect != Effect::Denies && effect != Effect::Logs;
-        let first = verdict.denying().next();
-        let first =
-            first.or_else(|| verdict.findings.iter().find(|(_, effect)| speaks(*effect)).map(|(finding, _)| finding));
+        let mut because: Vec<&str> = verdict.denying().map(|finding| finding.message.as_str()).collect();
+        if because.is_empty() {
+            let mut warning = verdict.findings.iter().filter(|(_, effect)| speaks(*effect));
+            because.extend(warning.next().map(|(finding, _)| finding.message.as_str()));
+        }
         let mut policies: Vec<String> = verdict.denying().filter_map(|finding| finding.policy.clone()).collect();
         policies.sort();
         policies.dedup();
@@ -215,7 +217,7 @@ impl Answer {
             warns: codes(|effect| effect != Effect::Denies && effect != Effect::Logs),
             lifted_by: verdict.findings.iter().find_map(|(_, effect)| lifted_by(*effect)),
             is_rollback: verdict.summary.starts_with("rollback"),
-            because: first.map(|finding| finding.message.clone()).unwrap_or_default(),
+            because: because.join("; "),
             policies,
         }
     }

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::target::{self, Cluster, ClusterArgs, unreadable};
 use crate::cluster::access::user_of;
-use crate::model::{GATE_PREFIX, Tested, Timestamp, WorkloadKind};
+use crate::install::namespaces;
+use crate::model::{GATE_PREFIX, GateKind, Tested, Timestamp, WorkloadKind};
 use crate::rules::gates::{Statement, tested};
 
 /// Prove gates of policies.
@@ -48,7 +49,7 @@ struct Of {
     /// The workload, such as deployment/app-green
     workload: String,
     /// The namespace of the workload; without it, that of the context
-    #[arg(long, short)]
+    #[arg(long, short, value_parser = namespaces::named)]
     namespace: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -66,8 +67,8 @@ struct Found {
 impl GateCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let printed = match self.command {
-            Command::Pass(say) => target::run(say.said("passed")),
-            Command::Approve(say) => target::run(say.said("approved")),
+            Command::Pass(say) => target::run(say.said(GateKind::Attestation, "passed")),
+            Command::Approve(say) => target::run(say.said(GateKind::Approval, "approved")),
             Command::Tested(of) => target::run(async { Ok(format!("{}\n", of.look().await?.tested)) }),
         };
         super::print_out(&printed?)?;
@@ -77,13 +78,16 @@ impl GateCommand {
 
 impl Say {
     /// Writes the annotation with the rights of this user, and returns the line that tells of it.
-    async fn said(&self, done: &str) -> anyhow::Result<String> {
+    async fn said(&self, kind_of_proof: GateKind, done: &str) -> anyhow::Result<String> {
         let Self { gate, of: Of { workload: named, .. }, .. } = self;
         let (kind, name) = kind_and_name(named)?;
         if self.url.contains(char::is_whitespace) {
             bail!("`{}` has a space, so it is no address", self.url);
         }
         let Found { cluster, namespace, tested, at } = self.of.look().await?;
+        if let Some(why) = self.is_no_gate(kind_of_proof, &cluster, &namespace).await {
+            bail!(why);
+        }
         let user = user_of(&cluster.client).await.context("the API server does not say who this user is")?;
         if tested.images.is_none() {
             eprintln!("no pod of {named} runs its current template, so only a template with digests will count");
@@ -96,6 +100,33 @@ impl Say {
         let written = cluster.client.request_text(request).await;
         written.map_err(|error| anyhow::anyhow!("{}", crate::cluster::connect::one_line(&error)))?;
         Ok(format!("{gate} {done} for {named} by {}\n", statement.user))
+    }
+}
+
+impl Say {
+    /// Why the policies of the namespace know no such gate; `None` where they do, or cannot be read.
+    async fn is_no_gate(&self, wanted: GateKind, cluster: &Cluster, namespace: &str) -> Option<String> {
+        if cluster.unread_policies().is_some() {
+            return None;
+        }
+        let gates = cluster.settings(namespace).await.gates;
+        let name = &self.gate;
+        let own: Vec<GateKind> = gates.iter().filter(|gate| gate.name == *name).map(|gate| gate.kind).collect();
+        if own.contains(&wanted) {
+            return None;
+        }
+        let workload = &self.of.workload;
+        Some(match own.first() {
+            Some(GateKind::Job) => format!("{name} is proved by a Job; flipguard gate run {name} {workload}"),
+            Some(GateKind::Approval) => format!("{name} is an approval; flipguard gate approve {name} {workload}"),
+            Some(GateKind::Attestation) => format!("{name} is a test; flipguard gate pass {name} {workload}"),
+            None => {
+                let all: Vec<String> =
+                    gates.iter().map(|gate| format!("{} ({})", gate.name, gate.kind.name())).collect();
+                let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+                format!("no policy of namespace {namespace} has a gate {name}; there is {there}")
+            }
+        })
     }
 }
 

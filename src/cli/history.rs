@@ -141,7 +141,9 @@ impl HistoryCommand {
                 let is_named = self.services.is_empty() || self.services.contains(&entry.service);
                 is_named && self.since.is_none_or(|since| clock::now().since(entry.at) <= since)
             };
-            let entries = history.entries().filter(is_shown).cloned().collect();
+            let mut entries: Vec<Entry> = history.entries().filter(is_shown).cloned().collect();
+            // Entries without facts are added later than those that were committed after them.
+            entries.sort_by_key(|entry| (entry.at, entry.n));
             all.push(Shown { namespace, history, entries, colours, verified });
         }
         Ok(all)
@@ -179,6 +181,10 @@ impl HistoryCommand {
             } else {
                 title + &text(one.entries.iter(), &one.colours, headers)
             };
+        }
+        if let (true, Some(name), None) = (one.entries.is_empty(), self.services.first(), &one.verified) {
+            let namespace = printable(&one.namespace);
+            return format!("{title}no entry of Service {name} is on record in namespace {namespace}\n");
         }
         if one.history.entries().len() == 0 && one.verified.is_none() {
             return format!("{title}no flip is on record in namespace {}\n", printable(&one.namespace));

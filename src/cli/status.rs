@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::service_filter::LabelFilter;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
@@ -174,12 +174,12 @@ impl Status {
                 }
                 Some(Progress::NotYet(_) | Progress::Reached) => {}
             }
-            if Instant::now() + PAUSE > end {
+            if Instant::now() >= end {
                 let is_read = all.iter().all(|one| one.unread.is_empty());
                 eprintln!("the time is up ({})", humantime::format_duration(self.timeout));
                 return Ok(ExitCode::from(if is_read { TIME_IS_UP } else { 2 }));
             }
-            sleep(PAUSE).await;
+            sleep_until((Instant::now() + PAUSE).min(end)).await;
         }
     }
 

@@ -16,9 +16,9 @@ use crate::cluster::installation::{self, Installed};
 use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
 use crate::install::namespaces;
-use crate::model::{Guarding, Labels, Policy, ReadFailure, Service};
+use crate::model::{Enforcement, Guarding, Labels, Policy, ReadFailure, Service};
 use crate::policy::{Policies, effective};
-use crate::registration::guarding::guarding;
+use crate::registration::guarding::{fails_open, guarding};
 use crate::status::{NamespaceStatus, status};
 
 /// The longest time for a read that is none of a whole namespace.
@@ -86,7 +86,8 @@ impl ClusterArgs {
         let client = connection.client;
         let read = installation::installed(&client, &self.flipguard_namespace, deadline()).await;
         let installed = read.as_ref().ok().cloned().flatten();
-        let (flags, exempt, flags_from) = self.flags(read);
+        let warns = matches!(read, Ok(None)) && fails_open(&client, deadline()).await;
+        let (flags, exempt, flags_from) = self.flags(read, warns);
         let store = PolicyStore::new(client.clone(), flags.clone(), Duration::from_secs(3600));
         let (policies, is_installed, unread_policies) = match store.current(deadline()).await {
             Ok(read) => ((*read.policies).clone(), read.is_installed, None),
@@ -111,17 +112,22 @@ impl ClusterArgs {
     }
 
     /// The settings by the flags of `serve`, the namespaces that it exempts, and where the flags are from.
-    fn flags(&self, read: Result<Option<Installed>, ReadFailure>) -> (Policy, Vec<String>, String) {
+    /// Of a flipguard outside the cluster, only the registration tells whether it `warns`.
+    fn flags(&self, read: Result<Option<Installed>, ReadFailure>, warns: bool) -> (Policy, Vec<String>, String) {
         let place = format!("Deployment {}/flipguard", self.flipguard_namespace);
         let (serve, from) = match read {
             Ok(Some(installed)) => match Serve::of(&installed.arguments) {
                 Some(serve) => (Some(serve), format!("the flags of {place}")),
                 None => (None, format!("the defaults, since {place} has flags of another version")),
             },
+            Ok(None) if warns => (None, format!("the registration and the defaults, since there is no {place}")),
             Ok(None) => (None, format!("the defaults, since there is no {place}")),
             Err(failure) => (None, format!("the defaults, since {place} cannot be read: {}", failure.why)),
         };
         let (mut policy, mut exempt) = serve.map_or_else(Default::default, |serve| serve.settings());
+        if warns {
+            policy.enforcement = Enforcement::Warn;
+        }
         let own = self.flipguard_namespace.as_str();
         exempt.extend(namespaces::NEVER_GUARDED.iter().copied().chain([own]).map(str::to_owned));
         let Some(given) = self.enforcement else { return (policy, exempt, from) };
@@ -153,7 +159,10 @@ impl Cluster {
         wanted: &dyn Fn(&Service) -> bool,
     ) -> NamespaceStatus {
         let mut status = status(snapshot, policy, wanted);
-        status.notes.extend(self.unread_policies());
+        if let Some(why) = self.unread_policies() {
+            status.notes.push(why);
+            status.without_policies();
+        }
         let is_exempt = self.exempt.contains(&snapshot.namespace);
         let why_not = self.guarding.why_not().map(str::to_owned);
         (status.guarded, status.unguarded_because) = match (is_exempt, self.guarding.is_known()) {

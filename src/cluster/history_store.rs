@@ -68,7 +68,7 @@ impl LedgerStore {
             return Ok(open(is_open));
         }
         let mut due: Vec<Settled> = due.into_iter().cloned().collect();
-        due.sort_by(|a, b| (a.at, &a.ids).cmp(&(b.at, &b.ids)));
+        in_order(&mut due);
         let written = self.add_to_history(namespace, &due, own, &stored.ledger.head, now, deadline).await?;
         let Some((head, added)) = written else { return Ok(open(true)) };
         stored.ledger.drained(|settled| due.contains(settled), head.to_string());
@@ -148,6 +148,23 @@ impl LedgerStore {
     }
 }
 
+/// Sorts changes as they were committed. Times have no more than seconds; the versions of objects tell the rest. A creation
+/// starts from no version, and comes before all else of its object.
+fn in_order(due: &mut [Settled]) {
+    let version = |settled: &Settled| settled.base.parse::<u64>().ok();
+    let created: BTreeMap<String, u64> = due.iter().fold(BTreeMap::new(), |mut first, settled| {
+        if let Some(version) = version(settled) {
+            let known = first.entry(settled.uid.clone()).or_insert(version);
+            *known = version.min(*known);
+        }
+        first
+    });
+    due.sort_by_key(|settled| {
+        let of_object = created.get(&settled.uid).copied().unwrap_or(u64::MAX);
+        (settled.at, version(settled).unwrap_or(of_object), !settled.base.is_empty())
+    });
+}
+
 /// The name of a namespace's history.
 pub(super) fn history_name(namespace: &str) -> String {
     format!("{HISTORY_PREFIX}{namespace}")
@@ -173,4 +190,43 @@ fn parse(
     }
     let nothing = BTreeMap::new();
     History::parse(map.data.as_ref().unwrap_or(&nothing)).map_err(|error| unusable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::SettledAct;
+    use crate::model::Selector;
+
+    #[test]
+    fn changes_within_a_second_have_an_order() {
+        let settled = |act, uid: &str, base: &str| Settled {
+            ids: vec![format!("random of {uid}{base}")],
+            service: "app".to_owned(),
+            uid: uid.to_owned(),
+            base: base.to_owned(),
+            act,
+            from: Selector::nothing(),
+            to: Selector::nothing(),
+            at: Timestamp(100),
+            user: "alice".to_owned(),
+            manager: String::new(),
+            missed: 0,
+        };
+        let sorted = vec![
+            settled(SettledAct::Flip, "a", "999"),
+            settled(SettledAct::Flip, "a", "1002"),
+            settled(SettledAct::Deleted, "a", "1005"),
+            settled(SettledAct::Created, "b", ""),
+            settled(SettledAct::Flip, "b", "1007"),
+            settled(SettledAct::Created, "c", ""),
+        ];
+        for turned in 0..sorted.len() {
+            let mut due = sorted.clone();
+            due.rotate_left(turned);
+            due.reverse();
+            in_order(&mut due);
+            assert_eq!(due, sorted, "{turned}");
+        }
+    }
 }

@@ -59,14 +59,14 @@ impl LedgerStore {
         let request = request.map_err(|error| unread(error.into()))?;
         let found = if object.kind == Kind::Service {
             let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
-            service.map(|found| found.map(|service| (service.routed().clone(), service.meta)))
+            service.map(|found| found.map(|service| (service.routed().clone(), service.is_set_aside(), service.meta)))
         } else {
             let workload = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
-            workload.map(|found| found.map(|bare| (Selector::nothing(), bare.metadata)))
+            workload.map(|found| found.map(|bare| (Selector::nothing(), false, bare.metadata)))
         };
         Ok(match found.map_err(unread)? {
-            Some((selector, Meta { uid, resource_version: version, deleting, .. })) => {
-                Found::There(Seen { uid, version, deleting, selector })
+            Some((selector, is_set_aside, Meta { uid, resource_version: version, deleting, .. })) => {
+                Found::There(Seen { uid, version, deleting, selector, is_set_aside })
             }
             None => Found::Missing,
         })

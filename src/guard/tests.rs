@@ -246,7 +246,7 @@ impl Shop {
         let job = json!({
             "metadata": { "name": "smoke-1", "namespace": "shop", "uid": "j", "labels": { "flipguard.dev/gate": "smoke" },
                 "annotations": { "flipguard.dev/target": "replicaset/app-green", "flipguard.dev/tested": tested } },
-            "spec": {}, "status": { "conditions": ended },
+            "spec": {}, "status": { "conditions": ended, "succeeded": 1 },
         });
         let body = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",

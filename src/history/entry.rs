@@ -53,6 +53,8 @@ pub enum Act {
     Created,
     /// The Service was deleted.
     Deleted,
+    /// The Service is no longer guarded as traffic, by its annotations.
+    OptedOut,
 }
 
 impl Act {
@@ -64,6 +66,7 @@ impl Act {
             Self::Rollback => "rollback",
             Self::Created => "created",
             Self::Deleted => "deleted",
+            Self::OptedOut => "opted-out",
         }
     }
 }
@@ -131,6 +134,7 @@ impl Entry {
             SettledAct::Deleted => Act::Deleted,
             SettledAct::Flip if facts.as_ref().is_some_and(|facts| facts.rollback) => Act::Rollback,
             SettledAct::Flip => Act::Flip,
+            SettledAct::OptedOut => Act::OptedOut,
         };
         Self { n, at, act, service, uid, base, from, to, user, manager, facts, missed, prev }
     }

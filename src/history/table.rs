@@ -16,6 +16,7 @@ pub fn cells(entry: &Entry, colours: &ColourScheme) -> [String; 8] {
     let Entry { at, act, service, user, manager, from, to, .. } = entry;
     let facts = entry.facts.clone().unwrap_or_default();
     let colour = match (&entry.facts, act) {
+        (_, Act::OptedOut) if from == to => colours.colour_of(to),
         (_, Act::Created) => colours.colour_of(to),
         (_, Act::Deleted) => colours.colour_of(from),
         (Some(facts), _) if !facts.from.is_empty() => format!("{} → {}", facts.from, facts.to),

@@ -356,7 +356,8 @@ mod tests {
         let mut attempt = Attempt::new(deletion(), true);
         attempt.ledger(Ledger::default(), BTreeSet::new());
         let (uid, version) = ("uid".to_owned(), "1".to_owned());
-        let there = Found::There(Seen { uid, version, deleting: false, selector: Selector::nothing() });
+        let there =
+            Found::There(Seen { uid, version, deleting: false, selector: Selector::nothing(), is_set_aside: false });
         attempt.objects(&[(ObjectRef::service("app"), there)].into(), &Policy::default(), Timestamp(500));
         let Ask::WriteLedger(ledger) = attempt.ask() else { panic!("{:?}", attempt.ask()) };
         assert_eq!(ledger.intents.iter().map(|intent| intent.at).collect::<Vec<_>>(), [Timestamp(500)]);

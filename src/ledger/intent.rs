@@ -77,6 +77,9 @@ pub struct ServiceAfter {
     /// The read annotations after the change.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
+    /// Whether the annotations set the Service aside from now on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opts_out: bool,
 }
 
 /// The parts of a changed workload that rules read.
@@ -113,8 +116,12 @@ impl Intent {
         let routed = |service: &Service| service.routed().clone();
         let (object, uid, base, effect) = match &change.write {
             Write::ServiceUpdate { old, new } => {
-                let after =
-                    ServiceAfter { from: routed(old), to: routed(new), annotations: new.meta.annotations.clone() };
+                let after = ServiceAfter {
+                    from: routed(old),
+                    to: routed(new),
+                    annotations: new.meta.annotations.clone(),
+                    opts_out: new.is_set_aside() && !old.is_set_aside(),
+                };
                 (
                     ObjectRef::service(&old.meta.name),
                     &old.meta.uid,
@@ -127,6 +134,7 @@ impl Intent {
                     from: Selector::nothing(),
                     to: routed(new),
                     annotations: new.meta.annotations.clone(),
+                    opts_out: false,
                 };
                 // A new object already has its uid (Kubernetes, `registry/rest`, `FillObjectMetaSystemFields`), but no
                 // version yet.

@@ -28,6 +28,8 @@ pub struct Seen {
     pub deleting: bool,
     /// The selector of a Service; empty for a workload.
     pub selector: Selector,
+    /// Whether the annotations of a Service say that it is not to be guarded as traffic.
+    pub is_set_aside: bool,
 }
 
 /// The state of an intent.
@@ -82,7 +84,11 @@ pub fn resolve(
     for intent in intents {
         match found.get(&intent.object).map_or(IntentState::Pending, |found| state_of(&intent, found)) {
             IntentState::Pending => ledger.intents.push(intent),
-            IntentState::Committed => remember(ledger, intent, colours),
+            IntentState::Committed => {
+                // Only the annotation itself proves that an opt-out has committed.
+                let is_set_aside = matches!(found.get(&intent.object), Some(Found::There(seen)) if seen.is_set_aside);
+                remember(ledger, intent, is_set_aside, colours);
+            }
             IntentState::Void => {}
         }
     }
@@ -106,6 +112,7 @@ pub fn settled(mut ledger: Ledger, view: &ClusterView, colours: &ColourScheme, n
             version: service.meta.resource_version.clone(),
             deleting: service.meta.deleting,
             selector: service.routed().clone(),
+            is_set_aside: service.is_set_aside(),
         }),
     };
     let found = services.map(|intent| (intent.object.clone(), seen(&intent.object))).collect();
@@ -120,8 +127,14 @@ pub fn expire(ledger: &mut Ledger, expired: &BTreeSet<String>) {
     }
 }
 
-fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
+fn remember(ledger: &mut Ledger, intent: Intent, is_set_aside: bool, colours: &ColourScheme) {
     let service = intent.object.name.clone();
+    if let IntendedChange::Service(after) = &intent.effect
+        && after.opts_out
+        && is_set_aside
+    {
+        ledger.settle(Settled::of(&intent, SettledAct::OptedOut, after.from.clone(), after.to.clone()));
+    }
     match intent.effect.clone() {
         IntendedChange::Gone { selector: Some(selector) } => {
             let settled = Settled::of(&intent, SettledAct::Deleted, selector.clone(), Selector::nothing());
@@ -140,7 +153,10 @@ fn remember(ledger: &mut Ledger, intent: Intent, colours: &ColourScheme) {
             }
         }
         IntendedChange::Service(after) => {
-            ledger.settle(Settled::of(&intent, SettledAct::Flip, after.from.clone(), after.to.clone()));
+            // An opt-out that flips as well is told of as an opt-out.
+            if !(after.opts_out && is_set_aside) {
+                ledger.settle(Settled::of(&intent, SettledAct::Flip, after.from.clone(), after.to.clone()));
+            }
             let last = ledger.records.flips.iter().find(|flip| flip.service == service && flip.uid == intent.uid);
             // Going back once more is going forward again.
             let back_and_forth = last.filter(|last| last.to == after.from && last.from == after.to);
@@ -182,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_flip_that_has_committed_is_on_record_before_the_next_attempt() {
-        let after = ServiceAfter { from: selector("blue"), to: selector("green"), annotations: Labels::new() };
+        let after =
+            ServiceAfter { from: selector("blue"), to: selector("green"), annotations: Labels::new(), opts_out: false };
         let pending = intent("uid", "1", IntendedChange::Service(after));
         let ledger = || {
             let mut ledger = Ledger::default();
@@ -222,6 +239,7 @@ mod tests {
             from: selector("blue"),
             to: selector("green"),
             annotations: Labels::new(),
+            opts_out: false,
         })
     }
 
@@ -231,6 +249,7 @@ mod tests {
             version: version.to_owned(),
             deleting: false,
             selector: selector(color),
+            is_set_aside: false,
         })
     }
 
@@ -272,7 +291,8 @@ mod tests {
         let mut ledger = Ledger::default();
         let colours = ColourScheme::default();
         let mut committed = |from: &str, to: &str| {
-            let after = ServiceAfter { from: selector(from), to: selector(to), annotations: Labels::new() };
+            let after =
+                ServiceAfter { from: selector(from), to: selector(to), annotations: Labels::new(), opts_out: false };
             ledger.intents.push(intent("u", "1", IntendedChange::Service(after)));
             let found = [(ObjectRef::service("app"), there("u", "2", to))].into();
             resolve(&mut ledger, &found, &BTreeSet::new(), &colours, Timestamp(100));
@@ -288,9 +308,16 @@ mod tests {
     fn recorded(from: &Selector, to: &Selector) -> Option<(String, String)> {
         let mut ledger = Ledger::default();
         let mut change = |from: &Selector, to: &Selector| {
-            let after = ServiceAfter { from: from.clone(), to: to.clone(), annotations: Labels::new() };
+            let after =
+                ServiceAfter { from: from.clone(), to: to.clone(), annotations: Labels::new(), opts_out: false };
             ledger.intents.push(intent("u", "1", IntendedChange::Service(after)));
-            let seen = Seen { uid: "u".to_owned(), version: "2".to_owned(), deleting: false, selector: to.clone() };
+            let seen = Seen {
+                uid: "u".to_owned(),
+                version: "2".to_owned(),
+                deleting: false,
+                selector: to.clone(),
+                is_set_aside: false,
+            };
             let found = [(ObjectRef::service("app"), Found::There(seen))].into();
             resolve(&mut ledger, &found, &BTreeSet::new(), &ColourScheme::default(), Timestamp(100));
         };

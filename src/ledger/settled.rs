@@ -49,6 +49,8 @@ pub enum SettledAct {
     Deleted,
     /// The Service routes to another colour.
     Flip,
+    /// The annotations of the Service say that it is no longer to be guarded as traffic.
+    OptedOut,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

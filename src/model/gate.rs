@@ -312,6 +312,8 @@ mod job {
     #[derive(Default, Deserialize)]
     pub struct JobStatus {
         conditions: Option<Vec<Condition>>,
+        /// How many of its Pods have succeeded.
+        succeeded: Option<i64>,
     }
 
     #[derive(Deserialize)]
@@ -336,6 +338,8 @@ mod job {
                     "Failed" => false,
                     _ => return None,
                 };
+                // An indexed Job is complete as soon as its completions are set to 0: then nothing was tested.
+                let passed = passed && status.succeeded.unwrap_or(0) > 0;
                 (condition.status == "True").then_some(JobEnd { passed, at: condition.since? })
             });
             Self {

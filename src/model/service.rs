@@ -258,6 +258,13 @@ impl Service {
         }
     }
 
+    /// Whether its annotations say that it is not to be guarded as traffic.
+    #[must_use]
+    pub fn is_set_aside(&self) -> bool {
+        self.meta.annotation(annotation::GUARD) == Some("false")
+            || self.meta.annotation(annotation::ROLE) == Some("preview")
+    }
+
     fn unguarded(&self) -> Option<Unguarded> {
         if self.is_external_name {
             Some(Unguarded::ExternalName)

@@ -24,6 +24,13 @@ pub async fn guarding(client: &Client, own_namespace: &str, deadline: Instant) -
     }
 }
 
+/// Whether the API server lets changes pass where nobody answers, as it does for a flipguard that only warns.
+pub async fn fails_open(client: &Client, deadline: Instant) -> bool {
+    let stored = registration(client, deadline).await.ok().flatten();
+    stored
+        .is_some_and(|stored| stored.webhooks().first().and_then(|webhook| webhook.failure_policy()) == Some("Ignore"))
+}
+
 /// What the registration alone says; `None` where flipguard guards if it runs.
 fn by_registration(stored: &ValidatingWebhookConfiguration, own_namespace: &str) -> Option<Guarding> {
     match ownership(&stored.metadata, env!("CARGO_PKG_VERSION"), own_namespace) {

@@ -32,7 +32,8 @@ pub fn text(report: &Report) -> String {
         let _ = writeln!(text, "fixed: {id}");
     }
     text.push_str(&limits(report));
-    let _ = writeln!(text, "{} in {}", report.summary, of(report.namespaces.len(), "namespace"));
+    let incomplete = if report.unread.is_empty() { "" } else { "; incomplete, since not all could be read" };
+    let _ = writeln!(text, "{} in {}{incomplete}", report.summary, of(report.namespaces.len(), "namespace"));
     text
 }
 

@@ -1,6 +1,6 @@
 //! What `flipguard status --wait` waits for.
 
-use super::report::{ColourRole, NamespaceStatus, ServiceStatus};
+use super::report::{ColourRole, ColourStatus, NamespaceStatus, ServiceStatus};
 
 /// A state of Services to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,12 @@ fn of_service(service: &ServiceStatus, goal: Goal) -> Progress {
     }
 }
 
+/// Whether nobody waits long enough for a colour to be ready: it is scaled to 0, or a Pod fails for good.
+fn is_hopeless(colour: &ColourStatus) -> bool {
+    let all = &colour.workloads;
+    all.iter().any(|workload| workload.broken) || all.iter().all(|workload| workload.desired == 0)
+}
+
 fn flippable(service: &ServiceStatus) -> Progress {
     let flips: Vec<_> =
         service.colours.iter().filter_map(|colour| Some((&colour.colour, colour.flip.as_ref()?))).collect();
@@ -91,7 +97,12 @@ fn flippable(service: &ServiceStatus) -> Progress {
         return Progress::Reached;
     }
     let why = |(colour, words): (&String, &str)| format!("{}: flip to {colour}: {words}", service.name);
-    let may_pass = flips.iter().find(|(_, flip)| flip.decision != "denied");
+    let is_hopeless = |name: &String| service.colours.iter().any(|one| one.colour == *name && is_hopeless(one));
+    let may_pass = flips.iter().find(|(colour, flip)| flip.decision != "denied" && !is_hopeless(colour));
+    let unknown = flips.iter().find(|(_, flip)| flip.decision == "unknown");
+    if let Some((colour, flip)) = unknown {
+        return Progress::Unreadable(why((colour, &flip.words)));
+    }
     match (may_pass, flips.first()) {
         (Some((colour, flip)), _) => Progress::NotYet(why((colour, &flip.words))),
         (None, Some((colour, flip))) => Progress::Never(why((colour, &flip.words))),

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::report::NamespaceStatus;
-use crate::history::History;
 use crate::history::table::cells;
+use crate::history::{Entry, History};
 use crate::model::ColourScheme;
 
 /// The most flips of a Service that are shown.
@@ -17,7 +17,7 @@ const MOST_FLIPS: usize = 5;
 pub struct PastFlip {
     /// The time of the request.
     pub at: String,
-    /// `flip`, `rollback`, `created` or `deleted`.
+    /// `flip`, `rollback`, `created`, `deleted` or `opted-out`.
     pub act: String,
     /// The colours before and after.
     pub colour: String,
@@ -35,12 +35,13 @@ impl NamespaceStatus {
     /// Adds the last flips of each Service, the newest first.
     pub fn add_flips(&mut self, history: &History, colours: &ColourScheme) {
         for service in &mut self.services {
-            let own = history.entries().rev().filter(|entry| entry.service == service.name);
-            let flip = |entry| {
+            let mut own: Vec<&Entry> = history.entries().filter(|entry| entry.service == service.name).collect();
+            own.sort_by_key(|entry| (entry.at, entry.n));
+            let flip = |entry: &Entry| {
                 let [at, _, act, colour, image, user, with, notes] = cells(entry, colours);
                 PastFlip { at, act, colour, image, user, with, notes }
             };
-            service.flips = own.take(MOST_FLIPS).map(flip).collect();
+            service.flips = own.into_iter().rev().take(MOST_FLIPS).map(flip).collect();
         }
     }
 }

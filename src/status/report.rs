@@ -71,7 +71,6 @@ pub struct ServiceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_flip: Option<FlipRecord>,
     /// Its last flips, the newest first. They are read for Services that are named, and for the page.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flips: Vec<PastFlip>,
     /// Its colours, the live one first.
     pub colours: Vec<ColourStatus>,
@@ -388,6 +387,16 @@ impl FlipStatus {
 }
 
 impl NamespaceStatus {
+    /// Says of each flip that passes that it is unknown: a policy that could not be read may deny it.
+    pub fn without_policies(&mut self) {
+        let flips =
+            self.services.iter_mut().flat_map(|service| &mut service.colours).filter_map(|one| one.flip.as_mut());
+        for flip in flips.filter(|flip| flip.passes()) {
+            flip.decision = Decision::Unknown.name();
+            "unknown: no rule denies it, and a policy that cannot be read may".clone_into(&mut flip.words);
+        }
+    }
+
     /// The Services that need attention, each with the reason.
     pub fn attention(&self) -> impl Iterator<Item = (&str, &str)> {
         self.services.iter().filter_map(|service| Some((service.name.as_str(), service.attention.as_deref()?)))

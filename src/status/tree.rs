@@ -79,11 +79,11 @@ fn settings(status: &NamespaceStatus) -> String {
         format!("  {} {} ({by})\n", one.setting, one.value)
     };
     let all: String = status.settings.iter().map(said).collect();
-    let explain = format!("flipguard policy explain -n {} prints all", status.namespace);
+    let explain = format!("flipguard policy explain -n {} SERVICE prints all, with annotations", status.namespace);
     if all.is_empty() {
-        return format!("\nSettings are the defaults ({explain})\n");
+        return format!("\nSettings of the namespace are the defaults ({explain})\n");
     }
-    format!("\nSettings that are not the defaults ({explain}):\n{all}")
+    format!("\nSettings of the namespace that are not the defaults ({explain}):\n{all}")
 }
 
 fn end(status: &NamespaceStatus) -> String {

@@ -57,7 +57,7 @@ fn who_flipped_what(shop: &Shop) -> Result<()> {
     let status = flipguard(shop, &["status", "app", "-n", &shop.namespace])?;
     status.says("last flips:")?;
     status.says("rollback green → blue, web:1, by ")?;
-    status.says("Settings are the defaults (flipguard policy explain")?;
+    status.says("Settings of the namespace are the defaults (flipguard policy explain")?;
     let (_, metrics) = shop.guard.ask("/metrics")?;
     let counted = format!("flipguard_flips_total{{service_namespace=\"{}\",act=\"rollback\"}} 1", shop.namespace);
     ensure!(metrics.contains(&counted), "{metrics}");

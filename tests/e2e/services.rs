@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Test;
+use super::seeing::flipguard;
 use super::shop::{BLUE, GREEN, Pods, Shop, map, service};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -140,8 +141,10 @@ fn opting_out_needs_permission(shop: &Shop) -> Result<()> {
         shop.kubectl(&["--as=bob", "--as-group=on-call", "annotate", "service", "app", "--overwrite", note])
     };
     bob("flipguard.dev/guard=false")?.passes_silently()?;
-    // The opt-out applies at once.
-    shop.route("app", &[("app", "nothing"), ("color", "red")])?.passes_silently()
+    // The opt-out applies at once. The history has it, since later flips are not in it.
+    shop.route("app", &[("app", "nothing"), ("color", "red")])?.passes_silently()?;
+    let history = || flipguard(shop, &["history", "-n", &shop.namespace, "-o", "json"]);
+    shop.until("the history has the opt-out", || Ok(history()?.out.contains("\"act\": \"opted-out\"")))
 }
 
 fn argo_rollouts_mark_needs_a_rollout(shop: &Shop) -> Result<()> {

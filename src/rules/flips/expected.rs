@@ -3,7 +3,7 @@
 
 use super::target::allowed_because;
 use super::update::Update;
-use crate::model::{Workload, annotation};
+use crate::model::{Service, Workload, annotation};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
 
@@ -25,9 +25,11 @@ pub(super) fn finding(update: &Update<'_>, goes_back: bool) -> Option<Finding> {
         return None;
     }
     let Some(expected) = Expectation::parse(value) else {
+        // A write that sets it is told of that as of any other setting.
+        let is_set = old.meta.annotation(annotation::EXPECT) != new.meta.annotation(annotation::EXPECT);
         let message = format!("annotation {} is `{value}`, which names no version", annotation::EXPECT);
         let remedy = Remedy::words("Write, for example, \"app:2.0\" or \"version=2.0\"");
-        return Some(Finding::new(Reason::AnnotationInvalid, message, remedy));
+        return (!is_set).then(|| Finding::new(Reason::AnnotationInvalid, message, remedy));
     };
     let mut running =
         target.workloads.iter().filter(|workload| workload.desired > 0 && !workload.meta.deleting).peekable();
@@ -46,6 +48,12 @@ pub(super) fn finding(update: &Update<'_>, goes_back: bool) -> Option<Finding> {
     // Where nothing answers any more, a version that answers is better.
     finding.allowed_because = allowed_because(update);
     Some(finding)
+}
+
+/// Why the annotation of a Service names no version.
+pub(super) fn unreadable(service: &Service) -> Option<String> {
+    let value = service.meta.annotation(annotation::EXPECT)?.trim();
+    Expectation::parse(value).is_none().then(|| "it names no version".to_owned())
 }
 
 impl<'a> Expectation<'a> {

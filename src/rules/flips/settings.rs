@@ -1,6 +1,7 @@
 //! The settings on a Service: a value that cannot be read is denied at the write that sets it. An unknown word, which
 //! sets nothing, is a warning.
 
+use super::expected;
 use crate::model::{ColourScheme, Service, annotation};
 use crate::rules::wording::Remedy;
 use crate::rules::{Finding, Reason};
@@ -10,7 +11,8 @@ pub(crate) fn settings(old: Option<&Service>, new: &Service) -> Vec<Finding> {
     let hold = (annotation::HOLD, new.hold().err(), "10m");
     let minimum = (annotation::MIN_REPLICAS, new.minimum_replicas().err(), "2");
     let quarantine = (annotation::QUARANTINE, new.quarantine().err(), "1h");
-    let unreadable = [hold, minimum, quarantine].into_iter().filter_map(|(key, why, example)| {
+    let expect = (annotation::EXPECT, expected::unreadable(new), "app:2.0");
+    let unreadable = [hold, minimum, quarantine, expect].into_iter().filter_map(|(key, why, example)| {
         let remedy = Remedy::words(format!("Correct it, for example {key}: \"{example}\""));
         finding(old, new, key, &why?, remedy)
     });

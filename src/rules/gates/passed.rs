@@ -1,7 +1,7 @@
 //! Does the target of a flip have a valid proof for each gate?
 
 use super::tested::{is_pinned, tested};
-use crate::model::{ClusterView, Gate, GateKind, Policy, Proof, Tested, Timestamp, User, Workload, setting};
+use crate::model::{ClusterView, Gate, GateKind, Pod, Policy, Proof, Tested, Timestamp, User, Workload, setting};
 use crate::rules::state::backends::Backends;
 use crate::rules::wording::{Remedy, in_words, object, pods, roughly};
 use crate::rules::{Finding, Reason};
@@ -52,7 +52,10 @@ fn serving<'a>(target: &'a Backends<'a>) -> impl Iterator<Item = &'a Workload> {
 
 /// Pods without a workload have no template that a test could be bound to.
 fn bare(gate: &Gate, flip: &Flip<'_>) -> Option<Finding> {
-    let bare = flip.target.unowned.iter().filter(|pod| pod.serves() && !pod.is_of_a_job()).count();
+    // Pods of a Job beside a workload are tests of it. Alone, they would be the target.
+    let is_alone = serving(flip.target).next().is_none();
+    let counts = |pod: &&&Pod| pod.serves() && (is_alone || !pod.is_of_a_job());
+    let bare = flip.target.unowned.iter().filter(counts).count();
     (bare > 0).then(|| {
         let message = format!("{} cannot be proved for {} without a workload", gate.name, pods(bare, ""));
         let remedy = Remedy::words("Run them by a Deployment, a StatefulSet or a DaemonSet");

@@ -18,6 +18,9 @@ use crate::rules::{Finding, Reason};
 /// How far the time in a statement may be from the API server's: the clock of a client, and the way of the request.
 const DRIFT: Duration = Duration::from_secs(300);
 
+/// The largest size of a statement, in bytes. The ledger keeps eight of each gate and workload.
+const MAX_STATEMENT: usize = 1024;
+
 /// The reads that a write of a gate's annotation needs; none where it proves nothing.
 pub(in crate::rules) fn statement_reads(old: &Workload, new: &Workload, policy: &Policy) -> ReadRequest {
     let rights: Vec<GateRight> = stated(old, new, policy).map(|(gate, _)| gate.right()).collect();
@@ -57,6 +60,11 @@ pub(in crate::rules) fn of_job(
 ) -> (Vec<Finding>, Option<NewProof>) {
     match &change.write {
         Write::JobCreate { new } => (created(new, change, view, policy).into_iter().collect(), None),
+        // The last finalizer of a deleted Job goes: nobody hears of its end later.
+        Write::JobUpdate { old, new } if old.meta.deleting => {
+            let proof = gates_of(old, policy).next().and_then(|gate| kept(gate, old, change));
+            (changed(old, new).into_iter().collect(), proof)
+        }
         Write::JobUpdate { old, new } => (changed(old, new).into_iter().collect(), None),
         Write::JobDelete { old } => (Vec::new(), gates_of(old, policy).next().and_then(|gate| kept(gate, old, change))),
         _ => (Vec::new(), None),
@@ -110,8 +118,13 @@ fn changed(old: &GateJob, new: &GateJob) -> Option<Finding> {
     Some(denied(message, Remedy::words("Create another Job"), None))
 }
 
-/// The proof of a Job that is deleted.
+/// The proof of a Job that is deleted. A success of images that the gate does not take is none; a failure is kept all the
+/// same.
 fn kept(gate: &Gate, job: &GateJob, change: &Change) -> Option<NewProof> {
+    let is_of_the_gate = job.foreign_controller.is_none() && gate.refused(&job.images).is_none();
+    if !is_of_the_gate && job.end.is_some_and(|end| end.passed) {
+        return None;
+    }
     let proof = Proof { user: change.user.name.clone(), ..job.proof()? };
     Some(NewProof { gate: gate.name.clone(), target: job.target()?.to_owned(), proof })
 }
@@ -128,6 +141,10 @@ pub(in crate::rules) fn of_statements(
     let mut findings = Vec::new();
     let mut proofs = Vec::new();
     for (gate, value) in stated(old, new, policy) {
+        // A copy of what is on record already, such as one in Git, says nothing new.
+        if is_on_record(gate, value, new, view) {
+            continue;
+        }
         match statement(gate, value, new, change, view, now) {
             Ok(proof) => proofs.push(proof),
             Err(finding) => findings.push(*finding),
@@ -135,6 +152,14 @@ pub(in crate::rules) fn of_statements(
     }
     findings.dedup();
     (findings, proofs)
+}
+
+fn is_on_record(gate: &Gate, value: &str, workload: &Workload, view: &ClusterView) -> bool {
+    let Some(said) = Statement::parse(value) else { return false };
+    let target = object(workload);
+    let of_gate = view.records.proofs.iter().filter(|of| of.gate == gate.name && of.target == target);
+    let is_it = |proof: &Proof| proof.tested == said.tested && proof.at == said.at && proof.user == said.user;
+    of_gate.flat_map(|of| &of.proofs).any(is_it)
 }
 
 /// The gates that an update passes or approves, each with the new value of its annotation.
@@ -166,6 +191,10 @@ fn statement(
     };
     if gate.kind == GateKind::Job {
         return refused(format!("{name} is proved by a Job, and not by an annotation"), Remedy::words("Run the Job"));
+    }
+    if value.len() > MAX_STATEMENT {
+        let message = format!("the annotation of gate {name} has {} bytes; {MAX_STATEMENT} is the most", value.len());
+        return refused(message, Remedy::words("Give a shorter address"));
     }
     let Some(said) = Statement::parse(value) else {
         return refused(format!("the annotation of gate {name} cannot be read"), again());

@@ -423,7 +423,7 @@ impl Cluster {
                 None => return Found::Missing,
             },
         };
-        Found::There(Seen { uid, version: version.to_string(), deleting: false, selector })
+        Found::There(Seen { uid, version: version.to_string(), deleting: false, selector, is_set_aside: false })
     }
 }
 
