@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("gates::a_job_proves_what_it_tested", a_job_proves_what_it_tested),
     ("gates::a_proof_outlives_its_job", a_proof_outlives_its_job),
     ("gates::a_later_failure_voids_it", a_later_failure_voids_it),
+    ("gates::a_job_that_ran_nothing_proves_nothing", a_job_that_ran_nothing_proves_nothing),
     ("gates::what_was_tested_is_what_runs", what_was_tested_is_what_runs),
     ("gates::two_gates_under_a_controller", two_gates_under_a_controller),
     ("gates::forged_jobs_prove_nothing", forged_jobs_prove_nothing),
@@ -162,6 +163,18 @@ fn a_later_failure_voids_it(shop: &Shop) -> Result<()> {
     would_be_denied(shop, "smoke failed for Deployment app-green")?;
     run(shop, "smoke-3")?;
     shop.route("app", GREEN)?.succeeds()?;
+    ended(shop)
+}
+
+/// An indexed Job is complete as soon as somebody sets its completions to 0.
+fn a_job_that_ran_nothing_proves_nothing(shop: &Shop) -> Result<()> {
+    gated(shop, SMOKE)?;
+    let indexed = "completionMode: Indexed, completions: 2, parallelism: 2, ";
+    shop.apply_with(&job("smoke-1", IMAGE, indexed, "pending"), &["--as=ci"])?.succeeds()?;
+    let none = r#"{"spec":{"completions":0,"parallelism":0}}"#;
+    shop.kubectl(&["patch", "job/smoke-1", "--type=merge", "-p", none, "--as=mallory"])?.succeeds()?;
+    shop.kubectl(&["wait", "--for=condition=Complete", "--timeout=60s", "job/smoke-1"])?.succeeds()?;
+    would_be_denied(shop, "smoke failed for Deployment app-green")?;
     ended(shop)
 }
 

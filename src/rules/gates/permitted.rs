@@ -60,11 +60,6 @@ pub(in crate::rules) fn of_job(
 ) -> (Vec<Finding>, Option<NewProof>) {
     match &change.write {
         Write::JobCreate { new } => (created(new, change, view, policy).into_iter().collect(), None),
-        // The last finalizer of a deleted Job goes: nobody hears of its end later.
-        Write::JobUpdate { old, new } if old.meta.deleting => {
-            let proof = gates_of(old, policy).next().and_then(|gate| kept(gate, old, change));
-            (changed(old, new).into_iter().collect(), proof)
-        }
         Write::JobUpdate { old, new } => (changed(old, new).into_iter().collect(), None),
         Write::JobDelete { old } => (Vec::new(), gates_of(old, policy).next().and_then(|gate| kept(gate, old, change))),
         _ => (Vec::new(), None),
