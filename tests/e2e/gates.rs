@@ -1,5 +1,7 @@
 //! Gates: proofs by Jobs and by people, and forged ones.
 
+mod jobs;
+
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +11,8 @@ use super::Test;
 use super::policies::programmed;
 use super::seeing::flipguard;
 use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, attempt, workload};
+
+pub(crate) use jobs::{ALONE, TESTS as OF_JOBS};
 
 pub(crate) const TESTS: &[Test] = &[
     ("gates::a_job_proves_what_it_tested", a_job_proves_what_it_tested),
