@@ -160,7 +160,8 @@ fn among_thousands_of_others(shop: &Shop) -> Result<()> {
         created.buffer_unordered(32).try_collect::<Vec<_>>().await.map(drop)
     })?;
     let with_others = reads_of_a_flip(shop)?;
-    ensure!(before == with_others, "a flip took {before} reads, and takes {with_others} beside {OTHERS} Jobs");
+    // The policies are read once more if their last list is too old. All the Jobs would be many pages.
+    ensure!(with_others <= before + 1, "a flip took {before} reads, and takes {with_others} beside {OTHERS} Jobs");
     // A new test, and the flip.
     run(shop, "smoke-2")?;
     shop.route("app", GREEN)?.passes_silently()?;
