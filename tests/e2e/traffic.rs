@@ -1,6 +1,7 @@
 //! A witness of a Service's traffic: which versions its endpoints ran, and whether there was always one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
@@ -9,7 +10,8 @@ use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, WatchEvent, WatchParams};
-use kube::{Client, ResourceExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt as _};
 use tokio::sync::oneshot;
 
 use super::admission::on_runtime;
@@ -46,9 +48,8 @@ impl Traffic {
         let witness = seen.clone();
         let watch = spawn(move || {
             on_runtime(async {
-                let client = flipguard::cluster::connect::connect(Some(&kubeconfig)).await?;
                 tokio::select! {
-                    failed = watch(client, &namespace, &witness) => failed,
+                    failed = watch(patient(&kubeconfig).await?, &namespace, &witness) => failed,
                     _ = ended => Ok(()),
                 }
             })
@@ -91,6 +92,14 @@ impl Traffic {
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client that waits for the next event for as long as it takes. That of flipguard gives up.
+async fn patient(kubeconfig: &Path) -> Result<Client> {
+    let file = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    config.read_timeout = None;
+    Ok(Client::try_from(config)?)
 }
 
 async fn watch(client: Client, namespace: &str, seen: &Mutex<Seen>) -> Result<()> {

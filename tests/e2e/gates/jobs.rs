@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -151,13 +151,9 @@ fn among_thousands_of_others(shop: &Shop) -> Result<()> {
     gated(shop, SMOKE)?;
     run(shop, "smoke-1")?;
     let before = reads_of_a_flip(shop)?;
-    on_runtime(async {
-        let jobs: Api<Job> = Api::namespaced(client(shop).await?, &shop.namespace);
-        let created = futures_util::stream::iter(0..OTHERS).map(|number| {
-            let jobs = jobs.clone();
-            async move { jobs.create(&PostParams::default(), &other(number)?).await.context("a Job is not created") }
-        });
-        created.buffer_unordered(32).try_collect::<Vec<_>>().await.map(drop)
+    for_each_other(shop, async |jobs, number| {
+        jobs.create(&PostParams::default(), &other(number)?).await?;
+        Ok(())
     })?;
     let with_others = reads_of_a_flip(shop)?;
     // The policies are read once more if their last list is too old. All the Jobs would be many pages.
@@ -166,20 +162,32 @@ fn among_thousands_of_others(shop: &Shop) -> Result<()> {
     run(shop, "smoke-2")?;
     shop.route("app", GREEN)?.passes_silently()?;
     lists_only_gates(shop)?;
-    on_runtime(async {
-        let jobs: Api<Job> = Api::namespaced(client(shop).await?, &shop.namespace);
-        let others = ListParams::default().labels("!flipguard.dev/gate");
-        jobs.delete_collection(&DeleteParams::background(), &others).await.context("the Jobs are not deleted")?;
+    // They would keep the next tests waiting.
+    for_each_other(shop, async |jobs, number| {
+        jobs.delete(&other_name(number), &DeleteParams::background()).await?;
         Ok(())
     })?;
     ended(shop)
+}
+
+/// Does something with each of the other Jobs, some at the same time.
+fn for_each_other(shop: &Shop, act: impl AsyncFn(Api<Job>, usize) -> Result<()>) -> Result<()> {
+    on_runtime(async {
+        let jobs: Api<Job> = Api::namespaced(client(shop).await?, &shop.namespace);
+        let acts = futures_util::stream::iter(0..OTHERS).map(|number| act(jobs.clone(), number));
+        acts.buffer_unordered(32).try_collect::<Vec<()>>().await.map(drop)
+    })
+}
+
+fn other_name(number: usize) -> String {
+    format!("other-{number}")
 }
 
 /// A Job that another controller manages, so that it costs the controller manager nothing. Kubernetes 1.30 does not know
 /// the field, and suspends it.
 fn other(number: usize) -> Result<Job> {
     let job = json!({
-        "metadata": { "name": format!("other-{number}"), "labels": { "job": "other" } },
+        "metadata": { "name": other_name(number), "labels": { "job": "other" } },
         "spec": {
             "suspend": true,
             "managedBy": "example.com/others",
