@@ -16,7 +16,7 @@ use super::print_out;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
 use crate::cluster::clock;
 use crate::cluster::snapshot::Record;
-use crate::history::anchors::{Agreement, Anchor, compare, in_line};
+use crate::history::anchors::{Agreement, Anchors, add_line, compare};
 use crate::history::table::{csv, markdown, text};
 use crate::history::{Entry, Head, History};
 use crate::install::namespaces;
@@ -98,7 +98,7 @@ struct Verified {
 
 impl HistoryCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut anchors = BTreeSet::new();
+        let mut anchors = Anchors::new();
         for file in self.audit_log.iter().chain(&self.log) {
             anchors_of(file, &mut anchors)?;
         }
@@ -125,7 +125,7 @@ impl HistoryCommand {
         })
     }
 
-    async fn look(&self, cluster: &Cluster, anchors: &BTreeSet<Anchor>) -> anyhow::Result<Vec<Shown>> {
+    async fn look(&self, cluster: &Cluster, anchors: &Anchors) -> anyhow::Result<Vec<Shown>> {
         let namespaces = if self.all_namespaces {
             cluster.scan.recorded_namespaces().await.map_err(unreadable)?
         } else {
@@ -135,8 +135,7 @@ impl HistoryCommand {
         for namespace in namespaces {
             let Record { history, head } = cluster.scan.record(&namespace).await.map_err(unreadable)?;
             let colours = cluster.settings(&namespace).await.colours;
-            let own = anchors.iter().filter(|anchor| anchor.namespace == namespace);
-            let verified = self.verify.then(|| Verified::of(&history, head.as_ref(), own));
+            let verified = self.verify.then(|| Verified::of(&history, head.as_ref(), &namespace, anchors));
             let is_shown = |entry: &&Entry| {
                 let is_named = self.services.is_empty() || self.services.contains(&entry.service);
                 is_named && self.since.is_none_or(|since| clock::now().since(entry.at) <= since)
@@ -209,21 +208,30 @@ impl Shown {
             (true, _) => format!("chain intact from n={}", base + 1),
             (false, _) => "the chain is broken".to_owned(),
         };
-        let Agreement { agree, dropped, problems: against } = agreement;
+        let Agreement { agree, last, dropped, problems: against } = agreement;
         let heads = agree + dropped + against.len();
         let in_logs = match (heads, against.len()) {
             (0, _) => "no head was found in a log, so the last entries are not proven".to_owned(),
+            (1, 0) => "1 head found in the logs, and it agrees".to_owned(),
             (_, 0) => format!("{heads} heads found in the logs, all agree"),
             (_, some) => format!("{heads} heads found in the logs, {some} do not agree"),
         };
+        let unproven = match self.history.head().n.saturating_sub((*last).max(base)) {
+            0 => String::new(),
+            _ if heads == 0 || !against.is_empty() => String::new(),
+            1 => "; the last entry is in no log yet".to_owned(),
+            more => format!("; the last {more} entries are in no log yet"),
+        };
         let old = if *dropped > 0 { format!(" ({dropped} of entries that were dropped since)") } else { String::new() };
-        lines + &format!("{shown} {entries}, {chain}; {in_logs}{old}\n")
+        lines + &format!("{shown} {entries}, {chain}; {in_logs}{old}{unproven}\n")
     }
 }
 
 impl Verified {
-    fn of<'a>(history: &History, known: Option<&Head>, anchors: impl Iterator<Item = &'a Anchor>) -> Self {
+    fn of(history: &History, known: Option<&Head>, namespace: &str, anchors: &Anchors) -> Self {
+        let now = clock::now();
         let mut problems = history.problems();
+        problems.extend(history.dropped_early(now));
         // The ledger knows the last entry that it gave away.
         if let Some(Head { n, hash }) = known
             && *n > 0
@@ -232,7 +240,7 @@ impl Verified {
         {
             problems.push(format!("the ledger knows entry {n}, and it is missing here or another one"));
         }
-        Self { problems, agreement: compare(history, anchors) }
+        Self { problems, agreement: compare(history, namespace, anchors, now) }
     }
 
     fn is_whole(&self) -> bool {
@@ -246,11 +254,11 @@ fn document(all: &[Shown]) -> Value {
         .iter()
         .map(|one| {
             let verified = one.verified.as_ref().map(|verified| {
-                let Agreement { agree, dropped, problems } = &verified.agreement;
+                let Agreement { agree, last, dropped, problems } = &verified.agreement;
                 json!({
                     "intact": verified.is_whole(),
                     "problems": verified.problems.iter().chain(problems).collect::<Vec<_>>(),
-                    "headsThatAgree": agree, "headsOfDroppedEntries": dropped,
+                    "headsThatAgree": agree, "lastThatAgrees": last, "headsOfDroppedEntries": dropped,
                 })
             });
             json!({
@@ -263,7 +271,7 @@ fn document(all: &[Shown]) -> Value {
 }
 
 /// Adds the heads in a log. Lines of anything else are passed over.
-fn anchors_of(file: &Path, into: &mut BTreeSet<Anchor>) -> anyhow::Result<()> {
+fn anchors_of(file: &Path, into: &mut Anchors) -> anyhow::Result<()> {
     let name = file.display();
     let mut reader = BufReader::new(File::open(file).with_context(|| format!("cannot read `{name}`"))?);
     let mut line = Vec::new();
@@ -271,7 +279,7 @@ fn anchors_of(file: &Path, into: &mut BTreeSet<Anchor>) -> anyhow::Result<()> {
     while reader.read_until(b'\n', &mut line).with_context(|| format!("cannot read `{name}`"))? > 0 {
         let text = String::from_utf8_lossy(&line);
         if text.contains("history") {
-            into.extend(in_line(&text));
+            add_line(&text, into);
         }
         lines += usize::from(text.trim_start().starts_with('{'));
         line.clear();

@@ -117,13 +117,16 @@ impl LedgerStore {
         let map = self.maps.read(namespace, &name, deadline).await?;
         let mut history = match &map {
             Some(map) => parse(&self.maps, namespace, map)?,
-            // A history that was lost goes on where the ledger knows that it was.
-            None => History::after(Head::parse(known_head).unwrap_or_default()),
+            None => History::default(),
         };
+        let known = Head::parse(known_head).unwrap_or_default();
+        history.had(&known);
         let added: Vec<Act> = due.iter().filter_map(|settled| history.append(settled, facts(settled))).collect();
         history.drop_old(now);
         if added.is_empty() {
-            return Ok(Some((history.head(), added)));
+            // The ledger never forgets an entry that was cut off.
+            let head = if known.n > history.head().n { known } else { history.head() };
+            return Ok(Some((head, added)));
         }
         let mut new = self.maps.new_map(&name, history.render());
         let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };

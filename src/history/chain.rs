@@ -14,6 +14,10 @@ const MAX_ENTRIES: usize = 500;
 const MAX_BYTES: usize = 256 * 1024;
 /// How long an entry is kept.
 const MAX_AGE: Duration = Duration::from_secs(180 * 86_400);
+/// How much younger than that a dropped entry may be when its loss is not remarked: clocks differ.
+const TOLERANCE: Duration = Duration::from_secs(86_400);
+/// A history that has less room than this may have dropped entries because of its size.
+const ROOM: usize = 16 * 1024;
 /// The format that this release writes.
 const FORMAT: &str = "1";
 
@@ -61,17 +65,23 @@ impl fmt::Display for Head {
 pub struct History {
     /// The last entry that was dropped.
     base: Head,
+    /// When that entry was made.
+    base_at: Option<Timestamp>,
     /// The lines, each with its entry, by number.
     entries: Vec<(String, Entry)>,
     /// The head that the data themselves name.
     named: Head,
+    /// An entry that is not here any more, and that the next one follows.
+    lost: Option<Head>,
 }
 
 impl History {
-    /// An empty history that goes on after another one, which was lost.
-    #[must_use]
-    pub fn after(base: Head) -> Self {
-        Self { named: base.clone(), base, entries: Vec::new() }
+    /// Tells of an entry that has been in this history, as the ledger knows it. Where it is not here any more, the next entry
+    /// follows it all the same. So a history that was lost, cut or changed never looks whole again.
+    pub fn had(&mut self, known: &Head) {
+        let own = self.head();
+        let is_lost = known.n > own.n || (known.n == own.n && known.hash != own.hash);
+        self.lost = is_lost.then(|| known.clone());
     }
 
     /// Reads the data of a ConfigMap. A broken chain is no error here: [`problems`](Self::problems) tells of it.
@@ -95,7 +105,9 @@ impl History {
             entries.push((line.clone(), entry));
         }
         entries.sort_by_key(|(_, entry)| entry.n);
-        Ok(Self { base: head("base")?, entries, named: head("head")? })
+        let base_at = data.get("baseAt").map(|text| text.parse());
+        let base_at = base_at.transpose().map_err(|_| HistoryError("key `baseAt` is no time".to_owned()))?;
+        Ok(Self { base: head("base")?, base_at, entries, named: head("head")?, lost: None })
     }
 
     /// The data of the ConfigMap.
@@ -106,6 +118,7 @@ impl History {
             ("base".to_owned(), self.base.to_string()),
             ("head".to_owned(), self.head().to_string()),
         ]);
+        data.extend(self.base_at.map(|at| ("baseAt".to_owned(), at.to_string())));
         data.extend(self.entries.iter().map(|(line, entry)| (format!("entry.{:010}", entry.n), line.clone())));
         data
     }
@@ -140,15 +153,18 @@ impl History {
     /// Adds a settled change, once. Returns what it did; `None` where it is in the history already.
     pub fn append(&mut self, settled: &Settled, facts: Option<Facts>) -> Option<Act> {
         let is_it = |entry: &Entry| {
-            let act = Entry::new(settled, None, 0, String::new()).act;
+            let act = Entry::new(settled, None, &Head::default(), None).act;
             let is_deleted = |act| act == Act::Deleted;
             settled.is(&entry.uid, &entry.base) && is_deleted(act) == is_deleted(entry.act)
         };
         if self.entries().any(is_it) {
             return None;
         }
-        let Head { n, hash } = self.head();
-        let entry = Entry::new(settled, facts, n.saturating_add(1), hash);
+        let last = self.entries.last().map(|(_, entry)| entry.at).or(self.base_at);
+        let entry = match self.lost.take() {
+            Some(lost) => Entry::new(settled, facts, &lost, None),
+            None => Entry::new(settled, facts, &self.head(), last),
+        };
         // Strings, numbers and lists always serialise.
         let line = serde_json::to_string(&entry).ok()?;
         let act = entry.act;
@@ -159,7 +175,7 @@ impl History {
 
     /// Drops entries that are too old or too many, the oldest first. The chain begins after them then.
     pub fn drop_old(&mut self, now: Timestamp) {
-        let mut size: usize = self.entries.iter().map(|(line, _)| line.len() + 16).sum();
+        let mut size = self.size();
         let mut count = self.entries.len();
         let is_kept = |(line, entry): &(String, Entry)| {
             let goes = count > MAX_ENTRIES || size > MAX_BYTES || now.since(entry.at) > MAX_AGE;
@@ -173,7 +189,31 @@ impl History {
         let dropped = self.entries.iter().take_while(|one| !is_dropped(one)).count();
         if let Some((line, entry)) = dropped.checked_sub(1).and_then(|last| self.entries.get(last)) {
             self.base = Head { n: entry.n, hash: sha256(line) };
+            self.base_at = Some(entry.at);
             self.entries.drain(..dropped);
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.entries.iter().map(|(line, _)| line.len() + 16).sum()
+    }
+
+    /// Whether an entry of this time would still be here: it is young enough, and there is room.
+    pub(super) fn would_have(&self, at: Timestamp, now: Timestamp) -> bool {
+        let has_room = self.entries.len() < MAX_ENTRIES && self.size().saturating_add(ROOM) < MAX_BYTES;
+        has_room && now.since(at) < MAX_AGE.saturating_sub(TOLERANCE)
+    }
+
+    /// Says that entries were dropped that would still be here, in a sentence. An entry tells of when the one before it was.
+    #[must_use]
+    pub fn dropped_early(&self, now: Timestamp) -> Option<String> {
+        let n = self.base.n;
+        let at = self.entries.first().map_or(self.base_at, |(_, entry)| entry.after);
+        match at {
+            _ if n == 0 => None,
+            Some(at) if !self.would_have(at, now) => None,
+            Some(at) => Some(format!("entries up to {n} are missing: entry {n} is of {at}, and is kept for 180 days")),
+            None => Some(format!("entries up to {n} are missing, and nothing tells of when they were")),
         }
     }
 
@@ -264,10 +304,57 @@ mod tests {
         history.drop_old(Timestamp(600));
         assert_eq!((history.entries().len(), history.base().n), (MAX_ENTRIES, 7));
         assert_eq!((history.head(), history.problems()), (head, vec![]));
+        assert_eq!(history.dropped_early(Timestamp(600)), None, "it was full");
         let late = Timestamp(500 + i64::try_from(MAX_AGE.as_secs()).unwrap());
         history.drop_old(late);
         assert_eq!(history.base().n, 500);
+        assert_eq!(history.dropped_early(late), None, "they were old");
         assert_eq!(History::parse(&history.render()).map(|read| read.problems()), Ok(vec![]));
+        // All of them, and then a new one.
+        let later = late.after(MAX_AGE);
+        history.drop_old(later);
+        assert_eq!((history.entries().len(), history.dropped_early(later)), (0, None));
+        let mut history = History::parse(&history.render()).unwrap();
+        assert!(history.append(&Settled { at: later, ..settled(9000) }, None).is_some());
+        assert_eq!((history.problems(), history.dropped_early(later)), (vec![], None));
+    }
+
+    #[test]
+    fn a_beginning_that_is_cut_off_is_found() {
+        let data = of(5).render();
+        for last in 1..=5 {
+            let mut cut = data.clone();
+            for n in 1..=last {
+                let line = cut.remove(&format!("entry.{n:010}")).unwrap();
+                cut.insert("base".to_owned(), Head { n, hash: sha256(&line) }.to_string());
+            }
+            let cut = History::parse(&cut).unwrap();
+            assert_eq!(cut.problems(), Vec::<String>::new(), "the rest is a chain");
+            let found = cut.dropped_early(Timestamp(600)).unwrap_or_default();
+            assert!(found.contains(&format!("entries up to {last} are missing")), "{last}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_was_lost_is_missed_for_ever() {
+        let whole = of(3);
+        for kept in 0..3 {
+            let mut cut = of(kept);
+            cut.had(&whole.head());
+            assert!(cut.append(&settled(7), None).is_some() && cut.append(&settled(8), None).is_some());
+            assert_eq!(cut.problems(), [format!("entries {} to 3 are missing", kept + 1)]);
+        }
+        // The last entry was changed.
+        let mut changed = of(2);
+        assert!(changed.append(&Settled { user: "bob".to_owned(), ..settled(2) }, None).is_some());
+        changed.had(&whole.head());
+        assert!(changed.append(&settled(7), None).is_some());
+        assert_eq!(changed.problems(), ["entry 4 does not follow entry 3: it was changed"]);
+        // The ledger is behind the history, if the write to it failed.
+        let mut ahead = of(3);
+        ahead.had(&of(2).head());
+        assert!(ahead.append(&settled(7), None).is_some());
+        assert_eq!(ahead.problems(), Vec::<String>::new());
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Head;
 use crate::ledger::{Settled, SettledAct};
 use crate::model::{Change, Selector, Timestamp};
 use crate::rules::{Effect, Moved, Verdict};
@@ -37,6 +38,9 @@ pub struct Entry {
     /// How many changes of this Service before it are not in the history.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u32,
+    /// When the entry before was made; `None` for the first one, and where that one was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Timestamp>,
     /// The hash of the entry before: SHA-256 of its line, in hexadecimal.
     pub prev: String,
 }
@@ -125,9 +129,9 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Entry {
-    /// The entry of a settled change, after another one.
+    /// The entry of a settled change, after another one and its time.
     #[must_use]
-    pub fn new(settled: &Settled, facts: Option<Facts>, n: u64, prev: String) -> Self {
+    pub fn new(settled: &Settled, facts: Option<Facts>, before: &Head, after: Option<Timestamp>) -> Self {
         let Settled { service, uid, base, from, to, user, manager, at, missed, .. } = settled.clone();
         let act = match settled.act {
             SettledAct::Created => Act::Created,
@@ -136,7 +140,8 @@ impl Entry {
             SettledAct::Flip => Act::Flip,
             SettledAct::OptedOut => Act::OptedOut,
         };
-        Self { n, at, act, service, uid, base, from, to, user, manager, facts, missed, prev }
+        let (n, prev) = (before.n.saturating_add(1), before.hash.clone());
+        Self { n, at, act, service, uid, base, from, to, user, manager, facts, missed, after, prev }
     }
 }
 

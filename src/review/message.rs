@@ -68,8 +68,8 @@ fn hint(verdict: &Verdict) -> Option<&'static str> {
                  for the new colour."
             }
             Tool::Flux => {
-                "Flux retries at its next interval. To wait in order, put the Service into a Kustomization of its own with \
-                 dependsOn and wait: true."
+                "Flux retries at its next interval, and writes nothing after this Service in the same Kustomization. Put the \
+                 Service into a Kustomization of its own, with dependsOn and wait: true."
             }
             Tool::Helm => {
                 "Run the same helm upgrade again once the new colour is ready. To avoid that, deploy the colour in one \

@@ -148,7 +148,7 @@ reasons! {
     ReturnsToAbandoned {
         code: "returns-to-abandoned",
         action: Warn,
-        retryable: false,
+        retryable: true,
         says: "A flip goes to the template that a rollback left within the last hour. It is no rollback: all Pods must be \
                ready. With `flipguard.dev/quarantine: 1h` on the Service, it is denied for that time.",
         why: "The version was rolled back for a reason.",

@@ -2,8 +2,12 @@
 
 #![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null, and fails the test")]
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use flipguard::history::{Entry, Head};
+use flipguard::model::sha256;
+use serde_json::{Value, json};
 
 use super::Test;
 use super::seeing::flipguard;
@@ -12,6 +16,8 @@ use super::shop::{BLUE, GREEN, Shop};
 pub(crate) const TESTS: &[Test] = &[
     ("history::who_flipped_what", who_flipped_what),
     ("history::a_forged_history_is_found", a_forged_history_is_found),
+    ("history::a_chain_that_is_written_anew_is_found", a_chain_that_is_written_anew_is_found),
+    ("history::what_is_lost_stays_lost", what_is_lost_stays_lost),
     ("history::judged_requests_are_in_the_audit_log", judged_requests_are_in_the_audit_log),
 ];
 
@@ -100,11 +106,11 @@ fn a_forged_history_is_found(shop: &Shop) -> Result<()> {
     let log = shop.control_plane.dir().join("audit.log");
     let log = log.to_string_lossy().into_owned();
     let verify = || look(shop, &["--verify", "--audit-log", &log]);
-    shop.until("the audit log has a head", || Ok(verify()?.out.contains("heads found")))?;
+    shop.until("the audit log has a head", || Ok(verify()?.out.contains("found in the logs")))?;
     let whole = verify()?;
     whole.succeeds()?;
     whole.says("3 entries, chain intact from n=1; ")?;
-    whole.says("all agree")?;
+    whole.says("the last entry is in no log yet")?;
     let name = format!("history-{}", shop.namespace);
     let own = |args: &[&str]| shop.plain_kubectl(&[&["-n", "flipguard-system"], args].concat());
     let stored = own(&["get", "configmap", &name, "-o", "json"])?.out;
@@ -131,6 +137,123 @@ fn a_forged_history_is_found(shop: &Shop) -> Result<()> {
     found.says("the ledger knows entry 3, and it is missing here or another one")?;
     restore()?;
     verify()?.succeeds()
+}
+
+/// The data of a history, as somebody forges them who may write ConfigMaps in flipguard's namespace.
+type Data = BTreeMap<String, String>;
+
+fn key(n: u64) -> String {
+    format!("entry.{n:010}")
+}
+
+/// Links all entries anew, so that the chain holds. The numbers follow each other.
+fn linked(data: &Data) -> Result<Data> {
+    let mut new = data.clone();
+    new.retain(|key, _| !key.starts_with("entry."));
+    let mut before = data.get("base").and_then(|base| Head::parse(base)).context("no base")?;
+    let mut after = None;
+    for (_, line) in data.iter().filter(|(key, _)| key.starts_with("entry.")) {
+        let mut entry: Entry = serde_json::from_str(line)?;
+        (entry.n, entry.prev, entry.after) = (before.n + 1, before.hash, after.or(entry.after));
+        after = Some(entry.at);
+        let line = serde_json::to_string(&entry)?;
+        before = Head { n: entry.n, hash: sha256(&line) };
+        new.insert(key(entry.n), line);
+    }
+    new.insert("head".to_owned(), before.to_string());
+    Ok(new)
+}
+
+/// A chain that agrees with itself and with the ledger is a forgery that only the audit log shows.
+fn a_chain_that_is_written_anew_is_found(shop: &Shop) -> Result<()> {
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 2)?;
+    for (count, colour) in [(1, GREEN), (2, BLUE), (3, GREEN), (4, BLUE)] {
+        shop.route("app", colour)?.succeeds()?;
+        entries(shop, count)?;
+    }
+    let log = shop.control_plane.dir().join("audit.log").to_string_lossy().into_owned();
+    let verify = || look(shop, &["--verify", "--audit-log", &log]);
+    shop.until("the audit log has three heads", || Ok(verify()?.out.contains("3 heads found in the logs, all agree")))?;
+    let (history, ledger) = (format!("history-{}", shop.namespace), format!("ledger-{}", shop.namespace));
+    let own = |args: &[&str]| shop.plain_kubectl(&[&["-n", "flipguard-system"], args].concat());
+    let data = |name: &str| -> Result<Data> {
+        Ok(serde_json::from_str(&own(&["get", "configmap", name, "-o=jsonpath={.data}"])?.out)?)
+    };
+    let put = |name: &str, data: &Data| {
+        let patch = json!([{ "op": "replace", "path": "/data", "value": data }]).to_string();
+        own(&["patch", "configmap", name, "--type=json", "-p", &patch])?.succeeds()
+    };
+    let (whole, known) = (data(&history)?, data(&ledger)?);
+    let head = |data: &Data| data.get("head").cloned().context("no head");
+    let line = |n: u64| whole.get(&key(n)).cloned().with_context(|| format!("no entry {n}"));
+    let forged = |what: &str, forgery: &Data, says: &[&str]| -> Result<()> {
+        put(&history, forgery)?;
+        let mut agrees = known.clone();
+        agrees.insert("head".to_owned(), head(forgery)?);
+        put(&ledger, &agrees)?;
+        let found = verify()?;
+        ensure!(!found.ok, "it was not found: {what}\n{}", found.out);
+        says.iter().try_for_each(|words| found.says(words)).with_context(|| what.to_owned())
+    };
+    let mut edited = whole.clone();
+    edited.insert(key(2), line(2)?.replace("\"user\":\"", "\"user\":\"bob-"));
+    let edited = linked(&edited)?;
+    forged("edited", &edited, &["entry 2 was ", "entry 3 was ", " in a log, and is another one now"])?;
+    let mut swapped = whole.clone();
+    swapped.extend([(key(2), line(3)?), (key(3), line(2)?)]);
+    forged("swapped", &linked(&swapped)?, &["entry 2 was ", "entry 3 was "])?;
+    let mut shorter = whole.clone();
+    shorter.remove(&key(3));
+    shorter.remove(&key(4));
+    forged("its end is cut off", &linked(&shorter)?, &["entry 3 (", ") is in a log, and is missing"])?;
+    let mut without_one = whole.clone();
+    without_one.remove(&key(2));
+    forged("one is taken out", &linked(&without_one)?, &["entry 2 was ", "entry 3 was "])?;
+    // The last entry is in no log yet, so only the ledger knows it. An entry that is added is in no log either.
+    let mut appended = whole.clone();
+    appended.insert(key(5), line(4)?);
+    put(&ledger, &known)?;
+    put(&history, &linked(&appended)?)?;
+    verify()?
+        .says("chain intact from n=1; 3 heads found in the logs, all agree; the last 2 entries are in no log yet")?;
+    // Its beginning is cut off, as if it had grown too old.
+    let base = |n: u64| Ok::<_, anyhow::Error>((String::from("base"), format!("{n} {}", sha256(&line(n)?))));
+    let mut cut = whole.clone();
+    for n in 1..=3 {
+        cut.remove(&key(n));
+        cut.extend([base(n)?]);
+        let why = [format!("entries up to {n} are missing: entry {n} is of "), "and is kept for 180 days".to_owned()];
+        forged("its beginning is cut off", &cut, &[&why[0], &why[1]])?;
+    }
+    // All of it, and the forger says that it was old.
+    cut.retain(|key, _| !key.starts_with("entry."));
+    cut.extend([
+        base(4)?,
+        ("head".to_owned(), head(&whole)?),
+        ("baseAt".to_owned(), "2020-01-01T00:00:00Z".to_owned()),
+    ]);
+    forged("nothing is left", &cut, &["entry 2 is missing: it came after ", "entry 4 is missing: it came after "])?;
+    put(&history, &whole)?;
+    put(&ledger, &known)?;
+    verify()?.succeeds()
+}
+
+/// flipguard goes on after a history that was deleted or cut, and the gap stays.
+fn what_is_lost_stays_lost(shop: &Shop) -> Result<()> {
+    there_and_back(shop)?;
+    entries(shop, 2)?;
+    let name = format!("history-{}", shop.namespace);
+    shop.plain_kubectl(&["-n", "flipguard-system", "delete", "configmap", &name])?.succeeds()?;
+    shop.route("app", GREEN)?.succeeds()?;
+    let all = entries(shop, 1)?;
+    ensure!(all[0]["n"] == 3, "it goes on after the entries that the ledger knows: {all:?}");
+    let found = look(shop, &["--verify"])?;
+    ensure!(!found.ok, "{}", found.out);
+    found.says("entries 1 to 2 are missing")?;
+    shop.route("app", BLUE)?.succeeds()?;
+    entries(shop, 2)?;
+    look(shop, &["--verify"])?.says("entries 1 to 2 are missing")
 }
 
 /// Writes a manifest without the fields that the API server sets.

@@ -14,6 +14,7 @@ mod examples;
 mod filter;
 mod flips;
 mod gates;
+mod gitops;
 mod helm;
 mod history;
 mod image;
@@ -36,6 +37,7 @@ mod services;
 mod shop;
 mod stream;
 mod tls;
+mod traffic;
 mod workflows;
 
 use std::path::Path;
@@ -88,12 +90,14 @@ fn tests() -> Vec<Test> {
         overrides::TESTS,
         policies::TESTS,
         gates::TESTS,
+        gates::OF_JOBS,
         recipes::TESTS,
         history::TESTS,
         seeing::TESTS,
         rollouts::TESTS,
         never_judged::TESTS,
         workflows::TESTS,
+        gitops::TESTS,
         helm::TESTS,
         examples::TESTS,
         labels::TESTS,
@@ -108,7 +112,8 @@ fn tests() -> Vec<Test> {
 
 /// The order matters: the last tests end the shared guard and start their own.
 fn alone() -> Vec<Test> {
-    [alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD].concat()
+    [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD]
+        .concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
