@@ -280,3 +280,38 @@ fn the_scripts_certificates_can_be_served() -> Result<()> {
     assert_eq!(first.bundle, second.bundle, "the authority stays");
     Ok(())
 }
+
+/// The manifest of the kubectl plugin is a template: krew's rules hold, and only what a release knows is left open.
+#[test]
+fn the_krew_manifest_has_its_shape() -> Result<()> {
+    let text = read("deploy/krew/flipguard.yaml")?;
+    let manifest: Value = serde_saphyr::from_str(&text)?;
+    assert_eq!(manifest["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
+    assert_eq!((&manifest["kind"], &manifest["metadata"]["name"]), (&"Plugin".into(), &"flipguard".into()));
+    // krew shows it in one line of a list.
+    let short = manifest["spec"]["shortDescription"].as_str().unwrap_or_default();
+    assert!(!short.is_empty() && short.len() <= 50 && !short.ends_with('.'), "{short}");
+    let platforms = manifest["spec"]["platforms"].as_array().cloned().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for platform in &platforms {
+        let label = |name: &str| platform["selector"]["matchLabels"][name].as_str().unwrap_or_default().to_owned();
+        let (os, arch) = (label("os"), label("arch"));
+        assert_eq!(platform["uri"], format!("@URL@/flipguard-@VERSION@-{os}-{arch}.tar.gz"));
+        assert_eq!(platform["sha256"], format!("@SHA256_{}_{}@", os.to_uppercase(), arch.to_uppercase()));
+        assert_eq!(platform["bin"], "flipguard");
+        let files: Vec<&str> =
+            platform["files"].as_array().into_iter().flatten().filter_map(|file| file["from"].as_str()).collect();
+        assert_eq!(files, ["flipguard", "LICENSE"]);
+        seen.insert(format!("{os}/{arch}"));
+    }
+    let all = ["darwin/amd64", "darwin/arm64", "linux/amd64", "linux/arm64"].map(str::to_owned);
+    assert_eq!((seen, platforms.len()), (all.into(), 4));
+    // Filled in, nothing is left open.
+    let filled =
+        ["LINUX", "DARWIN"].iter().flat_map(|os| ["AMD64", "ARM64"].map(|arch| format!("@SHA256_{os}_{arch}@")));
+    let filled = filled.chain(["@URL@", "@VERSION@", "@HOMEPAGE@"].map(str::to_owned));
+    let rest = filled.fold(text, |text, open| text.replace(&open, "x"));
+    let rest = rest.lines().filter(|line| !line.starts_with('#')).collect::<String>();
+    assert!(!rest.contains('@'), "{rest}");
+    Ok(())
+}

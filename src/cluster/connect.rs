@@ -14,6 +14,7 @@ use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
 use super::clock::ClockDifference;
+use super::credentials::Credentials;
 use super::kubeconfig::Current;
 use super::meter::Metered;
 use super::token::TokenLife;
@@ -125,46 +126,42 @@ impl Connection {
     /// # Errors
     /// When the kubeconfig, or credentials that it names, cannot be used.
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        Self::connect(kubeconfig, None, &Patience::None).await
+        let credentials = Credentials { kubeconfig: kubeconfig.map(Path::to_owned), ..Credentials::default() };
+        Self::connect(&credentials, &Patience::None).await
     }
 
-    /// The same for a look at the whole cluster, and with another context than the current one of the kubeconfig. A
-    /// request that the API server is too busy for is sent again, after the time that the API server asks for.
+    /// The same for commands of people, with the flags of kubectl. A request that the API server is too busy for is sent
+    /// again, after the time that the API server asks for.
     ///
     /// # Errors
     /// When the kubeconfig, its context, or credentials that it names, cannot be used.
-    pub async fn open_context(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
-        Self::connect(kubeconfig, context, &Patience::AsAsked).await
+    pub async fn open_as(credentials: &Credentials) -> Result<Self, ConnectError> {
+        Self::connect(credentials, &Patience::AsAsked).await
     }
 
-    async fn connect(
-        kubeconfig: Option<&Path>,
-        context: Option<&str>,
-        patience: &Patience,
-    ) -> Result<Self, ConnectError> {
-        let mut kubeconfig = read_kubeconfig(kubeconfig)?;
-        if let Some(context) = context {
-            let Some((path, file)) = &mut kubeconfig else {
-                return Err(ConnectError::NoCluster(format!("there is no kubeconfig with the context `{context}`")));
-            };
-            if !file.contexts.iter().any(|known| known.name == context) {
-                let names: Vec<&str> = file.contexts.iter().map(|known| known.name.as_str()).collect();
-                let why = format!("it has no context `{context}` (--context), only {}", names.join(", "));
-                return Err(ConnectError::Kubeconfig { path: path.clone(), why });
-            }
-            file.current_context = Some(context.to_owned());
+    async fn connect(credentials: &Credentials, patience: &Patience) -> Result<Self, ConnectError> {
+        let mut kubeconfig = read_kubeconfig(credentials.kubeconfig.as_deref())?;
+        if kubeconfig.is_none() && !in_cluster() {
+            kubeconfig = credentials.of_server().map(|file| ("--server".to_owned(), file));
         }
-        let config = match &kubeconfig {
+        if let Some((path, file)) = &mut kubeconfig {
+            credentials.select(path, file)?;
+        } else if let Some(context) = &credentials.context {
+            return Err(ConnectError::NoCluster(format!("there is no kubeconfig with the context `{context}`")));
+        }
+        let mut config = match &kubeconfig {
             None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
             Some((path, file)) => {
                 let unusable = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
-                Current::of(file).check().map_err(unusable)?;
+                Current::of(file).check(credentials.token.is_none()).map_err(unusable)?;
                 let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await;
                 config.map_err(|error| unusable(first_line(&error)))?
             }
         };
+        credentials.apply(&mut config);
         let (url, clock) = (config.cluster_url.to_string(), Arc::default());
-        let client = client(config, &clock, patience).map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
+        let client = client(config, &clock, patience, credentials.timeout);
+        let client = client.map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
         Ok(Self { client, clock, url, kubeconfig })
     }
 
@@ -247,7 +244,7 @@ fn hint(code: u16) -> &'static str {
 }
 
 /// The kubeconfig to use, with its path; `None` for the service account of a Pod.
-fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {
+pub(super) fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {
     let (path, read) = match given {
         Some(path) => (path.display().to_string(), Kubeconfig::read_from(path)),
         None if in_cluster() => return Ok(None),
@@ -273,9 +270,16 @@ fn first_line(error: &KubeconfigError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn client(mut config: Config, clock: &Arc<ClockDifference>, patience: &Patience) -> kube::Result<Client> {
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
+fn client(
+    mut config: Config,
+    clock: &Arc<ClockDifference>,
+    patience: &Patience,
+    time: Option<Duration>,
+) -> kube::Result<Client> {
+    // As for kubectl, 0 is any time. A server that cannot be connected to is not waited for.
+    let time = time.unwrap_or(READ_TIMEOUT);
+    config.connect_timeout = Some(if time.is_zero() { CONNECT_TIMEOUT } else { CONNECT_TIMEOUT.min(time) });
+    config.read_timeout = Some(time).filter(|time| !time.is_zero());
     config.reset_reader_on_write = true;
     // Retries of minutes would outlive every deadline. The caller decides whether to ask again.
     config.default_retry = false;

@@ -24,6 +24,7 @@ mod live;
 mod never_judged;
 mod overrides;
 mod owners;
+mod plugin;
 mod policies;
 mod readiness;
 mod recipes;
@@ -88,6 +89,7 @@ fn tests() -> Vec<Test> {
         overrides::TESTS,
         policies::TESTS,
         gates::TESTS,
+        plugin::TESTS,
         recipes::TESTS,
         history::TESTS,
         seeing::TESTS,

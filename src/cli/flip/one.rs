@@ -1,0 +1,216 @@
+//! One Service flips.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use kube::core::Request;
+use kube::core::params::GetParams;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::printed::Report;
+use crate::cli::target::Cluster;
+use crate::cluster::connect::one_line;
+use crate::cluster::patch::{Said, merge};
+use crate::model::{Service, annotation, printable, shortened};
+use crate::plugin::answer::Answer;
+use crate::plugin::next::{Course, Ending, Next, Seen, after, seen, tries_first};
+use crate::plugin::target::Move;
+use crate::plugin::who::wrote_selector;
+
+/// The time between two attempts of one that waits.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest reason that is shown in one line.
+const MOST: usize = 400;
+
+/// A flip of one Service.
+#[derive(Clone)]
+pub(super) struct Flight<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    /// The uid of the Service that the flip was planned for.
+    pub(super) uid: &'a str,
+    pub(super) planned: Move,
+    /// The version that the target has to run.
+    pub(super) expect: Option<&'a str>,
+    pub(super) dry_run: bool,
+    /// Until when it waits; `None` where it does not wait.
+    pub(super) end: Option<Instant>,
+}
+
+/// How a flight ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The Service is flipped; in a dry run, it would be.
+    Flipped {
+        /// The warnings of the API server.
+        warnings: Vec<String>,
+    },
+    /// Somebody else has flipped it there.
+    Already {
+        /// Who, and when.
+        by: String,
+    },
+    /// It is not flipped.
+    Stopped {
+        /// Why.
+        ending: Ending,
+        /// All that was said.
+        words: String,
+        /// The codes of flipguard's rules.
+        codes: Vec<String>,
+    },
+}
+
+/// What an attempt has sent.
+enum Sent {
+    DryRun,
+    Write,
+}
+
+/// Flies alone, and reports. No flight is one that is there already.
+pub(super) async fn fly_alone(flights: &[Flight<'_>], report: &mut Report) -> ExitCode {
+    let Some(flight) = flights.first() else { return ExitCode::SUCCESS };
+    let outcome = flight.fly().await;
+    report.add(flight, &outcome);
+    outcome.code()
+}
+
+impl Outcome {
+    /// The exit code.
+    pub(super) fn code(&self) -> ExitCode {
+        match self {
+            Self::Flipped { .. } | Self::Already { .. } => ExitCode::SUCCESS,
+            Self::Stopped { ending, .. } => ExitCode::from(ending.code()),
+        }
+    }
+}
+
+impl Flight<'_> {
+    /// Flips the Service, and waits where that is wanted.
+    pub(super) async fn fly(&self) -> Outcome {
+        let (mut said, mut conflicts, mut was_refused) = (String::new(), 0, false);
+        let mut lost: Option<String> = None;
+        loop {
+            let has_time = self.end.is_some_and(|end| Instant::now() + PAUSE <= end);
+            let course = Course { waits: self.end.is_some(), has_time, conflicts };
+            let (answer, warnings, sent) = match self.read().await {
+                Err(answer) => (answer, Vec::new(), Sent::Write),
+                Ok((service, raw)) => match seen(&self.planned, self.uid, &service) {
+                    Seen::There if lost.is_some() => return Outcome::Flipped { warnings: Vec::new() },
+                    Seen::There => return Outcome::Already { by: self.who(&raw).await },
+                    Seen::Before if lost.is_some() && self.end.is_none() => {
+                        return stopped(Ending::Unasked, format!("no answer came: {}", lost.unwrap_or_default()));
+                    }
+                    Seen::Before => {
+                        lost = None;
+                        self.attempt(&service.meta.resource_version, tries_first(was_refused, course)).await
+                    }
+                    Seen::Elsewhere => return self.elsewhere(&service, &raw).await,
+                    Seen::Replaced => {
+                        let words = "the Service was deleted and created again meanwhile, so nothing was done";
+                        return stopped(Ending::Refused, words.to_owned());
+                    }
+                },
+            };
+            was_refused = matches!(answer, Answer::Refused(_));
+            conflicts += u32::from(answer == Answer::Conflict);
+            match after(&answer, course) {
+                // A dry run that passes is followed by the real attempt.
+                Next::Done { .. } if matches!(sent, Sent::DryRun) && !self.dry_run => {}
+                Next::Done { .. } => return Outcome::Flipped { warnings },
+                Next::Again => {}
+                Next::Look(why) => lost = Some(why),
+                Next::Wait(reason) => {
+                    if reason != said {
+                        eprintln!("{}: waiting: {}", self.name, shortened(&reason, MOST));
+                        said = reason;
+                    }
+                    sleep(PAUSE).await;
+                }
+                Next::Stop(ending, words) => return Outcome::Stopped { ending, words, codes: codes(&answer) },
+            }
+        }
+    }
+
+    /// Takes a flip back that was just made. It does not wait, and it undoes nobody else's flip.
+    pub(super) fn way_back(&self) -> Self {
+        Self { planned: self.planned.reversed(), expect: None, end: None, ..self.clone() }
+    }
+
+    /// The same as a dry run.
+    pub(super) fn trial(&self) -> Self {
+        Self { dry_run: true, ..self.clone() }
+    }
+
+    fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/services", self.namespace)
+    }
+
+    /// The Service as it is now, and all of its JSON.
+    pub(super) async fn read(&self) -> Result<(Service, Value), Answer> {
+        let request = Request::new(self.path()).get(self.name, &GetParams::default());
+        let request = request.map_err(|error| Answer::Invalid(error.to_string()))?;
+        let raw: Value = self.cluster.client.request(request).await.map_err(|error| match &error {
+            kube::Error::Api(status) => Answer::of(status.code, &json!({ "message": status.message }), &[]),
+            _ => Answer::Busy(one_line(&error)),
+        })?;
+        let service = serde_json::from_value(raw.clone()).map_err(|error| Answer::Invalid(error.to_string()))?;
+        Ok((service, raw))
+    }
+
+    async fn attempt(&self, version: &str, tries_first: bool) -> (Answer, Vec<String>, Sent) {
+        let is_dry = self.dry_run || tries_first;
+        let mut patch = json!({
+            "metadata": { "resourceVersion": version },
+            "spec": { "selector": self.planned.pairs() },
+        });
+        if let (Some(expect), Some(metadata)) = (self.expect, patch.pointer_mut("/metadata")) {
+            *metadata = json!({ "resourceVersion": version, "annotations": { annotation::EXPECT: expect } });
+        }
+        let path = format!("{}/{}", self.path(), self.name);
+        let sent = if is_dry { Sent::DryRun } else { Sent::Write };
+        match merge(&self.cluster.client, &path, &patch, is_dry).await {
+            Ok(Said { status, body, warnings }) => (Answer::of(status, &body, &warnings), warnings, sent),
+            // A dry run has changed nothing.
+            Err(why) if is_dry => (Answer::Busy(why), Vec::new(), sent),
+            Err(why) => (Answer::Lost(why), Vec::new(), sent),
+        }
+    }
+
+    async fn elsewhere(&self, service: &Service, raw: &Value) -> Outcome {
+        let (colour, by) = (service.routed(), self.who(raw).await);
+        let (name, planned) = (self.name, &self.planned);
+        let words = format!(
+            "somebody else has changed Service {name} meanwhile ({by}): its selector is {colour}, and no longer {}; \
+             nothing was done. Look at it again: flipguard status {name} -n {}",
+            planned.from, self.namespace
+        );
+        stopped(Ending::Refused, words)
+    }
+
+    /// Who has changed the selector: by the ledger with the user, or else by the Service itself.
+    async fn who(&self, raw: &Value) -> String {
+        let policy = self.cluster.settings(self.namespace).await;
+        let snapshot = self.cluster.scan.namespace(self.namespace, &[&policy]).await;
+        let service = snapshot.view.services.iter().find(|service| service.meta.name == self.name);
+        let flip = service.and_then(|service| snapshot.view.records.last_flip(service));
+        let on_record = flip.map(|flip| {
+            let manager = if flip.manager.is_empty() { String::new() } else { format!(" with {}", flip.manager) };
+            printable(&format!("{}{manager} at {}", flip.user, flip.at)).into_owned()
+        });
+        on_record.or_else(|| wrote_selector(raw)).unwrap_or_else(|| "the Service does not tell who".to_owned())
+    }
+}
+
+fn stopped(ending: Ending, words: String) -> Outcome {
+    Outcome::Stopped { ending, words, codes: Vec::new() }
+}
+
+fn codes(answer: &Answer) -> Vec<String> {
+    match answer {
+        Answer::Refused(refusal) => refusal.codes.clone(),
+        _ => Vec::new(),
+    }
+}
