@@ -31,7 +31,7 @@ const URL: &str = "https://127.0.0.1:10250";
 fn unknown_words() {
     let scene = Scene::new("unknown_words");
     scene.run(&["serve", "--nope"]).is_refused("'--nope'");
-    scene.run(&["flip"]).is_refused("'flip'");
+    scene.run(&["flop"]).is_refused("'flop'");
     scene.run(&["check", "-f", "x", "--output", "yaml"]).is_refused("'yaml' for '--output");
     scene.run(&["serve", "--external-url", URL, "--listen", "here"]).is_refused("'here' for '--listen");
     let exempt = |user: &str| scene.run(&["serve", "--external-url", URL, "--exempt-users", user]);

@@ -124,9 +124,9 @@ impl Place {
 
     /// Writes the annotation. The exit code, where it was not written.
     async fn write(&self, cluster: &Cluster, value: &Value) -> anyhow::Result<Option<ExitCode>> {
-        let patch = json!({ "metadata": { "annotations": { annotation::OVERRIDE: value } } });
+        let change = json!({ "metadata": { "annotations": { annotation::OVERRIDE: value } } });
         let path = format!("{}/{}", self.collection(), self.name);
-        let said = merge(&cluster.client, &path, &patch, false).await;
+        let said = merge(&cluster.client, &path, &change, false).await;
         let said = said.map_err(|why| anyhow::anyhow!("no answer came, so look whether it was set: {why}"))?;
         for warning in &said.warnings {
             eprintln!("Warning: {warning}");

@@ -22,12 +22,12 @@ pub struct Said {
     pub warnings: Vec<String>,
 }
 
-/// Merges a patch into an object (RFC 7396). With `metadata.resourceVersion` in it, any other version is a conflict.
+/// Merges a change into an object (RFC 7396). With `metadata.resourceVersion` in it, any other version is a conflict.
 ///
 /// # Errors
 /// When no answer comes, in one line. Whether the object was changed is not known then.
-pub async fn merge(client: &Client, path: &str, patch: &Value, dry_run: bool) -> Result<Said, String> {
-    write(client, Method::PATCH, path, "application/merge-patch+json", patch, dry_run).await
+pub async fn merge(client: &Client, path: &str, change: &Value, dry_run: bool) -> Result<Said, String> {
+    write(client, Method::PATCH, path, "application/merge-patch+json", change, dry_run).await
 }
 
 /// Creates an object.

@@ -82,7 +82,7 @@ impl Refusal {
     }
 
     /// The denial that a dry run only warns of, since its cause resolves by waiting. A long warning is split into several,
-    /// each with its code.
+    /// each with its code. Its cause ends with a full stop, and the next step follows.
     fn in_dry_run(warnings: &[String]) -> Option<Self> {
         let mut found: Vec<(String, String)> = Vec::new();
         let mut is_open = false;
@@ -93,13 +93,17 @@ impl Refusal {
             };
             if let Some(first) = words.strip_prefix(IN_DRY_RUN) {
                 found.push((code.to_owned(), first.trim_start_matches(": ").to_owned()));
-                is_open = true;
+                is_open = !words.ends_with('.');
             } else if let Some((_, why)) = found.last_mut().filter(|(last, _)| is_open && last == code) {
                 why.push(' ');
                 why.push_str(words);
+                is_open = !words.ends_with('.');
             } else {
                 is_open = false;
             }
+        }
+        for (_, why) in &mut found {
+            why.truncate(why.trim_end_matches('.').len());
         }
         if found.is_empty() {
             return None;
@@ -192,11 +196,12 @@ mod tests {
             "image-untagged: image web has no tag.",
             "target-not-ready: dry run: would be denied now: Deployment app-green has 2 of 3",
             "target-not-ready: pods ready.",
+            "target-not-ready: Wait, then retry: kubectl rollout status deployment/app-green",
             "capacity-below-live: 3 pods instead of 6.",
         ];
         let warnings: Vec<String> = warnings.iter().map(|one| (*one).to_owned()).collect();
         let Answer::Refused(refusal) = Answer::of(200, &json!({}), &warnings) else { panic!() };
-        assert_eq!(refusal.reasons, ["target-not-ready: Deployment app-green has 2 of 3 pods ready."]);
+        assert_eq!(refusal.reasons, ["target-not-ready: Deployment app-green has 2 of 3 pods ready"]);
         assert!(refusal.may_pass);
         assert!(matches!(Answer::of(200, &json!({}), &warnings[..1]), Answer::Done { .. }));
     }

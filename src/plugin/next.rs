@@ -45,16 +45,19 @@ pub enum Ending {
     Unasked,
     /// The time is up.
     TimeIsUp,
+    /// Somebody has interrupted it.
+    Interrupted,
 }
 
 impl Ending {
-    /// The exit code. That of `timeout(1)` says that the time is up.
+    /// The exit code. That of `timeout(1)` says that the time is up, and that of a shell that Ctrl-C was pressed.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
             Self::Refused => 1,
             Self::Unasked => 2,
             Self::TimeIsUp => 124,
+            Self::Interrupted => 130,
         }
     }
 
@@ -65,6 +68,7 @@ impl Ending {
             Self::Refused => "denied",
             Self::Unasked => "not-asked",
             Self::TimeIsUp => "time-is-up",
+            Self::Interrupted => "interrupted",
         }
     }
 }

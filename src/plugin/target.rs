@@ -171,7 +171,7 @@ pub fn to_colour(
             colours.dedup();
             // Two pairs that say the same: only the selectors tell them apart.
             if colours.len() < several.len() {
-                colours = several.iter().map(|one| one.to_string()).collect();
+                colours = several.iter().map(ToString::to_string).collect();
             }
             Err(NoTarget::Ambiguous { service: name(), wanted: wanted.to_owned(), colours })
         }
@@ -198,7 +198,7 @@ pub fn back(service: &Service, view: &ClusterView, colours: &ColourScheme) -> Re
 pub fn others(service: &Service, view: &ClusterView, colours: &ColourScheme) -> Vec<(String, String)> {
     let all = other_colours(service, view, colours).into_iter();
     all.map(|(selector, workloads)| {
-        let names: Vec<String> = workloads.iter().map(|workload| workload.to_string()).collect();
+        let names: Vec<String> = workloads.iter().map(ToString::to_string).collect();
         (colours.colour_of(&selector), names.join(", "))
     })
     .collect()

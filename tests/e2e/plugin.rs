@@ -159,8 +159,8 @@ fn a_denied_flip_says_all(shop: &Shop) -> Result<()> {
 fn spawned(shop: &Shop, name: &str, args: &[&str]) -> Result<(Child, PathBuf)> {
     let log = shop.control_plane.dir().join(format!("{}-{name}.log", shop.namespace));
     let mut command = command(shop, args)?;
-    let (out, err) = (std::fs::File::create(&log)?, std::fs::OpenOptions::new().append(true).open(&log)?);
-    let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
+    let both = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    let child = command.stdin(Stdio::null()).stdout(both.try_clone()?).stderr(both).spawn()?;
     Ok((child, log))
 }
 
@@ -187,8 +187,7 @@ fn it_waits_until_the_target_is_ready(shop: &Shop) -> Result<()> {
     let waiting: Vec<&str> = text.lines().filter(|line| line.contains("waiting: ")).collect();
     ensure!(waiting.windows(2).all(|two| two[0] != two[1]) && !text.contains('\u{1b}'), "{text}");
     // While it waited, dry runs asked: one denial is on record.
-    let denied =
-        shop.decisions()?.iter().filter(|line| line["decision"] == "denied" && line["dry_run"] != true).count();
+    let denied = shop.decisions()?.iter().filter(|line| line["outcome"] == "denied" && line["dry_run"] != true).count();
     ensure!(denied == 1, "{denied} denials:\n{:?}", shop.decisions()?);
     ensure!(live(shop, "app")? == "green");
     Ok(())
@@ -284,8 +283,16 @@ fn all_or_none(shop: &Shop) -> Result<()> {
     shop.wait_for_pods("app=two,color=green", 1, "CrashLoopBackOff")?;
     let denied = all(&[])?;
     ends(&denied, 1)?;
-    denied.says("No Service was flipped: two would be denied.")?;
+    denied.says("No Service was flipped: two cannot be flipped now.")?;
     ensure!(colours()? == ["blue", "blue", "blue"]);
+    // Ctrl-C ends it while it waits, before the first flip.
+    let args = ["flip", "--all", "-l", "release=eight", "--to", "green", "--wait", "-n", &shop.namespace];
+    let (mut child, log) = spawned(shop, "interrupted", &args)?;
+    says(shop, &log, "two: waiting: target-not-ready")?;
+    ensure!(Command::new("kill").args(["-INT", &child.id().to_string()]).status()?.success());
+    let status = child.wait()?;
+    ensure!(status.code() == Some(130), "{status}: {}", std::fs::read_to_string(&log)?);
+    says(shop, &log, "No Service was flipped: two cannot be flipped now.")?;
     shop.pods_become("app=two,color=green", Pods::Ready)?;
     shop.rolled_out("deployment/two-green")?;
     let trial = all(&["--dry-run"])?;
@@ -319,8 +326,9 @@ fn bars(shop: &Shop, service: &str, expression: &str) -> Result<String> {
         "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {{name: {name}}}, spec: \
          {{failurePolicy: Fail, matchConstraints: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {0}}}}}, \
          resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [UPDATE], resources: [services], resourceNames: \
-         [{service}]}}]}}, validations: [{{expression: \"{expression}\", message: {service} is barred}}, {{expression: \
-         \"!has(object.metadata.labels) || !('probe' in object.metadata.labels)\", message: it counts}}]}}}}\n---\n\
+         [{service}]}}]}}, validations: [{{expression: \"!has(object.metadata.labels) || !('probe' in \
+         object.metadata.labels)\", message: it counts}}, {{expression: \"{expression}\", message: {service} is \
+         barred}}]}}}}\n---\n\
          {{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {{name: {name}}}, \
          spec: {{policyName: {name}, validationActions: [Deny]}}}}\n",
         shop.namespace
@@ -442,7 +450,8 @@ fn the_flags_of_kubectl(shop: &Shop) -> Result<()> {
     server.says("cannot reach the API server at https://127.0.0.1:1")?;
     // Impersonation: the user has no right, and gets one by a group.
     let here = |args: &[&str]| with(&[&["--context", "here"], args].concat());
-    here(&["--as", "mallory"])?.says("User \"mallory\" cannot list resource")?;
+    let told = |args: &[&str]| plugin(shop, &[&["history", "--context", "here", "--kubeconfig", &file], args].concat());
+    told(&["--as", "mallory"])?.says("User \"mallory\" cannot get resource")?;
     shop.kubectl(&["create", "rolebinding", "team", "--clusterrole=view", "--group=team"])?.succeeds()?;
     ensure!(here(&["--as", "mallory", "--as-group", "team", "--as-uid", "7"])?.out == "service/app\n");
     let alone = here(&["--as-group", "team"])?;
@@ -451,8 +460,8 @@ fn the_flags_of_kubectl(shop: &Shop) -> Result<()> {
     // A token, in place of the certificate.
     shop.kubectl(&["create", "serviceaccount", "robot"])?.succeeds()?;
     let token = shop.kubectl(&["create", "token", "robot"])?.out;
-    let robot = format!("User \"system:serviceaccount:{}:robot\" cannot list resource", shop.namespace);
-    here(&["--token", token.trim()])?.says(&robot)?;
+    let robot = format!("User \"system:serviceaccount:{}:robot\" cannot get resource", shop.namespace);
+    told(&["--token", token.trim()])?.says(&robot)?;
     here(&["--request-timeout", "soon"])?.says("it must be a number with a unit, such as 30s")?;
     ensure!(here(&["--request-timeout", "30s"])?.out == "service/app\n");
     // Called as a plugin, the help says how, and where flags go.
@@ -593,7 +602,8 @@ fn completion(shop: &Shop) -> Result<()> {
     ensure!(lines(&["fl"])? == ["flip", ":4"], "{:?}", lines(&["fl"])?);
     ensure!(lines(&["status", "-o", "w"])? == ["wide", ":4"]);
     ensure!(lines(&["status", "--kubeconfig", ""])? == [":0"]);
-    comes(&["flip", "-n", &namespace[..namespace.len() - 1]], &[namespace, ":4"])?;
+    let begun = namespace.trim_end_matches('n');
+    comes(&["flip", "-n", begun], &[namespace, ":4"])?;
     comes(&["flip", "-n", namespace, ""], &["app", ":4"])?;
     comes(&["flip", "-n", namespace, "app", "--to", ""], &["green", ":4"])?;
     comes(&["gate", "run", "smoke", "-n", namespace, "deployment/app-g"], &["deployment/app-green", ":4"])?;

@@ -2,17 +2,39 @@
 
 use std::process::ExitCode;
 
-use super::one::{Flight, Outcome};
+use tokio::sync::watch;
+
+use super::one::{Flight, INTERRUPTED, Outcome, stopped};
 use super::printed::Report;
+use crate::cli::process::stop_signal;
+use crate::plugin::next::Ending;
 use crate::plugin::series::{Series, State, Step};
 
-/// Tries all as a dry run first. Then they flip one by one. After a failure, those that have flipped go back.
-pub(super) async fn fly(flights: &[Flight<'_>], report: &mut Report) -> ExitCode {
+/// Tries all as a dry run first. Then they flip one by one. After a failure or Ctrl-C, those that have flipped go back.
+pub(super) async fn fly(flights: &mut [Flight<'_>], report: &mut Report) -> anyhow::Result<ExitCode> {
+    let (tell_of_it, interrupted) = watch::channel(false);
+    let stop = stop_signal()?;
+    tokio::spawn(async move {
+        stop.await;
+        // Nobody listens once all is done.
+        let _ = tell_of_it.send(true);
+    });
+    for flight in flights.iter_mut() {
+        flight.interrupted = Some(interrupted.clone());
+    }
+    Ok(tried_and_flipped(flights, &interrupted, report).await)
+}
+
+async fn tried_and_flipped(
+    flights: &[Flight<'_>],
+    interrupted: &watch::Receiver<bool>,
+    report: &mut Report,
+) -> ExitCode {
     for flight in flights {
         let outcome = flight.trial().fly().await;
         if let Outcome::Stopped { .. } = outcome {
             report.add(flight, &outcome);
-            eprintln!("No Service was flipped: {} would be denied.", flight.name);
+            eprintln!("No Service was flipped: {} cannot be flipped now.", flight.name);
             return outcome.code();
         }
         if flight.dry_run {
@@ -29,7 +51,11 @@ pub(super) async fn fly(flights: &[Flight<'_>], report: &mut Report) -> ExitCode
             Step::End => break,
             Step::Flip(index) => {
                 let Some(flight) = flights.get(index) else { break };
-                let outcome = flight.fly().await;
+                let outcome = if *interrupted.borrow() {
+                    stopped(Ending::Interrupted, INTERRUPTED.to_owned())
+                } else {
+                    flight.fly().await
+                };
                 let state = match &outcome {
                     Outcome::Flipped { .. } => State::Flipped,
                     // Somebody else's flip is not taken back.

@@ -111,15 +111,19 @@ impl FlipCommand {
                     Ok(target) => planned.push(Planned { service, target }),
                     Err(why) => {
                         eprintln!("flipguard: {}", printable(&why.to_string()));
+                        // Policies say which labels mark a colour.
+                        if let Some(unread) = cluster.unread_policies() {
+                            eprintln!("note: {unread}");
+                        }
                         return Ok(ExitCode::from(Ending::Refused.code()));
                     }
                 }
             }
             let mut report = Report::new(&namespace, self.dry_run);
             let end = self.wait.then(|| Instant::now() + self.timeout);
-            let flights = self.flights(&cluster, &namespace, &planned, end, &mut report);
+            let mut flights = self.flights(&cluster, &namespace, &planned, end, &mut report);
             let code = if self.all {
-                many::fly(&flights, &mut report).await
+                many::fly(&mut flights, &mut report).await?
             } else {
                 one::fly_alone(&flights, &mut report).await
             };
@@ -226,6 +230,7 @@ impl FlipCommand {
                     expect: self.expect.as_deref(),
                     dry_run: self.dry_run,
                     end,
+                    interrupted: None,
                 }),
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kube::core::Request;
 use kube::core::params::GetParams;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::printed::Report;
 use crate::cli::target::Cluster;
@@ -20,6 +21,8 @@ use crate::plugin::who::wrote_selector;
 
 /// The time between two attempts of one that waits.
 const PAUSE: Duration = Duration::from_secs(2);
+/// What is said of an interruption.
+pub(super) const INTERRUPTED: &str = "interrupted";
 /// The longest reason that is shown in one line.
 const MOST: usize = 400;
 
@@ -37,6 +40,8 @@ pub(super) struct Flight<'a> {
     pub(super) dry_run: bool,
     /// Until when it waits; `None` where it does not wait.
     pub(super) end: Option<Instant>,
+    /// Says that somebody has interrupted a series. A request that was sent is not broken off.
+    pub(super) interrupted: Option<watch::Receiver<bool>>,
 }
 
 /// How a flight ended.
@@ -127,7 +132,9 @@ impl Flight<'_> {
                         eprintln!("{}: waiting: {}", self.name, shortened(&reason, MOST));
                         said = reason;
                     }
-                    sleep(PAUSE).await;
+                    if self.is_interrupted_within(PAUSE).await {
+                        return stopped(Ending::Interrupted, INTERRUPTED.to_owned());
+                    }
                 }
                 Next::Stop(ending, words) => return Outcome::Stopped { ending, words, codes: codes(&answer) },
             }
@@ -136,7 +143,16 @@ impl Flight<'_> {
 
     /// Takes a flip back that was just made. It does not wait, and it undoes nobody else's flip.
     pub(super) fn way_back(&self) -> Self {
-        Self { planned: self.planned.reversed(), expect: None, end: None, ..self.clone() }
+        Self { planned: self.planned.reversed(), expect: None, end: None, interrupted: None, ..self.clone() }
+    }
+
+    /// Waits, and tells whether somebody has interrupted it.
+    async fn is_interrupted_within(&self, time: Duration) -> bool {
+        let Some(mut interrupted) = self.interrupted.clone() else {
+            sleep(time).await;
+            return false;
+        };
+        timeout(time, interrupted.wait_for(|is_so| *is_so)).await.is_ok()
     }
 
     /// The same as a dry run.
@@ -162,16 +178,16 @@ impl Flight<'_> {
 
     async fn attempt(&self, version: &str, tries_first: bool) -> (Answer, Vec<String>, Sent) {
         let is_dry = self.dry_run || tries_first;
-        let mut patch = json!({
+        let mut change = json!({
             "metadata": { "resourceVersion": version },
             "spec": { "selector": self.planned.pairs() },
         });
-        if let (Some(expect), Some(metadata)) = (self.expect, patch.pointer_mut("/metadata")) {
+        if let (Some(expect), Some(metadata)) = (self.expect, change.pointer_mut("/metadata")) {
             *metadata = json!({ "resourceVersion": version, "annotations": { annotation::EXPECT: expect } });
         }
         let path = format!("{}/{}", self.path(), self.name);
         let sent = if is_dry { Sent::DryRun } else { Sent::Write };
-        match merge(&self.cluster.client, &path, &patch, is_dry).await {
+        match merge(&self.cluster.client, &path, &change, is_dry).await {
             Ok(Said { status, body, warnings }) => (Answer::of(status, &body, &warnings), warnings, sent),
             // A dry run has changed nothing.
             Err(why) if is_dry => (Answer::Busy(why), Vec::new(), sent),
@@ -204,7 +220,7 @@ impl Flight<'_> {
     }
 }
 
-fn stopped(ending: Ending, words: String) -> Outcome {
+pub(super) fn stopped(ending: Ending, words: String) -> Outcome {
     Outcome::Stopped { ending, words, codes: Vec::new() }
 }
 

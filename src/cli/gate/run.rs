@@ -183,7 +183,7 @@ async fn follow(
                     WatchEvent::Bookmark(_) => continue,
                     // The version is too old, so it begins with the present state.
                     WatchEvent::Error(_) => {
-                        version = "0".to_owned();
+                        "0".clone_into(&mut version);
                         break;
                     }
                 };
