@@ -131,8 +131,8 @@ impl Place {
         for warning in &said.warnings {
             eprintln!("Warning: {warning}");
         }
-        let (ending, words) = match Answer::of(said.status, &said.body, &said.warnings) {
-            Answer::Done { .. } => return Ok(None),
+        let (ending, words) = match Answer::of_write(said.status, &said.body) {
+            Answer::Done => return Ok(None),
             Answer::Refused(refusal) => (Ending::Refused, refusal.message),
             Answer::Gone(why) | Answer::Invalid(why) => (Ending::Refused, why),
             Answer::Conflict => (Ending::Unasked, "the object has just changed; try again".to_owned()),

@@ -185,6 +185,28 @@ impl ClusterArgs {
 }
 
 impl Cluster {
+    /// The cluster behind a client, without policies.
+    #[cfg(test)]
+    pub(super) fn fake(client: Client) -> Self {
+        let own = "flipguard-system";
+        Self {
+            name: String::new(),
+            installed: None,
+            guarding: Guarding::Yes,
+            scan: Scan::new(client.clone(), own),
+            store: PolicyStore::new(client.clone(), Policy::default(), TIME),
+            flags: Policy::default(),
+            flags_from: String::new(),
+            policies: Policies::default(),
+            is_installed: true,
+            unread_policies: None,
+            exempt: Vec::new(),
+            default_namespace: "default".to_owned(),
+            own_namespace: own.to_owned(),
+            client,
+        }
+    }
+
     /// Whether a replica keeps the statuses of policies; `None` where that cannot be read.
     pub(super) async fn is_kept(&self) -> Option<bool> {
         installation::is_kept(&self.client, &self.own_namespace, deadline()).await

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Method, Request, Response, header};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::client::retry::RetryPolicy;
-use kube::client::{AuthError, ClientBuilder};
+use kube::client::{AuthError, Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use tokio::time::Sleep;
+use tower::BoxError;
 use tower::buffer::BufferLayer;
-use tower::retry::RetryLayer;
+use tower::retry::{Policy, RetryLayer};
 
 use super::clock::ClockDifference;
 use super::credentials::Credentials;
@@ -294,15 +297,36 @@ fn client(
 enum Patience {
     /// The request fails.
     None,
-    /// The request is sent again, up to five times, after `Retry-After` or up to 2 s.
+    /// The request is sent again, up to five times, after `Retry-After` or up to 2 s. A write is sent again only where the
+    /// answer asks for it: after any other answer, nobody knows whether it was made.
     AsAsked,
 }
 
+/// Sends again what cannot have had an effect.
+#[derive(Clone)]
+struct Careful(RetryPolicy);
+
+impl<R> Policy<Request<Body>, Response<R>, BoxError> for Careful {
+    type Future = Sleep;
+
+    fn retry(&mut self, request: &mut Request<Body>, answer: &mut Result<Response<R>, BoxError>) -> Option<Sleep> {
+        let is_asked = |answer: &Response<R>| answer.headers().contains_key(header::RETRY_AFTER);
+        let may = request.method() == Method::GET || answer.as_ref().is_ok_and(is_asked);
+        if may { self.0.retry(request, answer) } else { None }
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        <RetryPolicy as Policy<Request<Body>, Response<R>, BoxError>>::clone_request(&mut self.0, request)
+    }
+}
+
 impl Patience {
-    fn policy(&self) -> Option<RetryPolicy> {
+    fn policy(&self) -> Option<Careful> {
         match self {
             Self::None => None,
-            Self::AsAsked => RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2), 5, true).ok(),
+            Self::AsAsked => {
+                RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2), 5, true).ok().map(Careful)
+            }
         }
     }
 }
@@ -410,6 +434,24 @@ mod tests {
             let error = judged(major, minor).unwrap_err();
             assert!(error.contains(&format!("the version `{major}.{minor}`, which is no number")), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_write_is_sent_again_only_where_that_is_asked_for() {
+        let again = |method: Method, code: u16, asks: bool| {
+            let mut policy = Patience::AsAsked.policy().unwrap();
+            let mut request = Request::builder().method(method).body(Body::empty()).unwrap();
+            let mut answer = Response::builder().status(code);
+            if asks {
+                answer = answer.header(header::RETRY_AFTER, "1");
+            }
+            policy.retry(&mut request, &mut Ok(answer.body(()).unwrap())).is_some()
+        };
+        for code in [429, 503, 504] {
+            assert!(again(Method::GET, code, false), "GET {code}");
+            assert!(!again(Method::PATCH, code, false) && !again(Method::POST, code, false), "{code}");
+        }
+        assert!(again(Method::PATCH, 429, true) && again(Method::PATCH, 503, true) && !again(Method::PATCH, 403, true));
     }
 
     #[test]

@@ -9,10 +9,7 @@ use crate::rules::{IN_DRY_RUN, Reason};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It is done, or a dry run would be.
-    Done {
-        /// `metadata.resourceVersion` of the object afterwards.
-        version: String,
-    },
+    Done,
     /// Admission denied it.
     Refused(Refusal),
     /// The API server or a webhook is too busy, or cannot be reached.
@@ -43,19 +40,16 @@ pub struct Refusal {
 }
 
 impl Answer {
-    /// Reads an answer: the HTTP status, the body and the warnings.
+    /// Reads the answer to a read or a write.
     #[must_use]
-    pub fn of(status: u16, body: &Value, warnings: &[String]) -> Self {
+    pub fn of(status: u16, body: &Value) -> Self {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let message = || {
             let message = text("/message");
             if message.is_empty() { format!("HTTP status {status}") } else { clean(&message) }
         };
         match status {
-            200..=299 => match Refusal::in_dry_run(warnings) {
-                Some(refusal) => Self::Refused(refusal),
-                None => Self::Done { version: text("/metadata/resourceVersion") },
-            },
+            200..=299 => Self::Done,
             403 if is_denial(&text("/message")) => Self::Refused(Refusal::of(body, message())),
             401 | 403 => Self::NotPermitted(message()),
             404 => Self::Gone(message()),
@@ -63,6 +57,24 @@ impl Answer {
             429 | 500..=599 => Self::Busy(message()),
             _ if is_denial(&text("/message")) => Self::Refused(Refusal::of(body, message())),
             _ => Self::Invalid(message()),
+        }
+    }
+
+    /// Reads the answer to a dry run. What it only warns of would be denied.
+    #[must_use]
+    pub fn of_dry_run(status: u16, body: &Value, warnings: &[String]) -> Self {
+        match (Self::of(status, body), Refusal::in_dry_run(warnings)) {
+            (Self::Done, Some(refusal)) => Self::Refused(refusal),
+            (answer, _) => answer,
+        }
+    }
+
+    /// Reads the answer to a write. A gateway that gave up does not know whether it was made.
+    #[must_use]
+    pub fn of_write(status: u16, body: &Value) -> Self {
+        match Self::of(status, body) {
+            Self::Busy(why) if matches!(status, 502 | 504) => Self::Lost(why),
+            answer => answer,
         }
     }
 }
@@ -152,7 +164,7 @@ mod tests {
 
     fn refused(causes: &[&str]) -> Refusal {
         let causes: Vec<Value> = causes.iter().map(|code| json!({ "reason": code, "message": "so" })).collect();
-        match Answer::of(403, &json!({ "message": DENIED, "details": { "causes": causes } }), &[]) {
+        match Answer::of(403, &json!({ "message": DENIED, "details": { "causes": causes } })) {
             Answer::Refused(refusal) => refusal,
             other => panic!("{other:?}"),
         }
@@ -171,23 +183,25 @@ mod tests {
     #[test]
     fn a_lack_of_rights_is_no_denial() {
         let words = "services \"app\" is forbidden: User \"bob\" cannot patch resource \"services\" in API group \"\"";
-        assert_eq!(Answer::of(403, &json!({ "message": words }), &[]), Answer::NotPermitted(words.to_owned()));
+        assert_eq!(Answer::of(403, &json!({ "message": words })), Answer::NotPermitted(words.to_owned()));
         let policy = "ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no";
-        assert!(matches!(Answer::of(422, &json!({ "message": policy }), &[]), Answer::Refused(one) if !one.may_pass));
+        assert!(matches!(Answer::of(422, &json!({ "message": policy })), Answer::Refused(one) if !one.may_pass));
     }
 
     #[test]
     fn other_answers() {
-        let of =
-            |status: u16| Answer::of(status, &json!({ "message": "m", "metadata": { "resourceVersion": "7" } }), &[]);
-        assert_eq!(of(200), Answer::Done { version: "7".to_owned() });
+        let of = |status: u16| Answer::of(status, &json!({ "message": "m" }));
+        assert_eq!(of(200), Answer::Done);
         assert_eq!(of(409), Answer::Conflict);
         for busy in [429, 500, 503, 504] {
             assert_eq!(of(busy), Answer::Busy("m".to_owned()));
         }
+        let of_write = |status: u16| Answer::of_write(status, &json!({ "message": "m" }));
+        assert_eq!(of_write(503), Answer::Busy("m".to_owned()));
+        assert_eq!((of_write(502), of_write(504)), (Answer::Lost("m".to_owned()), Answer::Lost("m".to_owned())));
         assert_eq!(of(404), Answer::Gone("m".to_owned()));
         assert_eq!(of(422), Answer::Invalid("m".to_owned()));
-        assert_eq!(Answer::of(502, &Value::Null, &[]), Answer::Busy("HTTP status 502".to_owned()));
+        assert_eq!(Answer::of(502, &Value::Null), Answer::Busy("HTTP status 502".to_owned()));
     }
 
     #[test]
@@ -200,15 +214,16 @@ mod tests {
             "capacity-below-live: 3 pods instead of 6.",
         ];
         let warnings: Vec<String> = warnings.iter().map(|one| (*one).to_owned()).collect();
-        let Answer::Refused(refusal) = Answer::of(200, &json!({}), &warnings) else { panic!() };
+        let Answer::Refused(refusal) = Answer::of_dry_run(200, &json!({}), &warnings) else { panic!() };
         assert_eq!(refusal.reasons, ["target-not-ready: Deployment app-green has 2 of 3 pods ready"]);
         assert!(refusal.may_pass);
-        assert!(matches!(Answer::of(200, &json!({}), &warnings[..1]), Answer::Done { .. }));
+        assert_eq!(Answer::of_dry_run(200, &json!({}), &warnings[..1]), Answer::Done);
+        assert_eq!(Answer::of_dry_run(409, &json!({}), &warnings), Answer::Conflict);
     }
 
     #[test]
     fn a_message_cannot_control_a_terminal() {
-        let Answer::Busy(words) = Answer::of(500, &json!({ "message": "a\u{1b}[2J\nb" }), &[]) else { panic!() };
+        let Answer::Busy(words) = Answer::of(500, &json!({ "message": "a\u{1b}[2J\nb" })) else { panic!() };
         assert_eq!(words, "a\\u{1b}[2J\nb");
     }
 }

@@ -22,10 +22,7 @@ const MOST_CONFLICTS: u32 = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// It is done.
-    Done {
-        /// The version of the Service afterwards.
-        version: String,
-    },
+    Done,
     /// Wait a little, then ask again. The reason is for people.
     Wait(String),
     /// Read the Service and ask again, at once.
@@ -82,7 +79,7 @@ pub fn after(answer: &Answer, course: Course) -> Next {
         (false, _) => Next::Stop(ending, whole.to_owned()),
     };
     match answer {
-        Answer::Done { version } => Next::Done { version: version.clone() },
+        Answer::Done => Next::Done,
         Answer::Refused(refusal) if refusal.may_pass => later(refusal.in_a_line(), &refusal.message, Ending::Refused),
         Answer::Refused(refusal) => Next::Stop(Ending::Refused, refusal.message.clone()),
         Answer::Busy(why) => later(first_line(why), why, Ending::Unasked),

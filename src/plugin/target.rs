@@ -4,8 +4,10 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use crate::audit::whatif::other_colours;
-use crate::model::{ClusterView, ColourScheme, Selector, Service};
+use crate::model::{ClusterView, ColourScheme, Selector, Service, annotation};
 use crate::rules::state::app::App;
 
 /// A flip of one Service.
@@ -31,6 +33,17 @@ impl Move {
     #[must_use]
     pub fn pairs(&self) -> Selector {
         self.to.without(&self.from)
+    }
+
+    /// The patch of a Service (RFC 7396). Any other version of it than the one that was read is a conflict, so the flip of
+    /// somebody else is never undone. `expect` is the version that the target has to run.
+    #[must_use]
+    pub fn patch(&self, version: &str, expect: Option<&str>) -> Value {
+        let mut metadata = json!({ "resourceVersion": version });
+        if let (Some(expect), Some(fields)) = (expect, metadata.as_object_mut()) {
+            fields.insert("annotations".to_owned(), json!({ annotation::EXPECT: expect }));
+        }
+        json!({ "metadata": metadata, "spec": { "selector": self.pairs() } })
     }
 
     /// The way back.
@@ -248,6 +261,19 @@ mod tests {
         assert_eq!(moved(&by_suffix, "shop-green"), "blue -> green: app=shop-green");
         let by_number = scene(&[&[("app", "shop-v1"), ("tier", "web")], &[("app", "shop-v2"), ("tier", "web")]]);
         assert_eq!(moved(&by_number, "v2"), "v1 -> v2: app=shop-v2");
+    }
+
+    #[test]
+    fn a_patch_names_the_version_that_was_read() {
+        let to = Move::between(
+            &selector(&[("app", "shop"), ("color", "blue")]),
+            &selector(&[("app", "shop"), ("color", "green")]),
+            &ColourScheme::default(),
+        );
+        let plain = json!({ "metadata": { "resourceVersion": "7" }, "spec": { "selector": { "color": "green" } } });
+        assert_eq!(to.patch("7", None), plain);
+        let expecting = json!({ "resourceVersion": "7", "annotations": { "flipguard.dev/expect": "app:2" } });
+        assert_eq!(to.patch("7", Some("app:2"))["metadata"], expecting);
     }
 
     #[test]

@@ -102,9 +102,6 @@ impl FlipCommand {
                     failure.why
                 );
             }
-            if let Some(code) = self.is_stopped(&cluster, &snapshot, &policy, &services) {
-                return Ok(code);
-            }
             let mut planned = Vec::new();
             for service in services {
                 match self.target(service, &snapshot, &policy) {
@@ -118,6 +115,14 @@ impl FlipCommand {
                         return Ok(ExitCode::from(Ending::Refused.code()));
                     }
                 }
+            }
+            let moved = planned.iter().filter(|one| matches!(one.target, Target::Move(_))).map(|one| one.service);
+            let moved: Vec<&Service> = moved.collect();
+            // What is live already is not asked about.
+            if !moved.is_empty()
+                && let Some(code) = self.is_stopped(&cluster, &snapshot, &policy, &moved)
+            {
+                return Ok(code);
             }
             let mut report = Report::new(&namespace, self.dry_run);
             let end = self.wait.then(|| Instant::now() + self.timeout);

@@ -13,7 +13,7 @@ use super::printed::Report;
 use crate::cli::target::Cluster;
 use crate::cluster::connect::one_line;
 use crate::cluster::patch::{Said, merge};
-use crate::model::{Service, annotation, printable, shortened};
+use crate::model::{Service, printable, shortened};
 use crate::plugin::answer::Answer;
 use crate::plugin::next::{Course, Ending, Next, Seen, after, seen, tries_first};
 use crate::plugin::target::Move;
@@ -105,8 +105,14 @@ impl Flight<'_> {
                 Ok((service, raw)) => match seen(&self.planned, self.uid, &service) {
                     Seen::There if lost.is_some() => return Outcome::Flipped { warnings: Vec::new() },
                     Seen::There => return Outcome::Already { by: self.who(&raw).await },
-                    Seen::Before if lost.is_some() && self.end.is_none() => {
-                        return stopped(Ending::Unasked, format!("no answer came: {}", lost.unwrap_or_default()));
+                    Seen::Before if lost.is_some() && !has_time => {
+                        let words = format!(
+                            "no answer came ({}), and the Service is not flipped so far; look again: flipguard status {} -n {}",
+                            lost.unwrap_or_default(),
+                            self.name,
+                            self.namespace
+                        );
+                        return stopped(Ending::Unasked, words);
                     }
                     Seen::Before => {
                         lost = None;
@@ -123,10 +129,15 @@ impl Flight<'_> {
             conflicts += u32::from(answer == Answer::Conflict);
             match after(&answer, course) {
                 // A dry run that passes is followed by the real attempt.
-                Next::Done { .. } if matches!(sent, Sent::DryRun) && !self.dry_run => {}
-                Next::Done { .. } => return Outcome::Flipped { warnings },
+                Next::Done if matches!(sent, Sent::DryRun) && !self.dry_run => {}
+                Next::Done => return Outcome::Flipped { warnings },
                 Next::Again => {}
-                Next::Look(why) => lost = Some(why),
+                Next::Look(why) => {
+                    lost = Some(why);
+                    if has_time && self.is_interrupted_within(PAUSE).await {
+                        return stopped(Ending::Interrupted, INTERRUPTED.to_owned());
+                    }
+                }
                 Next::Wait(reason) => {
                     if reason != said {
                         eprintln!("{}: waiting: {}", self.name, shortened(&reason, MOST));
@@ -169,7 +180,7 @@ impl Flight<'_> {
         let request = Request::new(self.path()).get(self.name, &GetParams::default());
         let request = request.map_err(|error| Answer::Invalid(error.to_string()))?;
         let raw: Value = self.cluster.client.request(request).await.map_err(|error| match &error {
-            kube::Error::Api(status) => Answer::of(status.code, &json!({ "message": status.message }), &[]),
+            kube::Error::Api(status) => Answer::of(status.code, &json!({ "message": status.message })),
             _ => Answer::Busy(one_line(&error)),
         })?;
         let service = serde_json::from_value(raw.clone()).map_err(|error| Answer::Invalid(error.to_string()))?;
@@ -178,17 +189,14 @@ impl Flight<'_> {
 
     async fn attempt(&self, version: &str, tries_first: bool) -> (Answer, Vec<String>, Sent) {
         let is_dry = self.dry_run || tries_first;
-        let mut change = json!({
-            "metadata": { "resourceVersion": version },
-            "spec": { "selector": self.planned.pairs() },
-        });
-        if let (Some(expect), Some(metadata)) = (self.expect, change.pointer_mut("/metadata")) {
-            *metadata = json!({ "resourceVersion": version, "annotations": { annotation::EXPECT: expect } });
-        }
+        let change = self.planned.patch(version, self.expect);
         let path = format!("{}/{}", self.path(), self.name);
         let sent = if is_dry { Sent::DryRun } else { Sent::Write };
         match merge(&self.cluster.client, &path, &change, is_dry).await {
-            Ok(Said { status, body, warnings }) => (Answer::of(status, &body, &warnings), warnings, sent),
+            Ok(Said { status, body, warnings }) if is_dry => {
+                (Answer::of_dry_run(status, &body, &warnings), warnings, sent)
+            }
+            Ok(Said { status, body, warnings }) => (Answer::of_write(status, &body), warnings, sent),
             // A dry run has changed nothing.
             Err(why) if is_dry => (Answer::Busy(why), Vec::new(), sent),
             Err(why) => (Answer::Lost(why), Vec::new(), sent),
@@ -228,5 +236,103 @@ fn codes(answer: &Answer) -> Vec<String> {
     match answer {
         Answer::Refused(refusal) => refusal.codes.clone(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::cluster::fake::FakeApi;
+    use crate::model::Selector;
+
+    const PATH: &str = "/api/v1/namespaces/shop/services/app";
+
+    fn selector(colour: &str) -> Selector {
+        Selector::new([("color".to_owned(), colour.to_owned())].into())
+    }
+
+    fn service(colour: &str) -> Value {
+        json!({
+            "metadata": { "name": "app", "namespace": "shop", "uid": "1", "resourceVersion": "1" },
+            "spec": { "selector": { "color": colour } },
+        })
+    }
+
+    /// Flips from blue to green, without waiting.
+    async fn flown(api: &FakeApi) -> Outcome {
+        let cluster = Cluster::fake(api.client());
+        let flight = Flight {
+            cluster: &cluster,
+            namespace: "shop",
+            name: "app",
+            uid: "1",
+            planned: Move {
+                from: selector("blue"),
+                to: selector("green"),
+                from_colour: "blue".to_owned(),
+                to_colour: "green".to_owned(),
+            },
+            expect: None,
+            dry_run: false,
+            end: None,
+            interrupted: None,
+        };
+        flight.fly().await
+    }
+
+    fn colour(api: &FakeApi) -> Value {
+        api.get(PATH).unwrap()["spec"]["selector"]["color"].clone()
+    }
+
+    #[tokio::test]
+    async fn after_a_conflict_the_service_is_read_anew() {
+        let api = FakeApi::default();
+        api.put(PATH, service("blue"));
+        api.fail(Method::PATCH, PATH, 409);
+        assert_eq!(flown(&api).await, Outcome::Flipped { warnings: Vec::new() });
+        assert_eq!(colour(&api), "green");
+    }
+
+    #[tokio::test]
+    async fn a_flip_that_comes_in_between_is_not_undone() {
+        for (other, code) in [("green", 0), ("red", 1)] {
+            let api = FakeApi::default();
+            // It is read before somebody else flips it.
+            let mut earlier = service("blue");
+            earlier["metadata"]["resourceVersion"] = json!("0");
+            api.answer_with(Method::GET, PATH, 200, &earlier.to_string());
+            api.put(PATH, service(other));
+            let outcome = flown(&api).await;
+            assert_eq!(outcome.code(), ExitCode::from(code), "{outcome:?}");
+            assert_eq!(colour(&api), other);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_looked_after() {
+        let api = FakeApi::default();
+        for colour in ["blue", "green"] {
+            api.answer_with(Method::GET, PATH, 200, &service(colour).to_string());
+        }
+        api.fail(Method::PATCH, PATH, 504);
+        assert_eq!(flown(&api).await, Outcome::Flipped { warnings: Vec::new() });
+        // It did not arrive.
+        api.put(PATH, service("blue"));
+        api.fail(Method::PATCH, PATH, 504);
+        let Outcome::Stopped { ending, words, .. } = flown(&api).await else { panic!() };
+        assert_eq!(ending, Ending::Unasked);
+        assert!(words.starts_with("no answer came (code 504), and the Service is not flipped so far"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn another_service_of_the_same_name_is_left_alone() {
+        let api = FakeApi::default();
+        let mut other = service("blue");
+        other["metadata"]["uid"] = json!("2");
+        api.put(PATH, other);
+        assert!(matches!(flown(&api).await, Outcome::Stopped { ending: Ending::Refused, .. }));
+        assert_eq!(colour(&api), "blue");
     }
 }

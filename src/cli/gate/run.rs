@@ -83,8 +83,8 @@ impl Run {
             for warning in &said.warnings {
                 eprintln!("Warning: {warning}");
             }
-            let (ending, words) = match Answer::of(said.status, &said.body, &said.warnings) {
-                Answer::Done { version } => return self.created(&cluster, &namespace, &said.body, &version).await,
+            let (ending, words) = match Answer::of_write(said.status, &said.body) {
+                Answer::Done => return self.created(&cluster, &namespace, &said.body).await,
                 Answer::Refused(refusal) => (Ending::Refused, refusal.message),
                 Answer::Gone(why) | Answer::Invalid(why) => (Ending::Refused, why),
                 Answer::Conflict => (Ending::Unasked, "a Job of the same name was just created; try again".to_owned()),
@@ -122,14 +122,9 @@ impl Run {
         self.from.clone().unwrap_or_else(file)
     }
 
-    async fn created(
-        &self,
-        cluster: &Cluster,
-        namespace: &str,
-        job: &Value,
-        version: &str,
-    ) -> anyhow::Result<ExitCode> {
-        let name = job.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    async fn created(&self, cluster: &Cluster, namespace: &str, job: &Value) -> anyhow::Result<ExitCode> {
+        let text = |pointer: &str| job.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (name, version) = (text("/metadata/name"), text("/metadata/resourceVersion"));
         print_out(&format!("job/{name} created, a test of {} for gate {}\n", self.of.workload, self.gate))?;
         if !self.wait {
             return Ok(ExitCode::SUCCESS);
