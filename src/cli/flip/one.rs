@@ -253,21 +253,28 @@ mod tests {
         Selector::new([("color".to_owned(), colour.to_owned())].into())
     }
 
-    fn service(colour: &str) -> Value {
-        json!({
-            "metadata": { "name": "app", "namespace": "shop", "uid": "1", "resourceVersion": "1" },
-            "spec": { "selector": { "color": colour } },
-        })
+    /// Puts the Service there, and returns it as it is stored.
+    fn stored(api: &FakeApi, colour: &str) -> Value {
+        let metadata = json!({ "name": "app", "namespace": "shop" });
+        api.put(PATH, json!({ "metadata": metadata, "spec": { "selector": { "color": colour } } }));
+        api.get(PATH).unwrap()
+    }
+
+    /// The next read finds it with this colour.
+    fn is_read_as(api: &FakeApi, stored: &Value, colour: &str) {
+        let mut read = stored.clone();
+        read["spec"]["selector"]["color"] = json!(colour);
+        api.answer_with(Method::GET, PATH, 200, &read.to_string());
     }
 
     /// Flips from blue to green, without waiting.
-    async fn flown(api: &FakeApi) -> Outcome {
+    async fn flown(api: &FakeApi, uid: &str) -> Outcome {
         let cluster = Cluster::fake(api.client());
         let flight = Flight {
             cluster: &cluster,
             namespace: "shop",
             name: "app",
-            uid: "1",
+            uid,
             planned: Move {
                 from: selector("blue"),
                 to: selector("green"),
@@ -286,12 +293,16 @@ mod tests {
         api.get(PATH).unwrap()["spec"]["selector"]["color"].clone()
     }
 
+    fn uid(stored: &Value) -> &str {
+        stored["metadata"]["uid"].as_str().unwrap()
+    }
+
     #[tokio::test]
     async fn after_a_conflict_the_service_is_read_anew() {
         let api = FakeApi::default();
-        api.put(PATH, service("blue"));
+        let blue = stored(&api, "blue");
         api.fail(Method::PATCH, PATH, 409);
-        assert_eq!(flown(&api).await, Outcome::Flipped { warnings: Vec::new() });
+        assert_eq!(flown(&api, uid(&blue)).await, Outcome::Flipped { warnings: Vec::new() });
         assert_eq!(colour(&api), "green");
     }
 
@@ -299,12 +310,11 @@ mod tests {
     async fn a_flip_that_comes_in_between_is_not_undone() {
         for (other, code) in [("green", 0), ("red", 1)] {
             let api = FakeApi::default();
-            // It is read before somebody else flips it.
-            let mut earlier = service("blue");
-            earlier["metadata"]["resourceVersion"] = json!("0");
-            api.answer_with(Method::GET, PATH, 200, &earlier.to_string());
-            api.put(PATH, service(other));
-            let outcome = flown(&api).await;
+            let blue = stored(&api, "blue");
+            stored(&api, other);
+            // It was read just before somebody else flipped it.
+            is_read_as(&api, &blue, "blue");
+            let outcome = flown(&api, uid(&blue)).await;
             assert_eq!(outcome.code(), ExitCode::from(code), "{outcome:?}");
             assert_eq!(colour(&api), other);
         }
@@ -313,15 +323,14 @@ mod tests {
     #[tokio::test]
     async fn a_lost_answer_is_looked_after() {
         let api = FakeApi::default();
-        for colour in ["blue", "green"] {
-            api.answer_with(Method::GET, PATH, 200, &service(colour).to_string());
-        }
+        let blue = stored(&api, "blue");
+        is_read_as(&api, &blue, "blue");
+        is_read_as(&api, &blue, "green");
         api.fail(Method::PATCH, PATH, 504);
-        assert_eq!(flown(&api).await, Outcome::Flipped { warnings: Vec::new() });
+        assert_eq!(flown(&api, uid(&blue)).await, Outcome::Flipped { warnings: Vec::new() });
         // It did not arrive.
-        api.put(PATH, service("blue"));
         api.fail(Method::PATCH, PATH, 504);
-        let Outcome::Stopped { ending, words, .. } = flown(&api).await else { panic!() };
+        let Outcome::Stopped { ending, words, .. } = flown(&api, uid(&blue)).await else { panic!() };
         assert_eq!(ending, Ending::Unasked);
         assert!(words.starts_with("no answer came (code 504), and the Service is not flipped so far"), "{words}");
     }
@@ -329,10 +338,9 @@ mod tests {
     #[tokio::test]
     async fn another_service_of_the_same_name_is_left_alone() {
         let api = FakeApi::default();
-        let mut other = service("blue");
-        other["metadata"]["uid"] = json!("2");
-        api.put(PATH, other);
-        assert!(matches!(flown(&api).await, Outcome::Stopped { ending: Ending::Refused, .. }));
+        stored(&api, "blue");
+        let outcome = flown(&api, "that-of-another").await;
+        assert!(matches!(outcome, Outcome::Stopped { ending: Ending::Refused, .. }), "{outcome:?}");
         assert_eq!(colour(&api), "blue");
     }
 }
