@@ -63,6 +63,26 @@ fn unknown_words() {
     assert!(nothing.err.contains("Usage: flipguard <COMMAND>"), "{}", nothing.err);
 }
 
+/// What a shell completes that needs no cluster. The last line says whether names of files may follow.
+#[test]
+fn words_are_completed() {
+    let scene = Scene::new("words_are_completed");
+    let words = |words: &[&str]| {
+        let done = scene.run(&[&["__complete"], words].concat());
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{words:?}");
+        done.out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(words(&["fl"]), ["flip", ":4"]);
+    assert!(words(&["--"]).contains(&"--help".to_owned()), "`--` is a word like others");
+    let flags = words(&["flip", "app", "--"]);
+    assert!(flags.contains(&"--to".to_owned()) && flags.contains(&"--as-group".to_owned()), "{flags:?}");
+    assert_eq!(words(&["status", "-o", "w"]), ["wide", ":4"]);
+    assert_eq!(words(&["check", "-f", ""]), [":0"]);
+    // There is no cluster, so there is no Service, and no error either.
+    assert_eq!(words(&["flip", ""]), [":4"]);
+    assert_eq!(words(&[]).last().unwrap(), ":4");
+}
+
 /// flipguard does not guard its own namespace, so that must not be one with apps.
 #[test]
 fn namespaces_that_flipguard_may_not_run_in() {

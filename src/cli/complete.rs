@@ -9,6 +9,7 @@
 mod candidates;
 mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -53,8 +54,9 @@ enum Shell {
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub(super) struct Complete {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<String>,
+    /// Not used: the parser would take `--` away, so the words of the process count
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+    _words: Vec<OsString>,
 }
 
 impl Completion {
@@ -81,7 +83,7 @@ impl Complete {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut root = Cli::command();
         root.build();
-        let line = Line::read(&root, &self.words);
+        let line = Line::read(&root, &words_of_process());
         let (found, directive) = match line.want {
             Want::Nothing => (Vec::new(), NO_FILES),
             Want::Words(ref all) => (all.clone(), NO_FILES),
@@ -99,6 +101,12 @@ impl Complete {
         print_out(&(lines.collect::<String>() + directive))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The words after `__complete`. `--` is one of them, and the parser would take it away.
+fn words_of_process() -> Vec<String> {
+    let all = std::env::args_os().skip_while(|word| word != "__complete").skip(1);
+    all.map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Whether a name cannot be taken for another line, or for several words.

@@ -27,45 +27,47 @@ use crate::status::{NamespaceStatus, status};
 /// The longest time for a read that is none of a whole namespace.
 const TIME: Duration = Duration::from_secs(20);
 
+/// The heading of these flags in the help of each command.
+const CLUSTER: &str = "The cluster";
+
 /// The cluster. Most flags are those of kubectl.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "The cluster")]
 pub(super) struct ClusterArgs {
     /// The kubeconfig of the cluster; without it, KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
     kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; without it, the current one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
     context: Option<String>,
     /// The cluster of the kubeconfig; without it, that of the context
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
     cluster: Option<String>,
     /// The user of the kubeconfig; without it, that of the context
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
     user: Option<String>,
     /// The address of the API server; without it, that of the cluster
-    #[arg(long, short, value_name = "URL", value_parser = server)]
+    #[arg(long, short, value_name = "URL", value_parser = server, help_heading = CLUSTER)]
     server: Option<Uri>,
     /// A bearer token, in place of all credentials of the user
-    #[arg(long, value_parser = token)]
+    #[arg(long, value_parser = token, help_heading = CLUSTER)]
     token: Option<SecretString>,
     /// The user to impersonate
-    #[arg(long = "as", value_name = "USER")]
+    #[arg(long = "as", value_name = "USER", help_heading = CLUSTER)]
     as_user: Option<String>,
     /// A group to impersonate; may be given several times
-    #[arg(long = "as-group", value_name = "GROUP", requires = "as_user")]
+    #[arg(long = "as-group", value_name = "GROUP", requires = "as_user", help_heading = CLUSTER)]
     as_groups: Vec<String>,
     /// The uid to impersonate
-    #[arg(long, value_name = "UID", requires = "as_user")]
+    #[arg(long, value_name = "UID", requires = "as_user", help_heading = CLUSTER)]
     as_uid: Option<String>,
     /// The longest time for one request, such as 30s; 0 for any time
-    #[arg(long, value_name = "DURATION", value_parser = request_timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = request_timeout, help_heading = CLUSTER)]
     request_timeout: Option<Duration>,
     /// The namespace in which flipguard runs
-    #[arg(long, value_name = "NAMESPACE", default_value = "flipguard-system")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "flipguard-system", help_heading = CLUSTER)]
     flipguard_namespace: String,
     /// --enforcement of `serve`; without it, that of flipguard's Deployment
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = CLUSTER)]
     enforcement: Option<EnforcementFlag>,
 }
 

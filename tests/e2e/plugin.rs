@@ -468,7 +468,12 @@ fn the_flags_of_kubectl(shop: &Shop) -> Result<()> {
     let help = plugin(shop, &["--help"])?;
     help.says("Usage: kubectl flipguard <COMMAND>")?;
     help.says("Flags before the word flipguard belong to kubectl")?;
-    plugin(shop, &["flip", "--help"])?.says("Usage: kubectl flipguard flip [OPTIONS]")
+    let flip = plugin(shop, &["flip", "--help"])?;
+    flip.says("Usage: kubectl flipguard flip [OPTIONS]")?;
+    // The flags of the command come before those of kubectl.
+    let at = |words: &str| flip.out.find(words).with_context(|| format!("no {words} in:\n{}", flip.out));
+    ensure!(at("--to <COLOUR>")? < at("The cluster:")? && at("The cluster:")? < at("--as-group")?, "{}", flip.out);
+    Ok(())
 }
 
 /// A credential plugin, as clouds have one: it prints a token.
