@@ -80,7 +80,7 @@ impl Completion {
 
 impl Complete {
     /// An error is no candidate: then there is none.
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run() -> anyhow::Result<ExitCode> {
         let mut root = Cli::command();
         root.build();
         let line = Line::read(&root, &words_of_process());

@@ -173,7 +173,7 @@ impl Cli {
             Command::Ui(ui) => ui.run(),
             Command::Status(status) => status.run(),
             Command::Completion(completion) => completion.run(),
-            Command::Complete(complete) => complete.run(),
+            Command::Complete(_) => complete::Complete::run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
         }
