@@ -17,6 +17,7 @@
 //! | [`audit`] | namespaces at rest: imagined changes of them, and what another policy would change: pure |
 //! | [`status`] | a namespace in a few lines: roles, colours, holds, and what a flip would meet: pure |
 //! | [`report`], [`page`] | what an audit reports, as text, JSON, SARIF and so on, and as an HTML page: pure |
+//! | [`plugin`] | what `flip` and `gate run` do next: the selector of a colour, the meaning of an answer, the way back: pure |
 //! | [`ledger`] | the protocol that serialises concurrent changes: pure, and searched by an exhaustive model |
 //! | [`history`] | who flipped what: a chain of entries, and how it agrees with logs: pure |
 //! | [`cluster`], [`offline`] | reads of a namespace: from the API server, or from files and test cases |
@@ -58,6 +59,7 @@ pub mod ledger;
 pub mod model;
 pub mod offline;
 pub mod page;
+pub mod plugin;
 pub mod policy;
 pub mod registration;
 pub mod report;

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use flipguard::cli::Cli;
 
 fn main() -> ExitCode {
     // rustls panics at the first connection where it cannot tell which provider to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     let failure = cli.failure();
     match cli.run() {
         Ok(code) => code,

@@ -22,7 +22,7 @@ const WALLED: [(&str, &[&str]); 5] = [
 ];
 
 /// The pure modules, with the modules of this crate that each may use.
-const PURE: [(&str, &[&str]); 10] = [
+const PURE: [(&str, &[&str]); 11] = [
     ("model", &["model"]),
     ("rules", &["model", "rules"]),
     ("labels", &["model", "rules", "labels"]),
@@ -31,6 +31,7 @@ const PURE: [(&str, &[&str]); 10] = [
     ("audit", &["audit", "model", "policy", "rules"]),
     ("status", &["audit", "model", "rules", "status"]),
     ("report", &["audit", "model", "report", "status"]),
+    ("plugin", &["audit", "model", "plugin", "rules"]),
     ("history", &["history", "ledger", "model", "rules"]),
     ("page", &["audit", "model", "page", "report", "status"]),
 ];

@@ -31,7 +31,7 @@ const URL: &str = "https://127.0.0.1:10250";
 fn unknown_words() {
     let scene = Scene::new("unknown_words");
     scene.run(&["serve", "--nope"]).is_refused("'--nope'");
-    scene.run(&["flip"]).is_refused("'flip'");
+    scene.run(&["flop"]).is_refused("'flop'");
     scene.run(&["check", "-f", "x", "--output", "yaml"]).is_refused("'yaml' for '--output");
     scene.run(&["serve", "--external-url", URL, "--listen", "here"]).is_refused("'here' for '--listen");
     let exempt = |user: &str| scene.run(&["serve", "--external-url", URL, "--exempt-users", user]);
@@ -61,6 +61,26 @@ fn unknown_words() {
     let nothing = scene.run(&[]);
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.err.contains("Usage: flipguard <COMMAND>"), "{}", nothing.err);
+}
+
+/// What a shell completes that needs no cluster. The last line says whether names of files may follow.
+#[test]
+fn words_are_completed() {
+    let scene = Scene::new("words_are_completed");
+    let words = |words: &[&str]| {
+        let done = scene.run(&[&["__complete"], words].concat());
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{words:?}");
+        done.out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(words(&["fl"]), ["flip", ":4"]);
+    assert!(words(&["--"]).contains(&"--help".to_owned()), "`--` is a word like others");
+    let flags = words(&["flip", "app", "--"]);
+    assert!(flags.contains(&"--to".to_owned()) && flags.contains(&"--as-group".to_owned()), "{flags:?}");
+    assert_eq!(words(&["status", "-o", "w"]), ["wide", ":4"]);
+    assert_eq!(words(&["check", "-f", ""]), [":0"]);
+    // There is no cluster, so there is no Service, and no error either.
+    assert_eq!(words(&["flip", ""]), [":4"]);
+    assert_eq!(words(&[]).last().unwrap(), ":4");
 }
 
 /// flipguard does not guard its own namespace, so that must not be one with apps.

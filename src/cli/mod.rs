@@ -3,11 +3,14 @@
 mod audit;
 mod auditor;
 pub mod check;
+mod complete;
 mod doctor;
+mod flip;
 mod gate;
 mod history;
 mod look;
 mod manifests;
+mod override_command;
 mod policy;
 mod process;
 mod rules;
@@ -20,11 +23,13 @@ mod ui;
 mod upkeep;
 mod version;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::guard::Concurrency;
 use crate::model::Enforcement;
@@ -55,12 +60,20 @@ enum Command {
     History(history::HistoryCommand),
     /// Show the audit as a page in the browser
     Ui(ui::Ui),
+    /// Flip a Service to another colour, wait until that passes, or go back
+    Flip(flip::FlipCommand),
     /// Explain, try and begin BlueGreenPolicies
     Policy(policy::PolicyCommand),
-    /// Say that a gate of a policy is passed or approved
+    /// Let denied changes of a Service or a workload pass for a short time
+    Override(override_command::OverrideCommand),
+    /// Run the test of a gate of a policy, or say that it is passed or approved
     Gate(gate::GateCommand),
     /// Print the table of rules
     Rules(rules::Rules),
+    /// Print a script that completes commands in a shell, or for kubectl
+    Completion(complete::Completion),
+    #[command(name = "__complete", hide = true)]
+    Complete(complete::Complete),
     /// Print the version
     Version(version::Version),
 }
@@ -121,7 +134,26 @@ fn print_out(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// The name that kubectl calls the binary by begins so.
+const PLUGIN: &str = "kubectl-";
+
+/// What kubectl does not pass on.
+const FLAGS_OF_KUBECTL: &str = "Flags such as -n and --context come after the command: kubectl flipguard status -n shop. Flags before the word flipguard belong to kubectl, and do not reach the plugin.";
+
 impl Cli {
+    /// Parses the command line. As a plugin of kubectl, it is called `kubectl flipguard`. Bad input ends the process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let is_plugin = words.first().is_some_and(|name| is_plugin(Path::new(name)));
+        let command = Self::command();
+        let command =
+            if is_plugin { command.bin_name("kubectl flipguard").after_help(FLAGS_OF_KUBECTL) } else { command };
+        // What it parses is what the derived parser knows, so there is no error after the first.
+        let matches = command.get_matches_from(words);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the command, and returns its exit code.
     ///
     /// # Errors
@@ -135,9 +167,13 @@ impl Cli {
             Command::Audit(audit) => audit.run(),
             Command::History(history) => history.run(),
             Command::Policy(policy) => policy.run(),
+            Command::Flip(flip) => flip.run(),
             Command::Gate(gate) => gate.run(),
+            Command::Override(command) => command.run(),
             Command::Ui(ui) => ui.run(),
             Command::Status(status) => status.run(),
+            Command::Completion(completion) => completion.run(),
+            Command::Complete(_) => complete::Complete::run(),
             Command::Version(version) => version.run(),
             Command::Rules(rules) => rules.run(),
         }
@@ -147,15 +183,22 @@ impl Cli {
     #[must_use]
     pub fn failure(&self) -> ExitCode {
         let has_verdict = matches!(
-            self.command,
+            &self.command,
             Command::Audit(_)
                 | Command::History(_)
                 | Command::Check(_)
                 | Command::Doctor(_)
+                | Command::Flip(_)
+                | Command::Override(_)
                 | Command::Policy(_)
                 | Command::Status(_)
                 | Command::Ui(_)
-        );
+        ) || matches!(&self.command, Command::Gate(gate) if gate.has_verdict());
         ExitCode::from(if has_verdict { 2 } else { 1 })
     }
+}
+
+/// Whether the binary was called as a plugin of kubectl: by the name `kubectl-flipguard`, wherever it is.
+fn is_plugin(program: &Path) -> bool {
+    program.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PLUGIN))
 }

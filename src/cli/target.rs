@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, FromArgMatches};
+use http::Uri;
 use kube::Client;
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::EnforcementFlag;
 use super::serve::Serve;
 use crate::audit::snapshot::Snapshot;
 use crate::cluster::connect::Connection;
+use crate::cluster::credentials::Credentials;
 use crate::cluster::installation::{self, Installed};
 use crate::cluster::policies::PolicyStore;
 use crate::cluster::snapshot::Scan;
@@ -24,20 +27,47 @@ use crate::status::{NamespaceStatus, status};
 /// The longest time for a read that is none of a whole namespace.
 const TIME: Duration = Duration::from_secs(20);
 
-/// The cluster.
+/// The heading of these flags in the help of each command.
+const CLUSTER: &str = "The cluster";
+
+/// The cluster. Most flags are those of kubectl.
 #[derive(Debug, Args)]
 pub(super) struct ClusterArgs {
     /// The kubeconfig of the cluster; without it, KUBECONFIG or ~/.kube/config
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
     kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; without it, the current one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
     context: Option<String>,
+    /// The cluster of the kubeconfig; without it, that of the context
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
+    cluster: Option<String>,
+    /// The user of the kubeconfig; without it, that of the context
+    #[arg(long, value_name = "NAME", help_heading = CLUSTER)]
+    user: Option<String>,
+    /// The address of the API server; without it, that of the cluster
+    #[arg(long, short, value_name = "URL", value_parser = server, help_heading = CLUSTER)]
+    server: Option<Uri>,
+    /// A bearer token, in place of all credentials of the user
+    #[arg(long, value_parser = token, help_heading = CLUSTER)]
+    token: Option<SecretString>,
+    /// The user to impersonate
+    #[arg(long = "as", value_name = "USER", help_heading = CLUSTER)]
+    as_user: Option<String>,
+    /// A group to impersonate; may be given several times
+    #[arg(long = "as-group", value_name = "GROUP", requires = "as_user", help_heading = CLUSTER)]
+    as_groups: Vec<String>,
+    /// The uid to impersonate
+    #[arg(long, value_name = "UID", requires = "as_user", help_heading = CLUSTER)]
+    as_uid: Option<String>,
+    /// The longest time for one request, such as 30s; 0 for any time
+    #[arg(long, value_name = "DURATION", value_parser = request_timeout, help_heading = CLUSTER)]
+    request_timeout: Option<Duration>,
     /// The namespace in which flipguard runs
-    #[arg(long, value_name = "NAMESPACE", default_value = "flipguard-system")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "flipguard-system", help_heading = CLUSTER)]
     flipguard_namespace: String,
     /// --enforcement of `serve`; without it, that of flipguard's Deployment
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = CLUSTER)]
     enforcement: Option<EnforcementFlag>,
 }
 
@@ -80,7 +110,7 @@ impl ClusterArgs {
     /// The same for a look at what there is. Without the right to read the policies, flags and defaults count, and a note
     /// says so.
     pub(super) async fn open_to_look(&self) -> anyhow::Result<Cluster> {
-        let connection = Connection::open_context(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        let connection = Connection::open_as(&self.credentials()).await?;
         connection.version().await?;
         let name = connection.cluster_name();
         let client = connection.client;
@@ -111,6 +141,32 @@ impl ClusterArgs {
         })
     }
 
+    /// A client of the cluster, before anything was asked.
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Connection::open_as(&self.credentials()).await?.client)
+    }
+
+    /// The names of the contexts, clusters or users of the kubeconfig.
+    pub(super) fn names_in_kubeconfig(&self, of: &str) -> anyhow::Result<Vec<String>> {
+        Ok(self.credentials().names(of)?)
+    }
+
+    /// What the flags of kubectl replace.
+    fn credentials(&self) -> Credentials {
+        Credentials {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+            server: self.server.clone(),
+            token: self.token.clone(),
+            impersonated: self.as_user.clone(),
+            groups: self.as_groups.clone(),
+            uid: self.as_uid.clone(),
+            timeout: self.request_timeout,
+        }
+    }
+
     /// The settings by the flags of `serve`, the namespaces that it exempts, and where the flags are from.
     /// Of a flipguard outside the cluster, only the registration tells whether it `warns`.
     fn flags(&self, read: Result<Option<Installed>, ReadFailure>, warns: bool) -> (Policy, Vec<String>, String) {
@@ -137,6 +193,28 @@ impl ClusterArgs {
 }
 
 impl Cluster {
+    /// The cluster behind a client, without policies.
+    #[cfg(test)]
+    pub(super) fn fake(client: Client) -> Self {
+        let own = "flipguard-system";
+        Self {
+            name: String::new(),
+            installed: None,
+            guarding: Guarding::Yes,
+            scan: Scan::new(client.clone(), own),
+            store: PolicyStore::new(client.clone(), Policy::default(), TIME),
+            flags: Policy::default(),
+            flags_from: String::new(),
+            policies: Policies::default(),
+            is_installed: true,
+            unread_policies: None,
+            exempt: Vec::new(),
+            default_namespace: "default".to_owned(),
+            own_namespace: own.to_owned(),
+            client,
+        }
+    }
+
     /// Whether a replica keeps the statuses of policies; `None` where that cannot be read.
     pub(super) async fn is_kept(&self) -> Option<bool> {
         installation::is_kept(&self.client, &self.own_namespace, deadline()).await
@@ -163,17 +241,22 @@ impl Cluster {
             status.notes.push(why);
             status.without_policies();
         }
-        let is_exempt = self.exempt.contains(&snapshot.namespace);
-        let why_not = self.guarding.why_not().map(str::to_owned);
-        (status.guarded, status.unguarded_because) = match (is_exempt, self.guarding.is_known()) {
-            (true, _) => (Some(false), Some("this namespace is exempt".to_owned())),
-            (false, Some(is_guarding)) => (Some(is_guarding), why_not),
-            (false, None) => {
-                status.notes.extend(why_not.map(|why| format!("whether flipguard guards is unknown: {why}")));
-                (None, None)
-            }
-        };
+        let (guarded, why_not) = self.guards(&snapshot.namespace);
+        status.guarded = guarded;
+        match guarded {
+            Some(_) => status.unguarded_because = why_not,
+            None => status.notes.extend(why_not.map(|why| format!("whether flipguard guards is unknown: {why}"))),
+        }
         status
+    }
+
+    /// Whether flipguard guards a namespace at this moment, and why it does not. `None` where that is not known, with the
+    /// reason for it.
+    pub(super) fn guards(&self, namespace: &str) -> (Option<bool>, Option<String>) {
+        if self.exempt.iter().any(|exempt| exempt == namespace) {
+            return (Some(false), Some("this namespace is exempt".to_owned()));
+        }
+        (self.guarding.is_known(), self.guarding.why_not().map(str::to_owned))
     }
 
     /// Adds the last flips of each Service that is shown.
@@ -219,6 +302,26 @@ pub(super) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
 
 fn deadline() -> Instant {
     Instant::now() + TIME
+}
+
+/// The address of an API server. Without a scheme, it is HTTPS.
+fn server(text: &str) -> Result<Uri, String> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let parsed = whole.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    let known = parsed.filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")));
+    known.ok_or_else(|| "it must be an address such as https://api.example:6443".to_owned())
+}
+
+/// A token goes into a header as it is.
+fn token(text: &str) -> Result<SecretString, String> {
+    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_token { Ok(text.into()) } else { Err("a token has no spaces and no line breaks".to_owned()) }
+}
+
+/// A duration as kubectl takes it: with a unit, or in seconds.
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
+    parsed.map_err(|_| "it must be a number with a unit, such as 30s, or a number of seconds; 0 is any time".to_owned())
 }
 
 impl Serve {

@@ -4,16 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Method, Request, Response, header};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::client::retry::RetryPolicy;
-use kube::client::{AuthError, ClientBuilder};
+use kube::client::{AuthError, Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use tokio::time::Sleep;
+use tower::BoxError;
 use tower::buffer::BufferLayer;
-use tower::retry::RetryLayer;
+use tower::retry::{Policy, RetryLayer};
 
 use super::clock::ClockDifference;
+use super::credentials::Credentials;
 use super::kubeconfig::Current;
 use super::meter::Metered;
 use super::token::TokenLife;
@@ -125,46 +129,42 @@ impl Connection {
     /// # Errors
     /// When the kubeconfig, or credentials that it names, cannot be used.
     pub async fn open(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
-        Self::connect(kubeconfig, None, &Patience::None).await
+        let credentials = Credentials { kubeconfig: kubeconfig.map(Path::to_owned), ..Credentials::default() };
+        Self::connect(&credentials, &Patience::None).await
     }
 
-    /// The same for a look at the whole cluster, and with another context than the current one of the kubeconfig. A
-    /// request that the API server is too busy for is sent again, after the time that the API server asks for.
+    /// The same for commands of people, with the flags of kubectl. A request that the API server is too busy for is sent
+    /// again, after the time that the API server asks for.
     ///
     /// # Errors
     /// When the kubeconfig, its context, or credentials that it names, cannot be used.
-    pub async fn open_context(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ConnectError> {
-        Self::connect(kubeconfig, context, &Patience::AsAsked).await
+    pub async fn open_as(credentials: &Credentials) -> Result<Self, ConnectError> {
+        Self::connect(credentials, &Patience::AsAsked).await
     }
 
-    async fn connect(
-        kubeconfig: Option<&Path>,
-        context: Option<&str>,
-        patience: &Patience,
-    ) -> Result<Self, ConnectError> {
-        let mut kubeconfig = read_kubeconfig(kubeconfig)?;
-        if let Some(context) = context {
-            let Some((path, file)) = &mut kubeconfig else {
-                return Err(ConnectError::NoCluster(format!("there is no kubeconfig with the context `{context}`")));
-            };
-            if !file.contexts.iter().any(|known| known.name == context) {
-                let names: Vec<&str> = file.contexts.iter().map(|known| known.name.as_str()).collect();
-                let why = format!("it has no context `{context}` (--context), only {}", names.join(", "));
-                return Err(ConnectError::Kubeconfig { path: path.clone(), why });
-            }
-            file.current_context = Some(context.to_owned());
+    async fn connect(credentials: &Credentials, patience: &Patience) -> Result<Self, ConnectError> {
+        let mut kubeconfig = read_kubeconfig(credentials.kubeconfig.as_deref())?;
+        if kubeconfig.is_none() && !in_cluster() {
+            kubeconfig = credentials.of_server().map(|file| ("--server".to_owned(), file));
         }
-        let config = match &kubeconfig {
+        if let Some((path, file)) = &mut kubeconfig {
+            credentials.select(path, file)?;
+        } else if let Some(context) = &credentials.context {
+            return Err(ConnectError::NoCluster(format!("there is no kubeconfig with the context `{context}`")));
+        }
+        let mut config = match &kubeconfig {
             None => Config::infer().await.map_err(|error| ConnectError::NoCluster(causes(&error)))?,
             Some((path, file)) => {
                 let unusable = |why: String| ConnectError::Kubeconfig { path: path.clone(), why };
-                Current::of(file).check().map_err(unusable)?;
+                Current::of(file).check(credentials.token.is_none()).map_err(unusable)?;
                 let config = Config::from_custom_kubeconfig(file.clone(), &KubeConfigOptions::default()).await;
                 config.map_err(|error| unusable(first_line(&error)))?
             }
         };
+        credentials.apply(&mut config);
         let (url, clock) = (config.cluster_url.to_string(), Arc::default());
-        let client = client(config, &clock, patience).map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
+        let client = client(config, &clock, patience, credentials.timeout);
+        let client = client.map_err(|error| unusable(kubeconfig.as_ref(), &error))?;
         Ok(Self { client, clock, url, kubeconfig })
     }
 
@@ -247,7 +247,7 @@ fn hint(code: u16) -> &'static str {
 }
 
 /// The kubeconfig to use, with its path; `None` for the service account of a Pod.
-fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {
+pub(super) fn read_kubeconfig(given: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {
     let (path, read) = match given {
         Some(path) => (path.display().to_string(), Kubeconfig::read_from(path)),
         None if in_cluster() => return Ok(None),
@@ -273,9 +273,16 @@ fn first_line(error: &KubeconfigError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn client(mut config: Config, clock: &Arc<ClockDifference>, patience: &Patience) -> kube::Result<Client> {
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
+fn client(
+    mut config: Config,
+    clock: &Arc<ClockDifference>,
+    patience: &Patience,
+    time: Option<Duration>,
+) -> kube::Result<Client> {
+    // As for kubectl, 0 is any time. A server that cannot be connected to is not waited for.
+    let time = time.unwrap_or(READ_TIMEOUT);
+    config.connect_timeout = Some(if time.is_zero() { CONNECT_TIMEOUT } else { CONNECT_TIMEOUT.min(time) });
+    config.read_timeout = Some(time).filter(|time| !time.is_zero());
     config.reset_reader_on_write = true;
     // Retries of minutes would outlive every deadline. The caller decides whether to ask again.
     config.default_retry = false;
@@ -290,15 +297,36 @@ fn client(mut config: Config, clock: &Arc<ClockDifference>, patience: &Patience)
 enum Patience {
     /// The request fails.
     None,
-    /// The request is sent again, up to five times, after `Retry-After` or up to 2 s.
+    /// The request is sent again, up to five times, after `Retry-After` or up to 2 s. A write is sent again only where the
+    /// answer asks for it: after any other answer, nobody knows whether it was made.
     AsAsked,
 }
 
+/// Sends again what cannot have had an effect.
+#[derive(Clone)]
+struct Careful(RetryPolicy);
+
+impl<R> Policy<Request<Body>, Response<R>, BoxError> for Careful {
+    type Future = Sleep;
+
+    fn retry(&mut self, request: &mut Request<Body>, answer: &mut Result<Response<R>, BoxError>) -> Option<Sleep> {
+        let is_asked = |answer: &Response<R>| answer.headers().contains_key(header::RETRY_AFTER);
+        let may = request.method() == Method::GET || answer.as_ref().is_ok_and(is_asked);
+        if may { self.0.retry(request, answer) } else { None }
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        <RetryPolicy as Policy<Request<Body>, Response<R>, BoxError>>::clone_request(&mut self.0, request)
+    }
+}
+
 impl Patience {
-    fn policy(&self) -> Option<RetryPolicy> {
+    fn policy(&self) -> Option<Careful> {
         match self {
             Self::None => None,
-            Self::AsAsked => RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2), 5, true).ok(),
+            Self::AsAsked => {
+                RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2), 5, true).ok().map(Careful)
+            }
         }
     }
 }
@@ -406,6 +434,24 @@ mod tests {
             let error = judged(major, minor).unwrap_err();
             assert!(error.contains(&format!("the version `{major}.{minor}`, which is no number")), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_write_is_sent_again_only_where_that_is_asked_for() {
+        let again = |method: Method, code: u16, asks: bool| {
+            let mut policy = Patience::AsAsked.policy().unwrap();
+            let mut request = Request::builder().method(method).body(Body::empty()).unwrap();
+            let mut answer = Response::builder().status(code);
+            if asks {
+                answer = answer.header(header::RETRY_AFTER, "1");
+            }
+            policy.retry(&mut request, &mut Ok(answer.body(()).unwrap())).is_some()
+        };
+        for code in [429, 503, 504] {
+            assert!(again(Method::GET, code, false), "GET {code}");
+            assert!(!again(Method::PATCH, code, false) && !again(Method::POST, code, false), "{code}");
+        }
+        assert!(again(Method::PATCH, 429, true) && again(Method::PATCH, 503, true) && !again(Method::PATCH, 403, true));
     }
 
     #[test]

@@ -65,15 +65,15 @@ impl<'a> Current<'a> {
         }
     }
 
-    /// Reads what the client will read.
+    /// Reads what the client will read. Where a token replaces the credentials, they are not read.
     ///
     /// # Errors
     /// What is wrong, with the name of the file or the field.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self, with_credentials: bool) -> Result<(), String> {
         if let Some(cluster) = self.cluster {
             self.check_authority(cluster)?;
         }
-        let Some(user) = self.credentials else { return Ok(()) };
+        let Some(user) = self.credentials.filter(|_| with_credentials) else { return Ok(()) };
         self.check_token(user)?;
         self.check_client_certificate(user)
     }

@@ -1,7 +1,7 @@
 //! The messages of a verdict.
 
 use crate::model::{self, Override, Tool, annotation};
-use crate::rules::{Effect, Finding, Outcome, Reason, Remedy, Verdict, in_words};
+use crate::rules::{Effect, Finding, IN_DRY_RUN, Outcome, Reason, Remedy, Verdict, in_words};
 
 /// The longest warning that every client shows in full (Kubernetes, `AdmissionResponse.warnings`).
 const WARNING_LIMIT: usize = 120;
@@ -123,7 +123,7 @@ fn warning(verdict: &Verdict, finding: &Finding, effect: Effect) -> Vec<String> 
     let Finding { reason, message, remedies, .. } = finding;
     let said = match (effect, &finding.allowed_because) {
         (Effect::Denies | Effect::Logs, _) => return Vec::new(),
-        (Effect::WarnsInDryRun, _) => format!("dry run: would be denied now: {message}."),
+        (Effect::WarnsInDryRun, _) => format!("{IN_DRY_RUN}: {message}."),
         (Effect::WarnsOverridden, _) => match &verdict.active_override {
             Some(Override { until, reason }) => format!("allowed by override until {until} ({reason}): {message}."),
             None => format!("allowed by an override: {message}."),

@@ -29,7 +29,7 @@ pub use needs::needs;
 pub use reason::Reason;
 pub use verdict::{Effect, Finding, Outcome, Verdict};
 pub use wording::Remedy;
-pub(crate) use wording::in_words;
+pub(crate) use wording::{IN_DRY_RUN, in_words};
 
 use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 

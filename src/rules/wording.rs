@@ -9,6 +9,9 @@ use crate::model::{Meta, Workload};
 /// The next step after a failed read.
 pub(crate) const RETRY_OR_DOCTOR: &str = "Retry; if it persists, run flipguard doctor";
 
+/// The beginning of the warning of a dry run about a change that would be denied. `flipguard flip` looks for it.
+pub(crate) const IN_DRY_RUN: &str = "dry run: would be denied now";
+
 /// A next step for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Remedy {

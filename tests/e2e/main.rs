@@ -25,6 +25,7 @@ mod live;
 mod never_judged;
 mod overrides;
 mod owners;
+mod plugin;
 mod policies;
 mod readiness;
 mod recipes;
@@ -91,6 +92,7 @@ fn tests() -> Vec<Test> {
         policies::TESTS,
         gates::TESTS,
         gates::OF_JOBS,
+        plugin::TESTS,
         recipes::TESTS,
         history::TESTS,
         seeing::TESTS,

@@ -30,6 +30,8 @@ pub(crate) struct Shop {
 pub(crate) struct Attempt {
     command: String,
     pub(crate) ok: bool,
+    /// The exit code; `None` where a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -251,6 +253,7 @@ pub(crate) fn attempt(mut command: Command, input: Option<&str>) -> Result<Attem
     Ok(Attempt {
         command: printed,
         ok: output.status.success(),
+        code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     })

@@ -1,4 +1,8 @@
 //! `flipguard gate`
+//!
+//! - `run`: runs the test of a gate as a Job
+
+mod run;
 
 use std::process::ExitCode;
 
@@ -23,6 +27,8 @@ pub(super) struct GateCommand {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the test of a gate as a fresh Job, and wait for it with --wait; needs the verb `pass` on the gate
+    Run(run::Run),
     /// Say that a workload has passed the test of a gate; needs the verb `pass` on it
     Pass(Say),
     /// Approve a workload for a flip that somebody else makes; needs the verb `approve` on the gate
@@ -65,8 +71,14 @@ struct Found {
 }
 
 impl GateCommand {
+    /// Whether its 1 is a verdict.
+    pub(super) fn has_verdict(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let printed = match self.command {
+            Command::Run(run) => return run.run(),
             Command::Pass(say) => target::run(say.said(GateKind::Attestation, "passed")),
             Command::Approve(say) => target::run(say.said(GateKind::Approval, "approved")),
             Command::Tested(of) => target::run(async { Ok(format!("{}\n", of.look().await?.tested)) }),
