@@ -29,7 +29,7 @@ const PURE: [(&str, &[&str]); 11] = [
     ("ledger", &["model", "rules", "ledger"]),
     ("policy", &["model", "rules", "policy"]),
     ("audit", &["audit", "model", "policy", "rules"]),
-    ("status", &["audit", "model", "rules", "status"]),
+    ("status", &["audit", "history", "model", "policy", "rules", "status"]),
     ("report", &["audit", "model", "report", "status"]),
     ("plugin", &["audit", "model", "plugin", "rules"]),
     ("history", &["history", "ledger", "model", "rules"]),
