@@ -102,7 +102,9 @@ mod tests {
             r#"{"timestamp":"2026-11-25T11:00:00Z","message":"decision","namespace":"shop","history":"42 60303a"}"#;
         let found = |lines: &[&str]| {
             let mut anchors = Anchors::new();
-            lines.iter().for_each(|line| add_line(line, &mut anchors));
+            for line in lines {
+                add_line(line, &mut anchors);
+            }
             let of = |(Anchor { namespace, n, hash }, at): (Anchor, Option<Timestamp>)| {
                 assert_eq!(namespace, "shop");
                 (n, hash, at.map(|at| at.to_string()).unwrap_or_default())
@@ -111,7 +113,7 @@ mod tests {
         };
         let audit = audit.replace('\n', "");
         let first = (41, "9f86".to_owned(), "2026-11-25T10:00:00Z".to_owned());
-        assert_eq!(found(&[&audit]), [first.clone()]);
+        assert_eq!(found(&[&audit]), std::slice::from_ref(&first));
         assert_eq!(found(&[&audit, own]), [first, (42, "60303a".to_owned(), "2026-11-25T11:00:00Z".to_owned())]);
         // The last time of one head counts.
         let times = [("12", "2026-11-25T12:00:00Z"), ("09", "2026-11-25T10:00:00Z")];

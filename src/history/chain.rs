@@ -162,7 +162,7 @@ impl History {
         }
         let last = self.entries.last().map(|(_, entry)| entry.at).or(self.base_at);
         let entry = match self.lost.take() {
-            Some(lost) => Entry::new(settled, facts, &lost, None),
+            Some(gone) => Entry::new(settled, facts, &gone, None),
             None => Entry::new(settled, facts, &self.head(), last),
         };
         // Strings, numbers and lists always serialise.
