@@ -83,7 +83,7 @@ fn who_flipped_what(shop: &Shop) -> Result<()> {
     ensure!(look(shop, &["-o", "jsonl"])?.out.lines().filter(|line| line.contains(&shop.namespace)).count() == 3);
     ensure!(look(shop, &["-o", "csv"])?.out.lines().count() == 4);
     look(shop, &["-o", "markdown"])?.says("| flip | blue → green |")?;
-    look(shop, &["nobody"])?.says("0 entries")?;
+    look(shop, &["nobody"])?.says("no entry of Service nobody is on record")?;
     look(shop, &["app", "--since", "1h"])?.says("3 entries")?;
     flipguard(shop, &["history", "-A", "app"])?.says(&format!("{}\n", shop.namespace))?;
     // A change that other admission denies afterwards never committed, so it is not there.
