@@ -140,9 +140,7 @@ impl HistoryCommand {
                 let is_named = self.services.is_empty() || self.services.contains(&entry.service);
                 is_named && self.since.is_none_or(|since| clock::now().since(entry.at) <= since)
             };
-            let mut entries: Vec<Entry> = history.entries().filter(is_shown).cloned().collect();
-            // Entries without facts are added later than those that were committed after them.
-            entries.sort_by_key(|entry| (entry.at, entry.n));
+            let entries = history.by_time().into_iter().filter(is_shown).cloned().collect();
             all.push(Shown { namespace, history, entries, colours, verified });
         }
         Ok(all)

@@ -155,15 +155,15 @@ impl LedgerStore {
 /// starts from no version, and comes before all else of its object.
 fn in_order(due: &mut [Settled]) {
     let version = |settled: &Settled| settled.base.parse::<u64>().ok();
-    let created: BTreeMap<String, u64> = due.iter().fold(BTreeMap::new(), |mut first, settled| {
+    let first: BTreeMap<String, u64> = due.iter().fold(BTreeMap::new(), |mut all, settled| {
         if let Some(version) = version(settled) {
-            let known = first.entry(settled.uid.clone()).or_insert(version);
+            let known = all.entry(settled.uid.clone()).or_insert(version);
             *known = version.min(*known);
         }
-        first
+        all
     });
     due.sort_by_key(|settled| {
-        let of_object = created.get(&settled.uid).copied().unwrap_or(u64::MAX);
+        let of_object = first.get(&settled.uid).copied().unwrap_or(u64::MAX);
         (settled.at, version(settled).unwrap_or(of_object), !settled.base.is_empty())
     });
 }

@@ -123,6 +123,14 @@ impl History {
         data
     }
 
+    /// The entries by the times of their requests. Those without facts are added later than what came after them.
+    #[must_use]
+    pub fn by_time(&self) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.entries().collect();
+        entries.sort_by_key(|entry| (entry.at, entry.n));
+        entries
+    }
+
     /// The entries, the oldest first.
     #[must_use]
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> + ExactSizeIterator {

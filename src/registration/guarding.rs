@@ -26,9 +26,12 @@ pub async fn guarding(client: &Client, own_namespace: &str, deadline: Instant) -
 
 /// Whether the API server lets changes pass where nobody answers, as it does for a flipguard that only warns.
 pub async fn fails_open(client: &Client, deadline: Instant) -> bool {
-    let stored = registration(client, deadline).await.ok().flatten();
-    stored
-        .is_some_and(|stored| stored.webhooks().first().and_then(|webhook| webhook.failure_policy()) == Some("Ignore"))
+    registration(client, deadline).await.ok().flatten().is_some_and(|stored| is_open(&stored))
+}
+
+/// Whether changes pass where no replica answers.
+fn is_open(stored: &ValidatingWebhookConfiguration) -> bool {
+    stored.webhooks().first().and_then(|webhook| webhook.failure_policy()) == Some("Ignore")
 }
 
 /// What the registration alone says; `None` where flipguard guards if it runs.
@@ -49,9 +52,10 @@ fn by_registration(stored: &ValidatingWebhookConfiguration, own_namespace: &str)
 
 /// The effect of webhooks that nobody answers depends on `failurePolicy`.
 fn without_replica(stored: &ValidatingWebhookConfiguration) -> String {
-    let effect = match stored.webhooks().first().and_then(|webhook| webhook.failure_policy()) {
-        Some("Ignore") => "changes pass unjudged",
-        _ => "the API server denies the changes that flipguard should judge",
+    let effect = if is_open(stored) {
+        "changes pass unjudged"
+    } else {
+        "the API server denies the changes that flipguard should judge"
     };
     format!("no replica of flipguard runs, so {effect}")
 }

@@ -34,14 +34,14 @@ pub struct PastFlip {
 impl NamespaceStatus {
     /// Adds the last flips of each Service, the newest first.
     pub fn add_flips(&mut self, history: &History, colours: &ColourScheme) {
+        let entries = history.by_time();
         for service in &mut self.services {
-            let mut own: Vec<&Entry> = history.entries().filter(|entry| entry.service == service.name).collect();
-            own.sort_by_key(|entry| (entry.at, entry.n));
-            let flip = |entry: &Entry| {
+            let own = entries.iter().rev().filter(|entry| entry.service == service.name);
+            let flip = |entry: &&Entry| {
                 let [at, _, act, colour, image, user, with, notes] = cells(entry, colours);
                 PastFlip { at, act, colour, image, user, with, notes }
             };
-            service.flips = own.into_iter().rev().take(MOST_FLIPS).map(flip).collect();
+            service.flips = own.take(MOST_FLIPS).map(flip).collect();
         }
     }
 }
