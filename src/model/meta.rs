@@ -17,6 +17,11 @@ pub type Labels = BTreeMap<String, String>;
 /// while decoding. An annotation may hold a whole manifest
 /// (`kubectl.kubernetes.io/last-applied-configuration`).
 pub mod annotation {
+    /// On a Pod template: the time of a `kubectl rollout restart`.
+    pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+    /// On a ReplicaSet's template, a label: the hash of the template (Kubernetes, `apps/v1`).
+    pub const TEMPLATE_HASH: &str = "pod-template-hash";
+
     /// Defines each key, and the list of all decoded keys.
     macro_rules! annotations {
         ($($(#[doc = $doc:literal])+ $name:ident = $key:literal;)+) => {

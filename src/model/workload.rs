@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Container, Containers, Labels, Meta, TemplateSpec, Timestamp, annotation};
 use json_skip::Raw;
@@ -81,6 +82,24 @@ pub struct Template {
 }
 
 impl Template {
+    /// All annotations but the time of a restart. Annotations that cannot be read are none.
+    #[must_use]
+    pub fn lasting_annotations(&self) -> Map<String, Value> {
+        let mut annotations: Map<String, Value> = serde_json::from_str(&self.annotations).unwrap_or_default();
+        annotations.remove(annotation::RESTARTED_AT);
+        annotations
+    }
+
+    /// Whether this is the template of a ReplicaSet, restarted at most.
+    #[must_use]
+    pub fn is_restart_of(&self, of_replica_set: &Self) -> bool {
+        let mut labels = of_replica_set.labels.clone();
+        labels.remove(annotation::TEMPLATE_HASH);
+        self.spec == of_replica_set.spec
+            && self.labels == labels
+            && self.lasting_annotations() == of_replica_set.lasting_annotations()
+    }
+
     /// The main container: the one named by the annotation, else the first.
     #[must_use]
     pub fn main(&self) -> Option<&Container> {

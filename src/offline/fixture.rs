@@ -83,6 +83,8 @@ pub struct WorkloadSketch {
     /// The creation time of the template.
     #[serde(default = "long_ago")]
     template_since: String,
+    /// The time of a restart of a Deployment. Its former ReplicaSet then has the same template.
+    restarted: Option<String>,
     /// The time at which a Deployment's rollout was complete; `never` if it is not. Without it, there is no such condition.
     rolled_out: Option<String>,
     /// Since when the Pods are ready: one time for each, and the last one for all others. Without it, they do not say.
@@ -234,7 +236,7 @@ impl WorkloadSketch {
             "metadata": metadata,
             "spec": {
                 "replicas": self.replicas, "paused": self.paused,
-                "template": { "metadata": { "labels": self.labels }, "spec": self.spec },
+                "template": self.template(2),
                 "volumeClaimTemplates": claims,
             },
             "status": counters,
@@ -258,16 +260,30 @@ impl WorkloadSketch {
         Ok(objects)
     }
 
+    /// The template of a revision, as far as rules compare them. The older one is another template, unless the newer one is
+    /// a restart of it.
+    fn template(&self, revision: u32) -> Value {
+        match (&self.restarted, revision) {
+            (None, 1) => json!({ "metadata": { "labels": self.labels } }),
+            (Some(time), 2) => json!({
+                "metadata": { "labels": self.labels, "annotations": { "kubectl.kubernetes.io/restartedAt": time } },
+                "spec": self.spec,
+            }),
+            _ => json!({ "metadata": { "labels": self.labels }, "spec": self.spec }),
+        }
+    }
+
     fn replica_set(&self, name: &str, owner_uid: &str, revision: u32) -> Value {
+        let created = self.restarted.as_ref().filter(|_| revision == 2).unwrap_or(&self.template_since);
         json!({
             "kind": "ReplicaSet",
             "metadata": {
                 "name": format!("{name}-{revision}"), "uid": format!("{owner_uid}-{revision}"),
                 "annotations": { "deployment.kubernetes.io/revision": revision.to_string() },
-                "creationTimestamp": self.template_since,
+                "creationTimestamp": created,
                 "ownerReferences": owner("Deployment", owner_uid),
             },
-            "spec": { "template": { "metadata": { "labels": self.labels } } },
+            "spec": { "template": self.template(revision) },
         })
     }
 

@@ -301,7 +301,7 @@ fn of_gates(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             name: "keep-gate-jobs.flipguard.dev",
             group: "batch",
             resources: &["jobs"],
-            operations: &["DELETE"],
+            operations: &["DELETE", "UPDATE"],
             conditions: filter::gate_job_delete_conditions(),
             care: Care::Open,
         },

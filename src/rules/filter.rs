@@ -211,9 +211,14 @@ pub fn is_relevant(write: &Write, colours: &ColourScheme) -> bool {
         || match write {
             Write::WorkloadUpdate { old, new } => gates_set(&old.meta, &new.meta).next().is_some(),
             Write::JobCreate { .. } | Write::JobDelete { .. } => true,
-            Write::JobUpdate { old, new } => any_applies(&JOB, old, new),
+            Write::JobUpdate { old, new } => any_applies(&JOB, old, new) || releases(old, new),
             _ => false,
         }
+}
+
+/// Whether an update may be the last one of an ended Job: finalizers hold it, and are removed.
+pub(super) fn releases(old: &GateJob, new: &GateJob) -> bool {
+    new.meta.deleting && old.end.is_some()
 }
 
 /// The gates whose annotation an update sets to another value, each with that value. Who removes one proves nothing.
@@ -256,6 +261,7 @@ pub fn is_advisory(change: &Change, colours: &ColourScheme) -> bool {
             !has(&new.meta, annotation::OVERRIDE) && !has(&new.meta, annotation::MIN_REPLICAS)
         }
         Write::ServiceDelete { .. } | Write::JobDelete { .. } => true,
+        Write::JobUpdate { ref old, ref new } => !any_applies(&JOB, old, new),
         Write::WorkloadCreate { ref new } => !has(&new.meta, annotation::OVERRIDE),
         Write::Scale { to, .. } => to > 0,
         _ => false,
@@ -420,12 +426,16 @@ pub fn gate_job_conditions() -> Vec<Condition> {
     vec![Condition { name: "is-made-a-test", expression }]
 }
 
-/// The conditions under which the API server tells of the deletion of such a Job: it has ended.
+/// The conditions under which the API server tells of the deletion of such a Job: it has ended. A Job that finalizers hold
+/// is deleted by the update that removes the last one.
 #[must_use]
 pub fn gate_job_delete_conditions() -> Vec<Condition> {
-    let expression = "oldObject.?status.?conditions.orValue([]).exists(c, c.type in ['Complete', 'Failed'] && \
-                      c.status == 'True')";
-    vec![Condition { name: "has-ended", expression: expression.to_owned() }]
+    let ended = "oldObject.?status.?conditions.orValue([]).exists(c, c.type in ['Complete', 'Failed'] && \
+                 c.status == 'True')";
+    let goes = "request.operation == 'DELETE' || object.?metadata.?deletionTimestamp.hasValue()";
+    [("has-ended", ended), ("is-being-deleted", goes)]
+        .map(|(name, expression)| Condition { name, expression: expression.to_owned() })
+        .into()
 }
 
 fn not_exempt(exempt: &[String]) -> Condition {

@@ -31,7 +31,7 @@ pub use verdict::{Effect, Finding, Outcome, Verdict};
 pub use wording::Remedy;
 pub(crate) use wording::{IN_DRY_RUN, in_words};
 
-use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
+use crate::model::{Change, ClusterView, Policy, Service, Timestamp, Write};
 
 /// Judges a write of a Job that is a test for a gate.
 fn of_job(change: &Change, view: &ClusterView, policy: &Policy, mut verdict: Verdict) -> Verdict {
@@ -52,6 +52,28 @@ fn of_job(change: &Change, view: &ClusterView, policy: &Policy, mut verdict: Ver
     verdict
 }
 
+/// Whether a change goes on although the cluster cannot be read.
+fn warns_at_most(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> bool {
+    let is_gated = |new: &Service| !policy.gates.is_empty() && flips::recreation_flips(new, view, policy, now);
+    let may_be_denied = matches!(&change.write, Write::ServiceCreate { new } if is_gated(new));
+    filter::is_advisory(change, &policy.colours) && !may_be_denied
+}
+
+/// The Service that a change moves forward to another colour.
+fn flipped<'a>(
+    change: &'a Change,
+    act: &str,
+    view: &ClusterView,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<&'a Service> {
+    match &change.write {
+        Write::ServiceUpdate { new, .. } if act == "flip" => Some(new),
+        Write::ServiceCreate { new } if flips::recreation_flips(new, view, policy, now) => Some(new),
+        _ => None,
+    }
+}
+
 /// Judges one change.
 #[must_use]
 pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp) -> Verdict {
@@ -67,7 +89,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
         if !overrides::is_set(change, colours) {
             verdict.active_override = overrides::active(change, view, policy, now);
         }
-        let finding = if filter::is_advisory(change, colours) { finding.at_most_warn() } else { finding };
+        let finding = if warns_at_most(change, view, policy, now) { finding.at_most_warn() } else { finding };
         verdict.add(finding, change, policy);
         return verdict;
     }
@@ -90,7 +112,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
             let mut findings = flips::settings(None, new);
             findings.extend(flips::key_unknown(None, new, colours));
             findings.extend(flips::sleep(None, new, view, colours));
-            findings.extend(flips::recreated(new, view, policy, now));
+            findings.extend(flips::recreated(new, view, change, policy, now));
             ("create".to_owned(), findings)
         }
         write if !filter::takes_away(write, colours) => (String::new(), Vec::new()),
@@ -101,7 +123,7 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     if !summary.is_empty() {
         verdict.moved = moved::moved(change, view, colours);
     }
-    if let ("flip", Write::ServiceUpdate { new, .. }, false) = (verdict.act, &change.write, policy.gates.is_empty()) {
+    if let Some(new) = flipped(change, verdict.act, view, policy, now).filter(|_| !policy.gates.is_empty()) {
         verdict.gates = gates::facts(new, change, view, policy, now);
     }
     verdict.summary = summary;

@@ -27,14 +27,12 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp
     let all = ReadRequest { pods: Some(Selector::nothing()), services: true, ..ReadRequest::default() };
     match &change.write {
         Write::ServiceUpdate { old, new } if filter::changes_only_override(old, new) => ReadRequest::default(),
-        Write::ServiceUpdate { old, new } => ReadRequest {
-            images: gates_of(old, new, policy),
-            jobs: gates_of(old, new, policy).is_some() && policy.gates.iter().any(|gate| gate.kind == GateKind::Job),
-            ..of_service(old, new, view, policy)
-        },
+        Write::ServiceUpdate { old, new } if old.routed() == new.routed() => of_service(old, new, view, policy),
+        Write::ServiceUpdate { old, new } => of_gates(new, policy, of_service(old, new, view, policy)),
         // A new Service is judged only where it replaces a deleted one; the ledger has the deletions on record.
         Write::ServiceCreate { new } => {
-            ReadRequest { services: flips::recreation_opts_out(new, view, policy, now), ..all }
+            let reads = ReadRequest { services: flips::recreation_opts_out(new, view, policy, now), ..all };
+            if flips::recreation_flips(new, view, policy, now) { of_gates(new, policy, reads) } else { reads }
         }
         Write::ServiceDelete { old } => ReadRequest { pods: Some(old.routed().clone()), ..ReadRequest::default() },
         Write::WorkloadUpdate { old, new } if !filter::takes_away(&change.write, &policy.colours) => {
@@ -51,10 +49,13 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp
     }
 }
 
-/// The Pods whose images gates ask about: those of a new target.
-fn gates_of(old: &Service, new: &Service, policy: &Policy) -> Option<Selector> {
-    let is_new = !policy.gates.is_empty() && old.routed() != new.routed() && !new.routed().is_empty();
-    is_new.then(|| new.routed().clone())
+/// Adds the reads of gates about a new target: the images of its Pods, and the Jobs that test it.
+fn of_gates(new: &Service, policy: &Policy, reads: ReadRequest) -> ReadRequest {
+    if policy.gates.is_empty() || new.routed().is_empty() {
+        return reads;
+    }
+    let jobs = policy.gates.iter().any(|gate| gate.kind == GateKind::Job);
+    ReadRequest { images: Some(new.routed().clone()), jobs, ..reads }
 }
 
 fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> ReadRequest {

@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("gates::a_job_proves_what_it_tested", a_job_proves_what_it_tested),
     ("gates::a_proof_outlives_its_job", a_proof_outlives_its_job),
     ("gates::a_later_failure_voids_it", a_later_failure_voids_it),
+    ("gates::a_failure_that_finalizers_hold_is_kept", a_failure_that_finalizers_hold_is_kept),
+    ("gates::a_service_that_is_created_again_is_asked", a_service_that_is_created_again_is_asked),
     ("gates::a_job_that_ran_nothing_proves_nothing", a_job_that_ran_nothing_proves_nothing),
     ("gates::what_was_tested_is_what_runs", what_was_tested_is_what_runs),
     ("gates::two_gates_under_a_controller", two_gates_under_a_controller),
@@ -167,6 +169,36 @@ fn a_later_failure_voids_it(shop: &Shop) -> Result<()> {
     would_be_denied(shop, "smoke failed for Deployment app-green")?;
     run(shop, "smoke-3")?;
     shop.route("app", GREEN)?.succeeds()?;
+    ended(shop)
+}
+
+/// A Job is deleted before it fails, and a finalizer holds it until then.
+fn a_failure_that_finalizers_hold_is_kept(shop: &Shop) -> Result<()> {
+    gated(shop, SMOKE)?;
+    run(shop, "smoke-1")?;
+    shop.apply_with(&job("smoke-2", IMAGE, "activeDeadlineSeconds: 2, ", "pending"), &["--as=ci"])?.succeeds()?;
+    let finalizers = |all: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{all}}}}}"#);
+        shop.kubectl(&["patch", "job/smoke-2", "--type=merge", "-p", &patch, "--as=mallory"])
+    };
+    finalizers(r#"["example.com/hold"]"#)?.succeeds()?;
+    shop.kubectl(&["delete", "job/smoke-2", "--wait=false", "--as=mallory"])?.succeeds()?;
+    shop.kubectl(&["wait", "--for=condition=Failed", "--timeout=60s", "job/smoke-2"])?.succeeds()?;
+    would_be_denied(shop, "smoke failed for Deployment app-green")?;
+    finalizers("null")?.succeeds()?;
+    shop.until("the Job is gone", || Ok(!shop.kubectl(&["get", "job/smoke-2"])?.ok))?;
+    would_be_denied(shop, "smoke failed for Deployment app-green")?;
+    ended(shop)
+}
+
+/// A user deletes the Service and creates it for the other colour.
+fn a_service_that_is_created_again_is_asked(shop: &Shop) -> Result<()> {
+    gated(shop, SMOKE)?;
+    shop.kubectl(&["delete", "service", "app", "--as=mallory"])?.succeeds()?;
+    let refused = shop.apply_with(&super::shop::service("app", GREEN), &["--as=mallory"])?;
+    refused.is_refused("gate-not-passed", &["smoke has no proof", "To serve at once, select color=blue"])?;
+    run(shop, "smoke-1")?;
+    shop.route("app", GREEN)?.passes_silently()?;
     ended(shop)
 }
 

@@ -23,7 +23,7 @@ mod update;
 mod version_label;
 
 pub(super) use opt_out::{lets_sleep, opts_out, sleep};
-pub(super) use recreated::{finding as recreated, opts_out as recreation_opts_out};
+pub(super) use recreated::{findings as recreated, flips as recreation_flips, opts_out as recreation_opts_out};
 pub(super) use rollback::may_be as may_be_rollback;
 pub(super) use settings::{key_unknown, settings};
 

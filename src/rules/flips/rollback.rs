@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::update::Update;
 use crate::model::{Change, ClusterView, ColourScheme, Flip, Records, Service, Timestamp, annotation, setting};
 use crate::rules::state::app::App;
-use crate::rules::state::past::{run_since, served_before, was_rollback};
+use crate::rules::state::past::{run_since, run_since_but_for_restarts, served_before, was_rollback};
 use crate::rules::wording::{Remedy, at_least, roughly};
 use crate::rules::{Finding, Reason};
 
@@ -44,7 +44,10 @@ pub(crate) fn returns_to_abandoned(update: &Update<'_>, now: Timestamp) -> Optio
     let quarantine = [old, new].iter().filter_map(|service| service.quarantine().ok().flatten()).max();
     let by_policy = update.policy.quarantine;
     let quarantine = quarantine.unwrap_or_default().max(by_policy);
-    if !was_rollback(flip, view) || ago >= RECENT.max(quarantine) || !run_since(new.routed(), flip.at, view) {
+    if !was_rollback(flip, view)
+        || ago >= RECENT.max(quarantine)
+        || !run_since_but_for_restarts(new.routed(), flip.at, view)
+    {
         return None;
     }
     let message = format!("a rollback left this version {} ago, and it has not changed since", roughly(ago));

@@ -13,7 +13,7 @@ use crate::model::{
     WorkloadKind, Write, annotation,
 };
 use crate::rules::wording::{Remedy, object};
-use crate::rules::{Finding, Reason};
+use crate::rules::{Finding, Reason, filter};
 
 /// How far the time in a statement may be from the API server's: the clock of a client, and the way of the request.
 const DRIFT: Duration = Duration::from_secs(300);
@@ -60,10 +60,18 @@ pub(in crate::rules) fn of_job(
 ) -> (Vec<Finding>, Option<NewProof>) {
     match &change.write {
         Write::JobCreate { new } => (created(new, change, view, policy).into_iter().collect(), None),
-        Write::JobUpdate { old, new } => (changed(old, new).into_iter().collect(), None),
-        Write::JobDelete { old } => (Vec::new(), gates_of(old, policy).next().and_then(|gate| kept(gate, old, change))),
+        Write::JobUpdate { old, new } => {
+            let goes = filter::releases(old, new);
+            (changed(old, new).into_iter().collect(), goes.then(|| left(old, change, policy)).flatten())
+        }
+        Write::JobDelete { old } => (Vec::new(), left(old, change, policy)),
         _ => (Vec::new(), None),
     }
+}
+
+/// The proof that a Job leaves behind.
+fn left(job: &GateJob, change: &Change, policy: &Policy) -> Option<NewProof> {
+    gates_of(job, policy).next().and_then(|gate| kept(gate, job, change))
 }
 
 fn created(job: &GateJob, change: &Change, view: &ClusterView, policy: &Policy) -> Option<Finding> {

@@ -10,22 +10,15 @@ use serde_json::{Map, Value, json};
 use crate::model::{ClusterView, Template, Tested, Workload, sha256};
 use crate::rules::state::readiness::current_pods;
 
-/// The annotation that `kubectl rollout restart` writes into a template. It changes nothing that a test could see.
-const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
-
 /// What a test of this workload tests now.
 #[must_use]
 pub fn tested(workload: &Workload, view: &ClusterView) -> Tested {
     Tested { template: of_template(&workload.template), images: of_images(workload, view) }
 }
 
-/// The hash of a Pod template: its labels, annotations and spec, with their keys in order.
+/// The hash of a Pod template: its labels, annotations and spec, with their keys in order. A test sees nothing of a restart.
 pub(super) fn of_template(template: &Template) -> String {
-    let mut annotations = parse(&template.annotations);
-    if let Some(annotations) = annotations.as_object_mut() {
-        annotations.remove(RESTARTED);
-    }
-    let annotations = Some(annotations).filter(|all| all.as_object().is_some_and(|all| !all.is_empty()));
+    let annotations = Some(template.lasting_annotations()).filter(|all| !all.is_empty());
     let whole = json!({ "annotations": annotations, "labels": template.labels, "spec": parse(&template.spec) });
     sha256(&in_order(whole).to_string())
 }

@@ -9,6 +9,20 @@ pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterVi
     !workloads.is_empty() && workloads.iter().all(|workload| runs_since(workload, before, view))
 }
 
+/// The same, where a restart is no change: the template from before the moment runs again, with another time of restart.
+pub(crate) fn run_since_but_for_restarts(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
+    let workloads = Backends::of(selector, view).workloads;
+    let runs = |workload: &&Workload| runs_since(workload, before, view) || was_restarted(workload, before, view);
+    !workloads.is_empty() && workloads.iter().all(runs)
+}
+
+/// Whether a Deployment runs the template that was its newest one at a moment, and was only restarted since.
+fn was_restarted(workload: &Workload, at: Timestamp, view: &ClusterView) -> bool {
+    let created = |replica_set: &&Workload| replica_set.meta.created.filter(|created| *created < at);
+    let before = view.replica_sets_of(workload).filter(|one| created(one).is_some()).max_by_key(created);
+    before.is_some_and(|before| workload.template.is_restart_of(&before.template))
+}
+
 /// Whether all workloads behind a selector run a template that served before a moment, as far as that can be known. The
 /// selector was that of the Service at that moment.
 pub(crate) fn served_before(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
