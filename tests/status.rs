@@ -8,6 +8,8 @@ mod hostile;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use flipguard::audit::extras::Extras;
+use flipguard::audit::judge::{Options, judge};
 use flipguard::offline::case::Case;
 use flipguard::status::goal::{Goal, Progress, progress};
 use flipguard::status::signs::Signs;
@@ -21,7 +23,9 @@ const CASES: [&str; 3] = ["seeing/a-colour-that-fails", "hold/redeployed", "live
 fn case(name: &str) -> NamespaceStatus {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name).with_extension("yaml");
     let (snapshot, policy) = Case::load(&file).unwrap().at_rest().unwrap();
-    status(&snapshot, &policy, &|_| true)
+    let mut status = status(&snapshot, &policy, &|_| true);
+    status.add_problems(&judge(&snapshot, &Extras::default(), &policy, Options::default()));
+    status
 }
 
 /// The text without the escape codes of its colours.
@@ -59,6 +63,23 @@ fn words_match_the_golden_file() {
         all,
         "if this is intended: UPDATE=1 cargo test --test status"
     );
+}
+
+/// Several missing rights are one line; one alone is told in full, and `-o wide` tells all.
+#[test]
+fn missing_rights_are_one_line() {
+    let mut shown = case(CASES[0]);
+    let style = |is_wide| Style { signs: Signs::new(true), is_wide, has_details: false, no_headers: true };
+    let forbidden = |what: &str| format!("{what}: it is forbidden: User \"bob\" cannot list it");
+    shown.notes = vec![forbidden("the policies are unknown")];
+    assert!(text(&shown, style(false)).contains("note: the policies are unknown: it is forbidden: User \"bob\""));
+    shown.notes.push(forbidden("whether flipguard guards is unknown"));
+    shown.notes.push("another".to_owned());
+    let short = text(&shown, style(false));
+    let one = "note: you lack rights to know all (-o wide says which): the policies are unknown; whether flipguard guards \
+               is unknown\n";
+    assert!(short.contains(one) && short.contains("note: another\n") && !short.contains("bob"), "{short}");
+    assert_eq!(text(&shown, style(true)).matches("bob").count(), 2);
 }
 
 /// Hidden characters are shown, and a long text is shortened, in each place that a text of the cluster may have.

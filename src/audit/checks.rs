@@ -166,9 +166,9 @@ checks! {
         "Clients meet Pods that cannot answer, and a flip moves them before the colour is ready.",
         "Leave publishNotReadyAddresses out; peers that find each other early need a Service of their own.";
     DNS_SWITCHED = "dns-switched", Warning,
-        "A DNS alias carries traffic, or points at a Service that pins a colour.",
-        "Clients cache DNS, so a switch takes effect late and unevenly; flipguard does not judge it.",
-        "Route by a Service with a selector.";
+        "A traffic Service is headless. Or a DNS alias carries traffic, points at a Service that pins a colour, or at none.",
+        "Clients cache DNS, so a switch takes effect late and unevenly; flipguard does not judge a change of an alias.",
+        "Route by a Service with a selector and an address of its own.";
     UNGUARDED = "unguarded", Warning,
         "A Service with a colour is opted out of flipguard, or marked by Argo Rollouts without its Rollout.",
         "Nothing protects its traffic.",

@@ -39,6 +39,7 @@ fn one(facts: &Facts<'_>, service: &Service) -> Vec<Finding> {
             Some(about(facts, &UNGUARDED, service, "annotation flipguard.dev/guard opts it out".to_owned()))
         }
         Role::Unguarded(Unguarded::ArgoRollouts) => without_rollout(facts, service),
+        Role::Traffic => headless(facts, service),
         Role::Preview if because != Because::RoleAnnotation => with_traffic(facts, service, because),
         _ => None,
     };
@@ -71,13 +72,29 @@ fn mixed(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
     })
 }
 
+/// A DNS alias that carries traffic, that stands for a colour, or that leads nowhere.
 fn dns(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
     let target = service.external_name.as_deref().unwrap_or_default();
+    let services = &facts.snapshot.view.services;
     let first = target.split('.').next().unwrap_or_default();
-    let pins = |other: &&Service| !facts.policy.colours.pins(other.routed()).is_empty();
-    let pinned = facts.snapshot.view.services.iter().filter(pins).any(|other| other.meta.name == first);
+    let own = format!("{first}.{}.svc", facts.snapshot.namespace);
+    let is_own = target == own || target.strip_prefix(&own).is_some_and(|rest| rest.starts_with('.'));
+    let named = services.iter().find(|other| is_own && other.meta.name == first);
+    let pinned = named.is_some_and(|other| !facts.policy.colours.pins(other.routed()).is_empty());
     let is_traffic = service.meta.annotation(annotation::ROLE) == Some("traffic");
-    (pinned || is_traffic).then(|| about(facts, &DNS_SWITCHED, service, format!("it is a DNS alias of {target}")))
+    let leads_nowhere = is_own && named.is_none();
+    let nowhere = if leads_nowhere { format!(", and there is no Service {first}") } else { String::new() };
+    let message = format!("it is a DNS alias of {target}{nowhere}");
+    (pinned || is_traffic || leads_nowhere).then(|| about(facts, &DNS_SWITCHED, service, message))
+}
+
+/// A traffic Service without an address of its own: its clients keep the addresses of Pods.
+fn headless(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
+    let mut reaches = facts.extras.reaches.iter().flatten();
+    let reach = reaches.find(|one| one.metadata.name == service.meta.name && one.is_headless())?;
+    let outside = if reach.is_published() { ", and external-dns publishes them" } else { "" };
+    let message = format!("it is headless, so clients get the addresses of its Pods by DNS{outside}");
+    Some(about(facts, &DNS_SWITCHED, service, message))
 }
 
 /// How long Services of one app may be apart after a flip: several are flipped one after the other.

@@ -31,7 +31,7 @@ pub struct Extras {
     /// StatefulSets, with their claims.
     pub stateful_sets: Option<Vec<StatefulSet>>,
     /// More of the Services.
-    pub affinities: Option<Vec<Affinity>>,
+    pub reaches: Option<Vec<Reach>>,
     /// The kinds that could not be read, each with the reason.
     pub skipped: Vec<String>,
 }
@@ -332,20 +332,39 @@ pub struct ClaimTemplate {
     pub metadata: Head,
 }
 
-/// The session affinity of a Service.
+/// A Service, as far as clients find it and stay with a Pod.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Affinity {
+pub struct Reach {
     /// `metadata`.
     pub metadata: Head,
     /// `spec`.
     #[serde(default)]
-    pub spec: AffinitySpec,
+    pub spec: ReachSpec,
 }
 
 /// `spec` of a Service.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct AffinitySpec {
+pub struct ReachSpec {
     /// `spec.sessionAffinity`.
     pub session_affinity: Option<String>,
+    /// `spec.clusterIP`; `None` as text where the Service is headless.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+}
+
+impl Reach {
+    /// Whether clients get the addresses of the Pods from DNS.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.spec.cluster_ip.as_deref() == Some("None")
+    }
+
+    /// Whether external-dns publishes it outside the cluster.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        let is_hostname =
+            |key: &String| key.starts_with("external-dns.alpha.kubernetes.io/") && key.ends_with("hostname");
+        self.metadata.annotations.iter().flatten().any(|(key, _)| is_hostname(key))
+    }
 }

@@ -152,7 +152,7 @@ fn made(app: &AppFacts<'_>, workload: &Workload) -> Option<Timestamp> {
 fn sticky(facts: &Facts<'_>, app: &AppFacts<'_>) -> Option<Finding> {
     let name = app.traffic.name();
     let by_service =
-        facts.extras.affinities.iter().flatten().any(|service| {
+        facts.extras.reaches.iter().flatten().any(|service| {
             service.metadata.name == name && service.spec.session_affinity.as_deref() == Some("ClientIP")
         });
     if by_service {

@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::service_filter::LabelFilter;
 use super::target::{Cluster, ClusterArgs, run, unreadable};
+use crate::audit::extras::Extras;
+use crate::audit::judge::{Options, judge};
 use crate::cluster::installation::Installed;
 use crate::install::namespaces;
 use crate::model::{Service, json_with_escapes, printable, shortened};
@@ -142,6 +144,9 @@ impl Status {
                 is_bold = false;
             }
             if !self.watch {
+                if self.output == Format::Name {
+                    tell_what_is_unread(&all);
+                }
                 return Ok(self.exit_code(&all));
             }
             sleep(PAUSE).await;
@@ -209,12 +214,18 @@ impl Status {
 
     async fn look_at(&self, cluster: &Cluster, namespace: &str) -> NamespaceStatus {
         let policy = cluster.settings(namespace).await;
-        let snapshot = cluster.scan.namespace(namespace, &[&policy]).await;
+        // A look that is repeated, or that goes through all namespaces, stays with Services and workloads.
+        let is_one_look = !self.watch && !self.wait && !self.all_namespaces;
+        let extras =
+            async { if is_one_look { Box::pin(cluster.scan.extras(namespace)).await } else { Extras::default() } };
+        let policies = [&policy];
+        let (snapshot, extras) = tokio::join!(cluster.scan.namespace(namespace, &policies), extras);
         let wanted = |service: &Service| {
             let is_named = self.services.is_empty() || self.services.contains(&service.meta.name);
             is_named && self.selector.as_ref().is_none_or(|filter| filter.matches(&service.meta.labels))
         };
         let mut status = cluster.status(&snapshot, &policy, &wanted);
+        status.add_problems(&judge(&snapshot, &extras, &policy, Options::default()));
         if !self.services.is_empty() && !status.services.is_empty() {
             cluster.add_flips(&mut status, &policy).await;
         }
@@ -293,6 +304,15 @@ impl From<GoalFlag> for Goal {
             GoalFlag::Ready => Self::Ready,
             GoalFlag::Flippable => Self::Flippable,
             GoalFlag::HeldOver => Self::HeldOver,
+        }
+    }
+}
+
+/// Says on standard error why names are missing.
+fn tell_what_is_unread(all: &[NamespaceStatus]) {
+    for status in all {
+        for unread in &status.unread {
+            eprintln!("{}: cannot read {}", status.namespace, shortened(unread, MOST));
         }
     }
 }

@@ -29,7 +29,6 @@ use crate::cluster::events::Events;
 use crate::cluster::ledger_store::LedgerStore;
 use crate::cluster::meter;
 use crate::cluster::policies::{PolicyStore, Settings};
-use crate::history::Facts;
 use crate::labels::{self, Put};
 use crate::ledger::{Ask, Attempt, Intent, Leftover, Withdrawal};
 use crate::model::{Change, ClusterView, Enforcement, Kind, ReadFailure, Write};
@@ -37,6 +36,7 @@ use crate::rules::{self, Outcome, Verdict, filter};
 use crate::server::{Judgement, Mutate, Validate};
 use course::Course;
 pub use recorder::Recorder;
+use recorder::Told;
 use turns::{Turn, Turns};
 
 /// The guarantee for concurrent changes.
@@ -92,10 +92,10 @@ impl Validate for Guard {
         tokio::spawn(async move {
             let namespace = namespace_of(&own_change);
             let (judgement, left) = inner.judgement(&own_change, deadline).await;
-            let fact = inner.fact(&own_change, &judgement.verdict);
+            let told = inner.told(&own_change, &judgement.verdict);
             let is_delivered = answer.send(judgement).is_ok();
-            if let (true, Some((recorder, intent, facts))) = (is_delivered, fact) {
-                recorder.tell(namespace, intent, facts);
+            if let (true, Some((recorder, intent, told))) = (is_delivered, told) {
+                recorder.tell(namespace, intent, told);
             }
             if let Some(withdrawal) = left.to_withdraw(is_delivered) {
                 inner.withdraw(namespace, &withdrawal).await;
@@ -155,10 +155,10 @@ impl Inner {
     }
 
     /// What the history is told of an allowed change of a Service, with the id of its intent.
-    fn fact(&self, change: &Change, verdict: &Verdict) -> Option<(Arc<Recorder>, String, Facts)> {
+    fn told(&self, change: &Change, verdict: &Verdict) -> Option<(Arc<Recorder>, String, Told)> {
         let (recorder, intent) = (self.recorder.clone()?, verdict.intent.clone()?);
         let is_service = change.write.kind() == Some(Kind::Service);
-        is_service.then(|| (recorder, intent, Facts::of(change, verdict)))
+        is_service.then(|| (recorder, intent, Told::of(change, verdict)))
     }
 
     /// Judges a change by one snapshot of the policies.

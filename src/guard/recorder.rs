@@ -9,13 +9,18 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::cluster::allowance::ReadMemory;
 use crate::cluster::history_store::Drained;
 use crate::cluster::ledger_store::LedgerStore;
+use crate::cluster::namespace::Reader;
 use crate::cluster::policies::PolicyStore;
 use crate::history::Facts;
+use crate::model::{Change, ReadRequest, Selector, Template, User};
+use crate::rules::{Moved, Verdict};
 use crate::telemetry::Metrics;
 
 /// The time from an answer to the first look: the API server commits within it.
@@ -29,8 +34,13 @@ const MAX_FACTS: usize = 1024;
 /// The longest time for one drain.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// The bytes that a look at running images may take.
+const MEMORY_OF_IMAGES: usize = 16 * 1024 * 1024;
+
 /// What this replica remembers until the history has it.
 pub struct Recorder {
+    client: Client,
+    memory: ReadMemory,
     ledgers: Arc<LedgerStore>,
     policies: Arc<PolicyStore>,
     metrics: Arc<Metrics>,
@@ -39,10 +49,26 @@ pub struct Recorder {
     wake: Notify,
 }
 
+/// An allowed change.
+pub(super) struct Told {
+    facts: Facts,
+    /// The workloads of the new colour, with their templates.
+    templates: Vec<(String, Arc<Template>)>,
+    /// The selector of the Pods whose images are looked at; empty for none.
+    behind: Selector,
+}
+
+impl Told {
+    pub(super) fn of(change: &Change, verdict: &Verdict) -> Self {
+        let Moved { templates, behind, .. } = verdict.moved.clone().unwrap_or_default();
+        Self { facts: Facts::of(change, verdict), templates, behind }
+    }
+}
+
 /// The changes of a namespace that may still have to be added.
 struct Open {
-    /// By the ids of their intents.
-    facts: BTreeMap<String, (Facts, Instant)>,
+    /// By the ids of their intents, with the selectors whose images were not looked at yet.
+    facts: BTreeMap<String, (Facts, Selector, Instant)>,
     next: Instant,
     pause: Duration,
 }
@@ -50,18 +76,21 @@ struct Open {
 impl Recorder {
     /// A recorder that remembers nothing. [`run`](Self::run) has to be polled.
     #[must_use]
-    pub fn new(ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>, metrics: Arc<Metrics>) -> Self {
-        Self { ledgers, policies, metrics, open: Mutex::default(), wake: Notify::new() }
+    pub fn new(client: Client, ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>, metrics: Arc<Metrics>) -> Self {
+        let memory = ReadMemory::of(MEMORY_OF_IMAGES);
+        Self { client, memory, ledgers, policies, metrics, open: Mutex::default(), wake: Notify::new() }
     }
 
     /// Remembers an allowed change, which is about to be committed.
-    pub(super) fn tell(&self, namespace: &str, intent: String, facts: Facts) {
+    pub(super) fn tell(&self, namespace: &str, intent: String, told: Told) {
+        let Told { facts, templates, behind } = told;
+        let facts = facts.with_templates(&templates);
         let now = Instant::now();
         let mut open = self.open();
         let remembered: usize = open.values().map(|one| one.facts.len()).sum();
         let one = open.entry(namespace.to_owned()).or_insert_with(|| Open::at(now + FIRST_LOOK));
         if remembered < MAX_FACTS {
-            one.facts.insert(intent, (facts, now));
+            one.facts.insert(intent, (facts, behind, now));
         } else {
             tracing::warn!(namespace, "too many changes wait for the history; the facts of one are not kept");
         }
@@ -94,10 +123,11 @@ impl Recorder {
 
     async fn drain(&self, namespace: &str) {
         let deadline = Instant::now() + DRAIN;
+        self.look_at_images(namespace, deadline).await;
         let facts: BTreeMap<String, Facts> = {
             let open = self.open();
             let facts = open.get(namespace).map(|one| one.facts.iter());
-            facts.into_iter().flatten().map(|(id, (facts, _))| (id.clone(), facts.clone())).collect()
+            facts.into_iter().flatten().map(|(id, (facts, ..))| (id.clone(), facts.clone())).collect()
         };
         let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
@@ -112,13 +142,39 @@ impl Recorder {
         self.drained(namespace, began, is_open);
     }
 
+    /// Looks once which images the Pods of each new colour run. A failure leaves them out.
+    async fn look_at_images(&self, namespace: &str, deadline: Instant) {
+        let wanted: BTreeMap<String, Selector> = {
+            let open = self.open();
+            let facts = open.get(namespace).into_iter().flat_map(|one| &one.facts);
+            facts
+                .filter(|(_, (_, behind, _))| !behind.is_empty())
+                .map(|(id, (_, behind, _))| (id.clone(), behind.clone()))
+                .collect()
+        };
+        for (id, behind) in wanted {
+            let Some(allowance) = self.memory.reserve(0, deadline).await else { return };
+            let (client, user, allowance) = (&self.client, &User::default(), &allowance);
+            let reader = Reader { client, namespace, user, allowance, deadline };
+            let view = Box::pin(reader.read(ReadRequest { images: Some(behind), ..ReadRequest::default() })).await;
+            for failure in &view.failures {
+                tracing::debug!(namespace, what = failure.what, why = failure.why, "images are not in the history");
+            }
+            let mut open = self.open();
+            if let Some((facts, behind, _)) = open.get_mut(namespace).and_then(|one| one.facts.get_mut(&id)) {
+                *facts = std::mem::take(facts).with_images(&view.images);
+                *behind = Selector::nothing();
+            }
+        }
+    }
+
     /// Forgets what is done or too old, and plans the next look.
     fn drained(&self, namespace: &str, began: Instant, is_open: bool) {
         let mut open = self.open();
         let Some(one) = open.get_mut(namespace) else { return };
         // What was told while the drain ran is looked at again.
-        one.facts.retain(|_, (_, told)| *told >= began || (is_open && told.elapsed() < MEMORY));
-        let is_new = one.facts.values().any(|(_, told)| *told >= began);
+        one.facts.retain(|_, (_, _, told)| *told >= began || (is_open && told.elapsed() < MEMORY));
+        let is_new = one.facts.values().any(|(_, _, told)| *told >= began);
         if one.facts.is_empty() && (!is_open || one.pause >= MAX_PAUSE) {
             open.remove(namespace);
             return;

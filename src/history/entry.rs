@@ -1,10 +1,14 @@
 //! One entry of the history.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Head;
 use crate::ledger::{Settled, SettledAct};
-use crate::model::{Change, Selector, Timestamp};
+use crate::model::{Change, PodImages, Selector, Template, Timestamp};
+use crate::rules::gates::template_hash;
 use crate::rules::{Effect, Moved, Verdict};
 
 /// A change of a Service that has committed.
@@ -95,6 +99,12 @@ pub struct Facts {
     /// How many Pods of the new colour were ready, of how many.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ready: String,
+    /// The workloads of the new colour, each with the SHA-256 of its Pod template, as gates compute it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<String>,
+    /// The image IDs that the Pods of the new colour ran a moment later, in order; at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     /// The groups of the user that say who it is: `system:masters`, `system:serviceaccounts`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -117,6 +127,9 @@ pub struct Facts {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exemptions: Vec<String>,
 }
+
+/// The most image IDs of an entry.
+const MOST_IMAGES: usize = 8;
 
 /// Groups that tell who asks. Everybody is in `system:authenticated`.
 const GROUPS: [&str; 2] = ["system:masters", "system:serviceaccounts"];
@@ -146,10 +159,25 @@ impl Entry {
 }
 
 impl Facts {
+    /// The same with the templates of the new colour. They are hashed after the answer.
+    #[must_use]
+    pub fn with_templates(self, templates: &[(String, Arc<Template>)]) -> Self {
+        let hashed = |(workload, template): &(String, Arc<Template>)| format!("{workload} {}", template_hash(template));
+        Self { templates: templates.iter().map(hashed).collect(), ..self }
+    }
+
+    /// The same with the images that Pods run.
+    #[must_use]
+    pub fn with_images(self, pods: &[PodImages]) -> Self {
+        let all: BTreeSet<&String> = pods.iter().flat_map(|pod| &pod.ids).collect();
+        let short = |id: &String| id.chars().take(MAX_TEXT).collect();
+        Self { images: all.into_iter().take(MOST_IMAGES).map(short).collect(), ..self }
+    }
+
     /// The facts about an allowed change.
     #[must_use]
     pub fn of(change: &Change, verdict: &Verdict) -> Self {
-        let Moved { from, to, from_image, to_image, ready } = verdict.moved.clone().unwrap_or_default();
+        let Moved { from, to, from_image, to_image, ready, .. } = verdict.moved.clone().unwrap_or_default();
         let short = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
         let warns = |effect: &Effect| *effect != Effect::Logs;
         let warnings = verdict.findings.iter().filter(|(_, effect)| warns(effect));
@@ -162,6 +190,8 @@ impl Facts {
             from_image: short(&from_image),
             to_image: short(&to_image),
             ready,
+            templates: Vec::new(),
+            images: Vec::new(),
             groups: groups.cloned().collect(),
             tool: verdict.tool.map_or("", crate::model::Tool::name).to_owned(),
             policies: verdict.policies.clone(),

@@ -63,6 +63,10 @@ pub fn state_of(intent: &Intent, found: &Found) -> IntentState {
         // A deleted object that waits for a finalizer is not restored.
         (Found::There(seen), IntendedChange::Gone { .. }) if seen.deleting => IntentState::Committed,
         (Found::There(seen), IntendedChange::Service(after)) if seen.selector == after.to => IntentState::Committed,
+        // A Service that is set aside may get any selector, and nobody is asked.
+        (Found::There(seen), IntendedChange::Service(after)) if after.opts_out && seen.is_set_aside => {
+            IntentState::Committed
+        }
         (Found::Missing | Found::There(_), _) => IntentState::Void,
     }
 }
@@ -261,6 +265,21 @@ mod tests {
         assert_eq!(state(&there("u", "2", "blue")), IntentState::Void, "only a label was edited");
         assert_eq!(state(&there("w", "9", "green")), IntentState::Void, "another Service of the same name");
         assert_eq!(state(&Found::Missing), IntentState::Void);
+    }
+
+    #[test]
+    fn the_state_of_an_opt_out() {
+        let after =
+            ServiceAfter { from: selector("blue"), to: selector("blue"), annotations: Labels::new(), opts_out: true };
+        let opt_out = intent("u", "1", IntendedChange::Service(after));
+        let seen = |version: &str, color: &str, is_set_aside| match there("u", version, color) {
+            Found::There(seen) => Found::There(Seen { is_set_aside, ..seen }),
+            Found::Missing => Found::Missing,
+        };
+        assert_eq!(state_of(&opt_out, &seen("1", "blue", false)), IntentState::Pending);
+        assert_eq!(state_of(&opt_out, &seen("2", "blue", true)), IntentState::Committed);
+        assert_eq!(state_of(&opt_out, &seen("3", "red", true)), IntentState::Committed, "its selector changed later");
+        assert_eq!(state_of(&opt_out, &seen("3", "red", false)), IntentState::Void, "another change was first");
     }
 
     #[test]

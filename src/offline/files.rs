@@ -160,7 +160,7 @@ impl Manifests {
             claims: Some(self.all("PersistentVolumeClaim", "v1", namespace)?),
             jobs: Some(self.all("Job", "batch/v1", namespace)?),
             ingresses: Some(self.all("Ingress", "networking.k8s.io/v1", namespace)?),
-            affinities: Some(self.all("Service", "v1", namespace)?),
+            reaches: Some(self.all("Service", "v1", namespace)?),
             slices: Some(self.all("EndpointSlice", "discovery.k8s.io/v1", namespace)?),
             stateful_sets: Some(self.all("StatefulSet", "apps/v1", namespace)?),
             http_routes: Some(self.all("HTTPRoute", "gateway.networking.k8s.io/v1", namespace)?),

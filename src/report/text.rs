@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use super::data::{Report, Summary, of, remark};
-use crate::audit::finding::Finding;
+use crate::audit::finding::{Finding, State};
 
-/// By namespace and object.
+/// By namespace and object. Of findings that were there before, only their number is told.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let report = &report.shown();
     let mut text = table(report);
     let mut place = ("", "", "");
-    for finding in &report.findings {
+    let is_new = |finding: &&Finding| finding.state != State::Same;
+    for finding in report.findings.iter().filter(is_new) {
         let here = (finding.namespace.as_str(), finding.kind.as_str(), finding.name.as_str());
         if here.0 != place.0 {
             let _ = match here.0 {
@@ -27,6 +28,14 @@ pub fn text(report: &Report) -> String {
         let _ = writeln!(text, "    {severity:<8} {:<26}{}", finding.code, finding.message);
         let more = remark(finding).unwrap_or_else(|| finding.next_step.clone());
         let _ = writeln!(text, "    {:8} {:26}{more}", "", "");
+    }
+    let before = report.findings.iter().filter(|finding| !is_new(finding)).count();
+    if before > 0 {
+        let _ = writeln!(
+            text,
+            "{} as before: -o wide lists them, and a run without --baseline explains them",
+            of(before, "finding")
+        );
     }
     for id in &report.fixed {
         let _ = writeln!(text, "fixed: {id}");

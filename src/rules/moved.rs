@@ -1,7 +1,10 @@
 //! Facts about a change for the audit log and the history. No rule depends on them.
 
-use crate::model::{Change, ClusterView, ColourScheme, Write};
+use std::sync::Arc;
+
+use crate::model::{Change, ClusterView, ColourScheme, Selector, Template, Write};
 use crate::rules::state::backends::Backends;
+use crate::rules::wording::object;
 
 /// What a change of a Service moves from and to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +19,18 @@ pub struct Moved {
     pub to_image: String,
     /// How many Pods of the new colour are ready, of how many: `5/5`.
     pub ready: String,
+    /// The workloads of the new colour with their templates: `deployment/app-green`; at most 8.
+    pub templates: Vec<(String, Arc<Template>)>,
+    /// The new selector; empty for a deleted Service.
+    pub behind: Selector,
+}
+
+/// The most workloads whose templates are kept. An app has one or two.
+const MOST_TEMPLATES: usize = 8;
+
+fn templates(backends: &Backends<'_>) -> Vec<(String, Arc<Template>)> {
+    let running = backends.workloads.iter().filter(|workload| workload.desired > 0).take(MOST_TEMPLATES);
+    running.map(|workload| (object(workload), workload.template.clone())).collect()
 }
 
 /// The word for a change: `flip`, `rollback`, `create`, `delete`, `scale` or `change`. `summary` has more words.
@@ -56,6 +71,8 @@ pub(super) fn moved(change: &Change, view: &ClusterView, colours: &ColourScheme)
         to: colour(new),
         from_image: before.as_ref().map(image).unwrap_or_default(),
         to_image: after.as_ref().map(image).unwrap_or_default(),
-        ready: after.map(|after| format!("{}/{}", after.ready(), wanted(&after))).unwrap_or_default(),
+        ready: after.as_ref().map(|after| format!("{}/{}", after.ready(), wanted(after))).unwrap_or_default(),
+        templates: after.as_ref().map(templates).unwrap_or_default(),
+        behind: new.map(|new| new.routed().clone()).unwrap_or_default(),
     })
 }

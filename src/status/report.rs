@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::past::PastFlip;
+use crate::audit::checks::Severity;
+use crate::audit::finding::Finding;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::whatif::{self, Answer, Decision};
 use crate::model::{
@@ -44,10 +46,25 @@ pub struct NamespaceStatus {
     pub without_ledger: Option<String>,
     /// The settings that are not the defaults, each with the policy that says it.
     pub settings: Vec<Explained>,
+    /// The errors of the set-up; only `status` looks for them. A repeated look sees Services and workloads alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Vec<Problem>>,
     /// What is unknown about the policies and about flipguard itself.
     pub notes: Vec<String>,
     /// Kinds that only the audit reads and could not read, each with the reason. Their checks were skipped.
     pub skipped: Vec<String>,
+}
+
+/// An error in the set-up: a finding of the audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// The code of the check.
+    pub code: &'static str,
+    /// The object: `Service app`.
+    pub object: String,
+    /// What was found, in a sentence.
+    pub message: String,
 }
 
 /// A traffic Service.
@@ -237,6 +254,7 @@ pub fn status(snapshot: &Snapshot, policy: &Policy, wanted: &dyn Fn(&Service) ->
         unread,
         without_ledger: snapshot.without_ledger().map(|failure| format!("{}: {}", failure.what, failure.why)),
         settings: of_note(policy),
+        problems: None,
         notes: policy.notes.clone(),
         skipped: Vec::new(),
     }
@@ -395,6 +413,21 @@ impl NamespaceStatus {
             flip.decision = Decision::Unknown.name();
             "unknown: no rule denies it, and a policy that cannot be read may".clone_into(&mut flip.words);
         }
+    }
+
+    /// Adds the errors among the findings of an audit. Of Services, only those that are shown count.
+    pub fn add_problems(&mut self, findings: &[Finding]) {
+        let is_shown = |finding: &&Finding| {
+            let mut names = self.services.iter().map(|one| &one.name).chain(self.others.iter().map(|one| &one.name));
+            finding.kind != "Service" || names.any(|name| *name == finding.name)
+        };
+        let errors = findings.iter().filter(|finding| finding.counts(Severity::Error)).filter(is_shown);
+        let problem = |finding: &Finding| Problem {
+            code: finding.code,
+            object: format!("{} {}", finding.kind, finding.name),
+            message: finding.message.clone(),
+        };
+        self.problems = Some(errors.map(problem).collect());
     }
 
     /// The Services that need attention, each with the reason.

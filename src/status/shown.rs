@@ -2,8 +2,8 @@
 
 use super::past::PastFlip;
 use super::report::{
-    ColourStatus, FlipRecord, FlipStatus, NamespaceStatus, OtherService, OverrideStatus, PodStatus, ServiceStatus,
-    WorkloadStatus,
+    ColourStatus, FlipRecord, FlipStatus, NamespaceStatus, OtherService, OverrideStatus, PodStatus, Problem,
+    ServiceStatus, WorkloadStatus,
 };
 use crate::model::shortened;
 use crate::policy::explain::Explained;
@@ -32,6 +32,7 @@ impl NamespaceStatus {
             unread,
             without_ledger,
             settings,
+            problems,
             notes,
             unguarded_because,
             skipped,
@@ -41,6 +42,9 @@ impl NamespaceStatus {
         texts.chain(unread).chain(notes).chain(skipped).for_each(change);
         for Explained { setting, value, policy } in settings {
             [setting, value].into_iter().chain(policy).for_each(change);
+        }
+        for Problem { code: _, object, message } in problems.iter_mut().flatten() {
+            [object, message].into_iter().for_each(change);
         }
         for service in services {
             of_service(service, change);

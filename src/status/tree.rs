@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::report::{ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, ServiceStatus, WorkloadStatus};
+use super::report::{
+    ColourRole, ColourStatus, FlipStatus, NamespaceStatus, PodStatus, Problem, ServiceStatus, WorkloadStatus,
+};
 use super::signs::{Sign, Signs};
 use crate::model::without_registry;
 use crate::policy::explain::Explained;
@@ -45,16 +47,12 @@ pub fn text(status: &NamespaceStatus, style: Style) -> String {
     for unread in &status.unread {
         let _ = writeln!(text, "cannot read {unread}");
     }
-    if let Some(why) = &status.without_ledger {
-        let _ = writeln!(text, "holds and last flips are unknown: cannot read {why}");
-    }
-    for note in &status.notes {
-        let _ = writeln!(text, "note: {note}");
-    }
+    text.push_str(&notes_on_rights(status, style));
     if !status.services.is_empty() {
         text.push('\n');
         text.push_str(&table(&status.services.iter().flat_map(|one| rows(one, style)).collect::<Vec<_>>(), style));
     }
+    text.push_str(&problems(status));
     if style.has_details {
         text.push_str(&settings(status));
     }
@@ -70,6 +68,45 @@ fn heading(status: &NamespaceStatus) -> String {
     let by = enforcement_by.as_ref().map(|policy| format!(" (policy {policy})")).unwrap_or_default();
     let condition = if status.guarded.is_none() { ", if flipguard guards" } else { "" };
     format!("{namespace} · enforcement {enforcement}{by}{condition}\n")
+}
+
+/// What is unknown. Several missing rights are one line, without the answers of the API server.
+fn notes_on_rights(status: &NamespaceStatus, style: Style) -> String {
+    let ledger = status.without_ledger.iter().map(|why| format!("holds and last flips are unknown: cannot read {why}"));
+    let all = ledger.chain(status.notes.iter().cloned());
+    let (of_rights, others): (Vec<_>, Vec<_>) = all.partition(|note| !style.is_wide && note.contains("forbidden"));
+    let mut text = String::new();
+    for note in others {
+        let _ = writeln!(text, "note: {note}");
+    }
+    if let [one] = of_rights.as_slice() {
+        let _ = writeln!(text, "note: {one}");
+    } else if !of_rights.is_empty() {
+        let short: Vec<&str> = of_rights.iter().map(|note| note.split(": ").next().unwrap_or(note)).collect();
+        let _ = writeln!(text, "note: you lack rights to know all (-o wide says which): {}", short.join("; "));
+    }
+    text
+}
+
+/// The most errors of a set-up that are listed.
+const MOST_PROBLEMS: usize = 5;
+
+/// The errors of the set-up, and where to read on.
+fn problems(status: &NamespaceStatus) -> String {
+    let problems = status.problems.as_deref().unwrap_or_default();
+    if problems.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        format!("\nWrong in the set-up (flipguard audit -n {} lists all, with next steps):\n", status.namespace);
+    for Problem { code, object, message } in problems.iter().take(MOST_PROBLEMS) {
+        let _ = writeln!(text, "  {object}: {message} ({code})");
+    }
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more");
+    }
+    text
 }
 
 /// The settings that are not the defaults, and where to find all others.

@@ -4,7 +4,7 @@ use flipguard::model::Timestamp;
 use flipguard::policy::explain::Explained;
 use flipguard::status::NamespaceStatus;
 use flipguard::status::past::PastFlip;
-use flipguard::status::report::{FlipRecord, OverrideStatus};
+use flipguard::status::report::{FlipRecord, OverrideStatus, Problem};
 
 /// Every text of a status becomes hostile.
 pub(crate) fn make_hostile(status: &mut NamespaceStatus, evil: &str) {
@@ -13,6 +13,7 @@ pub(crate) fn make_hostile(status: &mut NamespaceStatus, evil: &str) {
     (status.enforcement_by, status.without_ledger) = (some(), some());
     (status.notes, status.unread) = (vec![evil.to_owned()], vec![evil.to_owned()]);
     status.settings = vec![Explained { setting: evil.to_owned(), value: evil.to_owned(), policy: some() }];
+    status.problems = Some(vec![Problem { code: "no-pdb", object: evil.to_owned(), message: evil.to_owned() }]);
     status.others.iter_mut().for_each(|other| evil.clone_into(&mut other.name));
     for service in &mut status.services {
         evil.clone_into(&mut service.name);

@@ -3,11 +3,14 @@
 #![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null, and fails the test")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flipguard::history::{Entry, Head};
 use flipguard::model::sha256;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::Test;
 use super::seeing::flipguard;
@@ -25,6 +28,11 @@ pub(crate) const TESTS: &[Test] = &[
 fn there_and_back(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 2)?;
+    // Kubernetes tells the age of a template in whole seconds. Within the second of its creation, nothing served before.
+    let blue = shop.replica_set_of("app-blue")?;
+    let created = shop.kubectl(&["get", &blue, "-o=jsonpath={.metadata.creationTimestamp}"])?.out;
+    let created = OffsetDateTime::parse(&created, &Rfc3339)?;
+    shop.until("blue is older", || Ok(OffsetDateTime::now_utc() - created >= Duration::from_secs(2)))?;
     shop.route("app", GREEN)?.passes_silently()?;
     shop.route("app", BLUE)?.succeeds()
 }
@@ -56,6 +64,10 @@ fn who_flipped_what(shop: &Shop) -> Result<()> {
         flip["facts"]["from"] == "blue" && flip["facts"]["to"] == "green" && flip["facts"]["ready"] == "2/2",
         "{flip}"
     );
+    let template = flip["facts"]["templates"][0].as_str().context("no template")?;
+    let hash = template.strip_prefix("deployment/app-green ").context("another workload")?;
+    ensure!(hash.len() == 64, "{flip}");
+    ensure!(flip["facts"]["images"].as_array().is_some_and(|images| !images.is_empty()), "{flip}");
     ensure!(flip["facts"]["groups"][0] == "system:masters" && flip["user"] != "", "{flip}");
     let text = look(shop, &[])?;
     text.says("blue → green")?;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::admission::{client, on_runtime};
 use super::doctor::doctor;
 use super::seeing::flipguard;
-use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, service};
+use super::shop::{Attempt, BLUE, GREEN, PATIENCE, Pods, Shop, service};
 use super::{FLAGS, Test};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -296,7 +296,7 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
         };
         let mut newer = reconciler(config("99.1.0", Duration::from_secs(120)));
         let quiet = async {
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+            let deadline = tokio::time::Instant::now() + PATIENCE;
             while read(shop, VALIDATING, by)? != "99.1.0" || read(shop, MUTATING, by)? != "99.1.0" {
                 ensure!(tokio::time::Instant::now() < deadline, "the newer version does not take over");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -320,8 +320,9 @@ fn a_newer_rendering_is_left_alone(shop: &Shop) -> Result<()> {
         // The newer version is gone for good. An older one takes over after a while.
         let mut older = reconciler(config(env!("CARGO_PKG_VERSION"), Duration::from_secs(2)));
         let taken_over = async {
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-            while read(shop, VALIDATING, by)? != env!("CARGO_PKG_VERSION") {
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            let own = env!("CARGO_PKG_VERSION");
+            while read(shop, VALIDATING, by)? != own || read(shop, MUTATING, by)? != own {
                 ensure!(tokio::time::Instant::now() < deadline, "nobody takes over");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

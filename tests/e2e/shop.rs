@@ -12,7 +12,7 @@ use controlplane::{ControlPlane, Guard, as_yaml};
 use serde_json::Value;
 
 /// The time limit for a condition; a loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The two colours of the shop.
 pub(crate) const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];

@@ -3,7 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use flipguard::certs::pem::is_trusted;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::admission::on_runtime;
-use super::shop::{BLUE, GREEN, Shop};
+use super::shop::{BLUE, GREEN, PATIENCE, Shop};
 use super::tls;
 
 /// The number of parallel writers. Each has a Service of its own.
@@ -70,8 +71,12 @@ impl Stream {
         Ok(Self { ended, counts, threads })
     }
 
-    /// Ends the stream. Any failure is an error, and so are too few requests.
+    /// Ends the stream, once it has sent enough. Any failure is an error, and so are too few requests.
     pub(crate) fn end(self) -> Result<Counts> {
+        let deadline = Instant::now() + PATIENCE;
+        while !lock(&self.counts).are_enough() && Instant::now() < deadline {
+            sleep(Duration::from_millis(50));
+        }
         self.ended.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().ok().context("a writer panicked")??;
@@ -83,11 +88,15 @@ impl Stream {
             counts.failures.len(),
             counts.failures.first()
         );
-        ensure!(
-            counts.allowed > 20 && counts.refused > 20 && counts.handshakes > 20,
-            "the stream sent too few requests: {counts:?}"
-        );
+        ensure!(counts.are_enough(), "the stream sent too few requests: {counts:?}");
         Ok(counts)
+    }
+}
+
+impl Counts {
+    /// Whether there is something to count. A failure need not wait for more.
+    fn are_enough(&self) -> bool {
+        !self.failures.is_empty() || [self.allowed, self.refused, self.handshakes].into_iter().all(|count| count > 20)
     }
 }
 
@@ -128,7 +137,7 @@ async fn connect_again_and_again(
             Ok(()) => lock(counts).handshakes += 1,
             Err(error) => lock(counts).failures.push(format!("{}: {error:#}", OffsetDateTime::now_utc())),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }

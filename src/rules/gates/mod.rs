@@ -14,7 +14,7 @@ pub mod tested;
 
 pub use permitted::{job_reads, target};
 pub use statement::Statement;
-pub use tested::tested;
+pub use tested::{of_template as template_hash, tested};
 
 use crate::model::{Change, ClusterView, Policy, Proof, Service, Timestamp};
 use crate::rules::state::backends::Backends;

@@ -17,7 +17,8 @@ pub fn tested(workload: &Workload, view: &ClusterView) -> Tested {
 }
 
 /// The hash of a Pod template: its labels, annotations and spec, with their keys in order. A test sees nothing of a restart.
-pub(super) fn of_template(template: &Template) -> String {
+#[must_use]
+pub fn of_template(template: &Template) -> String {
     let annotations = Some(template.lasting_annotations()).filter(|all| !all.is_empty());
     let whole = json!({ "annotations": annotations, "labels": template.labels, "spec": parse(&template.spec) });
     sha256(&in_order(whole).to_string())
