@@ -12,6 +12,7 @@ use flipguard::audit::extras::Extras;
 use flipguard::audit::judge::{Options, judge};
 use flipguard::offline::case::Case;
 use flipguard::status::goal::{Goal, Progress, progress};
+use flipguard::status::report::Problem;
 use flipguard::status::signs::Signs;
 use flipguard::status::tree::{Style, text};
 use flipguard::status::{NamespaceStatus, status};
@@ -80,6 +81,22 @@ fn missing_rights_are_one_line() {
                is unknown\n";
     assert!(short.contains(one) && short.contains("note: another\n") && !short.contains("bob"), "{short}");
     assert_eq!(text(&shown, style(true)).matches("bob").count(), 2);
+}
+
+/// The worst set-ups are named in the first look at a namespace.
+#[test]
+fn errors_of_the_set_up_are_listed() {
+    let mut shown = case(CASES[0]);
+    let problem = |number: usize| Problem {
+        code: "colours-mixed",
+        object: format!("Service app-{number}"),
+        message: "its selector app=shop serves blue and green".to_owned(),
+    };
+    shown.problems = Some((1..=7).map(problem).collect());
+    let style = Style { signs: Signs::new(true), is_wide: false, has_details: false, no_headers: true };
+    let text = text(&shown, style);
+    assert!(text.contains("  Service app-5: its selector app=shop serves blue and green (colours-mixed)\n"), "{text}");
+    assert!(text.contains("\n  and 2 more\n") && !text.contains("app-6"), "{text}");
 }
 
 /// Hidden characters are shown, and a long text is shortened, in each place that a text of the cluster may have.

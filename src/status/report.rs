@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::past::PastFlip;
-use crate::audit::checks::Severity;
+use crate::audit::checks::{LIVE_BELOW_FLOOR, LIVE_NOT_READY, Severity};
 use crate::audit::finding::Finding;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::whatif::{self, Answer, Decision};
@@ -421,13 +421,15 @@ impl NamespaceStatus {
             let mut names = self.services.iter().map(|one| &one.name).chain(self.others.iter().map(|one| &one.name));
             finding.kind != "Service" || names.any(|name| *name == finding.name)
         };
-        let errors = findings.iter().filter(|finding| finding.counts(Severity::Error)).filter(is_shown);
+        // The table says so already.
+        let is_told = |finding: &&Finding| [LIVE_NOT_READY.code, LIVE_BELOW_FLOOR.code].contains(&finding.code);
+        let errors = findings.iter().filter(|finding| finding.counts(Severity::Error) && !is_told(finding));
         let problem = |finding: &Finding| Problem {
             code: finding.code,
             object: format!("{} {}", finding.kind, finding.name),
             message: finding.message.clone(),
         };
-        self.problems = Some(errors.map(problem).collect());
+        self.problems = Some(errors.filter(is_shown).map(problem).collect());
     }
 
     /// The Services that need attention, each with the reason.
