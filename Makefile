@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/targ
 # Programs that tests/tools has installed.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
 
-.PHONY: help demo check rustdoc tools test conformance monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
+.PHONY: help demo check rustdoc tools test conformance gitops monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ monitoring: tools ## Test the alerts and the Grafana board, with promtool
 
 conformance: own tools ## Run the end-to-end tests and races on other versions (KUBERNETES="1.30 1.33 1.36 1.37"; about 20 min each)
 	tests/conformance
+
+gitops: own binaries ## Run the tests with a real Argo CD and Git (about 5 min at first)
+	@tests/gitops
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
 	cargo build --quiet --locked --bin flipguard --example soak

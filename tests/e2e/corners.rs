@@ -168,6 +168,7 @@ fn a_rollback_stays_one_after_a_scale(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", BLUE, 2)?;
     shop.deploy_ready("app-green", GREEN, 2)?;
     shop.route("app", BLUE)?.passes_silently()?;
+    shop.has_an_age("app-blue")?;
     shop.route("app", GREEN)?.passes_silently()?;
     for replicas in ["1", "3", "2"] {
         shop.kubectl(&["scale", "deployment/app-blue", &format!("--replicas={replicas}")])?.succeeds()?;

@@ -3,14 +3,11 @@
 #![expect(clippy::indexing_slicing, reason = "a missing field of JSON is null, and fails the test")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flipguard::history::{Entry, Head};
 use flipguard::model::sha256;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::Test;
 use super::seeing::flipguard;
@@ -28,11 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
 fn there_and_back(shop: &Shop) -> Result<()> {
     shop.blue_serves()?;
     shop.deploy_ready("app-green", GREEN, 2)?;
-    // Kubernetes tells the age of a template in whole seconds. Within the second of its creation, nothing served before.
-    let blue = shop.replica_set_of("app-blue")?;
-    let created = shop.kubectl(&["get", &blue, "-o=jsonpath={.metadata.creationTimestamp}"])?.out;
-    let created = OffsetDateTime::parse(&created, &Rfc3339)?;
-    shop.until("blue is older", || Ok(OffsetDateTime::now_utc() - created >= Duration::from_secs(2)))?;
+    shop.has_an_age("app-blue")?;
     shop.route("app", GREEN)?.passes_silently()?;
     shop.route("app", BLUE)?.succeeds()
 }

@@ -34,6 +34,7 @@ const HOLD: &str = "flipguard.dev/hold=10m";
 fn flipped(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-green", GREEN, 1)?;
     shop.blue_serves()?;
+    shop.has_an_age("app-blue")?;
     shop.route("app", GREEN)?.passes_silently()
 }
 

@@ -5,6 +5,7 @@
 
 mod admission;
 mod alone;
+mod argo_cd;
 mod auditor;
 mod certificates;
 mod commands;
@@ -79,7 +80,15 @@ fn main() -> ExitCode {
 
 type Test = (&'static str, fn(&Shop) -> Result<()>);
 
+/// Whether the tests with real GitOps controllers run instead. They need more programs (`make gitops`).
+fn is_gitops() -> bool {
+    std::env::var_os("GITOPS").is_some_and(|set| !set.is_empty())
+}
+
 fn tests() -> Vec<Test> {
+    if is_gitops() {
+        return argo_cd::TESTS.to_vec();
+    }
     [
         flips::TESTS,
         filter::TESTS,
@@ -114,6 +123,9 @@ fn tests() -> Vec<Test> {
 
 /// The order matters: the last tests end the shared guard and start their own.
 fn alone() -> Vec<Test> {
+    if is_gitops() {
+        return Vec::new();
+    }
     [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD]
         .concat()
 }
@@ -121,6 +133,7 @@ fn alone() -> Vec<Test> {
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     let binaries = Binaries::ensure()?.with_helm()?;
+    let binaries = if is_gitops() { binaries.with_gitops()? } else { binaries };
     let started = Instant::now();
     let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start(&binaries)?));
     let guard: &'static Guard =

@@ -226,8 +226,8 @@ fn a_second_try_is_no_rollback(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", &blue, 2)?;
     shop.route("app", &blue)?.passes_silently()?;
     shop.deploy_ready("app-green", &green, 2)?;
-    // Times of the API server are whole seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    shop.has_an_age("app-blue")?;
+    shop.has_an_age("app-green")?;
     shop.route("app", &green)?.passes_silently()?;
     shop.route("app", &blue)?.passes_silently()?;
     let pod = shop.kubectl(&["get", "pods", "-l", "name=app-green", "-o=jsonpath={.items[0].metadata.name}"])?.out;
@@ -244,7 +244,7 @@ fn a_rollback_to_one_pod(shop: &Shop) -> Result<()> {
     shop.deploy_ready("app-blue", &blue, 1)?;
     shop.route("app", &blue)?.passes_silently()?;
     shop.deploy_ready("app-green", &green, 6)?;
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    shop.has_an_age("app-blue")?;
     shop.route("app", &green)?.passes_silently()?;
     shop.route("app", &blue)?.passes_with_warning(&["capacity-below-live: the target has 1 ready pod"])
 }

@@ -257,6 +257,7 @@ fn status_tells_the_truth(shop: &Shop) -> Result<()> {
     let wait = |goal: &str, timeout: &str| status(&["--wait", "--for", goal, "--timeout", timeout, "-o", "name"]);
     wait("flippable", "20s")?.succeeds()?;
     // After a flip, the previous colour is held and known with the one who flipped.
+    shop.has_an_age("app-blue")?;
     shop.route("app", GREEN)?.succeeds()?;
     let flipped = status(&[])?;
     flipped.says("held for another ")?;
@@ -307,10 +308,14 @@ fn status_without_rights(shop: &Shop) -> Result<()> {
     let run = |args: Vec<String>| flipguard(shop, &args.iter().map(String::as_str).collect::<Vec<_>>());
     let reader = run(account("reader", &format!("{policies},{workloads},pods"))?)?;
     reader.succeeds()?;
-    reader.says("holds and last flips are unknown: cannot read the ledger of namespace")?;
+    let lacking = "holds and last flips are unknown; whether flipguard guards is unknown";
+    reader.says(&format!("note: you lack rights to know all (-o wide says which): {lacking}"))?;
     reader.says("live")?;
     reader.says("enforcement Deny, if flipguard guards")?;
-    reader.says("note: whether flipguard guards is unknown: cannot read ValidatingWebhookConfiguration flipguard: ")?;
+    let wide =
+        run([account("wide-reader", &format!("{policies},{workloads},pods"))?, vec!["-o=wide".to_owned()]].concat())?;
+    wide.says("holds and last flips are unknown: cannot read the ledger of namespace")?;
+    wide.says("note: whether flipguard guards is unknown: cannot read ValidatingWebhookConfiguration flipguard: ")?;
     // An audit skips what it may not list of the kinds that it can do without.
     let mut audit = account("auditor", &format!("{policies},{workloads},pods"))?;
     if let Some(first) = audit.first_mut() {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use controlplane::{ControlPlane, Guard, as_yaml};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The time limit for a condition; a loaded machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -129,6 +131,17 @@ impl Shop {
         let label = format!("name={deployment}");
         let name = self.kubectl(&["get", "rs", "-l", &label, "-o=jsonpath={.items[0].metadata.name}"])?.out;
         Ok(format!("replicaset/{name}"))
+    }
+
+    /// Waits until the template of a Deployment is older than the present second. Kubernetes tells its age in whole seconds,
+    /// so a flip within that second leaves nothing that a rollback could return to.
+    pub(crate) fn has_an_age(&self, deployment: &str) -> Result<()> {
+        let replica_set = self.replica_set_of(deployment)?;
+        let created = self.kubectl(&["get", &replica_set, "-o=jsonpath={.metadata.creationTimestamp}"])?.out;
+        let created = OffsetDateTime::parse(&created, &Rfc3339)?;
+        self.until(&format!("{deployment} has an age"), || {
+            Ok(OffsetDateTime::now_utc() - created >= Duration::from_secs(2))
+        })
     }
 
     pub(crate) fn rolled_out(&self, object: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    go_modules::{DEFAULT_VERSION, GO_MODULES, GoModule, HELM, KUBERNETES, Program},
+    go_modules::{ARGO_CD, DEFAULT_VERSION, GO_MODULES, GoModule, HELM, KUBERNETES, ModuleFile, Program},
     process::Process,
     watchdog::Watchdog,
 };
@@ -59,7 +59,16 @@ impl Binaries {
         Ok(self)
     }
 
-    /// The path of the binary `name`, such as `kubectl`.
+    /// Builds Argo CD too, which only the tests with real GitOps controllers need. The first build takes about four minutes.
+    ///
+    /// # Errors
+    /// When it is missing and cannot be built.
+    pub fn with_gitops(self) -> Result<Self> {
+        self.build_if_missing(&ARGO_CD)?;
+        Ok(self)
+    }
+
+    /// The path of the binary or file `name`, such as `kubectl`.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         let own = self.assets.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file());
@@ -74,8 +83,8 @@ impl Binaries {
         self.root.join(module.cache_key())
     }
 
-    fn missing(&self, module: &'static GoModule) -> Vec<&'static Program> {
-        module.programs.iter().filter(|program| !self.path(program.name).is_file()).collect()
+    fn missing(&self, module: &'static GoModule) -> Vec<&'static str> {
+        module.names().filter(|name| !self.path(name).is_file()).collect()
     }
 
     /// Builds the missing binaries of `module`, unless another run has just built them.
@@ -102,8 +111,7 @@ impl Binaries {
             return Ok(());
         }
         if let Some(assets) = &self.assets {
-            let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
-            eprintln!("controlplane: not in KUBEBUILDER_ASSETS ({}): {}", assets.display(), names.join(", "));
+            eprintln!("controlplane: not in KUBEBUILDER_ASSETS ({}): {}", assets.display(), missing.join(", "));
         }
         build(module, &missing, &self.root, &cache)
         // The lock is released with its file.
@@ -134,11 +142,11 @@ fn cache_root() -> Result<PathBuf> {
 }
 
 /// Builds in a temporary folder and moves the results, so an interrupted build leaves no partial files.
-fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) -> Result<()> {
+fn build(module: &GoModule, missing: &[&str], root: &Path, cache: &Path) -> Result<()> {
     ensure_go()?;
     let began = Instant::now();
-    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
-    eprintln!("controlplane: building {} ({}); {}", module.name, names.join(", "), module.usual_time);
+    eprintln!("controlplane: building {} ({}); {}", module.name, missing.join(", "), module.usual_time);
+    let programs: Vec<&Program> = module.programs.iter().filter(|program| missing.contains(&program.name)).collect();
 
     let watchdog = Arc::new(Watchdog::start()?);
     let folder = tempfile::Builder::new()
@@ -154,6 +162,12 @@ fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) ->
     fs::write(source.join("go.mod"), module.go_mod).context("cannot write go.mod")?;
     fs::write(source.join("go.sum"), module.go_sum).context("cannot write go.sum")?;
 
+    for file in module.files {
+        copy(file, &source, cache)?;
+    }
+    if programs.is_empty() {
+        return Ok(());
+    }
     let mut go = Command::new("go");
     go.current_dir(&source)
         .args(["build", "-trimpath", "-ldflags", &format!("-s -w {}", module.versions), "-o"])
@@ -183,6 +197,21 @@ fn build(module: &GoModule, programs: &[&Program], root: &Path, cache: &Path) ->
     }
     eprintln!("controlplane: built {} in {} s", module.name, began.elapsed().as_secs());
     Ok(())
+}
+
+/// Copies a file of a module, which Go downloads.
+fn copy(file: &ModuleFile, source: &Path, cache: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.current_dir(source).args(["mod", "download", "-json", file.module]).env("GOWORK", "off");
+    ensure!(go.output().context("cannot run go")?.status.success(), "cannot download {}", file.module);
+    let mut go = Command::new("go");
+    go.current_dir(source).args(["list", "-m", "-f", "{{.Dir}}", file.module]).env("GOWORK", "off");
+    let found = go.output().context("cannot run go")?;
+    let folder = String::from_utf8(found.stdout).context("the folder of a module is no text")?;
+    let (from, to) = (Path::new(folder.trim()).join(file.path), cache.join(file.name));
+    let text = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    // The files of a module are read-only.
+    fs::write(&to, text).with_context(|| format!("cannot write {}", to.display()))
 }
 
 fn ensure_go() -> Result<()> {

@@ -176,6 +176,18 @@ impl Components {
         command
     }
 
+    /// A program of Argo CD, such as `argocd-repo-server`. Its cluster `in-cluster` is this one.
+    pub(crate) fn argo_cd(&self, program: &str, kubeconfig: &Path) -> Command {
+        let mut command = self.command("argocd");
+        command.env("ARGOCD_BINARY_NAME", program).env("ARGOCD_FAKE_IN_CLUSTER", "true").env("KUBECONFIG", kubeconfig);
+        command
+    }
+
+    /// The path of a binary or file.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.binaries.path(name)
+    }
+
     /// A command that neither reads nor changes the user's own configuration.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.path(name));

@@ -151,6 +151,19 @@ impl ControlPlane {
         self.components.helm(&self.admin)
     }
 
+    /// A program of Argo CD, such as `argocd-repo-server`, with the rights of this kubeconfig. It exists if the binaries
+    /// were built [with it](Binaries::with_gitops).
+    #[must_use]
+    pub fn argo_cd(&self, program: &str, kubeconfig: &Path) -> Command {
+        self.components.argo_cd(program, kubeconfig)
+    }
+
+    /// The path of a binary, or of a file that was taken from a module.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.components.path(name)
+    }
+
     /// Issues a client certificate for `user` in `groups` (at most two), and writes a kubeconfig for it.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ pub(crate) struct GoModule {
     /// Linker flags that set the reported versions of the binaries.
     pub(crate) versions: &'static str,
     pub(crate) programs: &'static [Program],
+    /// Files that are taken from a module as they are.
+    pub(crate) files: &'static [ModuleFile],
     /// The time of a build with an empty Go build cache, on two cores.
     pub(crate) usual_time: &'static str,
 }
@@ -21,6 +23,15 @@ pub(crate) struct Program {
     pub(crate) package: &'static str,
     /// The name that `go build` gives the binary: the last element of the package's path that is not a version.
     pub(crate) built_as: &'static str,
+}
+
+/// A file of a Go module.
+#[derive(Debug)]
+pub(crate) struct ModuleFile {
+    pub(crate) name: &'static str,
+    pub(crate) module: &'static str,
+    /// The path in the module.
+    pub(crate) path: &'static str,
 }
 
 impl Program {
@@ -36,7 +47,32 @@ pub(crate) const HELM: GoModule = GoModule {
     go_sum: include_str!("../go/helm/go.sum"),
     versions: "",
     programs: &[Program { name: "helm", package: "helm.sh/helm/v4/cmd/helm", built_as: "helm" }],
+    files: &[],
     usual_time: "cold about 2 min on 2 cores",
+};
+
+const ARGO_CD_MODULE: &str = "github.com/argoproj/argo-cd/v3";
+
+/// All programs of Argo CD are one binary. Only the tests with real GitOps controllers use it.
+pub(crate) const ARGO_CD: GoModule = GoModule {
+    name: "Argo CD v3.1.16",
+    go_mod: include_str!("../go/argo-cd/go.mod"),
+    go_sum: include_str!("../go/argo-cd/go.sum"),
+    versions: "",
+    programs: &[Program { name: "argocd", package: "github.com/argoproj/argo-cd/v3/cmd", built_as: "cmd" }],
+    files: &[
+        ModuleFile {
+            name: "argocd-application-crd.yaml",
+            module: ARGO_CD_MODULE,
+            path: "manifests/crds/application-crd.yaml",
+        },
+        ModuleFile {
+            name: "argocd-appproject-crd.yaml",
+            module: ARGO_CD_MODULE,
+            path: "manifests/crds/appproject-crd.yaml",
+        },
+    ],
+    usual_time: "cold about 4 min on 2 cores",
 };
 
 /// The modules beside Kubernetes, in build order. They are quick, so a broken Go installation fails early.
@@ -47,6 +83,7 @@ pub(crate) const GO_MODULES: [GoModule; 2] = [
         go_sum: include_str!("../go/etcd/go.sum"),
         versions: "",
         programs: &[Program { name: "etcd", package: "go.etcd.io/etcd/server/v3", built_as: "server" }],
+        files: &[],
         usual_time: "cold about 45 s on 2 cores",
     },
     GoModule {
@@ -55,6 +92,7 @@ pub(crate) const GO_MODULES: [GoModule; 2] = [
         go_sum: include_str!("../go/kwok/go.sum"),
         versions: "",
         programs: &[Program { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", built_as: "kwok" }],
+        files: &[],
         usual_time: "cold about 80 s on 2 cores",
     },
 ];
@@ -74,6 +112,7 @@ macro_rules! kubernetes {
                 " -X k8s.io/component-base/version.gitTreeState=clean"
             ),
             programs: KUBERNETES_PROGRAMS,
+            files: &[],
             usual_time: "cold about 6 min on 2 cores",
         }
     };
@@ -104,11 +143,17 @@ impl GoModule {
         all.iter().find(|(minor, _)| *minor == version).map(|(_, module)| module)
     }
 
-    /// The module of a binary, with this one of Kubernetes.
-    pub(crate) fn of(program: &str, kubernetes: &'static Self) -> Option<&'static Self> {
+    /// The module of a binary or a file, with this one of Kubernetes.
+    pub(crate) fn of(name: &str, kubernetes: &'static Self) -> Option<&'static Self> {
         let others: &'static [Self] = &GO_MODULES;
-        let mut all = others.iter().chain([kubernetes, &HELM]);
-        all.find(|module| module.programs.iter().any(|one| one.name == program))
+        let mut all = others.iter().chain([kubernetes, &HELM, &ARGO_CD]);
+        all.find(|module| module.names().any(|one| one == name))
+    }
+
+    /// The names of all binaries and files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let programs = self.programs.iter().map(|program| program.name);
+        programs.chain(self.files.iter().map(|file| file.name))
     }
 
     /// The name of one state of this module. Another version has another folder in the cache, and does not affect other
@@ -132,7 +177,7 @@ mod tests {
     fn all() -> impl Iterator<Item = &'static GoModule> {
         let kubernetes: &'static [(&str, GoModule)] = &KUBERNETES;
         let others: &'static [GoModule] = &GO_MODULES;
-        others.iter().chain([&HELM]).chain(kubernetes.iter().map(|(_, module)| module))
+        others.iter().chain([&HELM, &ARGO_CD]).chain(kubernetes.iter().map(|(_, module)| module))
     }
 
     #[test]

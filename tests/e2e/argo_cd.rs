@@ -1,0 +1,319 @@
+//! Argo CD itself, with Git repositories: what `docs/workflows.md` claims about it. `make gitops` runs these tests.
+//!
+//! The application controller, the repo server and Redis run beside the control plane. Each test has a repository and an
+//! Application of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use controlplane::{Process, free_port};
+use serde_json::{Value, json};
+
+use super::Test;
+use super::shop::{BLUE, GREEN, Pods, Shop, attempt, workload};
+use super::traffic::Traffic;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("argo_cd::one_commit_deploys_and_flips", one_commit_deploys_and_flips),
+    ("argo_cd::one_commit_with_server_side_diff", one_commit_with_server_side_diff),
+    ("argo_cd::one_sync_with_waves", one_sync_with_waves),
+    ("argo_cd::self_heal_stops_at_a_quarantine", self_heal_stops_at_a_quarantine),
+    ("argo_cd::self_heal_takes_a_rollback_back", self_heal_takes_a_rollback_back),
+    ("argo_cd::the_live_colour_is_not_pruned", the_live_colour_is_not_pruned),
+];
+
+/// The running parts. They end with this process.
+static RUNNING: Mutex<Vec<Process>> = Mutex::new(Vec::new());
+
+/// Starts the parts of Argo CD, once.
+fn start(shop: &Shop) -> Result<()> {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !running.is_empty() {
+        return Ok(());
+    }
+    let plane = shop.control_plane;
+    for name in ["argocd-application-crd.yaml", "argocd-appproject-crd.yaml"] {
+        let file = plane.path(name).display().to_string();
+        shop.plain_kubectl(&["apply", "--server-side", "-f", &file])?.succeeds()?;
+    }
+    shop.plain_kubectl(&["wait", "--for=condition=Established", "crd/applications.argoproj.io", "--timeout=60s"])?
+        .succeeds()?;
+    let settings = plane.dir().join("argocd.yaml");
+    fs::write(&settings, SETTINGS)?;
+    shop.plain_kubectl(&["apply", "-f", &settings.display().to_string()])?.succeeds()?;
+    let kubeconfig = plane.service_account_kubeconfig("argocd", "argocd-application-controller")?;
+    let folder = plane.dir().join("argocd");
+    fs::create_dir(&folder)?;
+    let [redis, repo, metrics_of_repo, metrics] = [free_port()?, free_port()?, free_port()?, free_port()?];
+
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &redis.to_string(), "--save", "", "--dir"]).arg(&folder);
+    running.push(plane.spawn("redis", command)?);
+
+    let redis = format!("127.0.0.1:{redis}");
+    let mut command = plane.argo_cd("argocd-repo-server", &kubeconfig);
+    command.env("ARGOCD_GPG_ENABLED", "false").env("TMPDIR", &folder).args(["--disable-tls", "--redis", &redis]);
+    // A new commit is seen at once.
+    command.args(["--port", &repo.to_string(), "--metrics-port", &metrics_of_repo.to_string()]);
+    command.args(["--revision-cache-expiration", "1s"]);
+    running.push(plane.spawn("argocd-repo-server", command)?);
+
+    let mut command = plane.argo_cd("argocd-application-controller", &kubeconfig);
+    command.arg("--kubeconfig").arg(&kubeconfig).args(["--namespace", "argocd", "--redis", &redis]);
+    command.args(["--repo-server", &format!("127.0.0.1:{repo}"), "--repo-server-plaintext"]);
+    command.args(["--metrics-port", &metrics.to_string(), "--app-resync", "3", "--app-resync-jitter", "0"]);
+    command.args(["--self-heal-timeout-seconds", "1", "--self-heal-backoff-cap-seconds", "3"]);
+    running.push(plane.spawn("argocd-application-controller", command)?);
+    Ok(())
+}
+
+/// The least that Argo CD needs. Its controller has the rights of its own manifests: all.
+const SETTINGS: &str = r#"
+{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: argocd-application-controller, namespace: argocd}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: argocd-application-controller}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: argocd-application-controller, namespace: argocd}]
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: argocd-cm, namespace: argocd, labels: {app.kubernetes.io/part-of: argocd}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: argocd-secret, namespace: argocd, labels: {app.kubernetes.io/part-of: argocd}}
+stringData: {server.secretkey: only-for-tests}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: AppProject
+metadata: {name: default, namespace: argocd}
+spec: {sourceRepos: ["*"], destinations: [{namespace: "*", server: "*"}], clusterResourceWhitelist: [{group: "*", kind: "*"}]}
+"#;
+
+/// A Git repository with an Application that follows it.
+struct Repository<'a> {
+    shop: &'a Shop,
+    folder: PathBuf,
+}
+
+/// What one commit has.
+struct Commit<'a> {
+    /// The Service, as its colour, its annotations as YAML, and whether it exists.
+    service: (&'a str, &'a str),
+    /// The images of blue and green; `None` for a colour that is not in the commit.
+    images: [Option<&'a str>; 2],
+}
+
+impl<'a> Repository<'a> {
+    /// A repository with a first commit, in which both colours run version 1 and blue is live. Waits until it is synced.
+    fn begin(shop: &'a Shop, annotations: &str, first: &Commit<'_>) -> Result<Self> {
+        start(shop)?;
+        let folder = shop.control_plane.dir().join(format!("git-{}", shop.namespace));
+        fs::create_dir(&folder)?;
+        let repository = Self { shop, folder };
+        repository.git(&["init", "--quiet", "--initial-branch=main"])?;
+        repository.commit(first)?;
+        let application = json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Application",
+            "metadata": { "name": shop.namespace, "namespace": "argocd", "annotations": annotation(annotations) },
+            "spec": {
+                "project": "default",
+                "source": {
+                    "repoURL": format!("file://{}", repository.folder.display()), "path": ".", "targetRevision": "main",
+                },
+                "destination": { "server": "https://kubernetes.default.svc", "namespace": shop.namespace },
+                "syncPolicy": {
+                    "automated": { "prune": true, "selfHeal": true },
+                    "retry": { "limit": 50, "backoff": { "duration": "1s", "factor": 1, "maxDuration": "1s" } },
+                    "syncOptions": ["ServerSideApply=true"],
+                },
+            },
+        });
+        let mut command = shop.control_plane.kubectl();
+        command.args(["apply", "-f", "-"]);
+        attempt(command, Some(&application.to_string()))?.succeeds()?;
+        repository.is_synced()?;
+        Ok(repository)
+    }
+
+    fn git(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new("git");
+        command
+            .current_dir(&self.folder)
+            .args(["-c", "user.name=test", "-c", "user.email=test@example.com"])
+            .args(args);
+        let done = attempt(command, None)?;
+        done.succeeds()?;
+        Ok(done.out.trim().to_owned())
+    }
+
+    fn commit(&self, commit: &Commit<'_>) -> Result<()> {
+        let (colour, annotations) = commit.service;
+        let service = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: app, annotations: {{{annotations}}}}}, \
+             spec: {{selector: {{app: shop, color: {colour}}}, ports: [{{port: 80, targetPort: 8080}}]}}}}\n"
+        );
+        fs::write(self.folder.join("service.yaml"), service)?;
+        for ((name, labels), image) in [("app-blue", BLUE), ("app-green", GREEN)].into_iter().zip(commit.images) {
+            let file = self.folder.join(format!("{name}.yaml"));
+            match image {
+                Some(image) => fs::write(file, workload("Deployment", name, labels, 2, Pods::Ready, image))?,
+                None => remove(&file)?,
+            }
+        }
+        self.git(&["add", "--all"])?;
+        self.git(&["commit", "--quiet", "--message=release"]).map(drop)
+    }
+
+    /// The Application as it is now.
+    fn application(&self) -> Result<Value> {
+        let args = ["-n", "argocd", "get", "application", &self.shop.namespace, "-o", "json"];
+        let read = self.shop.plain_kubectl(&args)?;
+        serde_json::from_str(&read.out).with_context(|| read.err.clone())
+    }
+
+    /// What Argo CD says of its last sync, for one object.
+    fn message(&self, name: &str) -> Result<String> {
+        let application = self.application()?;
+        let resources = application.pointer("/status/operationState/syncResult/resources").and_then(Value::as_array);
+        let own = resources.into_iter().flatten().find(|one| one.get("name").and_then(Value::as_str) == Some(name));
+        Ok(own.and_then(|one| one.get("message")).and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Value) -> Result<bool>) -> Result<()> {
+        let waited = self.shop.until(what, || holds(&self.application()?));
+        waited.with_context(|| format!("the Application is {:#}", self.application().unwrap_or_default()))
+    }
+
+    /// Waits until the newest commit is synced.
+    fn is_synced(&self) -> Result<()> {
+        let head = self.git(&["rev-parse", "HEAD"])?;
+        self.until("the newest commit is synced", |application| {
+            let text = |path: &str| application.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let phase = text("/status/operationState/phase");
+            ensure!(phase != "Error", "the sync ended in an error");
+            let is_done = phase == "Succeeded" && text("/status/operationState/syncResult/revision") == head;
+            Ok(is_done && text("/status/sync/status") == "Synced" && text("/status/sync/revision") == head)
+        })
+    }
+
+    /// How often the last sync was tried again.
+    fn retries(&self) -> Result<u64> {
+        Ok(self.application()?.pointer("/status/operationState/retryCount").and_then(Value::as_u64).unwrap_or(0))
+    }
+
+    fn is_live(&self, colour: &str) -> Result<()> {
+        let selector = self.shop.selector("app")?;
+        ensure!(selector.get("color").is_some_and(|now| now == colour), "the Service selects {selector:?}");
+        Ok(())
+    }
+
+    /// Waits until Argo CD was denied a change of an object, for this reason.
+    fn is_denied(&self, object: &str, reason: &str) -> Result<()> {
+        self.until(&format!("{object} is denied by {reason}"), |_| Ok(self.message(object)?.contains(reason)))
+    }
+}
+
+fn annotation(pair: &str) -> Value {
+    pair.split_once('=').map_or_else(|| json!({}), |(key, value)| json!({ (key): value }))
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            bail!("cannot remove {}: {error}", file.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+const FIRST: Commit<'_> =
+    Commit { service: ("blue", "flipguard.dev/expect: 'web:1.0'"), images: [Some("web:1.0"), Some("web:1.0")] };
+const SECOND: Commit<'_> =
+    Commit { service: ("green", "flipguard.dev/expect: 'web:2.0'"), images: [Some("web:1.0"), Some("web:2.0")] };
+
+fn release(shop: &Shop, annotations: &str) -> Result<()> {
+    let repository = Repository::begin(shop, annotations, &FIRST)?;
+    let traffic = Traffic::watch(shop)?;
+    repository.commit(&SECOND)?;
+    repository.is_synced()?;
+    repository.is_live("green")?;
+    ensure!(repository.retries()? > 0, "the first try flips to a version that is not there yet");
+    traffic.served(shop, &["blue web:1.0", "green web:2.0"])
+}
+
+/// Without waves, Argo CD applies the Service first. It is denied, the colour is deployed, and a retry flips.
+fn one_commit_deploys_and_flips(shop: &Shop) -> Result<()> {
+    release(shop, "")
+}
+
+/// The comparison is a dry run of the API server. A denial that waiting cures is a warning there.
+fn one_commit_with_server_side_diff(shop: &Shop) -> Result<()> {
+    release(shop, "argocd.argoproj.io/compare-options=ServerSideDiff=true")
+}
+
+/// The Service is in a later wave. Argo CD waits until the colour is healthy, and no try is denied.
+fn one_sync_with_waves(shop: &Shop) -> Result<()> {
+    const WAVE: &str = "argocd.argoproj.io/sync-wave: '1'";
+    let repository = Repository::begin(shop, "", &Commit { service: ("blue", WAVE), ..FIRST })?;
+    let traffic = Traffic::watch(shop)?;
+    repository.commit(&Commit { service: ("green", WAVE), ..SECOND })?;
+    repository.is_synced()?;
+    repository.is_live("green")?;
+    ensure!(repository.retries()? == 0, "a sync with waves needs no retry");
+    traffic.served(shop, &["blue web:1.0", "green web:2.0"])
+}
+
+/// Somebody rolls back by hand, and Git still has the broken version.
+fn rolled_back<'a>(shop: &'a Shop, quarantine: Option<&str>) -> Result<Repository<'a>> {
+    let repository = Repository::begin(shop, "", &FIRST)?;
+    if let Some(quarantine) = quarantine {
+        shop.kubectl(&["annotate", "service", "app", &format!("flipguard.dev/quarantine={quarantine}")])?.succeeds()?;
+    }
+    repository.commit(&SECOND)?;
+    repository.is_synced()?;
+    repository.is_live("green")?;
+    shop.kubectl(&["patch", "service", "app", "-p", r#"{"spec":{"selector":{"color":"blue"}}}"#])?.succeeds()?;
+    Ok(repository)
+}
+
+/// With a quarantine, self-heal does not put the broken version back. A mended one is deployed, and served.
+fn self_heal_stops_at_a_quarantine(shop: &Shop) -> Result<()> {
+    let repository = rolled_back(shop, Some("1h"))?;
+    repository.is_denied("app", "returns-to-abandoned")?;
+    repository.is_live("blue")?;
+    repository.commit(&Commit {
+        service: ("green", "flipguard.dev/expect: 'web:2.1'"),
+        images: [Some("web:1.0"), Some("web:2.1")],
+    })?;
+    repository.is_synced()?;
+    repository.is_live("green")
+}
+
+/// Without one, self-heal puts the broken version back, and an Event says so.
+fn self_heal_takes_a_rollback_back(shop: &Shop) -> Result<()> {
+    let repository = rolled_back(shop, None)?;
+    shop.until("the Event says that the rollback was taken back", || {
+        Ok(shop.kubectl(&["get", "events", "--field-selector", "reason=FlipUndone"])?.out.contains("argocd-controller"))
+    })?;
+    repository.is_live("green")
+}
+
+/// A commit without the live colour prunes nothing. The next commit flips, and then prunes the idle colour.
+fn the_live_colour_is_not_pruned(shop: &Shop) -> Result<()> {
+    let repository = Repository::begin(shop, "", &FIRST)?;
+    repository.commit(&Commit { images: [None, Some("web:1.0")], ..FIRST })?;
+    repository.is_denied("app-blue", "live-deleted")?;
+    shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()?;
+    repository.commit(&Commit { service: ("green", ""), images: [None, Some("web:1.0")] })?;
+    repository.is_synced()?;
+    repository.is_live("green")?;
+    ensure!(!shop.kubectl(&["get", "deployment", "app-blue"])?.ok, "the idle colour is not pruned");
+    Ok(())
+}
