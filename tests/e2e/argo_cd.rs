@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("argo_cd::self_heal_stops_at_a_quarantine", self_heal_stops_at_a_quarantine),
     ("argo_cd::self_heal_takes_a_rollback_back", self_heal_takes_a_rollback_back),
     ("argo_cd::the_live_colour_is_not_pruned", the_live_colour_is_not_pruned),
+    ("argo_cd::a_flip_and_a_prune_in_one_commit", a_flip_and_a_prune_in_one_commit),
 ];
 
 /// The running parts. They end with this process.
@@ -171,6 +172,13 @@ impl<'a> Repository<'a> {
         self.git(&["commit", "--quiet", "--message=release"]).map(drop)
     }
 
+    /// Changes the `syncPolicy` of the Application.
+    fn set(&self, policy: &str) -> Result<()> {
+        let patch = format!(r#"{{"spec":{{"syncPolicy":{policy}}}}}"#);
+        let args = ["-n", "argocd", "patch", "application", &self.shop.namespace, "--type=merge", "-p", &patch];
+        self.shop.plain_kubectl(&args)?.succeeds()
+    }
+
     /// The Application as it is now.
     fn application(&self) -> Result<Value> {
         let args = ["-n", "argocd", "get", "application", &self.shop.namespace, "-o", "json"];
@@ -191,15 +199,23 @@ impl<'a> Repository<'a> {
         waited.with_context(|| format!("the Application is {:#}", self.application().unwrap_or_default()))
     }
 
-    /// Waits until the newest commit is synced.
+    /// Waits until the cluster is as the newest commit says.
+    fn is_in_place(&self) -> Result<()> {
+        let head = self.git(&["rev-parse", "HEAD"])?;
+        self.until("the cluster is as the newest commit says", |application| {
+            let text = |path: &str| application.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            Ok(text("/status/sync/status") == "Synced" && text("/status/sync/revision") == head)
+        })
+    }
+
+    /// Waits until a sync of the newest commit has succeeded.
     fn is_synced(&self) -> Result<()> {
+        self.is_in_place()?;
         let head = self.git(&["rev-parse", "HEAD"])?;
         self.until("the newest commit is synced", |application| {
-            let text = |path: &str| application.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let phase = text("/status/operationState/phase");
-            ensure!(phase != "Error", "the sync ended in an error");
-            let is_done = phase == "Succeeded" && text("/status/operationState/syncResult/revision") == head;
-            Ok(is_done && text("/status/sync/status") == "Synced" && text("/status/sync/revision") == head)
+            let text = |path: &str| application.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            let is_of_head = text("/status/operationState/syncResult/revision") == head;
+            Ok(text("/status/operationState/phase") == "Succeeded" && is_of_head)
         })
     }
 
@@ -302,16 +318,32 @@ fn self_heal_takes_a_rollback_back(shop: &Shop) -> Result<()> {
     shop.until("the Event says that the rollback was taken back", || {
         Ok(shop.kubectl(&["get", "events", "--field-selector", "reason=FlipUndone"])?.out.contains("argocd-controller"))
     })?;
-    repository.is_live("green")
+    repository.until("the broken version is live again", |_| Ok(repository.is_live("green").is_ok()))
 }
 
-/// A commit without the live colour prunes nothing. The next commit flips, and then prunes the idle colour.
+/// A commit without the live colour prunes nothing. The next commit has it again.
 fn the_live_colour_is_not_pruned(shop: &Shop) -> Result<()> {
     let repository = Repository::begin(shop, "", &FIRST)?;
+    repository.set(r#"{"retry":{"limit":3}}"#)?;
     repository.commit(&Commit { images: [None, Some("web:1.0")], ..FIRST })?;
     repository.is_denied("app-blue", "live-deleted")?;
     shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()?;
-    repository.commit(&Commit { service: ("green", ""), images: [None, Some("web:1.0")] })?;
+    // What Git has again is there already, so nothing is left to sync.
+    repository.commit(&FIRST)?;
+    repository.is_in_place()
+}
+
+/// Argo CD prunes before it applies, so one commit that flips and removes the old colour never ends. `PruneLast` cures it.
+fn a_flip_and_a_prune_in_one_commit(shop: &Shop) -> Result<()> {
+    let repository = Repository::begin(shop, "", &FIRST)?;
+    repository.set(r#"{"retry":{"limit":3}}"#)?;
+    let retired = [None, Some("web:1.0")];
+    repository.commit(&Commit { service: ("green", ""), images: retired })?;
+    repository.is_denied("app-blue", "live-deleted")?;
+    repository.is_live("blue")?;
+    repository.set(r#"{"syncOptions":["ServerSideApply=true","PruneLast=true"]}"#)?;
+    // Argo CD does not try a commit again that it gave up.
+    repository.commit(&Commit { service: ("green", "note: again"), images: retired })?;
     repository.is_synced()?;
     repository.is_live("green")?;
     ensure!(!shop.kubectl(&["get", "deployment", "app-blue"])?.ok, "the idle colour is not pruned");

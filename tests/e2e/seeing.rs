@@ -330,7 +330,7 @@ fn status_without_rights(shop: &Shop) -> Result<()> {
     // Without the right to list policies, it says what counts instead.
     let unruled = run(account("unruled", &format!("{workloads},pods"))?)?;
     unruled.succeeds()?;
-    unruled.says("note: the policies are unknown, so flags and defaults count here: ")?;
+    unruled.says("; the policies are unknown, so flags and defaults count here; ")?;
     unruled.says("live")?;
     let blind = run(account("blind", &format!("{policies},{workloads}"))?)?;
     ensure!(!blind.ok, "{}", blind.out);
