@@ -52,7 +52,7 @@ monitoring: tools ## Test the alerts and the Grafana board, with promtool
 conformance: own tools ## Run the end-to-end tests and races on other versions (KUBERNETES="1.30 1.33 1.36 1.37"; about 20 min each)
 	tests/conformance
 
-gitops: own binaries ## Run the tests with a real Argo CD and Git (about 5 min at first)
+gitops: own binaries ## Run the tests with a real Argo CD and Flux (about 10 min at first)
 	@tests/gitops
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min

@@ -5,10 +5,10 @@
 
 mod admission;
 mod alone;
-mod argo_cd;
 mod auditor;
 mod certificates;
 mod commands;
+mod controllers;
 mod corners;
 mod doctor;
 mod examples;
@@ -87,7 +87,7 @@ fn is_gitops() -> bool {
 
 fn tests() -> Vec<Test> {
     if is_gitops() {
-        return argo_cd::TESTS.to_vec();
+        return controllers::tests();
     }
     [
         flips::TESTS,

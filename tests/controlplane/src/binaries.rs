@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    go_modules::{ARGO_CD, DEFAULT_VERSION, GO_MODULES, GoModule, HELM, KUBERNETES, ModuleFile, Program},
+    go_modules::{ARGO_CD, DEFAULT_VERSION, FLUX, GO_MODULES, GoModule, HELM, KUBERNETES, ModuleFile, Program},
     process::Process,
     watchdog::Watchdog,
 };
@@ -59,12 +59,14 @@ impl Binaries {
         Ok(self)
     }
 
-    /// Builds Argo CD too, which only the tests with real GitOps controllers need. The first build takes about four minutes.
+    /// Builds Argo CD and Flux's kustomize-controller too, which only the tests with real GitOps controllers need. The first
+    /// build takes about eight minutes.
     ///
     /// # Errors
-    /// When it is missing and cannot be built.
+    /// When one is missing and cannot be built.
     pub fn with_gitops(self) -> Result<Self> {
         self.build_if_missing(&ARGO_CD)?;
+        self.build_if_missing(&FLUX)?;
         Ok(self)
     }
 

@@ -75,6 +75,23 @@ pub(crate) const ARGO_CD: GoModule = GoModule {
     usual_time: "cold about 4 min on 2 cores",
 };
 
+const FLUX_MODULE: &str = "github.com/fluxcd/kustomize-controller";
+
+/// The part of Flux that applies. Only the tests with real GitOps controllers use it.
+pub(crate) const FLUX: GoModule = GoModule {
+    name: "Flux's kustomize-controller v1.9.6",
+    go_mod: include_str!("../go/flux/go.mod"),
+    go_sum: include_str!("../go/flux/go.sum"),
+    versions: "",
+    programs: &[Program { name: "kustomize-controller", package: FLUX_MODULE, built_as: "kustomize-controller" }],
+    files: &[ModuleFile {
+        name: "flux-kustomizations-crd.yaml",
+        module: FLUX_MODULE,
+        path: "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
+    }],
+    usual_time: "cold about 4 min on 2 cores",
+};
+
 /// The modules beside Kubernetes, in build order. They are quick, so a broken Go installation fails early.
 pub(crate) const GO_MODULES: [GoModule; 2] = [
     GoModule {
@@ -146,7 +163,7 @@ impl GoModule {
     /// The module of a binary or a file, with this one of Kubernetes.
     pub(crate) fn of(name: &str, kubernetes: &'static Self) -> Option<&'static Self> {
         let others: &'static [Self] = &GO_MODULES;
-        let mut all = others.iter().chain([kubernetes, &HELM, &ARGO_CD]);
+        let mut all = others.iter().chain([kubernetes, &HELM, &ARGO_CD, &FLUX]);
         all.find(|module| module.names().any(|one| one == name))
     }
 
@@ -177,7 +194,7 @@ mod tests {
     fn all() -> impl Iterator<Item = &'static GoModule> {
         let kubernetes: &'static [(&str, GoModule)] = &KUBERNETES;
         let others: &'static [GoModule] = &GO_MODULES;
-        others.iter().chain([&HELM, &ARGO_CD]).chain(kubernetes.iter().map(|(_, module)| module))
+        others.iter().chain([&HELM, &ARGO_CD, &FLUX]).chain(kubernetes.iter().map(|(_, module)| module))
     }
 
     #[test]

@@ -1,29 +1,30 @@
-//! Argo CD itself, with Git repositories: what `docs/workflows.md` claims about it. `make gitops` runs these tests.
+//! Argo CD, with Git repositories.
 //!
 //! The application controller, the repo server and Redis run beside the control plane. Each test has a repository and an
 //! Application of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use controlplane::{Process, free_port};
 use serde_json::{Value, json};
 
-use super::Test;
-use super::shop::{BLUE, GREEN, Pods, Shop, attempt, workload};
-use super::traffic::Traffic;
+use super::{FIRST, MENDED, Release, SECOND, is_live, roll_back};
+use crate::Test;
+use crate::shop::{Shop, attempt};
+use crate::traffic::Traffic;
 
-pub(crate) const TESTS: &[Test] = &[
-    ("argo_cd::one_commit_deploys_and_flips", one_commit_deploys_and_flips),
-    ("argo_cd::one_commit_with_server_side_diff", one_commit_with_server_side_diff),
-    ("argo_cd::one_sync_with_waves", one_sync_with_waves),
-    ("argo_cd::self_heal_stops_at_a_quarantine", self_heal_stops_at_a_quarantine),
-    ("argo_cd::self_heal_takes_a_rollback_back", self_heal_takes_a_rollback_back),
-    ("argo_cd::the_live_colour_is_not_pruned", the_live_colour_is_not_pruned),
-    ("argo_cd::a_flip_and_a_prune_in_one_commit", a_flip_and_a_prune_in_one_commit),
+pub(super) const TESTS: &[Test] = &[
+    ("controllers::argo_cd::one_commit_deploys_and_flips", one_commit_deploys_and_flips),
+    ("controllers::argo_cd::one_commit_with_server_side_diff", one_commit_with_server_side_diff),
+    ("controllers::argo_cd::one_sync_with_waves", one_sync_with_waves),
+    ("controllers::argo_cd::self_heal_stops_at_a_quarantine", self_heal_stops_at_a_quarantine),
+    ("controllers::argo_cd::self_heal_takes_a_rollback_back", self_heal_takes_a_rollback_back),
+    ("controllers::argo_cd::the_live_colour_is_not_pruned", the_live_colour_is_not_pruned),
+    ("controllers::argo_cd::a_flip_and_a_prune_in_one_commit", a_flip_and_a_prune_in_one_commit),
 ];
 
 /// The running parts. They end with this process.
@@ -102,17 +103,9 @@ struct Repository<'a> {
     folder: PathBuf,
 }
 
-/// What one commit has.
-struct Commit<'a> {
-    /// The Service, as its colour, its annotations as YAML, and whether it exists.
-    service: (&'a str, &'a str),
-    /// The images of blue and green; `None` for a colour that is not in the commit.
-    images: [Option<&'a str>; 2],
-}
-
 impl<'a> Repository<'a> {
     /// A repository with a first commit, in which both colours run version 1 and blue is live. Waits until it is synced.
-    fn begin(shop: &'a Shop, annotations: &str, first: &Commit<'_>) -> Result<Self> {
+    fn begin(shop: &'a Shop, annotations: &str, first: &Release<'_>) -> Result<Self> {
         start(shop)?;
         let folder = shop.control_plane.dir().join(format!("git-{}", shop.namespace));
         fs::create_dir(&folder)?;
@@ -154,20 +147,8 @@ impl<'a> Repository<'a> {
         Ok(done.out.trim().to_owned())
     }
 
-    fn commit(&self, commit: &Commit<'_>) -> Result<()> {
-        let (colour, annotations) = commit.service;
-        let service = format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{name: app, annotations: {{{annotations}}}}}, \
-             spec: {{selector: {{app: shop, color: {colour}}}, ports: [{{port: 80, targetPort: 8080}}]}}}}\n"
-        );
-        fs::write(self.folder.join("service.yaml"), service)?;
-        for ((name, labels), image) in [("app-blue", BLUE), ("app-green", GREEN)].into_iter().zip(commit.images) {
-            let file = self.folder.join(format!("{name}.yaml"));
-            match image {
-                Some(image) => fs::write(file, workload("Deployment", name, labels, 2, Pods::Ready, image))?,
-                None => remove(&file)?,
-            }
-        }
+    fn commit(&self, release: &Release<'_>) -> Result<()> {
+        release.write(&self.folder, &self.folder)?;
         self.git(&["add", "--all"])?;
         self.git(&["commit", "--quiet", "--message=release"]).map(drop)
     }
@@ -225,8 +206,7 @@ impl<'a> Repository<'a> {
     }
 
     fn is_live(&self, colour: &str) -> Result<()> {
-        let selector = self.shop.selector("app")?;
-        ensure!(selector.get("color").is_some_and(|now| now == colour), "the Service selects {selector:?}");
+        ensure!(is_live(self.shop, colour)?, "the Service selects {:?}", self.shop.selector("app")?);
         Ok(())
     }
 
@@ -239,20 +219,6 @@ impl<'a> Repository<'a> {
 fn annotation(pair: &str) -> Value {
     pair.split_once('=').map_or_else(|| json!({}), |(key, value)| json!({ (key): value }))
 }
-
-fn remove(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            bail!("cannot remove {}: {error}", file.display())
-        }
-        _ => Ok(()),
-    }
-}
-
-const FIRST: Commit<'_> =
-    Commit { service: ("blue", "flipguard.dev/expect: 'web:1.0'"), images: [Some("web:1.0"), Some("web:1.0")] };
-const SECOND: Commit<'_> =
-    Commit { service: ("green", "flipguard.dev/expect: 'web:2.0'"), images: [Some("web:1.0"), Some("web:2.0")] };
 
 fn release(shop: &Shop, annotations: &str) -> Result<()> {
     let repository = Repository::begin(shop, annotations, &FIRST)?;
@@ -277,9 +243,9 @@ fn one_commit_with_server_side_diff(shop: &Shop) -> Result<()> {
 /// The Service is in a later wave. Argo CD waits until the colour is healthy, and no try is denied.
 fn one_sync_with_waves(shop: &Shop) -> Result<()> {
     const WAVE: &str = "argocd.argoproj.io/sync-wave: '1'";
-    let repository = Repository::begin(shop, "", &Commit { service: ("blue", WAVE), ..FIRST })?;
+    let repository = Repository::begin(shop, "", &Release { service: ("blue", WAVE), ..FIRST })?;
     let traffic = Traffic::watch(shop)?;
-    repository.commit(&Commit { service: ("green", WAVE), ..SECOND })?;
+    repository.commit(&Release { service: ("green", WAVE), ..SECOND })?;
     repository.is_synced()?;
     repository.is_live("green")?;
     ensure!(repository.retries()? == 0, "a sync with waves needs no retry");
@@ -295,7 +261,7 @@ fn rolled_back<'a>(shop: &'a Shop, quarantine: Option<&str>) -> Result<Repositor
     repository.commit(&SECOND)?;
     repository.is_synced()?;
     repository.is_live("green")?;
-    shop.kubectl(&["patch", "service", "app", "-p", r#"{"spec":{"selector":{"color":"blue"}}}"#])?.succeeds()?;
+    roll_back(shop)?;
     Ok(repository)
 }
 
@@ -304,10 +270,7 @@ fn self_heal_stops_at_a_quarantine(shop: &Shop) -> Result<()> {
     let repository = rolled_back(shop, Some("1h"))?;
     repository.is_denied("app", "returns-to-abandoned")?;
     repository.is_live("blue")?;
-    repository.commit(&Commit {
-        service: ("green", "flipguard.dev/expect: 'web:2.1'"),
-        images: [Some("web:1.0"), Some("web:2.1")],
-    })?;
+    repository.commit(&MENDED)?;
     repository.is_synced()?;
     repository.is_live("green")
 }
@@ -318,14 +281,14 @@ fn self_heal_takes_a_rollback_back(shop: &Shop) -> Result<()> {
     shop.until("the Event says that the rollback was taken back", || {
         Ok(shop.kubectl(&["get", "events", "--field-selector", "reason=FlipUndone"])?.out.contains("argocd-controller"))
     })?;
-    repository.until("the broken version is live again", |_| Ok(repository.is_live("green").is_ok()))
+    repository.until("the broken version is live again", |_| is_live(shop, "green"))
 }
 
 /// A commit without the live colour prunes nothing. The next commit has it again.
 fn the_live_colour_is_not_pruned(shop: &Shop) -> Result<()> {
     let repository = Repository::begin(shop, "", &FIRST)?;
     repository.set(r#"{"retry":{"limit":3}}"#)?;
-    repository.commit(&Commit { images: [None, Some("web:1.0")], ..FIRST })?;
+    repository.commit(&Release { images: [None, Some("web:1.0")], ..FIRST })?;
     repository.is_denied("app-blue", "live-deleted")?;
     shop.kubectl(&["get", "deployment", "app-blue"])?.succeeds()?;
     // What Git has again is there already, so nothing is left to sync.
@@ -338,12 +301,12 @@ fn a_flip_and_a_prune_in_one_commit(shop: &Shop) -> Result<()> {
     let repository = Repository::begin(shop, "", &FIRST)?;
     repository.set(r#"{"retry":{"limit":3}}"#)?;
     let retired = [None, Some("web:1.0")];
-    repository.commit(&Commit { service: ("green", ""), images: retired })?;
+    repository.commit(&Release { service: ("green", ""), images: retired })?;
     repository.is_denied("app-blue", "live-deleted")?;
     repository.is_live("blue")?;
     repository.set(r#"{"syncOptions":["ServerSideApply=true","PruneLast=true"]}"#)?;
     // Argo CD does not try a commit again that it gave up.
-    repository.commit(&Commit { service: ("green", "note: again"), images: retired })?;
+    repository.commit(&Release { service: ("green", "note: again"), images: retired })?;
     repository.is_synced()?;
     repository.is_live("green")?;
     ensure!(!shop.kubectl(&["get", "deployment", "app-blue"])?.ok, "the idle colour is not pruned");
