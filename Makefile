@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/targ
 # Programs that tests/tools has installed.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
 
-.PHONY: help demo check rustdoc tools test conformance gitops monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
+.PHONY: help demo check rustdoc tools test conformance gitops two-api-servers monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ conformance: own tools ## Run the end-to-end tests and races on other versions (
 
 gitops: own binaries ## Run the tests with a real Argo CD and Flux (about 10 min at first)
 	@tests/gitops
+
+two-api-servers: own binaries ## Race with two API servers, and after a restored etcd (ROUNDS=240; about 5 min)
+	API_SERVERS=2 ROUNDS=$(or $(ROUNDS),240) cargo test --locked --test races
 
 soak: own binaries ## Roll, kill and restart all under load (TIMES=3), then race for longer (ROUNDS=2000); about 25 min
 	cargo build --quiet --locked --bin flipguard --example soak

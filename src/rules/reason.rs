@@ -93,7 +93,8 @@ reasons! {
         action: Deny,
         retryable: true,
         says: "A policy has `flip.gates`, and a gate has no valid proof for the Pod template and the images of the target: none \
-               at all, a failed one, one that is too old, or one of another version. A rollback is not asked for it.",
+               at all, a failed one, one that is too old, or one of another version. A rollback is not asked for it. A deleted \
+               Service that is created again within 10 min, for another colour, is.",
         why: "A version that nobody has tested or approved would get all traffic.",
         remedy: "Run the test of the gate, or let somebody pass or approve it. See docs/gates.md.",
     }

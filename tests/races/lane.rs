@@ -49,11 +49,20 @@ pub(crate) struct Round {
     pub(crate) took: Duration,
 }
 
+/// The API servers that the two requests of a race are sent to. Usually, they are the same.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) first: Client,
+    pub(crate) second: Client,
+}
+
 /// A namespace with two workloads and a Service.
 pub(crate) struct Lane {
     race: Race,
     services: Api<Service>,
     deployments: Api<Deployment>,
+    /// The same Deployments, by way of the second API server.
+    others: Api<Deployment>,
     round: usize,
 }
 
@@ -79,7 +88,8 @@ impl Race {
 }
 
 impl Lane {
-    pub(crate) async fn open(client: &Client, race: Race) -> Result<Self> {
+    pub(crate) async fn open(clients: &Clients, race: Race) -> Result<Self> {
+        let Clients { first: client, second } = clients;
         let namespace = race.namespace();
         let new: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } }))?;
         match Api::all(client.clone()).create(&PostParams::default(), &new).await {
@@ -88,7 +98,8 @@ impl Lane {
             Err(error) => return Err(error.into()),
         }
         let services = Api::namespaced(client.clone(), namespace);
-        Ok(Self { race, services, deployments: Api::namespaced(client.clone(), namespace), round: 0 })
+        let [deployments, others] = [client, second].map(|client| Api::namespaced(client.clone(), namespace));
+        Ok(Self { race, services, deployments, others, round: 0 })
     }
 
     /// Makes both colours ready with blue serving, then sends two requests at once.
@@ -97,10 +108,12 @@ impl Lane {
         self.reset().await.with_context(|| format!("{:?} round {}: reset", self.race, self.round))?;
         let started = Instant::now();
         let answers = match self.race {
-            Race::FlipAndScale => tokio::join!(self.flip("green"), self.scale("app-green")),
+            Race::FlipAndScale => tokio::join!(self.flip("green"), scale(&self.others, "app-green")),
             Race::FlipAndDelete => tokio::join!(self.flip("green"), self.delete("app-green")),
             Race::FlipAndRedeploy => tokio::join!(self.flip("green"), self.redeploy("app-green")),
-            Race::ScaleBoth => tokio::join!(self.scale("app-blue"), self.scale("app-blue-too")),
+            Race::ScaleBoth => {
+                tokio::join!(scale(&self.deployments, "app-blue"), scale(&self.others, "app-blue-too"))
+            }
         };
         let took = started.elapsed();
         let answers = (answers.0?, answers.1?);
@@ -157,20 +170,14 @@ impl Lane {
         insisting(|| async { self.services.patch("app", &merge(), &Patch::Merge(&patch)).await.map(drop) }).await
     }
 
-    async fn scale(&self, name: &str) -> Result<Answer> {
-        let patch = json!({ "spec": { "replicas": 0 } });
-        insisting(|| async { self.deployments.patch_scale(name, &merge(), &Patch::Merge(&patch)).await.map(drop) })
-            .await
-    }
-
     async fn delete(&self, name: &str) -> Result<Answer> {
-        insisting(|| async { self.deployments.delete(name, &DeleteParams::background()).await.map(drop) }).await
+        insisting(|| async { self.others.delete(name, &DeleteParams::background()).await.map(drop) }).await
     }
 
     async fn redeploy(&self, name: &str) -> Result<Answer> {
         let patch = json!({ "spec": { "template": { "metadata": { "annotations": { "kwok.flipguard.dev/pod": "starting" } },
             "spec": { "containers": [{ "name": "web", "image": format!("web:{}", self.round + 1) }] } } } });
-        insisting(|| async { self.deployments.patch(name, &merge(), &Patch::Strategic(&patch)).await.map(drop) }).await
+        insisting(|| async { self.others.patch(name, &merge(), &Patch::Strategic(&patch)).await.map(drop) }).await
     }
 
     /// Whether the selected colour runs, once the controllers have processed all changes.
@@ -214,6 +221,11 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+async fn scale(deployments: &Api<Deployment>, name: &str) -> Result<Answer> {
+    let patch = json!({ "spec": { "replicas": 0 } });
+    insisting(|| async { deployments.patch_scale(name, &merge(), &Patch::Merge(&patch)).await.map(drop) }).await
 }
 
 fn merge() -> PatchParams {

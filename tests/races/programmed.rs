@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::lane::Clients;
+
 /// The number of changes of the policy.
 const GENERATIONS: i64 = 12;
 /// After these, the API server is restarted.
@@ -31,11 +33,11 @@ const NAMESPACE: &str = "programmed";
 /// Runs the generations, and looks into the logs of all replicas afterwards.
 pub(crate) fn generations(
     runtime: &Runtime,
-    client: &Client,
+    clients: &Clients,
     control_plane: &mut ControlPlane,
     replicas: &Replicas,
 ) -> Result<()> {
-    let mut shop = Shop::new(client);
+    let mut shop = Shop::new(clients);
     runtime.block_on(shop.open())?;
     for replica in 0..replicas.count() {
         let listen = replicas.with(replica, |guard| Ok(guard.listen()))?;
@@ -103,6 +105,8 @@ struct Shop {
     namespaces: Api<Namespace>,
     services: Api<Service>,
     deployments: Api<Deployment>,
+    /// The same by way of the second API server, which sees a policy later or earlier.
+    others: Api<Deployment>,
     policies: Api<DynamicObject>,
     registrations: Api<ValidatingWebhookConfiguration>,
     /// Each replica, without the API server in between.
@@ -110,13 +114,15 @@ struct Shop {
 }
 
 impl Shop {
-    fn new(client: &Client) -> Self {
+    fn new(clients: &Clients) -> Self {
+        let Clients { first: client, second } = clients;
         let policy = ApiResource::from_gvk(&GroupVersionKind::gvk("flipguard.dev", "v1alpha1", "BlueGreenPolicy"));
         let policy = ApiResource { plural: "bluegreenpolicies".to_owned(), ..policy };
         Self {
             namespaces: Api::all(client.clone()),
             services: Api::namespaced(client.clone(), NAMESPACE),
             deployments: Api::namespaced(client.clone(), NAMESPACE),
+            others: Api::namespaced(second.clone(), NAMESPACE),
             policies: Api::all_with(client.clone(), &policy),
             registrations: Api::all(client.clone()),
             replicas: Vec::new(),
@@ -236,7 +242,7 @@ impl Shop {
     async fn scale(&self) -> kube::Result<()> {
         let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
         let two = json!({ "spec": { "replicas": 2 } });
-        self.deployments.patch("app-blue", &dry_run, &Patch::Merge(&two)).await.map(drop)
+        self.others.patch("app-blue", &dry_run, &Patch::Merge(&two)).await.map(drop)
     }
 
     /// A stream of changes to each replica, and one by way of the API server, which may be away meanwhile. The streams

@@ -27,6 +27,18 @@ pub struct Backend {
     pub status: SocketAddr,
 }
 
+/// An API server behind a balancer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ApiServer(SocketAddr);
+
+impl ApiServer {
+    /// The API server at an address such as `https://127.0.0.1:6443`.
+    pub(crate) fn at(url: &str) -> Result<Self> {
+        let address = url.strip_prefix("https://").and_then(|address| address.parse().ok());
+        address.map(Self).with_context(|| format!("{url} is no address of an API server"))
+    }
+}
+
 /// The treatment of open connections to a backend that is no longer ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -50,10 +62,31 @@ impl Balancer {
     /// # Errors
     /// When HAProxy is missing and cannot be installed, or does not listen.
     pub fn start(control_plane: &ControlPlane, listen: SocketAddr, backends: &[Backend], open: Open) -> Result<Self> {
+        Self::with(control_plane, listen, &configuration(listen, backends, open)?)
+    }
+
+    /// Starts a balancer in front of API servers, as a highly available cluster has one. Connections to one that does not
+    /// answer are closed.
+    pub(crate) fn of_api_servers(
+        control_plane: &ControlPlane,
+        listen: SocketAddr,
+        servers: &[ApiServer],
+    ) -> Result<Self> {
+        let mut text = head(listen);
+        for (index, ApiServer(address)) in servers.iter().enumerate() {
+            writeln!(
+                text,
+                "  server api{index} {address} check check-ssl verify none inter 500ms fastinter 200ms fall 2 rise 1 \
+                 on-marked-down shutdown-sessions"
+            )?;
+        }
+        Self::with(control_plane, listen, &text)
+    }
+
+    fn with(control_plane: &ControlPlane, listen: SocketAddr, configuration: &str) -> Result<Self> {
         let program = haproxy()?;
         let config = control_plane.dir().join(format!("haproxy-{}.cfg", listen.port()));
-        fs::write(&config, configuration(listen, backends, open)?)
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(&config, configuration).with_context(|| format!("cannot write {}", config.display()))?;
         let mut command = Command::new(program);
         command.args(["-db", "-q", "-f"]).arg(&config);
         let process = control_plane.spawn(&format!("haproxy-{}", listen.port()), command)?;
@@ -85,11 +118,7 @@ fn configuration(listen: SocketAddr, backends: &[Backend], open: Open) -> Result
         Open::Cut => " on-marked-down shutdown-sessions",
         Open::Kept => "",
     };
-    let mut text = format!(
-        "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 5m\n  timeout server 5m\n  retries 2\n  \
-         option redispatch\n\nfrontend reviews\n  bind {listen}\n  default_backend replicas\n\nbackend replicas\n  \
-         balance roundrobin\n  option httpchk GET /readyz\n"
-    );
+    let mut text = head(listen);
     for (index, Backend { serves, status }) in backends.iter().enumerate() {
         writeln!(
             text,
@@ -99,6 +128,15 @@ fn configuration(listen: SocketAddr, backends: &[Backend], open: Open) -> Result
         )?;
     }
     Ok(text)
+}
+
+/// The configuration up to its servers, which are asked for `/readyz`.
+fn head(listen: SocketAddr) -> String {
+    format!(
+        "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 5m\n  timeout server 5m\n  retries 2\n  \
+         option redispatch\n\nfrontend reviews\n  bind {listen}\n  default_backend replicas\n\nbackend replicas\n  \
+         balance roundrobin\n  option httpchk GET /readyz\n"
+    )
 }
 
 /// The HAProxy program. It is installed from the system's packages if missing.

@@ -69,7 +69,7 @@ impl Components {
         let peer = format!("http://127.0.0.1:{}", self.etcd_peer_port);
         let mut command = self.command("etcd");
         command
-            .arg(format!("--data-dir={}", self.dir.join("etcd").display()))
+            .arg(format!("--data-dir={}", self.etcd_data().display()))
             .arg("--name=controlplane")
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
@@ -91,6 +91,18 @@ impl Components {
         let mut command = self.api_server_at(port);
         command.arg("--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook");
         command
+    }
+
+    /// Another API server over the same etcd, with an audit log of its own.
+    pub(crate) fn another_api_server(&self, port: u16) -> Command {
+        let mut command = self.api_server_at(port);
+        command.arg(format!("--audit-log-path={}", self.dir.join("audit-second.log").display()));
+        command
+    }
+
+    /// The folder with the data of etcd.
+    pub(crate) fn etcd_data(&self) -> PathBuf {
+        self.dir.join("etcd")
     }
 
     fn api_server_at(&self, port: u16) -> Command {

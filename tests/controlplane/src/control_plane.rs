@@ -218,17 +218,36 @@ impl ControlPlane {
     /// When the API server cannot be started, or is not ready in time.
     pub fn api_server_without_webhooks(&self) -> Result<(Process, PathBuf)> {
         let port = free_port()?;
-        let process = self.spawn("kube-apiserver-bare", self.components.api_server_without_webhooks(port))?;
-        let kubeconfig = self.dir.join("clients").join("admin-without-webhooks");
-        let admin = fs::read_to_string(&self.admin).context("cannot read the admin's kubeconfig")?;
-        write_private(&kubeconfig, &admin.replace(&self.url(), &format!("https://127.0.0.1:{port}")))?;
-        self.wait_until("the API server without webhooks is ready", || {
+        self.api_server_beside("kube-apiserver-bare", self.components.api_server_without_webhooks(port), port)
+    }
+
+    /// Starts another API server over the same etcd, which calls webhooks as the first one does. Returns its process and the
+    /// kubeconfig of a cluster admin who asks it.
+    ///
+    /// # Errors
+    /// When the API server cannot be started, or is not ready in time.
+    pub(crate) fn another_api_server(&self, port: u16) -> Result<(Process, PathBuf)> {
+        self.api_server_beside("kube-apiserver-second", self.components.another_api_server(port), port)
+    }
+
+    fn api_server_beside(&self, name: &str, command: Command, port: u16) -> Result<(Process, PathBuf)> {
+        let process = self.spawn(name, command)?;
+        let kubeconfig = self.kubeconfig_at(&self.admin, name, &format!("https://127.0.0.1:{port}"))?;
+        self.wait_until(&format!("{name} is ready"), || {
             process.ensure_running()?;
             let output = self.components.kubectl(&kubeconfig).args(["get", "--raw=/readyz"]).output()?;
             ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
             Ok(())
         })?;
         Ok((process, kubeconfig))
+    }
+
+    /// The same credentials for the same cluster, at another address.
+    pub(crate) fn kubeconfig_at(&self, kubeconfig: &Path, name: &str, url: &str) -> Result<PathBuf> {
+        let text = fs::read_to_string(kubeconfig).with_context(|| format!("cannot read {}", kubeconfig.display()))?;
+        let other = self.dir.join("clients").join(name);
+        write_private(&other, &text.replace(&self.url(), url))?;
+        Ok(other)
     }
 
     /// The stages of the start, each with its duration.
@@ -271,6 +290,39 @@ impl ControlPlane {
         ensure!(self.etcd.wait(PATIENCE).is_some(), "etcd survives SIGKILL");
         self.etcd = self.spawn("etcd", self.components.etcd())?;
         self.wait_for_api_server()
+    }
+
+    /// Copies the data of etcd, as a backup does. etcd is stopped meanwhile.
+    ///
+    /// # Errors
+    /// When etcd does not stop or start, or the data cannot be copied.
+    pub fn back_up_etcd(&mut self) -> Result<PathBuf> {
+        self.etcd.stop(PATIENCE)?;
+        let backup = self.dir.join("etcd-backup");
+        copy(&self.components.etcd_data(), &backup)?;
+        self.etcd = self.spawn("etcd", self.components.etcd())?;
+        self.wait_for_api_server()?;
+        Ok(backup)
+    }
+
+    /// Replaces the data of etcd by a backup. All components of the control plane are started again, as Kubernetes asks for
+    /// after a restore ("Operating etcd clusters for Kubernetes").
+    ///
+    /// # Errors
+    /// When a component does not stop or start, or the data cannot be copied.
+    pub fn restore_etcd(&mut self, backup: &Path) -> Result<()> {
+        for process in std::mem::take(&mut self.controllers) {
+            process.stop(GRACE)?;
+        }
+        self.api_server.stop(PATIENCE)?;
+        self.etcd.stop(PATIENCE)?;
+        let data = self.components.etcd_data();
+        fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+        copy(backup, &data)?;
+        self.etcd = self.spawn("etcd", self.components.etcd())?;
+        self.api_server = self.spawn("kube-apiserver", self.components.api_server())?;
+        self.wait_for_api_server()?;
+        self.start_controllers()
     }
 
     /// Ends all components in order and removes the folder. Processes of [`spawn`](Self::spawn) are not ended; they
@@ -400,6 +452,13 @@ impl ControlPlane {
             sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).output().context("cannot run cp")?;
+    ensure!(copied.status.success(), "cannot copy {}: {}", from.display(), String::from_utf8_lossy(&copied.stderr));
+    Ok(())
 }
 
 /// Writes certificates, keys, kubeconfigs and kwok's stages. Returns the admin's kubeconfig.

@@ -24,6 +24,7 @@
 //!
 //! Set the annotation on a Pod template, or change it later with `kubectl annotate pod --overwrite`.
 
+mod api_servers;
 mod balancer;
 mod binaries;
 mod certificates;
@@ -40,6 +41,7 @@ mod replicas;
 mod timing;
 mod watchdog;
 
+pub use api_servers::ApiServers;
 pub use balancer::{Backend, Balancer, Open};
 pub use binaries::{Binaries, kubernetes_version};
 pub use control_plane::ControlPlane;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::balancer::{Backend, Balancer, Open};
 use crate::guard::{install, local, own_kubeconfig};
-use crate::{ControlPlane, Guard, free_port};
+use crate::{ApiServers, ControlPlane, Guard, free_port};
 
 /// Replicas of flipguard behind a balancer.
 #[derive(Debug)]
@@ -25,7 +25,21 @@ impl Replicas {
     /// # Errors
     /// When an object cannot be applied, a replica cannot be started, or they do not guard within a minute.
     pub fn start(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
-        Self::start_behind(Open::Cut, control_plane, binary, count, flags)
+        Self::start_behind(Open::Cut, None, control_plane, binary, count, flags)
+    }
+
+    /// As [`start`](Self::start), with these API servers behind their balancer.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn with_api_servers(
+        control_plane: &ControlPlane,
+        servers: &ApiServers,
+        binary: &Path,
+        count: usize,
+        flags: &[&str],
+    ) -> Result<Self> {
+        Self::start_behind(Open::Cut, Some(servers), control_plane, binary, count, flags)
     }
 
     /// As [`start`](Self::start), behind a balancer that keeps open connections, like a Service of the cluster.
@@ -33,11 +47,12 @@ impl Replicas {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn behind_a_service(control_plane: &ControlPlane, binary: &Path, count: usize, flags: &[&str]) -> Result<Self> {
-        Self::start_behind(Open::Kept, control_plane, binary, count, flags)
+        Self::start_behind(Open::Kept, None, control_plane, binary, count, flags)
     }
 
     fn start_behind(
         open: Open,
+        servers: Option<&ApiServers>,
         control_plane: &ControlPlane,
         binary: &Path,
         count: usize,
@@ -46,7 +61,8 @@ impl Replicas {
         let listen = local(free_port()?);
         let url = format!("https://{listen}");
         install(control_plane, binary, &url)?;
-        let kubeconfig = own_kubeconfig(control_plane)?;
+        let own = own_kubeconfig(control_plane)?;
+        let kubeconfig = servers.map_or(Ok(own.clone()), |servers| servers.behind(control_plane, &own))?;
         let guards = (0..count)
             .map(|_| Guard::serve(control_plane, binary, &kubeconfig, local(free_port()?), &url, flags))
             .collect::<Result<Vec<Guard>>>()?;
