@@ -90,8 +90,7 @@ fn dns(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
 
 /// A traffic Service without an address of its own: its clients keep the addresses of Pods.
 fn headless(facts: &Facts<'_>, service: &Service) -> Option<Finding> {
-    let mut reaches = facts.extras.reaches.iter().flatten();
-    let reach = reaches.find(|one| one.metadata.name == service.meta.name && one.is_headless())?;
+    let reach = facts.extras.reach(&service.meta.name).filter(|reach| reach.is_headless())?;
     let outside = if reach.is_published() { ", and external-dns publishes them" } else { "" };
     let message = format!("it is headless, so clients get the addresses of its Pods by DNS{outside}");
     Some(about(facts, &DNS_SWITCHED, service, message))

@@ -353,6 +353,14 @@ pub struct ReachSpec {
     pub cluster_ip: Option<String>,
 }
 
+impl Extras {
+    /// How clients find a Service, where that was read.
+    #[must_use]
+    pub fn reach(&self, service: &str) -> Option<&Reach> {
+        self.reaches.iter().flatten().find(|one| one.metadata.name == service)
+    }
+}
+
 impl Reach {
     /// Whether clients get the addresses of the Pods from DNS.
     #[must_use]

@@ -151,11 +151,8 @@ fn made(app: &AppFacts<'_>, workload: &Workload) -> Option<Timestamp> {
 
 fn sticky(facts: &Facts<'_>, app: &AppFacts<'_>) -> Option<Finding> {
     let name = app.traffic.name();
-    let by_service =
-        facts.extras.reaches.iter().flatten().any(|service| {
-            service.metadata.name == name && service.spec.session_affinity.as_deref() == Some("ClientIP")
-        });
-    if by_service {
+    let affinity = facts.extras.reach(name).and_then(|reach| reach.spec.session_affinity.as_deref());
+    if affinity == Some("ClientIP") {
         return Some(app.finding(&STICKY_SESSIONS, "", "sessionAffinity is ClientIP".to_owned()));
     }
     let ingress = facts.extras.ingresses.iter().flatten().find(|ingress| {

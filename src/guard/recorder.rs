@@ -60,7 +60,8 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn of(change: &Change, verdict: &Verdict) -> Self {
-        let Moved { templates, behind, .. } = verdict.moved.clone().unwrap_or_default();
+        let of_moved = |Moved { templates, behind, .. }: &Moved| (templates.clone(), behind.clone());
+        let (templates, behind) = verdict.moved.as_ref().map(of_moved).unwrap_or_default();
         Self { facts: Facts::of(change, verdict), templates, behind }
     }
 }

@@ -123,7 +123,9 @@ pub fn decide(change: &Change, view: &ClusterView, policy: &Policy, now: Timesta
     if !summary.is_empty() {
         verdict.moved = moved::moved(change, view, colours);
     }
-    if let Some(new) = flipped(change, verdict.act, view, policy, now).filter(|_| !policy.gates.is_empty()) {
+    if !policy.gates.is_empty()
+        && let Some(new) = flipped(change, verdict.act, view, policy, now)
+    {
         verdict.gates = gates::facts(new, change, view, policy, now);
     }
     verdict.summary = summary;

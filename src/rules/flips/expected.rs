@@ -31,8 +31,7 @@ pub(super) fn finding(update: &Update<'_>, goes_back: bool) -> Option<Finding> {
         let remedy = Remedy::words("Write, for example, \"app:2.0\" or \"version=2.0\"");
         return (!is_set).then(|| Finding::new(Reason::AnnotationInvalid, message, remedy));
     };
-    let mut running =
-        target.workloads.iter().filter(|workload| workload.desired > 0 && !workload.meta.deleting).peekable();
+    let mut running = target.wanted().peekable();
     let message = if running.peek().is_none() {
         // That there is no target at all is a finding of its own.
         (!target.is_empty())

@@ -22,7 +22,7 @@ pub(crate) fn findings(
     let Some(old) = previous(new, view, now) else { return Vec::new() };
     let leaves = opt_out::opts_out(&old, new, view, &policy.colours);
     // The previous colour is always allowed.
-    if !leaves && !is_other_colour(&old, new, policy) {
+    if !leaves && !flips(new, view, policy, now) {
         return Vec::new();
     }
     let update = Update::new(&old, new, view, policy, Demand::of_flip(policy));
@@ -58,8 +58,8 @@ fn runs_on(update: &Update<'_>) -> bool {
 fn nothing_to_prove(update: &Update<'_>) -> Option<Finding> {
     let Update { new, target, policy, .. } = update;
     let gate = policy.gates.first()?;
-    let runs = target.workloads.iter().any(|workload| workload.desired > 0 && !workload.meta.deleting);
-    (!runs && target.unowned.is_empty()).then(|| {
+    let runs = target.wanted().next().is_some() || !target.unowned.is_empty();
+    (!runs).then(|| {
         let message = format!("{} cannot be proved: nothing runs behind {}", gate.name, new.routed());
         let deploy = Remedy::words("Deploy the colour first, and run its test");
         Finding::new(Reason::GateNotPassed, message, deploy).said_by(Some(gate.policy.as_str()))
@@ -96,11 +96,8 @@ pub(crate) fn opts_out(new: &Service, view: &ClusterView, policy: &Policy, now: 
 
 /// Whether a Service is created again for another colour.
 pub(crate) fn flips(new: &Service, view: &ClusterView, policy: &Policy, now: Timestamp) -> bool {
-    previous(new, view, now).is_some_and(|old| is_other_colour(&old, new, policy))
-}
-
-fn is_other_colour(old: &Service, new: &Service, policy: &Policy) -> bool {
-    policy.colours.pins(old.routed()) != policy.colours.pins(new.routed())
+    let pins = |selector| policy.colours.pins(selector);
+    view.records.tombstone(&new.meta.name, now).is_some_and(|old| pins(&old.selector) != pins(new.routed()))
 }
 
 /// The part of the previous selector that the new one does not have.

@@ -15,9 +15,7 @@ pub(super) fn finding(update: &Update<'_>, now: Timestamp) -> Option<Finding> {
         return None;
     }
     let (what, rest) = target
-        .workloads
-        .iter()
-        .filter(|workload| workload.desired > 0 && !workload.meta.deleting)
+        .wanted()
         .filter_map(|workload| {
             let behind = |pod: &&Pod| pod.serves() && new.routed().matches(&pod.meta.labels);
             let serving: Vec<&Pod> = current_pods(workload, view).into_iter().flatten().filter(behind).collect();

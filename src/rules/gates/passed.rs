@@ -22,7 +22,7 @@ pub(in crate::rules) struct Flip<'a> {
 pub(in crate::rules) fn findings(flip: &Flip<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for gate in &flip.policy.gates {
-        findings.extend(serving(flip.target).filter_map(|workload| missing(gate, workload, flip)));
+        findings.extend(flip.target.wanted().filter_map(|workload| missing(gate, workload, flip)));
         findings.extend(bare(gate, flip));
     }
     findings
@@ -36,7 +36,7 @@ const MOST_FACTS: usize = 8;
 pub(in crate::rules) fn facts(flip: &Flip<'_>) -> Vec<String> {
     let mut facts = Vec::new();
     for gate in &flip.policy.gates {
-        for workload in serving(flip.target).take(MOST_FACTS) {
+        for workload in flip.target.wanted().take(MOST_FACTS) {
             let proved = Proved { gate, workload, flip, tested: tested(workload, flip.view) }.valid();
             let words = proved.map_or_else(|_| "not passed".to_owned(), |proof| proof.words());
             facts.push(format!("{}: {} {words}", gate.name, object(workload)));
@@ -45,15 +45,10 @@ pub(in crate::rules) fn facts(flip: &Flip<'_>) -> Vec<String> {
     facts
 }
 
-/// The workloads of a target that have to be proved.
-fn serving<'a>(target: &'a Backends<'a>) -> impl Iterator<Item = &'a Workload> {
-    target.workloads.iter().copied().filter(|workload| workload.desired > 0 && !workload.meta.deleting)
-}
-
 /// Pods without a workload have no template that a test could be bound to.
 fn bare(gate: &Gate, flip: &Flip<'_>) -> Option<Finding> {
     // Pods of a Job beside a workload are tests of it. Alone, they would be the target.
-    let is_alone = serving(flip.target).next().is_none();
+    let is_alone = flip.target.wanted().next().is_none();
     let counts = |pod: &&&Pod| pod.serves() && (is_alone || !pod.is_of_a_job());
     let bare = flip.target.unowned.iter().filter(counts).count();
     (bare > 0).then(|| {

@@ -47,6 +47,11 @@ impl<'a> Backends<'a> {
         self.serving.iter().filter(|pod| !self.orphaned.iter().any(|orphaned| orphaned.meta == pod.meta)).count()
     }
 
+    /// The workloads that want Pods and are not being deleted.
+    pub fn wanted(&self) -> impl Iterator<Item = &'a Workload> {
+        self.workloads.iter().copied().filter(|workload| workload.desired > 0 && !workload.meta.deleting)
+    }
+
     /// Whether the selector matches nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,15 +5,18 @@ use crate::model::{ClusterView, Flip, Rollout, Selector, Timestamp, Workload, Wo
 
 /// Whether all workloads behind a selector run a template that is older than a moment.
 pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
-    let workloads = Backends::of(selector, view).workloads;
-    !workloads.is_empty() && workloads.iter().all(|workload| runs_since(workload, before, view))
+    all_behind(selector, view, |workload| runs_since(workload, before, view))
 }
 
 /// The same, where a restart is no change: the template from before the moment runs again, with another time of restart.
 pub(crate) fn run_since_but_for_restarts(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
+    all_behind(selector, view, |workload| runs_since(workload, before, view) || was_restarted(workload, before, view))
+}
+
+/// Whether there are workloads behind a selector, and something holds for each.
+fn all_behind(selector: &Selector, view: &ClusterView, holds: impl Fn(&Workload) -> bool) -> bool {
     let workloads = Backends::of(selector, view).workloads;
-    let runs = |workload: &&Workload| runs_since(workload, before, view) || was_restarted(workload, before, view);
-    !workloads.is_empty() && workloads.iter().all(runs)
+    !workloads.is_empty() && workloads.into_iter().all(holds)
 }
 
 /// Whether a Deployment runs the template that was its newest one at a moment, and was only restarted since.
