@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::balancer::{ApiServer, Balancer};
+use crate::balancer::Balancer;
 use crate::guard::local;
 use crate::{ControlPlane, Process, free_port};
 
@@ -26,8 +26,7 @@ impl ApiServers {
         let port = free_port()?;
         let (second, admin) = control_plane.another_api_server(port)?;
         let listen = local(free_port()?);
-        let servers = [control_plane.url(), format!("https://{}", local(port))];
-        let servers = servers.map(|url| ApiServer::at(&url)).into_iter().collect::<Result<Vec<ApiServer>>>()?;
+        let servers = [control_plane.api_address(), local(port)];
         let balancer = Balancer::of_api_servers(control_plane, listen, &servers)?;
         Ok(Self { second, port, admin, balancer })
     }

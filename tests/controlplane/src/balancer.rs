@@ -27,18 +27,6 @@ pub struct Backend {
     pub status: SocketAddr,
 }
 
-/// An API server behind a balancer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ApiServer(SocketAddr);
-
-impl ApiServer {
-    /// The API server at an address such as `https://127.0.0.1:6443`.
-    pub(crate) fn at(url: &str) -> Result<Self> {
-        let address = url.strip_prefix("https://").and_then(|address| address.parse().ok());
-        address.map(Self).with_context(|| format!("{url} is no address of an API server"))
-    }
-}
-
 /// The treatment of open connections to a backend that is no longer ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
@@ -70,10 +58,10 @@ impl Balancer {
     pub(crate) fn of_api_servers(
         control_plane: &ControlPlane,
         listen: SocketAddr,
-        servers: &[ApiServer],
+        servers: &[SocketAddr],
     ) -> Result<Self> {
         let mut text = head(listen);
-        for (index, ApiServer(address)) in servers.iter().enumerate() {
+        for (index, address) in servers.iter().enumerate() {
             writeln!(
                 text,
                 "  server api{index} {address} check check-ssl verify none inter 500ms fastinter 200ms fall 2 rise 1 \

@@ -22,6 +22,7 @@ use crate::{
     binaries::Binaries,
     certificates::{Authority, service_account_key},
     components::Components,
+    guard::local,
     kubeconfig::{self, Credential, write_private},
     ports::free_port,
     process::Process,
@@ -389,8 +390,13 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// The address at which the first API server listens.
+    pub(crate) fn api_address(&self) -> std::net::SocketAddr {
+        local(self.components.api_port())
+    }
+
     fn wait_for_api_server(&self) -> Result<()> {
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.components.api_port()));
+        let address = self.api_address();
         self.wait_until("kube-apiserver listens", || {
             // A connection is cheap, so it is tried first. The API server has no time for a kubectl while it starts.
             std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).map(drop).map_err(Into::into)
