@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/targ
 # Programs that tests/tools has installed.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flipguard/tools/bin:$(PATH)
 
-.PHONY: help demo check rustdoc tools test conformance gitops two-api-servers monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft
+.PHONY: help demo check rustdoc tools test conformance gitops two-api-servers monitoring soak bench baseline reviews binaries lint docs static fuzz deny up own release release-tools draft tables earlier
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,11 +16,23 @@ demo: own ## Play the blue-green story on a real control plane (KEEP=1 leaves it
 	@cargo build --quiet --locked --bin flipguard --example demo
 	@$(CARGO_TARGET_DIR)/debug/examples/demo $(CARGO_TARGET_DIR)/debug/flipguard
 
-bench: own static ## Measure what flipguard costs, side by side (about 20 min; PARTS=1,2 for some)
+bench: own static $(if $(EARLIER),earlier) ## Measure what flipguard costs, side by side (about 30 min; PARTS=1,2 for some; EARLIER=COMMIT)
 	@echo "Building flipguard and the bench for release (about 5 min at first) ..."
 	@cargo build --release --locked -p flipguard -p bench --bin flipguard --bin bench
 	@$(CARGO_TARGET_DIR)/release/bench run $(CARGO_TARGET_DIR)/release/flipguard $(CURDIR)/target/bench \
-		--image dist/$(ARCH)/flipguard $(if $(PARTS),--parts $(PARTS))
+		--image dist/$(ARCH)/flipguard $(if $(PARTS),--parts $(PARTS)) \
+		$(if $(EARLIER),--earlier $(EARLIER_DIR)/flipguard)
+
+EARLIER_DIR = $(CARGO_TARGET_DIR)/earlier/$(EARLIER)
+
+earlier: own ## Build the flipguard of an earlier commit, for part 8 of the bench (EARLIER=COMMIT)
+	@echo "Building flipguard of $(EARLIER) (about 5 min at first) ..."
+	@rm -rf $(EARLIER_DIR)/source && mkdir -p $(EARLIER_DIR)/source
+	@git archive $(EARLIER) | tar -x -C $(EARLIER_DIR)/source
+	@cargo clean --quiet --release --locked -p flipguard -p json-skip
+	@cd $(EARLIER_DIR)/source && cargo build --quiet --release --locked -p flipguard --bin flipguard
+	@cp $(CARGO_TARGET_DIR)/release/flipguard $(EARLIER_DIR)/flipguard && rm -rf $(EARLIER_DIR)/source
+	@cargo clean --quiet --release --locked -p flipguard -p json-skip
 
 baseline: own ## Write the baselines of the exact gates: allocations and instructions per decision
 	UPDATE=1 cargo test --locked -p bench --test allocations --test instructions -- --nocapture
@@ -29,16 +41,16 @@ reviews: own ## Record the reviews that the bench and the gates use anew
 	cargo run --locked -p bench --bin bench -- record
 
 # The tests that need no control plane.
-QUICK = --lib --test cases --test status --test properties --test report --test page --test architecture --test cli --test deploy --test fields --test fuzz_finds
+QUICK = --lib --test cases --test status --test properties --test report --test page --test architecture --test cli --test deploy --test fields --test fuzz_finds --test lists
 
 check: lint rustdoc ## Check all that needs no control plane: format, lints, docs, unit, cases, properties, walls, command line
-	cargo test --locked -p json-skip -p flipguard $(QUICK)
+	cargo test --locked -p json-skip -p protobuf-json -p flipguard $(QUICK)
 	cargo test --locked -p flipguard --features serde-json --lib --test cases --test properties
 
 test: lint rustdoc tools deny binaries ## Run all tests: format, lints, docs, dependencies, unit, cases, end-to-end, fuzzing
 	cargo test --locked --workspace
 	cargo test --locked -p json-skip -p flipguard --features serde-json --lib --test cases --test properties --test wire
-	SECONDS_EACH=10 AT_ONCE=5 tests/fuzz/run
+	SECONDS_EACH=10 AT_ONCE=6 tests/fuzz/run
 
 rustdoc: own ## Build the documentation of the code, with warnings denied
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps --document-private-items
@@ -72,6 +84,10 @@ lint: own ## Check format and lints
 
 TEMPLATES = deploy/helm/flipguard/templates
 PART = $(CARGO_TARGET_DIR)/debug/flipguard manifests --namespace '{{ .Release.Namespace }}' --part
+
+tables: ## Write crates/protobuf-json/src/tables.rs from the Go types of Kubernetes
+	cd crates/protobuf-json/generate && go run . > ../src/tables.rs.new
+	mv crates/protobuf-json/src/tables.rs.new crates/protobuf-json/src/tables.rs
 
 docs: ## Write what is generated: docs/rules.md, checks.md, rights.md, deploy/base/flipguard.yaml, some of the chart
 	cargo build --quiet --locked --bin flipguard
@@ -124,5 +140,5 @@ up: own ## Start a bare control plane and stay (Ctrl-C ends it)
 # Cargo tells fresh from stale by the times of files: what another clone has built last is not taken for ours.
 own:
 	@if [ -d $(CARGO_TARGET_DIR) ] && [ "$$(cat $(CARGO_TARGET_DIR)/clone 2>/dev/null)" != "$(CURDIR)" ]; then \
-		cargo clean --quiet --locked -p flipguard -p json-skip -p controlplane -p model -p bench; fi
+		cargo clean --quiet --locked -p flipguard -p json-skip -p protobuf-json -p controlplane -p model -p bench; fi
 	@mkdir -p $(CARGO_TARGET_DIR) && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/clone

@@ -18,6 +18,7 @@ mod kubeconfig;
 mod ledger_index;
 mod ledger_objects;
 pub mod ledger_store;
+pub mod list;
 pub mod meter;
 pub mod namespace;
 pub mod own_namespace;

@@ -10,12 +10,12 @@ use kube::api::PostParams;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams};
 use kube::{Api, Client};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::allowance::Allowance;
 use super::connect::causes;
+use super::list::{self, DecodeError, Form};
 use super::owners;
 use super::request::{Answer, Anything, ask, within};
 use super::weight::Weight;
@@ -236,24 +236,34 @@ impl Reader<'_> {
             params = params.labels(selector);
         }
         let mut items: Vec<K> = Vec::new();
+        let mut form = Form::Protobuf;
         loop {
             let request = Request::new(path.clone()).list(&params).map_err(|error| unread(causes(&error)))?;
-            let text =
-                within(deadline, client.request_text(request)).await.map_err(|error| unread(error.to_string()))?;
-            allowance.take(text.len()).map_err(unread)?;
-            let page: Page<T> = json_skip::from_str(&text).map_err(|error| unread(causes(&error)))?;
-            let PageMeta { more, remaining } = page.metadata.unwrap_or_default();
-            let before = items.len();
-            if before == 0 {
-                items.reserve_exact(page.items.as_ref().map_or(0, Vec::len) + remaining.unwrap_or(0).min(MOST));
-            }
-            items.extend(page.items.into_iter().flatten().map(&kept));
+            let answered = within(deadline, list::get(client, request, form)).await;
+            let answered = answered.map_err(|error| unread(error.to_string()))?;
+            let (before, bytes) = (items.len(), answered.body.len());
+            allowance.take(bytes).map_err(unread)?;
+            let metadata = answered.page().and_then(|page| {
+                if before == 0 {
+                    items.reserve_exact(page.left().min(MOST));
+                }
+                page.each(|item| items.push(kept(item)))
+            });
+            drop(answered);
+            allowance.give_back(bytes);
+            let metadata = match metadata {
+                Err(DecodeError::Protobuf(_)) if form == Form::Protobuf => {
+                    form = Form::Json;
+                    items.truncate(before);
+                    continue;
+                }
+                metadata => metadata.map_err(|error| unread(error.to_string()))?,
+            };
             if items.len() > MOST {
                 return Err(unread(format!("there are more than {MOST}")));
             }
-            allowance.give_back(text.len());
             allowance.take(items.iter().skip(before).map(Weight::weight).sum()).map_err(unread)?;
-            match more.filter(|token| !token.is_empty()) {
+            match metadata.more.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(items),
             }
@@ -273,19 +283,4 @@ fn keep<T>(read: Read<T>, unread: &mut Vec<ReadFailure>, keep: impl FnOnce(T)) {
         Ok(read) => keep(read),
         Err(why) => unread.push(why),
     }
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) metadata: Option<PageMeta>,
-    pub(super) items: Option<Vec<T>>,
-}
-
-#[derive(Default, Deserialize)]
-pub(super) struct PageMeta {
-    #[serde(rename = "continue")]
-    pub(super) more: Option<String>,
-    #[serde(rename = "remainingItemCount")]
-    remaining: Option<usize>,
 }

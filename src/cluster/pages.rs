@@ -6,7 +6,7 @@ use kube::core::params::ListParams;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::namespace::Page;
+use super::list::JsonPage;
 use super::request::{RequestError, within};
 
 /// The number of objects in a page.
@@ -26,7 +26,7 @@ pub(super) async fn each<T: DeserializeOwned>(
     let mut params = params.limit(PAGE);
     loop {
         let request = Request::new(path).list(&params)?;
-        let page = within(deadline, client.request::<Page<T>>(request)).await?;
+        let page = within(deadline, client.request::<JsonPage<T>>(request)).await?;
         page.items.into_iter().flatten().for_each(&mut take);
         match page.metadata.unwrap_or_default().more.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

@@ -14,7 +14,8 @@ use super::allowance::ReadMemory;
 use super::clock;
 use super::connect::causes;
 use super::ledger_store::LedgerStore;
-use super::namespace::{Page, Reader};
+use super::list::JsonPage;
+use super::namespace::Reader;
 use super::pages::PAGE;
 use super::request::{Answer, Anything, ask, within};
 use crate::audit::snapshot::{LedgerState, Snapshot};
@@ -161,7 +162,7 @@ impl Scan {
             let request = Request::new("/api/v1/services").list(&params).map_err(|error| unread(causes(&error)))?;
             let text = within(deadline, self.client.request_text(request)).await;
             let text = text.map_err(|error| unread(error.to_string()))?;
-            let page: Page<Service> = json_skip::from_str(&text).map_err(|error| unread(causes(&error)))?;
+            let page: JsonPage<Service> = json_skip::from_str(&text).map_err(|error| unread(causes(&error)))?;
             for service in page.items.into_iter().flatten() {
                 if filter::is_candidate(&service, marks) {
                     *namespaces.entry(service.meta.namespace).or_insert(0) += 1;

@@ -22,6 +22,7 @@ mod image;
 mod install;
 mod labels;
 mod ledger;
+mod lists;
 mod live;
 mod never_judged;
 mod overrides;
@@ -126,8 +127,16 @@ fn alone() -> Vec<Test> {
     if is_gitops() {
         return Vec::new();
     }
-    [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD]
-        .concat()
+    [
+        lists::AFTER_ALL,
+        gates::ALONE,
+        alone::TESTS,
+        doctor::TESTS,
+        registration::TESTS,
+        certificates::TESTS,
+        alone::WITHOUT_THE_GUARD,
+    ]
+    .concat()
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -1,0 +1,255 @@
+//! Writes a message as the API server writes it in JSON (Go, `encoding/json`).
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::Error;
+use crate::table::{Field, Kind, Message, Presence, Rest, Times};
+use crate::wire::{Fields, Value, varint};
+
+/// The annotation in which kubectl keeps a whole manifest. Nobody reads it.
+const MANIFEST: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Writes messages into a text.
+pub(crate) struct Writer<'a, 't> {
+    text: &'t mut String,
+    /// The fields of the messages that are being written, the innermost last.
+    found: Vec<Found<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    /// The position in the table.
+    field: usize,
+    value: Value<'a>,
+}
+
+impl<'a, 't> Writer<'a, 't> {
+    pub(crate) fn new(text: &'t mut String) -> Self {
+        Self { text, found: Vec::with_capacity(64) }
+    }
+
+    pub(crate) fn object(&mut self, message: &Message, bytes: &'a [u8]) -> Result<(), Error> {
+        self.text.push('{');
+        self.fields(message, bytes, &mut true)?;
+        self.text.push('}');
+        Ok(())
+    }
+
+    /// Writes the fields of a message in the order of its table.
+    fn fields(&mut self, message: &Message, bytes: &'a [u8], is_first: &mut bool) -> Result<(), Error> {
+        let base = self.found.len();
+        for field in Fields::of(bytes) {
+            let (number, value) = field?;
+            match message.fields.iter().position(|field| field.number == number) {
+                Some(field) => self.found.push(Found { field, value }),
+                None if message.rest == Rest::IsUnknown => return Err(Error::UnknownField(number)),
+                None => {}
+            }
+        }
+        if let Some(found) = self.found.get_mut(base..) {
+            found.sort_by_key(|found| found.field);
+        }
+        let mut next = base;
+        for (index, field) in message.fields.iter().enumerate() {
+            let start = next;
+            while self.found.get(next).is_some_and(|found| found.field == index) {
+                next += 1;
+            }
+            self.field(field, start..next, is_first)?;
+        }
+        self.found.truncate(base);
+        Ok(())
+    }
+
+    /// Writes a field, of which these are the occurrences.
+    fn field(&mut self, field: &Field, at: Range<usize>, is_first: &mut bool) -> Result<(), Error> {
+        let last = self.value(at.end.wrapping_sub(1)).filter(|_| !at.is_empty());
+        if let (Presence::Inline, Kind::Object(message)) = (field.presence, field.kind) {
+            return self.fields(message, last.map_or(Ok(&[][..]), Value::bytes)?, is_first);
+        }
+        let is_map = matches!(field.kind, Kind::Map | Kind::Annotations | Kind::Quantities);
+        let is_empty = match last {
+            None => true,
+            Some(Value::Number(0) | Value::Bytes([])) => field.times == Times::One && !is_map,
+            Some(_) => false,
+        };
+        let is_omitted = match field.presence {
+            Presence::Optional => last.is_none(),
+            Presence::NotEmpty => is_empty,
+            Presence::Nullable | Presence::Always | Presence::Inline => false,
+        };
+        if is_omitted {
+            return Ok(());
+        }
+        if !std::mem::take(is_first) {
+            self.text.push(',');
+        }
+        self.string(field.name);
+        self.text.push(':');
+        match (field.times, last) {
+            (Times::Many, None) => self.text.push_str("null"),
+            (Times::Many, Some(_)) => self.list(field.kind, at)?,
+            (Times::One, None) if is_map || field.presence == Presence::Nullable => self.text.push_str("null"),
+            (Times::One, Some(_)) if is_map => self.map(field.kind, at)?,
+            (Times::One, None) => self.zero(field.kind)?,
+            (Times::One, Some(value)) => self.one(field.kind, value)?,
+        }
+        Ok(())
+    }
+
+    fn value(&self, at: usize) -> Option<Value<'a>> {
+        self.found.get(at).map(|found| found.value)
+    }
+
+    fn list(&mut self, kind: Kind, at: Range<usize>) -> Result<(), Error> {
+        self.text.push('[');
+        let mut is_first = true;
+        for value in at {
+            match (kind, self.value(value)) {
+                // A packed list.
+                (Kind::Number, Some(Value::Bytes(mut packed))) => {
+                    while !packed.is_empty() {
+                        self.item(kind, Value::Number(varint(&mut packed)?), &mut is_first)?;
+                    }
+                }
+                (_, Some(value)) => self.item(kind, value, &mut is_first)?,
+                (_, None) => {}
+            }
+        }
+        self.text.push(']');
+        Ok(())
+    }
+
+    fn item(&mut self, kind: Kind, value: Value<'a>, is_first: &mut bool) -> Result<(), Error> {
+        if !std::mem::take(is_first) {
+            self.text.push(',');
+        }
+        self.one(kind, value)
+    }
+
+    /// Writes a map. Its keys are in order, as in JSON of Go.
+    fn map(&mut self, kind: Kind, at: Range<usize>) -> Result<(), Error> {
+        let mut pairs = Vec::with_capacity(at.len());
+        for entry in at.filter_map(|at| self.value(at)) {
+            let (mut key, mut value) = ("", Value::Bytes(&[]));
+            for field in Fields::of(entry.bytes()?) {
+                match field? {
+                    (1, text) => key = text.text()?,
+                    (2, other) => value = other,
+                    _ => {}
+                }
+            }
+            if !matches!(kind, Kind::Annotations) || key != MANIFEST {
+                pairs.push((key, value));
+            }
+        }
+        pairs.sort_by_key(|(key, _)| *key);
+        self.text.push('{');
+        let of_value = if matches!(kind, Kind::Quantities) { Kind::Quantity } else { Kind::Text };
+        for (index, (key, value)) in pairs.into_iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            self.string(key);
+            self.text.push(':');
+            self.one(of_value, value)?;
+        }
+        self.text.push('}');
+        Ok(())
+    }
+
+    /// Writes the value of a field that does not occur.
+    fn zero(&mut self, kind: Kind) -> Result<(), Error> {
+        match kind {
+            Kind::Text => self.text.push_str("\"\""),
+            Kind::Bool => self.text.push_str("false"),
+            Kind::Number => self.text.push('0'),
+            Kind::Object(_) | Kind::Quantity | Kind::IntOrString => self.one(kind, Value::Bytes(&[]))?,
+            Kind::Map | Kind::Annotations | Kind::Quantities | Kind::Time | Kind::Json => self.text.push_str("null"),
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, kind: Kind, value: Value<'a>) -> Result<(), Error> {
+        match kind {
+            Kind::Text => self.string(value.text()?),
+            Kind::Bool => self.text.push_str(if value.number()? == 0 { "false" } else { "true" }),
+            Kind::Number => self.number(value.number()?),
+            Kind::Object(message) => self.object(message, value.bytes()?)?,
+            Kind::Quantity => {
+                let quantity = Fields::last(value.bytes()?, 1)?.map_or(Ok("0"), Value::text)?;
+                self.string(quantity);
+            }
+            Kind::IntOrString => self.int_or_string(value.bytes()?)?,
+            Kind::Time => self.time(value.bytes()?)?,
+            Kind::Json => {
+                let json = Fields::last(value.bytes()?, 1)?.map_or(Ok("null"), Value::text)?;
+                self.text.push_str(json);
+            }
+            Kind::Map | Kind::Annotations | Kind::Quantities => return Err(Error::Malformed("a map stands in a list")),
+        }
+        Ok(())
+    }
+
+    /// A negative `int32` has ten bytes as well, so both widths are read as 64 bits.
+    fn number(&mut self, number: u64) {
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{}", number.cast_signed());
+    }
+
+    /// `type` 0 is a number, and 1 is text (`intstr.go`).
+    fn int_or_string(&mut self, bytes: &'a [u8]) -> Result<(), Error> {
+        let (mut is_text, mut number, mut text) = (false, 0, "");
+        for field in Fields::of(bytes) {
+            match field? {
+                (1, value) => is_text = value.number()? == 1,
+                (2, value) => number = value.number()?,
+                (3, value) => text = value.text()?,
+                _ => {}
+            }
+        }
+        if is_text {
+            self.string(text);
+        } else {
+            self.number(number);
+        }
+        Ok(())
+    }
+
+    /// No bytes are the zero time, which is null (`metav1.Time`, `time_proto.go`).
+    fn time(&mut self, bytes: &'a [u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            self.text.push_str("null");
+            return Ok(());
+        }
+        let seconds = Fields::last(bytes, 1)?.map_or(Ok(0), Value::number)?.cast_signed();
+        let time = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.format(&Rfc3339).ok());
+        self.string(&time.ok_or(Error::Malformed("a time is out of range"))?);
+        Ok(())
+    }
+
+    /// Writes text with the escapes of Go: also those of `<`, `>`, `&` and of the two line separators.
+    fn string(&mut self, text: &str) {
+        self.text.push('"');
+        for letter in text.chars() {
+            match letter {
+                '"' => self.text.push_str("\\\""),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                '\u{8}' => self.text.push_str("\\b"),
+                '\u{c}' => self.text.push_str("\\f"),
+                '<' | '>' | '&' | '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => {
+                    let _ = write!(self.text, "\\u{:04x}", u32::from(letter));
+                }
+                _ => self.text.push(letter),
+            }
+        }
+        self.text.push('"');
+    }
+}

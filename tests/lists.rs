@@ -1,0 +1,92 @@
+//! Lists that arrive as protobuf give the same objects as lists that arrive as JSON. Kubernetes' own code writes both, of
+//! random objects.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flipguard::cluster::list::{Answered, DecodeError, Form};
+use flipguard::model::{GateJob, Pod, PodImages, Revision, Service, WorkloadKind, WorkloadManifest};
+use serde::de::DeserializeOwned;
+
+/// Objects of each kind.
+const EACH: &str = "150";
+
+/// The lists of random objects: their kind, their protobuf and their JSON.
+fn pairs(seed: u64) -> Vec<(String, Answered, Answered)> {
+    let output = Command::new("go")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/protobuf-json/generate"))
+        .args(["run", ".", "pairs", EACH, &seed.to_string()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pair = |line: &str| {
+        let (protobuf, json) = line.split_once(' ').unwrap();
+        let kind: serde_json::Value = serde_json::from_str(json).unwrap();
+        let kind = kind["kind"].as_str().unwrap().to_owned();
+        let protobuf = Answered { form: Form::Protobuf, body: BASE64_STANDARD.decode(protobuf).unwrap() };
+        (kind, protobuf, Answered { form: Form::Json, body: json.as_bytes().to_vec() })
+    };
+    text.lines().map(pair).collect()
+}
+
+/// The objects in a list, as rules see them.
+fn objects<T: DeserializeOwned, K>(answered: &Answered, kept: impl Fn(T) -> K) -> Result<Vec<K>, DecodeError> {
+    let mut objects = Vec::new();
+    answered.page::<T>()?.each(|item| objects.push(kept(item)))?;
+    Ok(objects)
+}
+
+fn compare<T: DeserializeOwned, K: PartialEq + std::fmt::Debug>(
+    (kind, protobuf, json): &(String, Answered, Answered),
+    kept: impl Fn(T) -> K,
+) {
+    let from_protobuf = objects(protobuf, &kept).unwrap_or_else(|error| panic!("{kind} as protobuf: {error}"));
+    let from_json = objects(json, &kept).unwrap_or_else(|error| panic!("{kind} as JSON: {error}"));
+    assert!(!from_json.is_empty() && from_protobuf.len() == from_json.len());
+    let different = from_protobuf.iter().zip(&from_json).find(|(one, other)| one != other);
+    if let Some((one, other)) = different.map(|(one, other)| (format!("{one:?}"), format!("{other:?}"))) {
+        let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+        let from = |text: &str| text.chars().skip(same.saturating_sub(100)).take(200).collect::<String>();
+        panic!("{kind}: protobuf gives\n  {}\nand JSON gives\n  {}", from(&one), from(&other));
+    }
+}
+
+#[test]
+fn protobuf_and_json_give_the_same_objects() {
+    let seed = fastrand::u64(0..1 << 40);
+    let pairs = pairs(seed);
+    let mut of_each = std::collections::BTreeMap::<&str, usize>::new();
+    eprintln!("the seed is {seed}");
+    for pair in &pairs {
+        *of_each.entry(pair.0.as_str()).or_default() += 1;
+        let workload = |kind: WorkloadKind| move |manifest: WorkloadManifest| manifest.into_workload(kind);
+        match pair.0.as_str() {
+            "DeploymentList" => compare(pair, workload(WorkloadKind::Deployment)),
+            "StatefulSetList" => compare(pair, workload(WorkloadKind::StatefulSet)),
+            "DaemonSetList" => compare(pair, workload(WorkloadKind::DaemonSet)),
+            "ReplicaSetList" => compare(pair, workload(WorkloadKind::ReplicaSet)),
+            // Its data are JSON in both forms, with the escapes of whoever wrote it. Rules compare the values.
+            "ControllerRevisionList" => compare(pair, |revision: Revision| {
+                let spec: serde_json::Value = serde_json::from_str(&revision.template_spec).unwrap();
+                (revision.meta, spec)
+            }),
+            "JobList" => compare(pair, |job: GateJob| job),
+            "ServiceList" => compare(pair, |service: Service| service),
+            "PodList" => {
+                compare(pair, |pod: Pod| pod);
+                compare(pair, |images: PodImages| images);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(of_each.len() == 8 && of_each.values().all(|count| count.to_string() == EACH), "{of_each:?}");
+}
