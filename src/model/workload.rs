@@ -494,7 +494,7 @@ impl WorkloadManifest {
 
 impl Workload {
     /// The workload as a part of a namespace. Of a ReplicaSet with a controller, only the parts stay that rules read: who
-    /// it is, the labels of its template, and a digest of the rest. There may be ten of them for each Deployment.
+    /// it is, the labels and annotations of its template, and a digest of the rest. There may be ten of them for each Deployment.
     #[must_use]
     pub fn as_listed(self) -> Self {
         if self.stands_alone() {
@@ -503,8 +503,10 @@ impl Workload {
         let mut meta = self.meta;
         let update_revision = meta.annotations.remove(annotation::REVISION);
         (meta.labels, meta.annotations, meta.owners) = (Labels::new(), Labels::new(), Vec::new());
-        let Template { labels, spec, .. } = &*self.template;
-        let template = Template { labels: labels.clone(), spec: spec.digested(), ..Template::default() };
+        let Template { labels, annotations, spec, .. } = &*self.template;
+        // The annotations tell a restart from another version.
+        let (labels, annotations) = (labels.clone(), annotations.clone());
+        let template = Template { labels, annotations, spec: spec.digested(), ..Template::default() };
         Self { meta, template: Arc::new(template), selector_keys: Vec::new(), update_revision, ..self }
     }
 
@@ -574,6 +576,26 @@ mod tests {
         let none = Strategy::Rolling { max_unavailable: Share::Pods(0), max_surge: Share::Pods(0) };
         assert_eq!(none.limits(3), (1, 0));
         assert_eq!(Strategy::Recreate.limits(3), (3, 0));
+    }
+
+    #[test]
+    fn a_restart_is_told_from_another_version_by_all_other_annotations() {
+        let workload = |kind: WorkloadKind, owners: &str, labels: &str, annotations: &str| {
+            let text = format!(
+                r#"{{"metadata":{{"ownerReferences":[{owners}]}},"spec":{{"template":{{"metadata":{{
+                "labels":{{"a":"b"{labels}}},"annotations":{annotations}}},"spec":{{"containers":[]}}}}}}}}"#
+            );
+            serde_json::from_str::<WorkloadManifest>(&text).unwrap().into_workload(kind).as_listed()
+        };
+        let owner = r#"{"apiVersion":"apps/v1","kind":"Deployment","name":"app","uid":"d","controller":true}"#;
+        let hash = r#","pod-template-hash":"x""#;
+        let before = workload(WorkloadKind::ReplicaSet, owner, hash, r#"{"scrape":"true"}"#);
+        let is_restart = |annotations: &str| {
+            workload(WorkloadKind::Deployment, "", "", annotations).template.is_restart_of(&before.template)
+        };
+        assert!(is_restart(r#"{"scrape":"true","kubectl.kubernetes.io/restartedAt":"now"}"#));
+        assert!(!is_restart(r#"{"scrape":"false","kubectl.kubernetes.io/restartedAt":"now"}"#));
+        assert!(!is_restart(r#"{"kubectl.kubernetes.io/restartedAt":"now"}"#));
     }
 
     #[test]
