@@ -4,7 +4,7 @@
 //! committed, and takes them from the ledger into the history. If it ends before that, another replica does so, without
 //! the facts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -68,10 +68,19 @@ impl Told {
 
 /// The changes of a namespace that may still have to be added.
 struct Open {
-    /// By the ids of their intents, with the selectors whose images were not looked at yet.
-    facts: BTreeMap<String, (Facts, Selector, Instant)>,
+    /// By the ids of their intents.
+    changes: BTreeMap<String, Remembered>,
     next: Instant,
     pause: Duration,
+}
+
+/// What is remembered of a change.
+struct Remembered {
+    facts: Facts,
+    /// The selector of the Pods whose images were not looked at yet; empty for none.
+    behind: Selector,
+    /// When it was told.
+    told: Instant,
 }
 
 impl Recorder {
@@ -88,10 +97,10 @@ impl Recorder {
         let facts = facts.with_templates(&templates);
         let now = Instant::now();
         let mut open = self.open();
-        let remembered: usize = open.values().map(|one| one.facts.len()).sum();
+        let remembered: usize = open.values().map(|one| one.changes.len()).sum();
         let one = open.entry(namespace.to_owned()).or_insert_with(|| Open::at(now + FIRST_LOOK));
         if remembered < MAX_FACTS {
-            one.facts.insert(intent, (facts, behind, now));
+            one.changes.insert(intent, Remembered { facts, behind, told: now });
         } else {
             tracing::warn!(namespace, "too many changes wait for the history; the facts of one are not kept");
         }
@@ -127,8 +136,8 @@ impl Recorder {
         self.look_at_images(namespace, deadline).await;
         let facts: BTreeMap<String, Facts> = {
             let open = self.open();
-            let facts = open.get(namespace).map(|one| one.facts.iter());
-            facts.into_iter().flatten().map(|(id, (facts, ..))| (id.clone(), facts.clone())).collect()
+            let changes = open.get(namespace).into_iter().flat_map(|one| &one.changes);
+            changes.map(|(id, change)| (id.clone(), change.facts.clone())).collect()
         };
         let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
@@ -145,26 +154,27 @@ impl Recorder {
 
     /// Looks once which images the Pods of each new colour run. A failure leaves them out.
     async fn look_at_images(&self, namespace: &str, deadline: Instant) {
-        let wanted: BTreeMap<String, Selector> = {
+        let wanted: BTreeSet<Selector> = {
             let open = self.open();
-            let facts = open.get(namespace).into_iter().flat_map(|one| &one.facts);
-            facts
-                .filter(|(_, (_, behind, _))| !behind.is_empty())
-                .map(|(id, (_, behind, _))| (id.clone(), behind.clone()))
-                .collect()
+            let changes = open.get(namespace).into_iter().flat_map(|one| one.changes.values());
+            changes.filter(|change| !change.behind.is_empty()).map(|change| change.behind.clone()).collect()
         };
-        for (id, behind) in wanted {
+        for behind in wanted {
             let Some(allowance) = self.memory.reserve(0, deadline).await else { return };
             let (client, user, allowance) = (&self.client, &User::default(), &allowance);
             let reader = Reader { client, namespace, user, allowance, deadline };
-            let view = Box::pin(reader.read(ReadRequest { images: Some(behind), ..ReadRequest::default() })).await;
+            let request = ReadRequest { images: Some(behind.clone()), ..ReadRequest::default() };
+            // A change that is told while the list is read has the next one.
+            let began = Instant::now();
+            let view = Box::pin(reader.read(request)).await;
             for failure in &view.failures {
                 tracing::debug!(namespace, what = failure.what, why = failure.why, "images are not in the history");
             }
             let mut open = self.open();
-            if let Some((facts, behind, _)) = open.get_mut(namespace).and_then(|one| one.facts.get_mut(&id)) {
-                *facts = std::mem::take(facts).with_images(&view.images);
-                *behind = Selector::nothing();
+            let changes = open.get_mut(namespace).into_iter().flat_map(|one| one.changes.values_mut());
+            for change in changes.filter(|change| change.behind == behind && change.told <= began) {
+                change.facts = std::mem::take(&mut change.facts).with_images(&view.images);
+                change.behind = Selector::nothing();
             }
         }
     }
@@ -174,9 +184,9 @@ impl Recorder {
         let mut open = self.open();
         let Some(one) = open.get_mut(namespace) else { return };
         // What was told while the drain ran is looked at again.
-        one.facts.retain(|_, (_, _, told)| *told >= began || (is_open && told.elapsed() < MEMORY));
-        let is_new = one.facts.values().any(|(_, _, told)| *told >= began);
-        if one.facts.is_empty() && (!is_open || one.pause >= MAX_PAUSE) {
+        one.changes.retain(|_, change| change.told >= began || (is_open && change.told.elapsed() < MEMORY));
+        let is_new = one.changes.values().any(|change| change.told >= began);
+        if one.changes.is_empty() && (!is_open || one.pause >= MAX_PAUSE) {
             open.remove(namespace);
             return;
         }
@@ -191,6 +201,6 @@ impl Recorder {
 
 impl Open {
     fn at(next: Instant) -> Self {
-        Self { facts: BTreeMap::new(), next, pause: FIRST_LOOK }
+        Self { changes: BTreeMap::new(), next, pause: FIRST_LOOK }
     }
 }
