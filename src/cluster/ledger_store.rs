@@ -45,7 +45,26 @@ struct Memory {
     watched: HashMap<String, Instant>,
     /// When this replica first saw that the ledger was lost.
     lost: Option<Instant>,
+    /// The ledger, if this replica wrote it last.
+    own: Option<OwnLedger>,
+    /// How often in succession a read has shown the ledger that this replica wrote last.
+    trust: u8,
 }
+
+/// A ledger that this replica wrote last, as far as it knows.
+#[derive(Debug)]
+struct OwnLedger {
+    ledger: Ledger,
+    uid: String,
+    version: String,
+    at: Instant,
+}
+
+/// A remembered ledger is taken for the stored one if that was right so often in succession. Where replicas share the
+/// changes of a namespace, it never is.
+const TRUSTED: u8 = 2;
+/// How long a ledger is remembered, in how many namespaces, and with how many intents at most.
+const REMEMBERED: (Duration, usize, usize) = (Duration::from_secs(60), 64, 8);
 
 /// A ledger as it is stored.
 #[derive(Debug)]
@@ -132,13 +151,43 @@ impl LedgerStore {
         }
         let Some(map) = map else { return Ok(None) };
         let ledger = self.parse(namespace, &map)?;
+        let version = map.metadata.resource_version.unwrap_or_default();
         let expired = self.with_memory(namespace, |memory| {
             memory.lost = None;
             memory.named = Some(uid.clone());
             memory.seen = Some(clock::now());
+            match &memory.own {
+                Some(own) if own.version == version => memory.trust = memory.trust.saturating_add(1),
+                _ => memory.trust = 0,
+            }
             expired_attempts(&mut memory.watched, &ledger, self.ttl)
         });
-        Ok(Some(StoredLedger { ledger, expired, uid, version: map.metadata.resource_version.unwrap_or_default() }))
+        Ok(Some(StoredLedger { ledger, expired, uid, version }))
+    }
+
+    /// The ledger that this replica wrote last, where it is probably still stored. Whether it is, a write over it shows.
+    pub fn remembered(&self, namespace: &str) -> Option<StoredLedger> {
+        let mut memory = self.memory();
+        let memory = memory.get_mut(namespace).filter(|memory| memory.trust >= TRUSTED && memory.lost.is_none())?;
+        let own = memory.own.as_ref().filter(|own| own.at.elapsed() < REMEMBERED.0)?;
+        let (ledger, uid, version) = (own.ledger.clone(), own.uid.clone(), own.version.clone());
+        let expired = expired_attempts(&mut memory.watched, &ledger, self.ttl);
+        Some(StoredLedger { ledger, expired, uid, version })
+    }
+
+    /// Remembers a ledger that was written, or that another replica has written since.
+    fn remember(&self, namespace: &str, written: Option<OwnLedger>) {
+        let (time, most, intents) = REMEMBERED;
+        let mut memory = self.memory();
+        let old = |memory: &&mut Memory| memory.own.as_ref().is_some_and(|own| own.at.elapsed() >= time);
+        memory.values_mut().filter(old).for_each(|memory| memory.own = None);
+        let is_full = memory.values().filter(|memory| memory.own.is_some()).count() >= most;
+        let Some(memory) = memory.get_mut(namespace) else { return };
+        if written.is_none() {
+            memory.trust = 0;
+        }
+        let has_room = !is_full || memory.own.is_some();
+        memory.own = written.filter(|own| has_room && own.ledger.intents.len() <= intents);
     }
 
     /// Looks at a namespace's ledger, and judges nothing by it: the index is not asked. `None` where there is none.
@@ -205,7 +254,13 @@ impl LedgerStore {
         map.metadata.uid = Some(over.uid.clone());
         map.metadata.resource_version = Some(over.version.clone());
         let written = self.maps.replace(namespace, &map, deadline).await?;
-        Ok(written.map(|map| map.metadata.resource_version.unwrap_or_default()))
+        let version = written.map(|map| map.metadata.resource_version.unwrap_or_default());
+        let own = version.clone().map(|version| {
+            let (ledger, uid) = (ledger.clone(), over.uid.clone());
+            OwnLedger { ledger, uid, version, at: Instant::now() }
+        });
+        self.remember(namespace, own);
+        Ok(version)
     }
 
     /// Deletes the ledgers of deleted namespaces, and their histories. Tells of each ledger whose changes are not all in the
@@ -417,6 +472,42 @@ mod tests {
         assert!(read(&knows).await.is_err_and(|why| why.contains("begins anew just now")));
         assert_eq!(read(&knows).await, Ok(true));
         assert_eq!(read(&later).await, Ok(true));
+    }
+
+    /// Writes another ledger over the stored one, with a record of this head.
+    async fn write(store: &LedgerStore, over: &StoredLedger, head: &str) -> bool {
+        let mut ledger = over.ledger.clone();
+        head.clone_into(&mut ledger.head);
+        store.write("shop", &ledger, over, soon()).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ledger_is_remembered_where_only_this_replica_writes_it() {
+        let api = FakeApi::default();
+        let (own, other) = (started(&api, false).await, started(&api, true).await);
+        own.create("shop", soon()).await.unwrap();
+        let stored = async |store: &LedgerStore| store.read("shop", soon()).await.unwrap().unwrap();
+        for head in ["1", "2", "3"] {
+            assert!(own.remembered("shop").is_none(), "before {head}: not seen twice in succession");
+            assert!(write(&own, &stored(&own).await, head).await);
+        }
+        let remembered = own.remembered("shop").unwrap();
+        assert_eq!(remembered.ledger.head, "3");
+        let reads = api.asked(&Method::GET, LEDGER);
+        assert!(write(&own, &remembered, "4").await && own.remembered("shop").unwrap().ledger.head == "4");
+        assert_eq!(api.asked(&Method::GET, LEDGER), reads, "nothing was read");
+        // Another replica writes: the remembered ledger is not the stored one, and is not trusted for a while.
+        assert!(write(&other, &stored(&other).await, "5").await);
+        assert!(!write(&own, &own.remembered("shop").unwrap(), "6").await);
+        assert!(own.remembered("shop").is_none() && stored(&own).await.ledger.head == "5");
+        for head in ["6", "7", "8"] {
+            assert!(own.remembered("shop").is_none(), "before {head}");
+            assert!(write(&own, &stored(&own).await, head).await);
+        }
+        assert!(own.remembered("shop").is_some());
+        // It is forgotten after a while, and where it is lost.
+        tokio::time::advance(REMEMBERED.0).await;
+        assert!(own.remembered("shop").is_none());
     }
 
     #[tokio::test(start_paused = true)]

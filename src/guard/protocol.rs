@@ -96,7 +96,14 @@ impl<'a> Run<'a> {
         if self.lock.is_none() && self.attempt.writes() {
             self.lock = Some(self.guard.ledgers.acquire_turn(self.namespace, self.deadline).await?);
         }
-        match self.guard.ledgers.read(self.namespace, self.deadline).await? {
+        // After a conflict, it is not the stored one.
+        let may_remember = self.reads_early && self.stored.is_none() && self.attempt.may_remember();
+        let remembered = if may_remember { self.guard.ledgers.remembered(self.namespace) } else { None };
+        let read = match remembered {
+            Some(remembered) => Some(remembered),
+            None => self.guard.ledgers.read(self.namespace, self.deadline).await?,
+        };
+        match read {
             Some(mut stored) => {
                 self.head = Head::parse(&stored.ledger.head);
                 self.attempt.ledger(std::mem::take(&mut stored.ledger), std::mem::take(&mut stored.expired));

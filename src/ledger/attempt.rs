@@ -123,6 +123,14 @@ impl Attempt {
             }
     }
 
+    /// Whether a ledger that this replica remembers will do in place of the stored one. If it is an old one, the own write
+    /// fails, since it is a compare-and-swap. If the write succeeds, nobody has changed the ledger since, so a read would
+    /// have shown the same.
+    #[must_use]
+    pub fn may_remember(&self) -> bool {
+        self.writes && self.phase == Phase::Reading
+    }
+
     /// The next step.
     #[must_use]
     pub fn ask(&self) -> Ask<'_> {

@@ -173,6 +173,8 @@ pub(crate) struct Cluster {
     pub(crate) pods: [Pods; 2],
     pub(crate) ledger: Ledger,
     pub(crate) ledger_version: u8,
+    /// The former ledgers that a replica may remember, with their versions; only where the search looks at that.
+    pub(crate) former: Option<Vec<(Ledger, u8)>>,
     /// Whether the ledger was created.
     pub(crate) has_ledger: bool,
     /// Whether a flip of Service 0 to each colour was committed, and whether the Service was deleted.
@@ -267,6 +269,7 @@ impl Cluster {
             pods: [pods(true), pods(green_is_ready)],
             ledger: Ledger::default(),
             ledger_version: 0,
+            former: None,
             has_ledger: true,
             flipped: [false, false],
             deleted: false,
@@ -285,8 +288,18 @@ impl Cluster {
         Self { drain: Some(Drain::default()), ..self }
     }
 
+    /// The same, where replicas may remember former ledgers.
+    pub(crate) fn with_memory(self) -> Self {
+        Self { former: Some(Vec::new()), ..self }
+    }
+
     /// The same after a write of the ledger. Without a drain, nobody takes settled changes.
     pub(crate) fn with_ledger(mut self, ledger: Ledger) -> Self {
+        if let Some(former) = &mut self.former {
+            former.push((self.ledger.clone(), self.ledger_version));
+            // Older ones are as wrong as these.
+            former.drain(..former.len().saturating_sub(2));
+        }
         self.ledger = ledger;
         self.ledger_version += 1;
         if self.drain.is_none() {

@@ -6,7 +6,7 @@
 //! event that did not happen, and never loses one that did. It never keeps the intent of a denied change. A flip is taken
 //! for a rollback if and only if it is one. If a rollout completes between verdict and commit, either class is right.
 //!
-//! The model can fail: twenty-three deliberate mistakes are each found, with the history that leads to the error.
+//! The model can fail: twenty-four deliberate mistakes are each found, with the history that leads to the error.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -292,6 +292,35 @@ fn adding_what_is_not_written_breaks() {
 fn adding_twice_breaks() {
     let start = Cluster::new(true, 0).with_a_drain();
     is_found_from(start, "adds twice", Mistake::AddsTwice, &[Flip(Green), Flip(Blue)]);
+}
+
+/// A replica takes a former ledger that it remembers for the stored one.
+#[test]
+fn ledgers_that_are_remembered() {
+    let all = [Flip(Green), ScaleToZero(Green), Delete(Green), Flip(Blue), DeleteService, CreateService(Green)];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index..] {
+            let start = Cluster::new(true, 0).with_memory();
+            let it = scenario("remembered ledgers", &[*one, *other]);
+            holds(&Scenario { start, tries: 2, at_once: true, ..it });
+        }
+    }
+    let triples = [
+        [Flip(Green), ScaleToZero(Green), DeleteService],
+        [Flip(Green), Delete(Green), Flip(Blue)],
+        [DeleteService, CreateService(Green), Delete(Blue)],
+    ];
+    for triple in &triples {
+        let start = Cluster::new(true, 0).with_memory();
+        let it = scenario("remembered ledgers", triple);
+        holds(&Scenario { start, crashes: false, expiry: false, at_once: true, ..it });
+    }
+}
+
+#[test]
+fn trusting_a_remembered_ledger_breaks() {
+    let start = Cluster::new(true, 0).with_memory();
+    is_found_from(start, "trusts memory", Mistake::TrustsMemory, &[Flip(Green), ScaleToZero(Green)]);
 }
 
 /// Asserts that a mistake is found, and prints the history of the error.

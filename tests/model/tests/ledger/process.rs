@@ -58,6 +58,8 @@ pub(crate) enum Mistake {
     WithdrawByObject,
     /// A changed version is taken for a commit.
     MovedIsCommitted,
+    /// A ledger that a replica remembers is written over whatever is stored.
+    TrustsMemory,
     /// Where no Service carries traffic, the ledger is not read a second time, so one created meanwhile is missed.
     LooksOnce,
     /// Pods of a workload in the middle of a rollout count as if it were over.
@@ -561,6 +563,15 @@ impl Request {
         let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
         if rules.expiry && !expirable.is_empty() {
             steps.push(("reads the ledger, and drops what is too old".to_owned(), None, read(&expirable)));
+        }
+        for (ledger, version) in cluster.former.iter().flatten().filter(|_| now.attempt.may_remember()) {
+            let remembered = with(&|next| {
+                next.looked.clear();
+                let trusts = rules.makes(Mistake::TrustsMemory);
+                next.ledger_version = if trusts { cluster.ledger_version } else { *version };
+                next.attempt.ledger(ledger.clone(), BTreeSet::new());
+            });
+            steps.push((format!("remembers the ledger in version {version}"), None, remembered));
         }
         steps
     }
