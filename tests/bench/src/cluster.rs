@@ -60,6 +60,14 @@ impl Cluster {
         self.create(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), all.into_iter().chain(others))
             .await?;
         self.create(&format!("/api/v1/namespaces/{namespace}/services"), [service("app", Some("blue"))]).await?;
+        self.until_ready(namespace, deployments.max(2)).await
+    }
+
+    /// Waits until this many Deployments of a namespace are ready.
+    ///
+    /// # Errors
+    /// When they do not become ready.
+    pub async fn until_ready(&self, namespace: &str, deployments: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
@@ -67,7 +75,7 @@ impl Cluster {
             let items = list.get("items").and_then(Value::as_array).context("no items")?;
             let ready =
                 items.iter().filter(|it| it.pointer("/status/availableReplicas") == it.pointer("/spec/replicas"));
-            if ready.count() == deployments.max(2) {
+            if ready.count() == deployments {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "the Deployments of {namespace} do not become ready");
@@ -111,12 +119,12 @@ pub async fn send(client: &Client, method: Method, path: &str, body: Option<&Val
     Ok(client.request_text(request.body(body)?).await?)
 }
 
-/// Returns a binary answer.
+/// Returns a binary answer of a media type.
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn bytes(client: &Client, path: &str) -> Result<Bytes> {
-    let answer = client.send(http::Request::get(path).body(Body::empty())?).await?;
+pub async fn bytes(client: &Client, path: &str, accept: &str) -> Result<Bytes> {
+    let answer = client.send(http::Request::get(path).header("accept", accept).body(Body::empty())?).await?;
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     ensure!(status.is_success(), "{path} is answered by {status}");

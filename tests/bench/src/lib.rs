@@ -11,11 +11,13 @@
 //! | `process.rs` | processor time and memory of one process |
 //! | `figures.rs` | medians, spreads, and slices in turn |
 //! | `report.rs` | the printed table, and `report.json` |
-//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs`, `largest.rs`, `whole.rs` | the seven parts |
+//! | `requests.rs`, `flips.rs` with `without_flipguard.rs`, `memory.rs`, `start.rs`, `irrelevant.rs`, `largest.rs`, `whole.rs`, `earlier.rs`, `bursts.rs` | the nine parts |
 
 pub mod baseline;
+pub mod bursts;
 pub mod cluster;
 pub mod decision;
+pub mod earlier;
 pub mod figures;
 pub mod flips;
 pub mod irrelevant;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bench::cluster::{self, Cluster};
 use bench::report::Report;
 use bench::servers::{self, Handler};
-use bench::{flips, irrelevant, largest, memory, record, requests, start, whole};
+use bench::{bursts, earlier, flips, irrelevant, largest, memory, record, requests, start, whole};
 use clap::{Parser, Subcommand};
 use controlplane::{Binaries, ControlPlane};
 use flipguard::certs::Identity;
@@ -33,6 +33,9 @@ enum Command {
         /// Only these parts
         #[arg(long, value_delimiter = ',')]
         parts: Vec<u8>,
+        /// An earlier release build of flipguard: part 8 compares with it
+        #[arg(long)]
+        earlier: Option<PathBuf>,
         /// Only these reviews of part 1, such as `scale-up`
         #[arg(long, value_delimiter = ',')]
         reviews: Vec<String>,
@@ -52,8 +55,9 @@ enum Command {
 fn main() -> Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     match Bench::parse().command {
-        Command::Run { flipguard, folder, image, parts, reviews } => {
-            return run(&flipguard, &folder, image.as_deref(), &parts, &reviews);
+        Command::Run { flipguard, folder, image, earlier, parts, reviews } => {
+            let builds = Builds { flipguard: &flipguard, image: image.as_deref(), earlier: earlier.as_deref() };
+            return run(&builds, &folder, &parts, &reviews);
         }
         Command::Record => record::record()?,
         Command::Serve { handler, kubeconfig } => serve(handler, kubeconfig.as_deref())?,
@@ -61,7 +65,17 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
+/// The programs that are measured.
+struct Builds<'a> {
+    flipguard: &'a Path,
+    /// The content of the image.
+    image: Option<&'a Path>,
+    /// An earlier build of flipguard.
+    earlier: Option<&'a Path>,
+}
+
+fn run(builds: &Builds<'_>, folder: &Path, parts: &[u8], reviews: &[String]) -> Result<ExitCode> {
+    let Builds { flipguard, image, earlier } = *builds;
     let wanted = |part: u8| parts.is_empty() || parts.contains(&part);
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let binaries = Binaries::ensure()?;
@@ -71,13 +85,27 @@ fn run(flipguard: &Path, folder: &Path, image: Option<&Path>, parts: &[u8], revi
         requests::measure(&control_plane, flipguard, reviews, &mut report)?;
         control_plane.stop()?;
     }
-    if (2..=6).any(wanted) {
+    if (2..=6).chain(8..=9).any(wanted) {
         let control_plane = ControlPlane::start(&binaries)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let cluster = Cluster::open(&control_plane).await?;
+            if wanted(2) || wanted(8) {
+                flips::prepare(&cluster).await?;
+            }
             if wanted(2) {
                 flips::measure(&control_plane, &cluster, flipguard, folder, &mut report).await?;
+            }
+            if wanted(8) {
+                match earlier {
+                    Some(earlier) => {
+                        earlier::measure(&control_plane, &cluster, flipguard, earlier, &mut report).await?;
+                    }
+                    None => eprintln!("bench: part 8 needs an earlier build: EARLIER=COMMIT make bench"),
+                }
+            }
+            if wanted(9) {
+                bursts::measure(&control_plane, &cluster, flipguard).await?;
             }
             // Measured before part 3 creates many Deployments.
             if wanted(4) {

@@ -7,7 +7,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cluster::send;
+use crate::cluster::{bytes, send};
 
 /// An object that is read and written like a ledger: a ConfigMap in the namespace.
 const LEDGER: &str = "api/v1 configmaps/ledger";
@@ -62,18 +62,14 @@ pub async fn with_ledger(client: &Client, namespace: &str) -> Result<()> {
 async fn list(client: &Client, namespace: &str, what: &str) -> Result<()> {
     let mut more = String::new();
     loop {
-        let page = read(client, namespace, &format!("{what}limit=500{more}")).await?;
-        match json_skip::from_str::<Page>(&page)?.metadata.token.filter(|token| !token.is_empty()) {
+        let path = path(namespace, &format!("{what}limit=500{more}"))?;
+        let page = bytes(client, &path, protobuf_json::MEDIA_TYPE).await?;
+        let metadata = protobuf_json::List::read(&page)?.metadata()?;
+        match json_skip::from_str::<PageMeta>(&metadata)?.token.filter(|token| !token.is_empty()) {
             Some(token) => more = format!("&continue={token}"),
             None => return Ok(()),
         }
     }
-}
-
-/// The part of a page that names the next one.
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMeta,
 }
 
 #[derive(Deserialize)]

@@ -16,10 +16,6 @@ pub struct Bar {
     pub bar: f64,
     /// Whether the value is within the limit.
     pub holds: bool,
-    /// An estimate of the smallest possible value on this machine: the sum of the parts that were measured without
-    /// flipguard in the same run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub floor: Option<f64>,
 }
 
 /// All measured figures.
@@ -31,17 +27,8 @@ pub struct Report {
 impl Report {
     /// Adds a figure with its limit.
     pub fn bar(&mut self, name: impl Into<String>, value: f64, bar: f64) {
-        self.add(name.into(), value, bar, None);
-    }
-
-    /// Adds a figure with its limit and with the smallest possible value.
-    pub fn bar_over_floor(&mut self, name: impl Into<String>, value: f64, bar: f64, floor: f64) {
-        self.add(name.into(), value, bar, Some(thousandths(floor)));
-    }
-
-    fn add(&mut self, name: String, value: f64, bar: f64, floor: Option<f64>) {
         let value = thousandths(value);
-        let bar = Bar { name, value, bar, holds: value <= bar, floor };
+        let bar = Bar { name: name.into(), value, bar, holds: value <= bar };
         println!("{}", line(&bar));
         self.bars.push(bar);
     }
@@ -54,12 +41,7 @@ impl Report {
         println!("\nbars");
         self.bars.iter().for_each(|bar| println!("{}", line(bar)));
         let broken = self.bars.iter().filter(|bar| !bar.holds).count();
-        let beyond =
-            self.bars.iter().filter(|bar| !bar.holds && bar.floor.is_some_and(|floor| floor > bar.bar)).count();
         println!("\n{} of {} bars hold", self.bars.len() - broken, self.bars.len());
-        if beyond > 0 {
-            println!("{beyond} of the others are beyond reach here: what was measured without flipguard comes to more");
-        }
         let file = folder.join("report.json");
         std::fs::write(&file, serde_json::to_string_pretty(&self.bars)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -75,9 +57,8 @@ impl Report {
 }
 
 fn line(bar: &Bar) -> String {
-    let Bar { name, value, bar, holds, floor } = bar;
-    let floor = floor.map(|floor| format!(", without flipguard {floor:.2}")).unwrap_or_default();
-    format!("  {} {name:<66} {value:>8.3}   at most {bar}{floor}", if *holds { "ok    " } else { "BROKEN" })
+    let Bar { name, value, bar, holds } = bar;
+    format!("  {} {name:<66} {value:>8.3}   at most {bar}", if *holds { "ok    " } else { "BROKEN" })
 }
 
 fn thousandths(value: f64) -> f64 {
