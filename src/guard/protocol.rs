@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
                 let reading = self.reading();
                 guard.judge_directly(change, reading, turn).await
             }
-            End::Full => scenarios::full(change, &turn.course.latest().await.policy, now()),
+            End::Full(full) => scenarios::full(change, full, &turn.course.latest().await.policy, now()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::resolve::{self, Found};
-use super::{Intent, Ledger, ObjectRef, scenarios};
+use super::{Full, Intent, Ledger, ObjectRef, scenarios};
 use crate::model::{Change, ClusterView, Kind, Policy, Records, Role, Service, Timestamp, Tombstone};
 use crate::rules::{Outcome, Verdict};
 
@@ -52,8 +52,8 @@ pub enum End {
     NothingAtStake,
     /// There is no ledger, and this attempt writes none. Fresh reads alone decide.
     Unrecorded,
-    /// The ledger has no room for another intent.
-    Full,
+    /// The ledger has no room for another intent of this kind.
+    Full(Full),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -228,8 +228,11 @@ impl Attempt {
             Phase::Over(End::Harmless)
         } else if self.writes {
             ledger.add(&self.own);
-            let fits = ledger.fits() && ledger.has_room_for(&self.own);
-            if fits { Phase::Writing(ledger, in_the_way) } else { Phase::Over(End::Full) }
+            let full = Full::after(&ledger, &self.own);
+            match full.or_else(|| (!ledger.fits()).then_some(Full::Ledger)) {
+                Some(full) => Phase::Over(End::Full(full)),
+                None => Phase::Writing(ledger, in_the_way),
+            }
         } else if self.own.creates() && ledger.records.tombstone(&self.own.object.name, now).is_none() {
             Phase::Over(End::Harmless)
         } else {

@@ -11,11 +11,6 @@ use super::settled::{self, Settled};
 use super::unknown::Unknown;
 use crate::model::{Flip, Proof, Proofs, Records, Timestamp, Tombstone};
 
-/// The largest number of intents in a namespace. A further change has to wait.
-pub const MAX_INTENTS: usize = 64;
-/// The largest number of intents that create a Service. Such an intent needs no object that exists, so anyone who can
-/// send a review can invent one: they leave room for changes of what exists.
-pub(super) const MAX_CREATIONS: usize = MAX_INTENTS / 4;
 /// The largest number of attempts that share an intent by name. Of more, only the newest is kept: it expires last.
 const MAX_ATTEMPTS: usize = 8;
 /// The largest size of a ledger, in bytes. The limit of etcd is 1.5 MiB.
@@ -180,12 +175,7 @@ impl Ledger {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
-        self.intents.len() <= MAX_INTENTS && self.size() <= MAX_BYTES
-    }
-
-    /// Whether an intent that was just added takes no more than the share of its kind.
-    pub(super) fn has_room_for(&self, own: &Intent) -> bool {
-        !own.creates() || self.intents.iter().filter(|intent| intent.creates()).count() <= MAX_CREATIONS
+        self.size() <= MAX_BYTES
     }
 
     /// Drops tombstones that no longer count.
@@ -449,26 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn creations_leave_room_for_other_changes() {
-        let creation =
-            |number: usize| Intent { base: String::new(), ..intent(&format!("c{number}"), &format!("new-{number}")) };
-        let mut ledger = Ledger::default();
-        for number in 0..MAX_CREATIONS {
-            ledger.add(&creation(number));
-            assert!(ledger.has_room_for(&creation(number)), "{number}");
-        }
-        let last = creation(MAX_CREATIONS);
-        ledger.add(&last);
-        assert!(!ledger.has_room_for(&last));
-        let change = intent("a", "app");
-        ledger.add(&change);
-        assert!(ledger.has_room_for(&change) && ledger.fits());
-    }
-
-    #[test]
     fn a_ledger_is_bounded() {
-        assert!(full_of(MAX_INTENTS).fits());
-        assert!(!full_of(MAX_INTENTS + 1).fits());
         // The oldest records make room for intents.
         let mut ledger = full_of(1);
         for at in 0..9 {

@@ -17,6 +17,7 @@
 //!
 //! - [`Intent`]: the change that a request would make
 //! - [`Ledger`]: the intents and records of a namespace, as the data of a ConfigMap
+//! - [`Full`]: the shares of a ledger's room
 //! - [`resolve`](mod@resolve): whether an intent is pending, committed or void
 //! - [`Settled`]: a change that has committed and is not in the history yet
 //! - [`apply`](mod@apply): a view after an intent, and back
@@ -32,6 +33,7 @@ mod intent;
 mod leftover;
 pub mod relevant;
 pub mod resolve;
+mod room;
 #[cfg(test)]
 mod scenario_properties;
 pub mod scenarios;
@@ -39,8 +41,9 @@ mod settled;
 mod unknown;
 
 pub use attempt::{Ask, Attempt, End};
-pub use config_map::{Ledger, LedgerError, MAX_BYTES, MAX_INTENTS};
+pub use config_map::{Ledger, LedgerError, MAX_BYTES};
 pub use intent::{IntendedChange, Intent, ObjectRef, ServiceAfter, WorkloadAfter};
 pub use leftover::{Leftover, Withdrawal};
 pub use resolve::{Found, Seen};
+pub use room::Full;
 pub use settled::{Settled, SettledAct};

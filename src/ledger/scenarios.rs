@@ -4,9 +4,8 @@
 //! and only one of them alone is dangerous. The exhaustive model found such a case.
 
 use super::apply::apply;
-use super::config_map::MAX_CREATIONS;
 use super::relevant::relevant;
-use super::{Intent, MAX_INTENTS};
+use super::{Full, Intent};
 use crate::model::{Change, ClusterView, Policy, Timestamp, Write};
 use crate::rules::{self, Effect, Finding, Outcome, Reason, Verdict};
 
@@ -117,15 +116,11 @@ fn recreated(verdict: &Verdict) -> Option<&Finding> {
 
 /// The verdict on a change for which the ledger has no room.
 #[must_use]
-pub fn full(change: &Change, policy: &Policy, now: Timestamp) -> Verdict {
+pub fn full(change: &Change, full: Full, policy: &Policy, now: Timestamp) -> Verdict {
     let of_nothing = rules::decide(change, &ClusterView::default(), policy, now);
     let mut verdict = Verdict { findings: Vec::new(), summary: String::new(), ..of_nothing };
-    let message = match change.write {
-        Write::ServiceCreate { .. } => {
-            format!("more than {MAX_CREATIONS} new Services, or {MAX_INTENTS} changes, are pending in this namespace")
-        }
-        _ => format!("more than {MAX_INTENTS} changes are pending in this namespace"),
-    };
+    let own = Intent::of(change, String::new()).map(|own| own.object.to_string()).unwrap_or_default();
+    let message = full.words(&own);
     verdict.add(conflict(message, change, policy), change, policy);
     verdict
 }

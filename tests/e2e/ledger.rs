@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::Test;
+use super::admission::{client, on_runtime, send};
 use super::shop::{BLUE, GREEN, Pods, Shop, service};
 use super::tls::connect;
 
@@ -23,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("ledger::entries_are_readable", entries_are_readable),
     ("ledger::an_unreadable_ledger_denies", an_unreadable_ledger_denies),
     ("ledger::abandoned_intents_block_only_conflicts", abandoned_intents_block_only_conflicts),
+    ("ledger::a_writer_who_never_commits_blocks_nobody_else", a_writer_who_never_commits_blocks_nobody_else),
     ("ledger::an_abandoned_flip_is_not_recorded", an_abandoned_flip_is_not_recorded),
     ("ledger::an_undelivered_answer_is_withdrawn", an_undelivered_answer_is_withdrawn),
     ("ledger::without_traffic_services_nothing_is_written", without_traffic_services_nothing_is_written),
@@ -252,6 +254,47 @@ fn abandoned_intents_block_only_conflicts(shop: &Shop) -> Result<()> {
     // Any change of the intent's object ends the wait.
     shop.kubectl(&["label", "deployment", "app-green", "--overwrite", "try=again"])?.succeeds()?;
     shop.route("app", GREEN)?.passes_silently()
+}
+
+/// A pipeline sets a new image again and again, and another webhook denies each. It may fill its own share of the ledger,
+/// and nothing more.
+fn a_writer_who_never_commits_blocks_nobody_else(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    let other = |color| [("app", "other"), ("color", color)];
+    shop.deploy_ready("other-blue", &other("blue"), 1)?;
+    shop.deploy_ready("other-green", &other("green"), 1)?;
+    shop.route("other", &other("blue"))?.succeeds()?;
+    shop.has_an_age("other-blue")?;
+    shop.route("other", &other("green"))?.passes_silently()?;
+    let it = "request.name == 'app-green' && request.userInfo.username == 'admin'";
+    shop.apply(&blocker(&shop.namespace, it, "deployments"))?.succeeds()?;
+    let label = ["label", "deployment/app-green", "--overwrite", "try=it"];
+    shop.until("the other webhook denies", || Ok(shop.kubectl(&label)?.err.contains("blocker")))?;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/app-green", shop.namespace);
+    let (denied, full) = on_runtime(async {
+        let client = client(shop).await?;
+        let (mut denied, mut full) = (0, 0);
+        for number in 0..70 {
+            let containers = json!([{ "name": "web", "image": format!("web:{number}") }]);
+            let change = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+            let error = send(&client, "PATCH", &path, &change).await.err().context("nobody denied it")?.to_string();
+            denied += usize::from(error.contains("blocker"));
+            full += usize::from(error.contains("more than 8 changes of deployment/app-green by this user are pending"));
+        }
+        Ok((denied, full))
+    })?;
+    ensure!(full > 0 && denied + full >= 70, "{denied} were denied by the other webhook, {full} had no room");
+    // Another app is rolled back at once, and nobody waits.
+    shop.route("other", &other("blue"))?.passes_silently()?;
+    shop.kubectl(&["set", "image", "deployment/other-green", "web=web:2"])?.succeeds()?;
+    // Somebody else still can change the same object.
+    let ops = ["--as=ops", "--as-group=system:masters"];
+    shop.kubectl(&[&["set", "image", "deployment/app-green", "web=web:mended"], &ops[..]].concat())?.succeeds()?;
+    shop.plain_kubectl(&["delete", "validatingwebhookconfiguration", &shop.namespace])?.succeeds()?;
+    // That has voided all pending changes, so the flip waits for the rollout alone.
+    shop.rolled_out("deployment/app-green")?;
+    shop.route("app", GREEN)?.succeeds()
 }
 
 /// The API server closes the connection while flipguard still judges. The change then counts as denied, and its intent

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use controlplane::{ControlPlane, Guard, Replicas};
 use http::Method;
 use kube::Client;
@@ -24,6 +24,10 @@ const RATES: [u32; 4] = [1, 5, 20, 50];
 const NAMESPACES: [usize; 2] = [1, 20];
 /// The writes in a second that do not concern flipguard, beside 5 flips a second.
 const BACKGROUND: u32 = 100;
+/// The writers at the same time that scale colours of one namespace, each as fast as it is answered.
+const WRITERS: [usize; 3] = [1, 8, 64];
+/// The pause between the flips beside them.
+const BETWEEN: Duration = Duration::from_millis(500);
 /// The duration of each rate.
 const TIME: Duration = Duration::from_secs(12);
 
@@ -73,6 +77,11 @@ pub async fn measure(control_plane: &ControlPlane, cluster: &Cluster, flipguard:
         let busy = flips(&cluster.guarded, some, 5, TIME).await;
         writer.abort();
         print(&format!("5 a second, {BACKGROUND} other writes a second"), &busy?);
+        for count in WRITERS {
+            let (a_second, again, flips) = flood(&cluster.guarded, namespace(0), count).await?;
+            print(&format!("a flip beside {count} writers"), &flips);
+            println!("    the writers: {a_second:.0} changes a second, {:.1} % to be sent again", again * 100.0);
+        }
         if let Some(guard) = &one {
             end(guard)?;
         }
@@ -140,18 +149,83 @@ pub async fn flips(client: &Client, namespaces: &[String], rate: u32, time: Dura
     }
     let (mut took, mut again) = (Vec::new(), 0.0);
     for flip in sent {
-        match flip.await? {
-            (time, Ok(_)) => took.push(time.as_secs_f64() * 1e3),
-            (_, Err(error)) => match error.downcast_ref::<kube::Error>() {
-                Some(kube::Error::Api(status)) if status.code == 429 => again += 1.0,
-                _ => bail!("a flip failed: {error:#}"),
-            },
+        let (time, answer) = flip.await?;
+        if is_again(answer).context("a flip failed")? {
+            again += 1.0;
+        } else {
+            took.push(time.as_secs_f64() * 1e3);
         }
     }
     took.sort_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "some hundred")]
     let again = again / count as f64;
     Ok(Burst { p50: quantile(&took, 0.5), p99: quantile(&took, 0.99), again })
+}
+
+/// Scales idle colours by several writers at once, and flips another app there and back meanwhile. Returns the scalings in
+/// a second, the share of them that was answered by HTTP 429, and what became of the flips.
+async fn flood(client: &Client, namespace: String, count: usize) -> Result<(f64, f64, Burst)> {
+    let until = Instant::now() + TIME;
+    let writers: Vec<_> =
+        (0..count).map(|number| tokio::spawn(scale(client.clone(), namespace.clone(), number, until))).collect();
+    let (mut took, mut refused, mut flips) = (Vec::new(), 0.0, 0.0);
+    while Instant::now() < until {
+        sleep(BETWEEN).await;
+        let colour = if took.len() % 2 == 0 { "green" } else { "blue" };
+        let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
+        let change = json!({ "spec": { "selector": { "color": colour } } });
+        let began = Instant::now();
+        flips += 1.0;
+        if is_again(send(client, Method::PATCH, &path, Some(&change)).await)? {
+            refused += 1.0;
+        } else {
+            took.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let (mut passed, mut again) = (0.0, 0.0);
+    for writer in writers {
+        let (one, other) = writer.await??;
+        passed += one;
+        again += other;
+    }
+    if took.len() % 2 == 1 {
+        let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
+        send(client, Method::PATCH, &path, Some(&json!({ "spec": { "selector": { "color": "blue" } } }))).await?;
+    }
+    took.sort_by(f64::total_cmp);
+    let burst = Burst { p50: quantile(&took, 0.5), p99: quantile(&took, 0.99), again: refused / flips };
+    Ok((passed / TIME.as_secs_f64(), again / f64::max(passed + again, 1.0), burst))
+}
+
+/// One writer: scales the idle colour of an app up and down. Returns how many scalings passed, and how many are to be sent
+/// again.
+async fn scale(client: Client, namespace: String, number: usize, until: Instant) -> Result<(f64, f64)> {
+    let app = 1 + number % (APPS - 1);
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/app-{app}-green");
+    let (mut passed, mut again) = (0.0, 0.0);
+    for turn in 0_u32.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let change = json!({ "spec": { "replicas": 1 + turn % 2 } });
+        if is_again(send(&client, Method::PATCH, &path, Some(&change)).await)? {
+            again += 1.0;
+        } else {
+            passed += 1.0;
+        }
+    }
+    Ok((passed, again))
+}
+
+/// Whether an answer says that the request has to be sent again.
+fn is_again(answer: Result<String>) -> Result<bool> {
+    match answer {
+        Ok(_) => Ok(false),
+        Err(error) => match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if matches!(status.code, 409 | 429) => Ok(true),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Writes ConfigMaps of other namespaces, until it is aborted.
