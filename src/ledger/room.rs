@@ -5,11 +5,11 @@ use super::{Intent, Ledger};
 use crate::model::Kind;
 
 /// The largest number of intents.
-pub const MAX_INTENTS: usize = 64;
+const MAX_INTENTS: usize = 64;
 /// The part of them that changes of workloads may use, so that a flip always has room.
 const OF_WORKLOADS: usize = MAX_INTENTS / 4 * 3;
 /// The part that new Services may use, so that they cannot block other changes.
-pub(super) const OF_CREATIONS: usize = MAX_INTENTS / 4;
+const OF_CREATIONS: usize = MAX_INTENTS / 4;
 /// The part that one writer may use for workloads, and for Services, and of one object. Another writer can always change
 /// the object too.
 const BY_WRITER: (usize, usize) = (24, 8);
@@ -36,20 +36,22 @@ pub enum Full {
 impl Full {
     /// The share of this intent that is exceeded, now that it was added; `None` where all have room.
     pub(super) fn after(ledger: &Ledger, own: &Intent) -> Option<Self> {
-        let count = |which: &dyn Fn(&Intent) -> bool| ledger.intents.iter().filter(|intent| which(intent)).count();
         let is_workload = |intent: &Intent| intent.object.kind != Kind::Service;
         let is_by_same = |intent: &Intent| intent.user == own.user && is_workload(intent) == is_workload(own);
         let is_of_same = |intent: &Intent| intent.object == own.object;
         let (all, of_object) = BY_WRITER;
-        let shares: [(Self, usize, &dyn Fn(&Intent) -> bool); 6] = [
-            (Self::WriterOfObject, of_object, &|intent| is_of_same(intent) && is_by_same(intent)),
-            (Self::Object, OF_OBJECT, &is_of_same),
-            (Self::Writer, all, &is_by_same),
-            (Self::Creations, if own.creates() { OF_CREATIONS } else { usize::MAX }, &Intent::creates),
-            (Self::Workloads, if is_workload(own) { OF_WORKLOADS } else { usize::MAX }, &is_workload),
-            (Self::Ledger, MAX_INTENTS, &|_| true),
+        let of_creations = if own.creates() { OF_CREATIONS } else { usize::MAX };
+        let of_workloads = if is_workload(own) { OF_WORKLOADS } else { usize::MAX };
+        let count = |which: &dyn Fn(&Intent) -> bool| ledger.intents.iter().filter(|intent| which(intent)).count();
+        let shares = [
+            (Self::WriterOfObject, of_object, count(&|intent| is_of_same(intent) && is_by_same(intent))),
+            (Self::Object, OF_OBJECT, count(&is_of_same)),
+            (Self::Writer, all, count(&is_by_same)),
+            (Self::Creations, of_creations, count(&Intent::creates)),
+            (Self::Workloads, of_workloads, count(&is_workload)),
+            (Self::Ledger, MAX_INTENTS, ledger.intents.len()),
         ];
-        shares.into_iter().find(|(_, most, which)| count(which) > *most).map(|(share, ..)| share)
+        shares.into_iter().find(|(_, most, count)| count > most).map(|(share, ..)| share)
     }
 
     /// The number that is exceeded, and of what, as the rest of a sentence.
