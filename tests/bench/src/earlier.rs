@@ -14,7 +14,7 @@ use crate::report::{Report, heading};
 use crate::webhook::end;
 
 /// The phases of each build.
-const PHASES: usize = 4;
+const PHASES: usize = 3;
 /// The slices of a phase.
 const SLICES: usize = 3;
 /// The flips of a phase whose processor time is counted.
@@ -54,7 +54,11 @@ pub async fn measure(
     for round in 0..PHASES {
         for index in order(round, builds.len()) {
             if let (Some(build), Some(phases)) = (builds.get(index), phases.get_mut(index)) {
-                phases.push(phase(control_plane, cluster, build, namespace).await?);
+                let phase = phase(control_plane, cluster, build, namespace).await?;
+                let [p50, p99] = phase.burst;
+                let which = if index == 0 { "earlier" } else { "this" };
+                eprintln!("bench: round {round}, {which} build: {:.1?} ms, burst {p50:.0} and {p99:.0} ms", phase.p50);
+                phases.push(phase);
             }
         }
     }
