@@ -88,6 +88,7 @@ PART = $(CARGO_TARGET_DIR)/debug/flipguard manifests --namespace '{{ .Release.Na
 tables: ## Write crates/protobuf-json/src/tables.rs from the Go types of Kubernetes
 	cd crates/protobuf-json/generate && go run . > ../src/tables.rs.new
 	mv crates/protobuf-json/src/tables.rs.new crates/protobuf-json/src/tables.rs
+	rustfmt --edition 2024 crates/protobuf-json/src/tables.rs
 
 docs: ## Write what is generated: docs/rules.md, checks.md, rights.md, deploy/base/flipguard.yaml, some of the chart
 	cargo build --quiet --locked --bin flipguard

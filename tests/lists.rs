@@ -19,15 +19,28 @@ use serde::de::DeserializeOwned;
 /// Objects of each kind.
 const EACH: &str = "150";
 
-/// The lists of random objects: their kind, their protobuf and their JSON.
-fn pairs(seed: u64) -> Vec<(String, Answered, Answered)> {
+/// What the generator prints.
+fn generator(arguments: &[&str]) -> String {
     let output = Command::new("go")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/protobuf-json/generate"))
-        .args(["run", ".", "pairs", EACH, &seed.to_string()])
+        .args(["run", "."])
+        .args(arguments)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_tables_are_those_of_the_generator() {
+    let written = include_str!("../crates/protobuf-json/src/tables.rs");
+    let plain = |text: &str| text.replace(|letter: char| letter.is_whitespace() || letter == ',', "");
+    assert_eq!(plain(written), plain(&generator(&[])), "make tables");
+}
+
+/// The lists of random objects: their kind, their protobuf and their JSON.
+fn pairs(seed: u64) -> Vec<(String, Answered, Answered)> {
+    let text = generator(&["pairs", EACH, &seed.to_string()]);
     let pair = |line: &str| {
         let (protobuf, json) = line.split_once(' ').unwrap();
         let kind: serde_json::Value = serde_json::from_str(json).unwrap();
