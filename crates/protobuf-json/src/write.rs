@@ -88,8 +88,10 @@ impl<'a, 't> Writer<'a, 't> {
         if !std::mem::take(is_first) {
             self.text.push(',');
         }
-        self.string(field.name);
-        self.text.push(':');
+        // The names of fields need no escapes.
+        self.text.push('"');
+        self.text.push_str(field.name);
+        self.text.push_str("\":");
         match (field.times, last) {
             (Times::Many, None) => self.text.push_str("null"),
             (Times::Many, Some(_)) => self.list(field.kind, at)?,
@@ -197,8 +199,7 @@ impl<'a, 't> Writer<'a, 't> {
 
     /// A negative `int32` has ten bytes as well, so both widths are read as 64 bits.
     fn number(&mut self, number: u64) {
-        // Writing to a String does not fail.
-        let _ = write!(self.text, "{}", number.cast_signed());
+        self.text.push_str(itoa::Buffer::new().format(number.cast_signed()));
     }
 
     /// `type` 0 is a number, and 1 is text (`intstr.go`).
@@ -232,24 +233,43 @@ impl<'a, 't> Writer<'a, 't> {
         Ok(())
     }
 
-    /// Writes text with the escapes of Go: also those of `<`, `>`, `&` and of the two line separators.
+    /// Writes text with the escapes of Go: also those of `<`, `>`, `&` and of the two line separators. What lies between
+    /// them is copied as a whole.
     fn string(&mut self, text: &str) {
         self.text.push('"');
-        for letter in text.chars() {
-            match letter {
-                '"' => self.text.push_str("\\\""),
-                '\\' => self.text.push_str("\\\\"),
-                '\n' => self.text.push_str("\\n"),
-                '\r' => self.text.push_str("\\r"),
-                '\t' => self.text.push_str("\\t"),
-                '\u{8}' => self.text.push_str("\\b"),
-                '\u{c}' => self.text.push_str("\\f"),
-                '<' | '>' | '&' | '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => {
-                    let _ = write!(self.text, "\\u{:04x}", u32::from(letter));
-                }
-                _ => self.text.push(letter),
+        let mut rest = text;
+        while let Some((plain, from)) = rest.bytes().position(may_need_escape).and_then(|at| rest.split_at_checked(at))
+        {
+            self.text.push_str(plain);
+            let mut letters = from.chars();
+            if let Some(letter) = letters.next() {
+                self.escaped(letter);
             }
+            rest = letters.as_str();
         }
+        self.text.push_str(rest);
         self.text.push('"');
     }
+
+    fn escaped(&mut self, letter: char) {
+        match letter {
+            '"' => self.text.push_str("\\\""),
+            '\\' => self.text.push_str("\\\\"),
+            '\n' => self.text.push_str("\\n"),
+            '\r' => self.text.push_str("\\r"),
+            '\t' => self.text.push_str("\\t"),
+            '\u{8}' => self.text.push_str("\\b"),
+            '\u{c}' => self.text.push_str("\\f"),
+            '<' | '>' | '&' | '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => {
+                // Writing to a String does not fail.
+                let _ = write!(self.text, "\\u{:04x}", u32::from(letter));
+            }
+            _ => self.text.push(letter),
+        }
+    }
+}
+
+/// Whether a letter that begins with this byte may have an escape. The line separators begin with 0xe2.
+fn may_need_escape(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2)
 }
