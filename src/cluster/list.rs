@@ -1,4 +1,4 @@
-//! A page of a list. It is asked for as protobuf, which the API server writes in a third of the time that JSON takes.
+//! A page of a list. It is asked for as protobuf, which the API server writes in less time than JSON.
 //!
 //! A server may answer with JSON all the same, and some protobuf can only be read in part: a Pod template with a field of
 //! a newer Kubernetes. Such a page is asked for again as JSON.

@@ -1,8 +1,8 @@
 //! Lists of Kubernetes objects that arrive as protobuf, as the JSON that the API server writes.
 //!
-//! The API server takes a third of the time to write a list as protobuf. But one part of an object is needed as text:
-//! a Pod template is compared with the template in a request, which always arrives as JSON. So this crate writes JSON:
-//! of a template's `spec` exactly the text of the API server, and of everything else only the fields that are read.
+//! The API server writes a list in less time as protobuf. But one part of an object is needed as text: a Pod template is
+//! compared with the template in a request, which always arrives as JSON. So this crate writes JSON: of a template's
+//! `spec` exactly the text of the API server, and of everything else only the fields that are read.
 //!
 //! The tables of fields come from the Go types of Kubernetes, by `make tables`. A field that they do not know is an
 //! error inside of a template, and skipped elsewhere.
