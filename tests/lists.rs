@@ -103,3 +103,32 @@ fn protobuf_and_json_give_the_same_objects() {
     }
     assert!(of_each.len() == 8 && of_each.values().all(|count| count.to_string() == EACH), "{of_each:?}");
 }
+
+/// Damaged bodies: nothing panics, and what is understood is JSON.
+#[test]
+fn a_damaged_body_is_an_error_or_json() {
+    let seed = fastrand::u64(0..1 << 40);
+    eprintln!("the seed is {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    // The data of a revision are JSON that the API server has checked, and are taken over as they are.
+    for (kind, protobuf, _) in pairs(seed).iter().filter(|(kind, ..)| kind != "ControllerRevisionList") {
+        for _ in 0..15 {
+            let mut body = protobuf.body.clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(0..body.len());
+                body[at] = random.u8(..);
+            }
+            body.truncate(random.usize(body.len() / 2..=body.len()));
+            let answered = Answered { form: Form::Protobuf, body };
+            drop(objects(&answered, |manifest: WorkloadManifest| manifest.into_workload(WorkloadKind::Deployment)));
+            drop(objects(&answered, |pod: Pod| pod));
+            let Ok(list) = protobuf_json::List::read(&answered.body) else { continue };
+            let written = list.each(|item| {
+                let is_json = serde_json::from_str::<serde_json::Value>(item).is_ok();
+                assert!(is_json, "{kind}: {item}");
+                Ok::<_, protobuf_json::Error>(())
+            });
+            drop(written);
+        }
+    }
+}
