@@ -63,8 +63,12 @@ struct OwnLedger {
 /// A remembered ledger is taken for the stored one if that was right so often in succession. Where replicas share the
 /// changes of a namespace, it never is.
 const TRUSTED: u8 = 2;
-/// How long a ledger is remembered, in how many namespaces, and with how many intents at most.
-const REMEMBERED: (Duration, usize, usize) = (Duration::from_secs(60), 64, 8);
+/// How long a ledger is remembered.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// The most ledgers that are remembered at the same time.
+const MOST_REMEMBERED: usize = 64;
+/// The most intents of a ledger that is remembered: with so few, there is room for another one.
+const FEW_INTENTS: usize = 8;
 
 /// A ledger as it is stored.
 #[derive(Debug)]
@@ -169,7 +173,7 @@ impl LedgerStore {
     pub fn remembered(&self, namespace: &str) -> Option<StoredLedger> {
         let mut memory = self.memory();
         let memory = memory.get_mut(namespace).filter(|memory| memory.trust >= TRUSTED && memory.lost.is_none())?;
-        let own = memory.own.as_ref().filter(|own| own.at.elapsed() < REMEMBERED.0)?;
+        let own = memory.own.as_ref().filter(|own| own.at.elapsed() < REMEMBERED_FOR)?;
         let (ledger, uid, version) = (own.ledger.clone(), own.uid.clone(), own.version.clone());
         let expired = expired_attempts(&mut memory.watched, &ledger, self.ttl);
         Some(StoredLedger { ledger, expired, uid, version })
@@ -177,17 +181,16 @@ impl LedgerStore {
 
     /// Remembers a ledger that was written, or that another replica has written since.
     fn remember(&self, namespace: &str, written: Option<OwnLedger>) {
-        let (time, most, intents) = REMEMBERED;
         let mut memory = self.memory();
-        let old = |memory: &&mut Memory| memory.own.as_ref().is_some_and(|own| own.at.elapsed() >= time);
+        let old = |memory: &&mut Memory| memory.own.as_ref().is_some_and(|own| own.at.elapsed() >= REMEMBERED_FOR);
         memory.values_mut().filter(old).for_each(|memory| memory.own = None);
-        let is_full = memory.values().filter(|memory| memory.own.is_some()).count() >= most;
+        let is_full = memory.values().filter(|memory| memory.own.is_some()).count() >= MOST_REMEMBERED;
         let Some(memory) = memory.get_mut(namespace) else { return };
         if written.is_none() {
             memory.trust = 0;
         }
         let has_room = !is_full || memory.own.is_some();
-        memory.own = written.filter(|own| has_room && own.ledger.intents.len() <= intents);
+        memory.own = written.filter(|own| has_room && own.ledger.intents.len() <= FEW_INTENTS);
     }
 
     /// Looks at a namespace's ledger, and judges nothing by it: the index is not asked. `None` where there is none.
@@ -505,8 +508,8 @@ mod tests {
             assert!(write(&own, &stored(&own).await, head).await);
         }
         assert!(own.remembered("shop").is_some());
-        // It is forgotten after a while, and where it is lost.
-        tokio::time::advance(REMEMBERED.0).await;
+        // It is forgotten after a while.
+        tokio::time::advance(REMEMBERED_FOR).await;
         assert!(own.remembered("shop").is_none());
     }
 

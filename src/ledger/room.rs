@@ -8,11 +8,13 @@ use crate::model::Kind;
 const MAX_INTENTS: usize = 64;
 /// The part of them that changes of workloads may use, so that a flip always has room.
 const OF_WORKLOADS: usize = MAX_INTENTS / 4 * 3;
-/// The part that new Services may use, so that they cannot block other changes.
+/// The part that new Services may use. Such an intent needs no object that exists, so anyone who can send a review can
+/// invent one: they leave room for changes of what exists.
 const OF_CREATIONS: usize = MAX_INTENTS / 4;
-/// The part that one writer may use for workloads, and for Services, and of one object. Another writer can always change
-/// the object too.
-const BY_WRITER: (usize, usize) = (24, 8);
+/// The part that one writer may use for workloads, and as much for Services.
+const BY_WRITER: usize = 24;
+/// The part that one writer may use for one object. Another writer can always change the object too.
+const BY_WRITER_OF_OBJECT: usize = 8;
 /// The part that different changes of one object may use. Two such objects make 256 scenarios, the most that are judged.
 const OF_OBJECT: usize = 15;
 
@@ -39,14 +41,13 @@ impl Full {
         let is_workload = |intent: &Intent| intent.object.kind != Kind::Service;
         let is_by_same = |intent: &Intent| intent.user == own.user && is_workload(intent) == is_workload(own);
         let is_of_same = |intent: &Intent| intent.object == own.object;
-        let (all, of_object) = BY_WRITER;
         let of_creations = if own.creates() { OF_CREATIONS } else { usize::MAX };
         let of_workloads = if is_workload(own) { OF_WORKLOADS } else { usize::MAX };
         let count = |which: &dyn Fn(&Intent) -> bool| ledger.intents.iter().filter(|intent| which(intent)).count();
         let shares = [
-            (Self::WriterOfObject, of_object, count(&|intent| is_of_same(intent) && is_by_same(intent))),
+            (Self::WriterOfObject, BY_WRITER_OF_OBJECT, count(&|intent| is_of_same(intent) && is_by_same(intent))),
             (Self::Object, OF_OBJECT, count(&is_of_same)),
-            (Self::Writer, all, count(&is_by_same)),
+            (Self::Writer, BY_WRITER, count(&is_by_same)),
             (Self::Creations, of_creations, count(&Intent::creates)),
             (Self::Workloads, of_workloads, count(&is_workload)),
             (Self::Ledger, MAX_INTENTS, ledger.intents.len()),
@@ -61,8 +62,10 @@ impl Full {
             Self::Creations => format!("more than {OF_CREATIONS} new Services are pending in this namespace"),
             Self::Workloads => format!("more than {OF_WORKLOADS} changes of workloads are pending in this namespace"),
             Self::Object => format!("more than {OF_OBJECT} changes of {own} are pending"),
-            Self::Writer => format!("more than {} changes by this user are pending in this namespace", BY_WRITER.0),
-            Self::WriterOfObject => format!("more than {} changes of {own} by this user are pending", BY_WRITER.1),
+            Self::Writer => format!("more than {BY_WRITER} changes by this user are pending in this namespace"),
+            Self::WriterOfObject => {
+                format!("more than {BY_WRITER_OF_OBJECT} changes of {own} by this user are pending")
+            }
         }
     }
 }

@@ -224,15 +224,24 @@ fn an_unreadable_ledger_denies(shop: &Shop) -> Result<()> {
     shop.kubectl(&["delete", "service", "app"])?.passes_with_warning(&["cluster-unreadable: "])
 }
 
+/// The Pods of the other app.
+fn other(color: &str) -> [(&str, &str); 2] {
+    [("app", "other"), ("color", color)]
+}
+
+/// Two apps in one namespace, each with both colours ready and blue live.
+fn with_another_app(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    shop.deploy_ready("other-blue", &other("blue"), 1)?;
+    shop.deploy_ready("other-green", &other("green"), 1)?;
+    shop.route("other", &other("blue"))?.succeeds()
+}
+
 /// Another webhook denies a request that flipguard has allowed. Only changes whose verdict depends on the recorded
 /// intent have to wait.
 fn abandoned_intents_block_only_conflicts(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-green", GREEN, 1)?;
-    shop.blue_serves()?;
-    let other = |color| [("app", "other"), ("color", color)];
-    shop.deploy_ready("other-blue", &other("blue"), 1)?;
-    shop.deploy_ready("other-green", &other("green"), 1)?;
-    shop.route("other", &other("blue"))?.succeeds()?;
+    with_another_app(shop)?;
     give_up(shop, "deployment/app-green", &["scale", "deployment/app-green", "--replicas=0"])?;
     let intent = entry(&data(shop)?, "intent.")?;
     ensure!(intent.contains(r#""object":"deployment/app-green""#), "{intent}");
@@ -259,12 +268,7 @@ fn abandoned_intents_block_only_conflicts(shop: &Shop) -> Result<()> {
 /// A pipeline sets another label of the Pods again and again, and another webhook denies each. It may fill its own share of
 /// the ledger, and nothing more.
 fn a_writer_who_never_commits_blocks_nobody_else(shop: &Shop) -> Result<()> {
-    shop.deploy_ready("app-green", GREEN, 1)?;
-    shop.blue_serves()?;
-    let other = |color| [("app", "other"), ("color", color)];
-    shop.deploy_ready("other-blue", &other("blue"), 1)?;
-    shop.deploy_ready("other-green", &other("green"), 1)?;
-    shop.route("other", &other("blue"))?.succeeds()?;
+    with_another_app(shop)?;
     shop.has_an_age("other-blue")?;
     shop.route("other", &other("green"))?.passes_silently()?;
     let it = "request.name == 'app-green' && request.userInfo.username == 'admin'";

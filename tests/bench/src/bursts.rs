@@ -166,13 +166,13 @@ pub async fn flips(client: &Client, namespaces: &[String], rate: u32, time: Dura
 /// a second, the share of them that was answered by HTTP 429, and what became of the flips.
 async fn flood(client: &Client, namespace: String, count: usize) -> Result<(f64, f64, Burst)> {
     let until = Instant::now() + TIME;
+    let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
     let writers: Vec<_> =
         (0..count).map(|number| tokio::spawn(scale(client.clone(), namespace.clone(), number, until))).collect();
     let (mut took, mut refused, mut flips) = (Vec::new(), 0.0, 0.0);
     while Instant::now() < until {
         sleep(BETWEEN).await;
         let colour = if took.len() % 2 == 0 { "green" } else { "blue" };
-        let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
         let change = json!({ "spec": { "selector": { "color": colour } } });
         let began = Instant::now();
         flips += 1.0;
@@ -189,7 +189,6 @@ async fn flood(client: &Client, namespace: String, count: usize) -> Result<(f64,
         again += other;
     }
     if took.len() % 2 == 1 {
-        let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
         send(client, Method::PATCH, &path, Some(&json!({ "spec": { "selector": { "color": "blue" } } }))).await?;
     }
     took.sort_by(f64::total_cmp);
