@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::Intent;
+use super::room::MAX_INTENTS;
 use super::settled::{self, Settled};
 use super::unknown::Unknown;
 use crate::model::{Flip, Proof, Proofs, Records, Timestamp, Tombstone};
@@ -175,7 +176,7 @@ impl Ledger {
             let Some(oldest) = self.records.flips.iter().map(|flip| flip.at).min() else { break };
             self.records.flips.retain(|flip| flip.at > oldest);
         }
-        self.size() <= MAX_BYTES
+        self.intents.len() <= MAX_INTENTS && self.size() <= MAX_BYTES
     }
 
     /// Drops tombstones that no longer count.
@@ -440,6 +441,8 @@ mod tests {
 
     #[test]
     fn a_ledger_is_bounded() {
+        assert!(full_of(MAX_INTENTS).fits());
+        assert!(!full_of(MAX_INTENTS + 1).fits());
         // The oldest records make room for intents.
         let mut ledger = full_of(1);
         for at in 0..9 {

@@ -4,8 +4,8 @@
 use super::{Intent, Ledger};
 use crate::model::Kind;
 
-/// The largest number of intents.
-const MAX_INTENTS: usize = 64;
+/// The largest number of intents in a namespace. A further change has to wait.
+pub(super) const MAX_INTENTS: usize = 64;
 /// The part of them that changes of workloads may use, so that a flip always has room.
 const OF_WORKLOADS: usize = MAX_INTENTS / 4 * 3;
 /// The part that new Services may use. Such an intent needs no object that exists, so anyone who can send a review can
