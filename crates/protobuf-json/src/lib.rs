@@ -33,6 +33,8 @@ pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The first bytes of the envelope (apimachinery, `serializer/protobuf`).
 const MAGIC: &[u8] = b"k8s\0";
 
+const NOT_UTF_8: Error = Error::Malformed("text is not UTF-8");
+
 /// Why a body cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -100,9 +102,7 @@ impl<'a> List<'a> {
     /// # Errors
     /// When they are malformed.
     pub fn metadata(&self) -> Result<String, Error> {
-        let mut text = String::new();
-        Writer::new(&mut text).object(&tables::LIST_META, self.metadata)?;
-        Ok(text)
+        written(&tables::LIST_META, self.metadata)
     }
 
     /// Hands the JSON of each item over, in order.
@@ -110,11 +110,11 @@ impl<'a> List<'a> {
     /// # Errors
     /// When an item is malformed or has an unknown field, or the receiver has an error.
     pub fn each<E: From<Error>>(&self, mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-        let mut text = String::new();
+        let mut text = Vec::new();
         for item in &self.items {
             text.clear();
             Writer::new(&mut text).object(self.message, item)?;
-            take(&text)?;
+            take(str::from_utf8(&text).map_err(|_| NOT_UTF_8)?)?;
         }
         Ok(())
     }
@@ -129,9 +129,14 @@ pub fn status(body: &[u8]) -> Result<String, Error> {
     if kind != "Status" {
         return Err(Error::UnknownKind(kind.to_owned()));
     }
-    let mut text = String::new();
-    Writer::new(&mut text).object(&tables::STATUS, raw)?;
-    Ok(text)
+    written(&tables::STATUS, raw)
+}
+
+/// A message as JSON.
+fn written(message: &Message, bytes: &[u8]) -> Result<String, Error> {
+    let mut text = Vec::new();
+    Writer::new(&mut text).object(message, bytes)?;
+    String::from_utf8(text).map_err(|_| NOT_UTF_8)
 }
 
 /// Opens the envelope: the kind, and the message in it (apimachinery, `runtime.Unknown`).

@@ -7,6 +7,16 @@ pub(crate) struct Message {
     pub(crate) fields: &'static [Field],
 }
 
+impl Message {
+    /// The position of a field in the table. On the wire, most fields stand in the order of the table, so the search begins
+    /// at the one before.
+    pub(crate) fn position(&self, number: u32, last: usize) -> Option<usize> {
+        let (before, from) = self.fields.split_at_checked(last)?;
+        let is_it = |field: &Field| field.number == number;
+        from.iter().position(is_it).map(|at| last + at).or_else(|| before.iter().position(is_it))
+    }
+}
+
 /// What a field is that the table does not list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -77,4 +87,11 @@ pub(crate) enum Presence {
     Always,
     /// A struct whose fields stand among those of the message around it.
     Inline,
+}
+
+impl Presence {
+    /// Whether JSON lacks a field that does not occur on the wire.
+    pub(crate) fn is_omitted_where_absent(self) -> bool {
+        matches!(self, Self::Optional | Self::NotEmpty)
+    }
 }

@@ -1,6 +1,6 @@
 //! The encoding of protobuf: fields, each with its number and its value.
 
-use crate::Error;
+use crate::{Error, NOT_UTF_8};
 
 /// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn text(self) -> Result<&'a str, Error> {
-        str::from_utf8(self.bytes()?).map_err(|_| Error::Malformed("text is not UTF-8"))
+        str::from_utf8(self.bytes()?).map_err(|_| NOT_UTF_8)
     }
 }
 
@@ -99,6 +99,11 @@ impl<'a> Iterator for Fields<'a> {
 
 /// Takes a varint from the beginning.
 pub(crate) fn varint(bytes: &mut &[u8]) -> Result<u64, Error> {
+    // Most have one byte.
+    if let [byte @ ..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Ok(u64::from(*byte));
+    }
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first().ok_or(SHORT)?;
