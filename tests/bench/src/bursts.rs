@@ -2,6 +2,7 @@
 //! again. Part 9: at several rates, in one and in several namespaces, with one replica and with three.
 
 use std::path::Path;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -60,25 +61,22 @@ pub async fn measure(control_plane: &ControlPlane, cluster: &Cluster, flipguard:
         };
         heading(&format!("9. flips at a steady rate, {replicas} replicas, {APPS} apps in each namespace"));
         // The first flip of a namespace creates its ledger.
-        flips(&cluster.guarded, &all, 20, Duration::from_secs(8)).await?;
+        flips(cluster, &all, 20, Duration::from_secs(8)).await?;
         for count in NAMESPACES {
             let some = all.get(..count).context("too few namespaces")?;
             for rate in RATES {
-                print(
-                    &format!("{rate} a second over {count} namespaces"),
-                    &flips(&cluster.guarded, some, rate, TIME).await?,
-                );
+                print(&format!("{rate} a second over {count} namespaces"), &flips(cluster, some, rate, TIME).await?);
             }
         }
         let some = all.get(..1).context("no namespace")?;
-        let quiet = flips(&cluster.guarded, some, 5, TIME).await?;
+        let quiet = flips(cluster, some, 5, TIME).await?;
         print("5 a second, no other writes", &quiet);
         let writer = tokio::spawn(background(cluster.bare.clone()));
-        let busy = flips(&cluster.guarded, some, 5, TIME).await;
+        let busy = flips(cluster, some, 5, TIME).await;
         writer.abort();
         print(&format!("5 a second, {BACKGROUND} other writes a second"), &busy?);
         for count in WRITERS {
-            let (a_second, again, flips) = flood(&cluster.guarded, namespace(0), count).await?;
+            let (a_second, again, flips) = flood(cluster, namespace(0), count).await?;
             print(&format!("a flip beside {count} writers"), &flips);
             println!("    the writers: {a_second:.0} changes a second, {:.1} % to be sent again", again * 100.0);
         }
@@ -125,11 +123,24 @@ pub async fn apps(cluster: &Cluster, namespace: &str) -> Result<()> {
     cluster.until_ready(namespace, APPS * 2).await
 }
 
+/// Takes all Services back to blue, past flipguard. A flip to the colour that a Service has already is not judged.
+async fn all_blue(cluster: &Cluster, namespaces: &[String]) -> Result<()> {
+    let change = json!({ "spec": { "selector": { "color": "blue" } } });
+    for namespace in namespaces {
+        for app in 0..APPS {
+            let path = format!("/api/v1/namespaces/{namespace}/services/app-{app}");
+            send(&cluster.bare, Method::PATCH, &path, Some(&change)).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Sends flips at a steady rate, each to the next app of the next namespace, there and back.
 ///
 /// # Errors
 /// When a flip is denied for another reason than that it has to be sent again.
-pub async fn flips(client: &Client, namespaces: &[String], rate: u32, time: Duration) -> Result<Burst> {
+pub async fn flips(cluster: &Cluster, namespaces: &[String], rate: u32, time: Duration) -> Result<Burst> {
+    all_blue(cluster, namespaces).await?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
     let count = usize::try_from(u64::from(rate) * time.as_secs())?;
     let mut sent = Vec::with_capacity(count);
@@ -140,7 +151,7 @@ pub async fn flips(client: &Client, namespaces: &[String], rate: u32, time: Dura
         let colour = if turn % 2 == 0 { "green" } else { "blue" };
         let path = format!("/api/v1/namespaces/{namespace}/services/app-{app}");
         let change = json!({ "spec": { "selector": { "color": colour } } });
-        let client = client.clone();
+        let client = cluster.guarded.clone();
         sent.push(tokio::spawn(async move {
             let began = Instant::now();
             let answer = send(&client, Method::PATCH, &path, Some(&change)).await;
@@ -164,7 +175,9 @@ pub async fn flips(client: &Client, namespaces: &[String], rate: u32, time: Dura
 
 /// Scales idle colours by several writers at once, and flips another app there and back meanwhile. Returns the scalings in
 /// a second, the share of them that was answered by HTTP 429, and what became of the flips.
-async fn flood(client: &Client, namespace: String, count: usize) -> Result<(f64, f64, Burst)> {
+async fn flood(cluster: &Cluster, namespace: String, count: usize) -> Result<(f64, f64, Burst)> {
+    all_blue(cluster, slice::from_ref(&namespace)).await?;
+    let client = &cluster.guarded;
     let until = Instant::now() + TIME;
     let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
     let writers: Vec<_> =
@@ -187,9 +200,6 @@ async fn flood(client: &Client, namespace: String, count: usize) -> Result<(f64,
         let (one, other) = writer.await??;
         passed += one;
         again += other;
-    }
-    if took.len() % 2 == 1 {
-        send(client, Method::PATCH, &path, Some(&json!({ "spec": { "selector": { "color": "blue" } } }))).await?;
     }
     took.sort_by(f64::total_cmp);
     let burst = Burst { p50: quantile(&took, 0.5), p99: quantile(&took, 0.99), again: refused / flips };

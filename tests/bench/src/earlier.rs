@@ -119,8 +119,8 @@ async fn phase(control_plane: &ControlPlane, cluster: &Cluster, build: &Path, na
     let ([api_server, flipguard], [of_api_server, of_flipguard]) = (taken, idle);
     let processor = [each(api_server, of_api_server), each(flipguard, of_flipguard)];
     let namespaces = [namespace.to_owned()];
-    bursts::flips(&cluster.guarded, &namespaces, 4, Duration::from_secs(4)).await?;
-    let burst = bursts::flips(&cluster.guarded, &namespaces, BURST.0, BURST.1).await?;
+    bursts::flips(cluster, &namespaces, 4, Duration::from_secs(4)).await?;
+    let burst = bursts::flips(cluster, &namespaces, BURST.0, BURST.1).await?;
     end(&guard)?;
     Ok(Phase { p50, processor, burst: [burst.p50, burst.p99] })
 }
