@@ -7,7 +7,7 @@
 //! Any other ledger that is not in the index is new.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -15,12 +15,12 @@ use kube::Client;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::clock;
 use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
 use super::history_store::history_name;
 use super::ledger_index::{LedgerIndex, lost};
+use super::ledger_memory::LedgerMemory;
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{ReadFailure, Timestamp};
+use crate::model::ReadFailure;
 
 /// The ledgers of a cluster, and what this replica remembers of them.
 pub struct LedgerStore {
@@ -31,53 +31,17 @@ pub struct LedgerStore {
     /// exceed the API server's `--request-timeout` (60 s).
     ttl: Duration,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    memory: Mutex<HashMap<String, Memory>>,
+    memory: LedgerMemory,
 }
-
-/// What this replica has observed of one namespace's ledger. Losing it costs time, never safety.
-#[derive(Debug, Default)]
-struct Memory {
-    /// The ledger's uid in the index.
-    named: Option<String>,
-    /// The API server's time when the ledger was last read.
-    seen: Option<Timestamp>,
-    /// When this replica first saw each attempt.
-    watched: HashMap<String, Instant>,
-    /// When this replica first saw that the ledger was lost.
-    lost: Option<Instant>,
-    /// The ledger, if this replica wrote it last.
-    own: Option<OwnLedger>,
-    /// How often in succession a read has shown the ledger that this replica wrote last.
-    trust: u8,
-}
-
-/// A ledger that this replica wrote last, as far as it knows.
-#[derive(Debug)]
-struct OwnLedger {
-    ledger: Ledger,
-    uid: String,
-    version: String,
-    at: Instant,
-}
-
-/// A remembered ledger is taken for the stored one if that was right so often in succession. Where replicas share the
-/// changes of a namespace, it never is.
-const TRUSTED: u8 = 2;
-/// How long a ledger is remembered.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
-/// The most ledgers that are remembered at the same time.
-const MOST_REMEMBERED: usize = 64;
-/// The most intents of a ledger that is remembered: with so few, there is room for another one.
-const FEW_INTENTS: usize = 8;
 
 /// A ledger as it is stored.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoredLedger {
     /// The content.
     pub ledger: Ledger,
     /// The ids of attempts that are too old to be committed.
     pub expired: BTreeSet<String>,
-    uid: String,
+    pub(super) uid: String,
     pub(super) version: String,
 }
 
@@ -96,7 +60,7 @@ impl LedgerStore {
     #[must_use]
     pub fn new(client: Client, own_namespace: &str, ttl: Duration) -> Self {
         let (maps, index) = (ConfigMaps::new(client.clone(), own_namespace), LedgerIndex::new(ttl));
-        Self { client, maps, index, ttl, turns: Mutex::default(), memory: Mutex::default() }
+        Self { client, maps, index, ttl, turns: Mutex::default(), memory: LedgerMemory::new(ttl) }
     }
 
     /// Begins to use the ledgers, before flipguard registers its webhooks. `has_guarded` says that they were registered
@@ -135,11 +99,11 @@ impl LedgerStore {
         let map = self.maps.read(namespace, &ledger_name(namespace), deadline).await?;
         let uid = map.as_ref().and_then(|map| map.metadata.uid.clone()).unwrap_or_default();
         // Namespaces without a ledger are not remembered: the memory grows with ledgers, not with the cluster.
-        let known = self.memory().get(namespace).and_then(|memory| memory.named.clone());
+        let known = self.memory.named(namespace);
         if map.is_none() || known.as_ref() != Some(&uid) {
             if known.is_some() {
                 // If it turns out to be lost, its time begins now, also where the index is lost as well.
-                self.with_memory(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
+                self.memory.lost_since(namespace);
             }
             match self.named(namespace, deadline).await? {
                 Some(named) if map.is_some() && named == uid => {}
@@ -148,7 +112,7 @@ impl LedgerStore {
                     return Err(self.recover_lost(namespace, map.as_ref(), deadline).await);
                 }
                 None => {
-                    self.memory().remove(namespace);
+                    self.memory.forget(namespace);
                     return Ok(None);
                 }
             }
@@ -156,41 +120,12 @@ impl LedgerStore {
         let Some(map) = map else { return Ok(None) };
         let ledger = self.parse(namespace, &map)?;
         let version = map.metadata.resource_version.unwrap_or_default();
-        let expired = self.with_memory(namespace, |memory| {
-            memory.lost = None;
-            memory.named = Some(uid.clone());
-            memory.seen = Some(clock::now());
-            match &memory.own {
-                Some(own) if own.version == version => memory.trust = memory.trust.saturating_add(1),
-                _ => memory.trust = 0,
-            }
-            expired_attempts(&mut memory.watched, &ledger, self.ttl)
-        });
-        Ok(Some(StoredLedger { ledger, expired, uid, version }))
+        Ok(Some(self.memory.saw(namespace, ledger, uid, version)))
     }
 
     /// The ledger that this replica wrote last, where it is probably still stored. Whether it is, a write over it shows.
     pub fn remembered(&self, namespace: &str) -> Option<StoredLedger> {
-        let mut memory = self.memory();
-        let memory = memory.get_mut(namespace).filter(|memory| memory.trust >= TRUSTED && memory.lost.is_none())?;
-        let own = memory.own.as_ref().filter(|own| own.at.elapsed() < REMEMBERED_FOR)?;
-        let (ledger, uid, version) = (own.ledger.clone(), own.uid.clone(), own.version.clone());
-        let expired = expired_attempts(&mut memory.watched, &ledger, self.ttl);
-        Some(StoredLedger { ledger, expired, uid, version })
-    }
-
-    /// Remembers a ledger that was written, or that another replica has written since.
-    fn remember(&self, namespace: &str, written: Option<OwnLedger>) {
-        let mut memory = self.memory();
-        let old = |memory: &&mut Memory| memory.own.as_ref().is_some_and(|own| own.at.elapsed() >= REMEMBERED_FOR);
-        memory.values_mut().filter(old).for_each(|memory| memory.own = None);
-        let is_full = memory.values().filter(|memory| memory.own.is_some()).count() >= MOST_REMEMBERED;
-        let Some(memory) = memory.get_mut(namespace) else { return };
-        if written.is_none() {
-            memory.trust = 0;
-        }
-        let has_room = !is_full || memory.own.is_some();
-        memory.own = written.filter(|own| has_room && own.ledger.intents.len() <= FEW_INTENTS);
+        self.memory.remembered(namespace)
     }
 
     /// Looks at a namespace's ledger, and judges nothing by it: the index is not asked. `None` where there is none.
@@ -258,11 +193,7 @@ impl LedgerStore {
         map.metadata.resource_version = Some(over.version.clone());
         let written = self.maps.replace(namespace, &map, deadline).await?;
         let version = written.map(|map| map.metadata.resource_version.unwrap_or_default());
-        let own = version.clone().map(|version| {
-            let (ledger, uid) = (ledger.clone(), over.uid.clone());
-            OwnLedger { ledger, uid, version, at: Instant::now() }
-        });
-        self.remember(namespace, own);
+        self.memory.wrote(namespace, ledger, &over.uid, version.as_deref());
         Ok(version)
     }
 
@@ -308,7 +239,7 @@ impl LedgerStore {
             return Ok(Swept::Done);
         }
         self.index.remove(&self.maps, namespace, uid, deadline).await?;
-        self.memory().remove(namespace);
+        self.memory.forget(namespace);
         Ok(Swept::Deleted)
     }
 
@@ -321,7 +252,7 @@ impl LedgerStore {
     /// Whether a namespace is younger than the last look at its ledger. That ledger was of another namespace of this
     /// name, and has been deleted with it.
     async fn is_new(&self, namespace: &str, deadline: Instant) -> Result<bool, ReadFailure> {
-        let seen = self.memory().get(namespace).and_then(|memory| memory.seen);
+        let seen = self.memory.seen(namespace);
         let created = self.namespace_meta(namespace, deadline).await?.and_then(|meta| meta.created);
         Ok(created.zip(seen).is_none_or(|(created, seen)| created > seen))
     }
@@ -330,7 +261,7 @@ impl LedgerStore {
     /// The pending changes that it held may still be committed until their ttl is over. Then the ledger begins anew. This
     /// request fails in any case.
     async fn recover_lost(&self, namespace: &str, map: Option<&ConfigMap>, deadline: Instant) -> ReadFailure {
-        let since = self.with_memory(namespace, |memory| *memory.lost.get_or_insert_with(Instant::now));
+        let since = self.memory.lost_since(namespace);
         let rest = self.ttl.saturating_sub(since.elapsed());
         if !rest.is_zero() {
             return lost(namespace, &ledger_name(namespace), rest);
@@ -376,28 +307,10 @@ impl LedgerStore {
             unusable(&error.to_string(), remedy)
         })
     }
-
-    fn with_memory<T>(&self, namespace: &str, what: impl FnOnce(&mut Memory) -> T) -> T {
-        what(self.memory().entry(namespace.to_owned()).or_default())
-    }
-
-    fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn ledger_name(namespace: &str) -> String {
     format!("ledger-{namespace}")
-}
-
-/// Notes the attempts of a ledger, forgets all others, and returns the ids of those that are older than the ttl.
-fn expired_attempts(watched: &mut HashMap<String, Instant>, ledger: &Ledger, ttl: Duration) -> BTreeSet<String> {
-    let ids: BTreeSet<&String> = ledger.intents.iter().flat_map(|intent| &intent.ids).collect();
-    watched.retain(|id, _| ids.contains(id));
-    for id in ids {
-        watched.entry(id.clone()).or_insert_with(Instant::now);
-    }
-    watched.iter().filter(|(_, since)| since.elapsed() >= ttl).map(|(id, _)| id.clone()).collect()
 }
 
 #[cfg(test)]

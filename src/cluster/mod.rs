@@ -16,6 +16,7 @@ pub mod history_store;
 pub mod installation;
 mod kubeconfig;
 mod ledger_index;
+mod ledger_memory;
 mod ledger_objects;
 pub mod ledger_store;
 pub mod list;
