@@ -70,9 +70,9 @@ fn static_binary() -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(ROOT).env("RUSTFLAGS", "-C target-feature=+crt-static").env("PATH", path_with_tools());
-    cargo
-        .args(["auditable", "build", "--quiet", "--locked", "--bin", "flipguard", "--target", &triple, "--target-dir"])
-        .arg(&folder);
+    // Only here are the dependencies built for this target, so they are not optimised.
+    cargo.args(["auditable", "build", "--config", "profile.dev.package.\"*\".opt-level=0"]);
+    cargo.args(["--quiet", "--locked", "--bin", "flipguard", "--target", &triple, "--target-dir"]).arg(&folder);
     attempt(cargo, None)?.succeeds()?;
     Ok(folder.join(triple).join("debug").join("flipguard"))
 }
@@ -149,14 +149,17 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     shop.until("kwok's Pods are gone", || {
         Ok(shop.plain_kubectl(&["-n", OWN, "get", "pods", "--no-headers"])?.out.is_empty())
     })?;
-    let slice = format!(
+    // Before 1.33, the API server finds the endpoints of a webhook in Endpoints.
+    let endpoints = format!(
         "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, \
          metadata: {{name: by-hand, namespace: {OWN}, labels: {{kubernetes.io/service-name: flipguard}}}}, \
          ports: [{{name: reviews, port: {port}, protocol: TCP}}], \
-         endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]}}\n"
+         endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]}}\n---\n\
+         {{apiVersion: v1, kind: Endpoints, metadata: {{name: flipguard, namespace: {OWN}}}, \
+         subsets: [{{addresses: [{{ip: '{address}'}}], ports: [{{name: reviews, port: {port}, protocol: TCP}}]}}]}}\n"
     );
-    let slice_file = shop.control_plane.dir().join("slice.yaml");
-    std::fs::write(&slice_file, as_yaml(&slice))?;
+    let endpoints_file = shop.control_plane.dir().join("endpoints.yaml");
+    std::fs::write(&endpoints_file, as_yaml(&endpoints))?;
 
     let mounted = store.0.join("serviceaccount");
     std::fs::create_dir(&mounted)?;
@@ -190,7 +193,8 @@ fn serves_behind_its_service(shop: &Shop, store: &Store, container: &str) -> Res
     shop.deploy_ready("app-blue", BLUE, 1)?;
     shop.deploy("app-green", GREEN, 1, Pods::Starting)?;
     shop.route("app", BLUE)?.passes_silently()?;
-    shop.plain_kubectl(&["apply", "-f", &slice_file.to_string_lossy()])?.succeeds()?;
+    let file = endpoints_file.to_string_lossy();
+    shop.plain_kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file])?.succeeds()?;
     let guards = shop.until("flipguard guards behind its own Service", || {
         process.ensure_running()?;
         Ok(shop.apply_with(&service("app", GREEN), &["--dry-run=server"])?.err.contains("target-not-ready"))
