@@ -83,7 +83,7 @@ pub(crate) fn steps(cluster: &Cluster, rules: &Rules) -> Vec<(String, Cluster)> 
         next.drain.iter_mut().for_each(|drain| drain.phase = phase.clone());
         next
     };
-    let said = |what: &str, next: Cluster| (format!("  the drain {what}"), next);
+    let said = |what: &str, next: Cluster| (format!("the drain {what}"), next);
     let mut steps = match &drain.phase {
         Phase::Idle => {
             let ledger = &cluster.ledger;

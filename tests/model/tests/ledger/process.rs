@@ -1,14 +1,15 @@
 //! A request of the model. flipguard's own code admits it, one read or write of the API server at a time. Then the
 //! request commits or is abandoned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use flipguard::ledger::apply::apply;
 use flipguard::ledger::{Ask, Attempt, Found, Intent, Leftover, ObjectRef, resolve, scenarios};
-use flipguard::model::{Change, ClusterView, Policy, Records, Rollout, Timestamp, User, Write};
+use flipguard::model::{Change, ClusterView, Policy, Rollout, Timestamp, User, Write};
 use flipguard::rules::{self, Outcome, Verdict, filter};
 
 use super::cluster::{Cluster, Colour, Judged, NOW, PolicyPhase, Read, TheService, deployment, service};
+use super::search::hash;
 
 /// The change that a user requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -761,14 +762,13 @@ pub(crate) struct Rules {
     /// The number of objects of others that an attempt looks at.
     pub(crate) looks: usize,
     pub(crate) lost: Lost,
-    known: std::collections::HashMap<Question, Verdict>,
+    /// The verdicts, by the hash of the question.
+    known: HashMap<u64, Verdict>,
 }
-
-type Question = (Request, Base, Read, Vec<Intent>, Records, usize);
 
 impl Rules {
     pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
-        let known = std::collections::HashMap::new();
+        let known = HashMap::new();
         let policies = [Policy::default(), Policy::default()];
         Self { policies, change: None, mistake, crashes, expiry, at_once, looks, lost: Lost::Nothing, known }
     }
@@ -814,9 +814,7 @@ impl Rules {
 
     fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
         let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
-        let records = records.clone();
-        let question =
-            (request, admission.base.clone(), admission.read.clone(), pending.to_vec(), records, admission.by);
+        let question = hash(&(request, &admission.base, &admission.read, pending, records, admission.by));
         if let Some(verdict) = self.known.get(&question) {
             admission.attempt.judged(verdict);
             return verdict.clone();
@@ -835,7 +833,7 @@ impl Rules {
             view.workloads.iter_mut().for_each(|workload| workload.rollout = Rollout::Unknown);
         }
         let verdict = if self.makes(Mistake::ForgetsEarlierFlips) {
-            view.records = question.4.clone();
+            view.records = records.clone();
             view.records.flips.iter_mut().for_each(|flip| flip.earlier.clear());
             let verdict = scenarios::decide(&change, &mut view, pending, policy, NOW);
             admission.attempt.judged(&verdict);

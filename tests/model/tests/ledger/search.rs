@@ -48,30 +48,43 @@ struct State {
 #[derive(Debug)]
 struct Hashed<T> {
     part: T,
-    hash: u128,
+    hash: u64,
 }
 
 impl<T: Hash> Hashed<T> {
     fn new(part: T) -> Rc<Self> {
-        let half = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            (salt, &part).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        let hash = (half(0) << 64) | half(1);
+        let hash = hash(&part);
         Rc::new(Self { part, hash })
     }
 }
 
+/// Two of ten million parts have the same hash in about 3 of a million searches.
+pub(crate) fn hash(it: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    it.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl State {
-    /// A 128-bit hash of the state. A collision within a search is practically impossible.
-    fn fingerprint(&self) -> u128 {
-        let stages = self.stages.iter().map(|stage| stage.hash);
-        let mix =
-            |sum: u128, hash: u128| sum.rotate_left(29).wrapping_mul(0x0123_4567_89ab_cdef_0011_2233_4455_6677) ^ hash;
-        stages.fold(self.cluster.hash, mix)
+    fn fingerprint(&self) -> u64 {
+        let stages: Vec<u64> = self.stages.iter().map(|stage| stage.hash).collect();
+        hash(&(self.cluster.hash, stages))
     }
 }
+
+/// A step, and who makes it; the cluster makes the others.
+struct Step {
+    request: Option<usize>,
+    what: String,
+}
+
+impl Step {
+    fn of_cluster(what: String) -> Self {
+        Self { request: None, what }
+    }
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Searches all reachable states.
 pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched {
@@ -90,13 +103,13 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
         start.policy = PolicyPhase::Old;
     }
     let start = State { cluster: Hashed::new(start), stages };
-    // For each visited state, its 128-bit hash; for its history, the previous state and the step.
-    let mut met: HashSet<u128> = HashSet::from([start.fingerprint()]);
-    let mut reached: Vec<(usize, String)> = vec![(0, String::new())];
+    // For each visited state, its hash; for its history, the previous state and the step.
+    let mut met: HashSet<u64> = HashSet::from([start.fingerprint()]);
+    let mut reached: Vec<(usize, Step)> = vec![(0, Step::of_cluster(String::new()))];
     let mut queue = VecDeque::from([(0, start)]);
     while let Some((number, state)) = queue.pop_front() {
         if let Some(what) = rules.broken(&state.cluster.part, state.stages.iter().map(|stage| &stage.part)) {
-            let story = story(&reached, number);
+            let story = story(scenario, &reached, number);
             let broken = Some(format!("{}\n  => {what}", story.join("\n")));
             return Searched { states: reached.len(), verdicts: rules.judged(), broken };
         }
@@ -110,7 +123,7 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     Searched { states: reached.len(), verdicts: rules.judged(), broken: None }
 }
 
-fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(String, State)> {
+fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(Step, State)> {
     let mut all = Vec::new();
     let alive: BTreeSet<String> = state.stages.iter().filter_map(|stage| stage.part.alive().cloned()).collect();
     for (index, request) in scenario.requests.iter().enumerate() {
@@ -119,32 +132,37 @@ fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(Str
         if rules.makes(Mistake::Mutex) && !now.is_in_admission() && matches!(now, Stage::Waiting { .. }) && locked() {
             continue;
         }
-        let name = ["a", "b", "c", "d"][index];
-        for (step, cluster, stage) in request.steps(name, now, &state.cluster.part, &alive, rules) {
+        for (what, cluster, stage) in request.steps(NAMES[index], now, &state.cluster.part, &alive, rules) {
             let mut next = state.clone();
             if let Some(cluster) = cluster {
                 next.cluster = Hashed::new(cluster);
             }
             next.stages[index] = Hashed::new(stage);
-            all.push((format!("  {name} ({request:?}) {step}"), next));
+            all.push((Step { request: Some(index), what }, next));
         }
     }
     for (step, cluster) in drain::steps(&state.cluster.part, rules) {
-        all.push((step, State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
+        all.push((Step::of_cluster(step), State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
     }
     for stir in Stir::all() {
         if let Some(cluster) = stir.of(&state.cluster.part) {
-            all.push((format!("  {stir:?}"), State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
+            all.push((
+                Step::of_cluster(format!("{stir:?}")),
+                State { cluster: Hashed::new(cluster), stages: state.stages.clone() },
+            ));
         }
     }
     all
 }
 
-fn story(reached: &[(usize, String)], mut number: usize) -> Vec<String> {
+fn story(scenario: &Scenario, reached: &[(usize, Step)], mut number: usize) -> Vec<String> {
     let mut steps = Vec::new();
     while number != 0 {
-        let (before, step) = &reached[number];
-        steps.push(step.clone());
+        let (before, Step { request, what }) = &reached[number];
+        steps.push(match request {
+            Some(index) => format!("  {} ({:?}) {what}", NAMES[*index], scenario.requests[*index]),
+            None => format!("  {what}"),
+        });
         number = *before;
     }
     steps.reverse();
