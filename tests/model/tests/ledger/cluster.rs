@@ -5,6 +5,7 @@
 //! API server would send.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use super::drain::Drain;
 use flipguard::ledger::{Found, IntendedChange, Ledger, ObjectRef, Seen};
@@ -397,7 +398,7 @@ impl Cluster {
             return Some(format!("the Service routes to {}, and nothing of it runs", service.to.name()));
         }
         for flip in &self.ledger.records.flips {
-            let to = if flip.to == selector(Colour::Green) { Colour::Green } else { Colour::Blue };
+            let to = if flip.to == *selector(Colour::Green) { Colour::Green } else { Colour::Blue };
             if flip.uid == "service-0" && !self.flipped[to as usize] {
                 return Some(format!("the ledger tells of a flip to {} that never was", to.name()));
             }
@@ -418,9 +419,9 @@ impl Cluster {
         };
         let (uid, to) = (format!("service-{}", service.uid), self.last_flip?);
         let written = intents.iter().any(|it| {
-            it.uid == uid && matches!(&it.effect, IntendedChange::Service(after) if after.to == selector(to))
+            it.uid == uid && matches!(&it.effect, IntendedChange::Service(after) if after.to == *selector(to))
         });
-        let known = written || records.flips.iter().any(|it| it.uid == uid && it.to == selector(to));
+        let known = written || records.flips.iter().any(|it| it.uid == uid && it.to == *selector(to));
         (!known).then(|| format!("the ledger has forgotten the flip to {}", to.name()))
     }
 
@@ -428,7 +429,7 @@ impl Cluster {
     pub(crate) fn look(&self, object: &ObjectRef) -> Found {
         let (uid, version, selector) = match Colour::of(object) {
             None => match &self.service {
-                Some(it) => (format!("service-{}", it.uid), it.version, selector(it.to)),
+                Some(it) => (format!("service-{}", it.uid), it.version, selector(it.to).clone()),
                 None => return Found::Missing,
             },
             Some(colour) => match self.deployment(colour) {
@@ -473,63 +474,82 @@ impl Stir {
             .collect()
     }
 
-    /// The cluster after this step; `None` if the step has nothing to do.
+    /// The cluster after this step; `None` if the step has nothing to do. Most have nothing to do, so they are told before
+    /// the cluster is copied.
     pub(crate) fn of(self, cluster: &Cluster) -> Option<Cluster> {
-        let mut next = cluster.clone();
+        let now = cluster.history.as_ref().map_or(0, |history| history.now);
         match self {
             Self::ChangePolicy => {
-                next.policy = (cluster.policy == PolicyPhase::Old).then_some(PolicyPhase::Changed)?;
+                let policy = (cluster.policy == PolicyPhase::Old).then_some(PolicyPhase::Changed)?;
+                Some(Cluster { policy, ..cluster.clone() })
             }
             Self::ProgramPolicy => {
-                next.policy = (cluster.policy == PolicyPhase::Changed).then_some(PolicyPhase::Programmed)?;
+                let policy = (cluster.policy == PolicyPhase::Changed).then_some(PolicyPhase::Programmed)?;
+                Some(Cluster { policy, ..cluster.clone() })
             }
             Self::Reconcile(colour) => {
-                let pods = &mut next.pods[colour as usize];
-                let it = next.deployments[colour as usize].as_mut().filter(|it| it.observed != it.generation)?;
+                let mut it = cluster.deployment(colour).filter(|it| it.observed != it.generation)?.clone();
+                let mut pods = cluster.pods[colour as usize].clone();
                 it.observed = it.generation;
                 // Strategy Recreate: old Pods are deleted before new ones are created.
                 if it.shape == Shape::Recreate && pods.template != it.template {
                     pods.ready = [0; MOST];
                 }
                 if pods.template != it.template {
-                    (pods.made, it.complete) = (cluster.history.as_ref().map_or(0, |history| history.now), None);
+                    (pods.made, it.complete) = (now, None);
                 }
                 pods.scale(it.desired, it.shape);
                 pods.template = it.template;
-                it.count(pods);
-                next.tick();
+                Some(cluster.after_a_controller(colour, it, pods))
             }
             Self::Replace(colour) | Self::Start(colour) => {
-                let pods = &mut next.pods[colour as usize];
-                let it = next.deployments[colour as usize].as_mut().filter(|it| it.observed == it.generation)?;
+                let mut it = cluster.deployment(colour).filter(|it| it.observed == it.generation)?.clone();
+                let mut pods = cluster.pods[colour as usize].clone();
                 if matches!(self, Self::Replace(_)) {
-                    pods.replace_one(it)?;
+                    pods.replace_one(&it)?;
                 } else {
-                    pods.start_one(it)?;
+                    pods.start_one(&it)?;
                 }
-                it.count(pods);
-                if it.complete.is_none() && it.counts == [it.desired; 3] {
-                    it.complete = Some(cluster.history.as_ref().map_or(0, |history| history.now));
+                if it.complete.is_none() && pods.counts() == [it.desired; 3] {
+                    it.complete = Some(now);
                 }
-                next.tick();
+                Some(cluster.after_a_controller(colour, it, pods))
             }
             Self::Collect(colour) => {
-                let pods = &mut next.pods[colour as usize];
-                if cluster.deployment(colour).is_some() || pods.size == 0 {
+                if cluster.deployment(colour).is_some() || cluster.pods[colour as usize].size == 0 {
                     return None;
                 }
+                let mut next = cluster.clone();
+                let pods = &mut next.pods[colour as usize];
                 (pods.ready, pods.size) = ([0; MOST], 0);
+                Some(next)
             }
             Self::EditService => {
-                next.noise = next.noise.checked_sub(1)?;
-                next.service.as_mut()?.version += 1;
+                let noise = cluster.noise.checked_sub(1)?;
+                let mut service = cluster.service.clone()?;
+                service.version += 1;
+                Some(Cluster { noise, service: Some(service), ..cluster.clone() })
             }
             Self::WriteStatus(colour) => {
-                next.noise = next.noise.checked_sub(1)?;
-                next.deployment_mut(colour).as_mut()?.version += 1;
+                let noise = cluster.noise.checked_sub(1)?;
+                cluster.deployment(colour)?;
+                let mut next = Cluster { noise, ..cluster.clone() };
+                next.deployment_mut(colour).iter_mut().for_each(|it| it.version += 1);
+                Some(next)
             }
         }
-        Some(next)
+    }
+}
+
+impl Cluster {
+    /// The cluster after a controller has changed Pods and written the status.
+    fn after_a_controller(&self, colour: Colour, mut it: TheDeployment, pods: Pods) -> Self {
+        it.count(&pods);
+        let mut next = self.clone();
+        next.deployments[colour as usize] = Some(it);
+        next.pods[colour as usize] = pods;
+        next.tick();
+        next
     }
 }
 
@@ -603,8 +623,9 @@ fn time(clock: u8) -> Timestamp {
     Timestamp(NOW.0 + i64::from(clock))
 }
 
-pub(crate) fn selector(colour: Colour) -> Selector {
-    Selector::new(labels(colour))
+fn selector(colour: Colour) -> &'static Selector {
+    static ALL: LazyLock<[Selector; 2]> = LazyLock::new(|| Colour::ALL.map(|colour| Selector::new(labels(colour))));
+    &ALL[colour as usize]
 }
 
 fn labels(colour: Colour) -> BTreeMap<String, String> {

@@ -1,6 +1,7 @@
 //! A request of the model. flipguard's own code admits it, one read or write of the API server at a time. Then the
 //! request commits or is abandoned.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use flipguard::ledger::apply::apply;
@@ -189,8 +190,7 @@ impl Request {
             Stage::Waiting { tries } => {
                 let Some(base) = self.base(cluster, name, *tries) else { return vec![] };
                 let id = format!("{name}{tries}");
-                let intent = Intent::of(&self.change(&base), id.clone());
-                let intent = intent.unwrap_or_else(|| panic!("every modelled request is dangerous"));
+                let intent = rules.intent(self, &base, &id);
                 let writes = match rules.mistake {
                     Some(Mistake::NoLedger | Mistake::Mutex) => false,
                     Some(Mistake::FlipsOnly) => matches!(self, Self::Flip(_)),
@@ -266,8 +266,7 @@ impl Request {
     /// Whether the API server may admit the change without an answer.
     fn may_pass(self, base: &Base, rules: &Rules) -> bool {
         let is_of_workload = matches!(base, Base::Deployment(..));
-        (rules.lost == Lost::AnswersAboutWorkloads && is_of_workload)
-            || filter::may_pass_unanswered(&self.change(base), &rules.policies[0].colours)
+        (rules.lost == Lost::AnswersAboutWorkloads && is_of_workload) || rules.may_pass_unanswered(self, base)
     }
 
     /// The steps of an API server that does not wait for flipguard's answer any longer.
@@ -764,13 +763,29 @@ pub(crate) struct Rules {
     pub(crate) lost: Lost,
     /// The verdicts, by the hash of the question.
     known: HashMap<u64, Verdict>,
+    /// The intents, by the hash of the request.
+    intents: HashMap<u64, Intent>,
+    /// Whether the API server may admit a request without an answer.
+    unanswered: RefCell<HashMap<u64, bool>>,
 }
 
 impl Rules {
     pub(crate) fn new(mistake: Option<Mistake>, crashes: bool, expiry: bool, at_once: bool, looks: usize) -> Self {
-        let known = HashMap::new();
+        let (known, intents, unanswered) = Default::default();
         let policies = [Policy::default(), Policy::default()];
-        Self { policies, change: None, mistake, crashes, expiry, at_once, looks, lost: Lost::Nothing, known }
+        Self {
+            policies,
+            change: None,
+            mistake,
+            crashes,
+            expiry,
+            at_once,
+            looks,
+            lost: Lost::Nothing,
+            known,
+            intents,
+            unanswered,
+        }
     }
 
     /// The same, where the answers to some requests are lost.
@@ -805,6 +820,20 @@ impl Rules {
             return Some(wrong);
         }
         cluster.broken().or_else(|| cluster.forgotten().filter(|_| forgets))
+    }
+
+    /// The intent of a request.
+    fn intent(&mut self, request: Request, base: &Base, id: &String) -> Intent {
+        let intent = || {
+            let intent = Intent::of(&request.change(base), id.clone());
+            intent.unwrap_or_else(|| panic!("every modelled request is dangerous"))
+        };
+        self.intents.entry(hash(&(request, base, id))).or_insert_with(intent).clone()
+    }
+
+    fn may_pass_unanswered(&self, request: Request, base: &Base) -> bool {
+        let may_pass = || filter::may_pass_unanswered(&request.change(base), &self.policies[0].colours);
+        *self.unanswered.borrow_mut().entry(hash(&(request, base))).or_insert_with(may_pass)
     }
 
     /// The number of different questions that were judged.
