@@ -15,7 +15,7 @@ use crate::model::Timestamp;
 /// changes of a namespace, it never is.
 const TRUSTED: u8 = 2;
 /// How long a ledger is remembered.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 /// The most ledgers that are remembered at the same time.
 const MOST_REMEMBERED: usize = 64;
 /// The most intents of a ledger that is remembered: with so few, there is room for another one.

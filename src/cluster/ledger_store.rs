@@ -321,6 +321,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::fake::FakeApi;
+    use crate::cluster::ledger_memory::REMEMBERED_FOR;
 
     const MAPS: &str = "/api/v1/namespaces/own/configmaps";
     const INDEX: &str = "/api/v1/namespaces/own/configmaps/flipguard-ledgers";
