@@ -80,17 +80,8 @@ impl<'a, 't> Writer<'a, 't> {
             return self.fields(message, last.map_or(Ok(&[][..]), Value::bytes)?, is_first);
         }
         let is_map = matches!(field.kind, Kind::Map | Kind::Annotations | Kind::Quantities);
-        let is_empty = match last {
-            None => true,
-            Some(Value::Number(0) | Value::Bytes([])) => field.times == Times::One && !is_map,
-            Some(_) => false,
-        };
-        let is_omitted = match field.presence {
-            Presence::Optional => last.is_none(),
-            Presence::NotEmpty => is_empty,
-            Presence::Nullable | Presence::Always | Presence::Inline => false,
-        };
-        if is_omitted {
+        let is_zero = field.times == Times::One && !is_map && matches!(last, Some(Value::Number(0) | Value::Bytes([])));
+        if field.presence == Presence::NotEmpty && is_zero {
             return Ok(());
         }
         if !std::mem::take(is_first) {
