@@ -125,14 +125,19 @@ pub async fn apps(cluster: &Cluster, namespace: &str) -> Result<()> {
 
 /// Takes all Services back to blue, past flipguard. A flip to the colour that a Service has already is not judged.
 async fn all_blue(cluster: &Cluster, namespaces: &[String]) -> Result<()> {
-    let change = json!({ "spec": { "selector": { "color": "blue" } } });
     for namespace in namespaces {
         for app in 0..APPS {
-            let path = format!("/api/v1/namespaces/{namespace}/services/app-{app}");
-            send(&cluster.bare, Method::PATCH, &path, Some(&change)).await?;
+            flip(&cluster.bare, namespace, app, "blue").await?;
         }
     }
     Ok(())
+}
+
+/// Sends one flip.
+async fn flip(client: &Client, namespace: &str, app: usize, colour: &str) -> Result<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/services/app-{app}");
+    let change = json!({ "spec": { "selector": { "color": colour } } });
+    send(client, Method::PATCH, &path, Some(&change)).await
 }
 
 /// Sends flips at a steady rate, each to the next app of the next namespace, there and back.
@@ -147,14 +152,12 @@ pub async fn flips(cluster: &Cluster, namespaces: &[String], rate: u32, time: Du
     for number in 0..count {
         ticks.tick().await;
         let (app, turn) = (number / namespaces.len() % APPS, number / namespaces.len() / APPS);
-        let namespace = namespaces.get(number % namespaces.len()).context("no namespace")?;
+        let namespace = namespaces.get(number % namespaces.len()).context("no namespace")?.clone();
         let colour = if turn % 2 == 0 { "green" } else { "blue" };
-        let path = format!("/api/v1/namespaces/{namespace}/services/app-{app}");
-        let change = json!({ "spec": { "selector": { "color": colour } } });
         let client = cluster.guarded.clone();
         sent.push(tokio::spawn(async move {
             let began = Instant::now();
-            let answer = send(&client, Method::PATCH, &path, Some(&change)).await;
+            let answer = flip(&client, &namespace, app, colour).await;
             (began.elapsed(), answer)
         }));
     }
@@ -179,17 +182,15 @@ async fn flood(cluster: &Cluster, namespace: String, count: usize) -> Result<(f6
     all_blue(cluster, slice::from_ref(&namespace)).await?;
     let client = &cluster.guarded;
     let until = Instant::now() + TIME;
-    let path = format!("/api/v1/namespaces/{namespace}/services/app-0");
     let writers: Vec<_> =
         (0..count).map(|number| tokio::spawn(scale(client.clone(), namespace.clone(), number, until))).collect();
     let (mut took, mut refused, mut flips) = (Vec::new(), 0.0, 0.0);
     while Instant::now() < until {
         sleep(BETWEEN).await;
         let colour = if took.len() % 2 == 0 { "green" } else { "blue" };
-        let change = json!({ "spec": { "selector": { "color": colour } } });
         let began = Instant::now();
         flips += 1.0;
-        if is_again(send(client, Method::PATCH, &path, Some(&change)).await)? {
+        if is_again(flip(client, &namespace, 0, colour).await)? {
             refused += 1.0;
         } else {
             took.push(began.elapsed().as_secs_f64() * 1e3);
