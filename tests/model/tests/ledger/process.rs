@@ -328,7 +328,7 @@ impl Request {
         may_commit: bool,
         rules: &Rules,
     ) -> Aside {
-        let intent = Intent::of(&self.change(base), id.to_owned());
+        let intent = Some(rules.intent(self, base, id));
         let may_pass = self.may_pass(base, rules);
         let may_pass_as_it_thinks = may_pass && !rules.makes(Mistake::WithdrawsUnanswered);
         let may_be_written = may_be_written && !rules.makes(Mistake::LeavesStray);
@@ -764,7 +764,7 @@ pub(crate) struct Rules {
     /// The verdicts, by the hash of the question.
     known: HashMap<u64, Verdict>,
     /// The intents, by the hash of the request.
-    intents: HashMap<u64, Intent>,
+    intents: RefCell<HashMap<u64, Intent>>,
     /// Whether the API server may admit a request without an answer.
     unanswered: RefCell<HashMap<u64, bool>>,
 }
@@ -823,12 +823,12 @@ impl Rules {
     }
 
     /// The intent of a request.
-    fn intent(&mut self, request: Request, base: &Base, id: &String) -> Intent {
+    fn intent(&self, request: Request, base: &Base, id: &str) -> Intent {
         let intent = || {
-            let intent = Intent::of(&request.change(base), id.clone());
+            let intent = Intent::of(&request.change(base), id.to_owned());
             intent.unwrap_or_else(|| panic!("every modelled request is dangerous"))
         };
-        self.intents.entry(hash(&(request, base, id))).or_insert_with(intent).clone()
+        self.intents.borrow_mut().entry(hash(&(request, base, id))).or_insert_with(intent).clone()
     }
 
     fn may_pass_unanswered(&self, request: Request, base: &Base) -> bool {
