@@ -13,7 +13,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flipguard::cluster::list::{Answered, DecodeError, Form};
-use flipguard::model::{GateJob, Pod, PodImages, Revision, Service, WorkloadKind, WorkloadManifest};
+use flipguard::model::{GateJob, Pod, Revision, Service, WorkloadKind, WorkloadManifest};
 use serde::de::DeserializeOwned;
 
 /// Objects of each kind.
@@ -94,10 +94,7 @@ fn protobuf_and_json_give_the_same_objects() {
             }),
             "JobList" => compare(pair, |job: GateJob| job),
             "ServiceList" => compare(pair, |service: Service| service),
-            "PodList" => {
-                compare(pair, |pod: Pod| pod);
-                compare(pair, |images: PodImages| images);
-            }
+            "PodList" => compare(pair, |pod: Pod| pod),
             other => panic!("{other}"),
         }
     }

@@ -47,6 +47,7 @@ fn owned_pod(name: String, colour: &str, owner: Option<(WorkloadKind, String)>) 
     (prop::bool::weighted(0.8), prop::bool::weighted(0.95), prop::bool::weighted(0.05), prop::bool::weighted(0.05))
         .prop_map(move |(ready, has_ip, terminal, deleting)| Pod {
             ready_since: None,
+            image_ids: Vec::new(),
             node: String::new(),
             meta: Meta {
                 name: name.clone(),

@@ -130,7 +130,7 @@ impl Serve {
         let (trust, trusted) = watch::channel(TrustBundle { bundle: String::new(), token: String::new() });
         let config = self.registration(&address, &namespace, &policy)?;
         let policies = Arc::new(PolicyStore::new(client.clone(), policy, self.policy_age));
-        let recorder = Arc::new(Recorder::new(client.clone(), ledgers.clone(), policies.clone(), metrics.clone()));
+        let recorder = Arc::new(Recorder::new(ledgers.clone(), policies.clone(), metrics.clone()));
         let colours = config.colours.clone();
         let mut webhooks =
             WebhookReconciler::new(client.clone(), config, trusted, bundles, metrics.clone(), readiness.clone())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Client, Error};
 use tokio::time::Instant;
@@ -25,11 +26,14 @@ impl ConfigMaps {
         Self { api: Api::namespaced(client, own_namespace), own_namespace: own_namespace.to_owned() }
     }
 
-    /// A ConfigMap of flipguard that is still to be created.
+    /// A ConfigMap of flipguard that is still to be created, or is to replace a stored one. One empty entry stops the API
+    /// server from tracking which manager owns which key (Kubernetes, "Server-Side Apply", "Clearing managedFields").
+    /// Nobody else may write it, and to track its keys makes a write dearer.
     pub(super) fn new_map(&self, name: &str, data: BTreeMap<String, String>) -> ConfigMap {
         let mut map = ConfigMap { data: Some(data), ..ConfigMap::default() };
         map.metadata.name = Some(name.to_owned());
         map.metadata.namespace = Some(self.own_namespace.clone());
+        map.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
         map.metadata.labels = Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())]));
         map
     }

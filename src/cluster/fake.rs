@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
@@ -72,7 +72,7 @@ impl FakeApi {
                     let (code, answer, warning) = state.probed(&body);
                     (code, answer.to_string(), warning)
                 } else {
-                    let (code, answer) = state.answer(&parts.method, parts.uri.path(), &body);
+                    let (code, answer) = state.answer(&parts.method, &parts.uri, &body);
                     (code, answer, None)
                 };
                 let delay = state.0.lock().unwrap().delay;
@@ -162,7 +162,8 @@ impl FakeApi {
         self.0.lock().unwrap().asked.get(&(method.to_string(), path.to_owned())).copied().unwrap_or_default()
     }
 
-    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, String) {
+    fn answer(&self, method: &Method, uri: &Uri, body: &[u8]) -> (u16, String) {
+        let path = uri.path();
         let mut state = self.0.lock().unwrap();
         *state.asked.entry((method.to_string(), path.to_owned())).or_default() += 1;
         let prepared = state.prepared.iter().position(|prepared| prepared.method == method && prepared.path == path);
@@ -175,7 +176,7 @@ impl FakeApi {
         let path = path.strip_suffix("/status").unwrap_or(path);
         said(match *method {
             Method::GET if COLLECTIONS.iter().any(|name| path.ends_with(&format!("/{name}"))) => {
-                (200, state.list(path))
+                (200, state.list(path, uri.query().unwrap_or_default()))
             }
             Method::GET => state.objects.get(path).map_or_else(|| error(404), |object| (200, object.clone())),
             Method::POST if path.ends_with("subjectaccessreviews") => (201, state.reviewed(body)),
@@ -209,10 +210,13 @@ impl State {
         review
     }
 
-    fn list(&self, path: &str) -> Value {
+    fn list(&self, path: &str, query: &str) -> Value {
         let inside =
             self.objects.iter().filter(|(of, _)| of.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
-        json!({ "metadata": {}, "items": inside.map(|(_, object)| object).collect::<Vec<_>>() })
+        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
+        let selector = selector.replace("%3D", "=").replace("%2C", ",").replace("%21", "!");
+        let selected = inside.map(|(_, object)| object).filter(|object| is_selected(object, &selector));
+        json!({ "metadata": {}, "items": selected.collect::<Vec<_>>() })
     }
 
     fn store(&mut self, path: &str, mut object: Value) -> Value {
@@ -233,6 +237,18 @@ impl State {
             })
         })
     }
+}
+
+/// Whether an object has the labels of a selector: `app=shop`, `app` or `!app`, with commas between.
+fn is_selected(object: &Value, selector: &str) -> bool {
+    let label = |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str);
+    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+        match (term.split_once('='), term.strip_prefix('!')) {
+            (Some((key, value)), _) => label(key) == Some(value),
+            (None, Some(key)) => label(key).is_none(),
+            (None, None) => label(term).is_some(),
+        }
+    })
 }
 
 fn text(value: &Value, at: &str) -> String {

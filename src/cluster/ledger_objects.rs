@@ -59,16 +59,18 @@ impl LedgerStore {
         let request = request.map_err(|error| unread(error.into()))?;
         let found = if object.kind == Kind::Service {
             let service = ask::<Service>(&self.client, request, deadline).await.and_then(Answer::found);
-            service.map(|found| found.map(|service| (service.routed().clone(), service.is_set_aside(), service.meta)))
+            service.map(|found| found.as_ref().map(Seen::from))
         } else {
             let workload = ask::<Bare>(&self.client, request, deadline).await.and_then(Answer::found);
-            workload.map(|found| found.map(|bare| (Selector::nothing(), false, bare.metadata)))
+            let seen = |Bare { metadata: Meta { uid, resource_version: version, deleting, .. } }| Seen {
+                uid,
+                version,
+                deleting,
+                selector: Selector::nothing(),
+                is_set_aside: false,
+            };
+            workload.map(|found| found.map(seen))
         };
-        Ok(match found.map_err(unread)? {
-            Some((selector, is_set_aside, Meta { uid, resource_version: version, deleting, .. })) => {
-                Found::There(Seen { uid, version, deleting, selector, is_set_aside })
-            }
-            None => Found::Missing,
-        })
+        Ok(found.map_err(unread)?.map_or(Found::Missing, Found::There))
     }
 }

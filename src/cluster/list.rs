@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use crate::cluster::allowance::ReadMemory;
     use crate::cluster::namespace::Reader;
+    use crate::cluster::replica_sets::LargeNamespaces;
     use crate::model::{ReadRequest, Selector, User, WorkloadKind};
 
     /// A field of protobuf with some bytes.
@@ -211,7 +212,8 @@ mod tests {
     async fn read(client: &Client) -> crate::model::ClusterView {
         let deadline = Instant::now() + Duration::from_secs(1);
         let allowance = ReadMemory::of(1 << 20).reserve(0, deadline).await.unwrap();
-        let reader = Reader { client, namespace: "shop", user: &User::default(), allowance: &allowance, deadline };
+        let (user, allowance, large) = (&User::default(), &allowance, &LargeNamespaces::default());
+        let reader = Reader { client, namespace: "shop", user, allowance, large, deadline };
         reader.read(ReadRequest { pods: Some(Selector::nothing()), ..ReadRequest::default() }).await
     }
 

@@ -27,6 +27,7 @@ mod owners;
 mod pages;
 pub mod patch;
 pub mod policies;
+pub mod replica_sets;
 pub mod reports;
 mod request;
 pub mod snapshot;

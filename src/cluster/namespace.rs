@@ -17,11 +17,12 @@ use super::allowance::Allowance;
 use super::connect::causes;
 use super::list::{self, DecodeError, Form};
 use super::owners;
+use super::replica_sets::{self, LargeNamespaces};
 use super::request::{Answer, Anything, ask, within};
 use super::weight::Weight;
 use crate::model::{
-    ClusterView, GATE_LABEL, GateJob, GateRight, Pod, PodImages, ReadFailure, ReadRequest, Revision, Selector, Service,
-    User, Workload, WorkloadKind, WorkloadManifest,
+    ClusterView, GATE_LABEL, GateJob, GateRight, Pod, ReadFailure, ReadRequest, Revision, Selector, Service, User,
+    Workload, WorkloadKind, WorkloadManifest,
 };
 
 /// The number of objects in a page.
@@ -41,6 +42,8 @@ pub struct Reader<'a> {
     pub user: &'a User,
     /// The bytes that may be held.
     pub allowance: &'a Allowance,
+    /// The namespaces with many ReplicaSets.
+    pub large: &'a LargeNamespaces,
     /// The end of all reads.
     pub deadline: Instant,
 }
@@ -54,13 +57,13 @@ type Lists = (
     Option<Read<bool>>,
 );
 
-type OfGates = (Option<Read<Vec<PodImages>>>, Option<Read<Vec<GateJob>>>, Vec<(GateRight, Read<bool>)>);
+type OfGates = (Option<Read<Vec<GateJob>>>, Vec<(GateRight, Read<bool>)>);
 
 impl Reader<'_> {
     /// Makes the requested reads concurrently. A failed read is a failure in the view.
     pub async fn read(&self, request: ReadRequest) -> ClusterView {
         let mut view = ClusterView::default();
-        let ((pods, services, revisions, rollout), (images, jobs, rights), permissions) = tokio::join!(
+        let ((pods, services, revisions, rollout), (jobs, rights), permissions) = tokio::join!(
             Box::pin(self.lists(&request)),
             Box::pin(self.of_gates(&request)),
             self.permissions(&request.permissions)
@@ -86,9 +89,6 @@ impl Reader<'_> {
             keep(read, failures, |may| {
                 view.may_override.insert(service, may);
             });
-        }
-        if let Some(read) = images {
-            keep(read, failures, |images| view.images = images);
         }
         if let Some(read) = jobs {
             keep(read, failures, |jobs| view.jobs = jobs);
@@ -124,26 +124,54 @@ impl Reader<'_> {
     async fn of_gates(&self, request: &ReadRequest) -> OfGates {
         let rights = request.gate_rights.iter().map(async |right| (right.clone(), self.has_right(right).await));
         tokio::join!(
-            maybe(request.images.as_ref().map(|labels| self.list("/api/v1", "pods", labels, |images| images))),
             maybe(request.jobs.then(|| self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, |job| job))),
             join_all(rights),
         )
     }
 
     async fn backends(&self, labels: &Selector) -> ([Read<Vec<Workload>>; 4], Read<Vec<Pod>>) {
+        let are_many = !labels.is_empty() && self.large.contains(self.namespace);
         let (deployments, stateful_sets, daemon_sets, replica_sets, pods) = tokio::join!(
-            self.workloads(WorkloadKind::Deployment),
-            self.workloads(WorkloadKind::StatefulSet),
-            self.workloads(WorkloadKind::DaemonSet),
-            self.workloads(WorkloadKind::ReplicaSet),
+            self.workloads(WorkloadKind::Deployment, ""),
+            self.workloads(WorkloadKind::StatefulSet, ""),
+            self.workloads(WorkloadKind::DaemonSet, ""),
+            async { if are_many { self.replica_sets_with(labels).await } else { self.replica_sets().await } },
             self.list("/api/v1", "pods", labels, |pod| pod),
         );
+        let replica_sets = match (&deployments, replica_sets, &pods) {
+            (Ok(deployments), Ok(some), Ok(pods))
+                if are_many && !replica_sets::are_all(&some, labels, deployments, pods) =>
+            {
+                self.replica_sets().await
+            }
+            (_, replica_sets, _) => replica_sets,
+        };
         ([deployments, stateful_sets, daemon_sets, replica_sets], pods)
     }
 
-    async fn workloads(&self, kind: WorkloadKind) -> Read<Vec<Workload>> {
+    async fn replica_sets(&self) -> Read<Vec<Workload>> {
+        let all = self.workloads(WorkloadKind::ReplicaSet, "").await?;
+        self.large.saw(self.namespace, all.len());
+        Ok(all)
+    }
+
+    /// The ReplicaSets of Deployments that have these labels, and all that belong to no Deployment.
+    async fn replica_sets_with(&self, labels: &Selector) -> Read<Vec<Workload>> {
+        let [of_deployments, others] = replica_sets::selectors(labels);
+        let (of_deployments, others) = tokio::join!(
+            self.workloads(WorkloadKind::ReplicaSet, &of_deployments),
+            self.workloads(WorkloadKind::ReplicaSet, &others),
+        );
+        let (mut listed, others) = (of_deployments?, others?);
+        // One that was relabelled between the two lists is in both.
+        listed.retain(|one| !others.iter().any(|other| other.meta.uid == one.meta.uid));
+        listed.extend(others);
+        Ok(listed)
+    }
+
+    async fn workloads(&self, kind: WorkloadKind, selector: &str) -> Read<Vec<Workload>> {
         let keep = |manifest: WorkloadManifest| manifest.into_workload(kind).as_listed();
-        self.list("/apis/apps/v1", kind.resource(), &Selector::nothing(), keep).await
+        self.list_by("/apis/apps/v1", kind.resource(), selector, keep).await
     }
 
     /// Whether the user has the verb `override` for each of these Services.

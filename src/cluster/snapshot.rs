@@ -17,6 +17,7 @@ use super::ledger_store::LedgerStore;
 use super::list::JsonPage;
 use super::namespace::Reader;
 use super::pages::PAGE;
+use super::replica_sets::LargeNamespaces;
 use super::request::{Answer, Anything, ask, within};
 use crate::audit::snapshot::{LedgerState, Snapshot};
 use crate::history::{Head, History};
@@ -59,10 +60,9 @@ impl Scan {
         clock::scoped(self.read(namespace, policies)).await
     }
 
-    /// The workloads and Pods of a namespace, with the images that they run; and the API server's time.
+    /// The workloads and Pods of a namespace, and the API server's time.
     pub async fn running(&self, namespace: &str) -> (ClusterView, Timestamp) {
-        let pods = Some(Selector::nothing());
-        let request = ReadRequest { images: pods.clone(), pods, ..ReadRequest::default() };
+        let request = ReadRequest { pods: Some(Selector::nothing()), ..ReadRequest::default() };
         clock::scoped(async { (self.view(namespace, request, Instant::now() + TIME).await, clock::now()) }).await
     }
 
@@ -73,9 +73,7 @@ impl Scan {
         let deadline = Instant::now() + TIME;
         let ledger = self.ledgers.look(namespace, deadline).await;
         let pods = Some(Selector::nothing());
-        let images = pods.clone().filter(|_| has_gates);
-        let all =
-            ReadRequest { pods, services: true, revisions: true, images, jobs: has_gates, ..ReadRequest::default() };
+        let all = ReadRequest { pods, services: true, revisions: true, jobs: has_gates, ..ReadRequest::default() };
         let mut view = self.view(namespace, all, deadline).await;
         let at = clock::now();
         let ledger = match ledger {
@@ -95,7 +93,8 @@ impl Scan {
             return ReadFailure::online(format!("namespace {namespace}"), why).into();
         };
         let user = &User::default();
-        let reader = Reader { client: &self.client, namespace, user, allowance: &allowance, deadline };
+        let (client, allowance, large) = (&self.client, &allowance, &LargeNamespaces::default());
+        let reader = Reader { client, namespace, user, allowance, large, deadline };
         Box::pin(reader.read(request)).await
     }
 

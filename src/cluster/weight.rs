@@ -2,7 +2,7 @@
 
 use std::mem::size_of;
 
-use crate::model::{GateJob, Labels, Meta, Owner, Pod, PodImages, Revision, Selector, Service, Workload};
+use crate::model::{GateJob, Labels, Meta, Owner, Pod, Revision, Selector, Service, Workload};
 
 /// The overhead of an allocation.
 const ALLOCATION: usize = 16;
@@ -46,7 +46,12 @@ impl Weight for Pod {
             .iter()
             .map(|one| 160 + text(&one.name) + text(&one.image) + 64 * one.ports.len())
             .sum();
-        size_of::<Self>() + owned(&self.meta) + containers + self.not_ready_reason.as_deref().map_or(0, text)
+        let image_ids: usize = self.image_ids.iter().map(|id| 24 + text(id)).sum();
+        size_of::<Self>()
+            + owned(&self.meta)
+            + containers
+            + image_ids
+            + self.not_ready_reason.as_deref().map_or(0, text)
     }
 }
 
@@ -54,12 +59,6 @@ impl Weight for Service {
     fn weight(&self) -> usize {
         // Its ports, and the selector.
         size_of::<Self>() + owned(&self.meta) + selector(self.routed()) + 512
-    }
-}
-
-impl Weight for PodImages {
-    fn weight(&self) -> usize {
-        size_of::<Self>() + text(&self.uid) + self.ids.iter().map(|id| 24 + text(id)).sum::<usize>()
     }
 }
 

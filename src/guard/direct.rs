@@ -57,7 +57,8 @@ impl Inner {
 /// Reads the namespace of a change.
 pub(super) fn reader<'a>(client: &'a Client, change: &'a Change, turn: &'a Turn) -> Reader<'a> {
     let Turn { allowance, deadline, .. } = turn;
-    Reader { client, namespace: namespace_of(change), user: &change.user, allowance, deadline: *deadline }
+    let (namespace, user, large) = (namespace_of(change), &change.user, turn.large());
+    Reader { client, namespace, user, allowance, large, deadline: *deadline }
 }
 
 /// Waits for the first reads and returns their result.

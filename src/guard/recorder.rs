@@ -4,27 +4,29 @@
 //! committed, and takes them from the ledger into the history. If it ends before that, another replica does so, without
 //! the facts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::allowance::ReadMemory;
 use crate::cluster::history_store::Drained;
 use crate::cluster::ledger_store::LedgerStore;
-use crate::cluster::namespace::Reader;
 use crate::cluster::policies::PolicyStore;
 use crate::history::Facts;
-use crate::model::{Change, ReadRequest, Selector, Template, User};
+use crate::model::{Change, Template};
 use crate::rules::{Moved, Verdict};
 use crate::telemetry::Metrics;
 
-/// The time from an answer to the first look: the API server commits within it.
+/// The time from an answer to the first look: the API server commits within it. Each further change puts the look off
+/// again, so that one look takes all changes of a burst.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// The longest time from the first of these answers to the look.
+const BURST: Duration = Duration::from_secs(3);
+/// The most changes that wait for one look. The ledger keeps them until then, at most 64 of a Service.
+const MOST_WAITING: usize = 32;
 /// The longest time between two looks at a change that may still commit.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How long facts are remembered. No change can be committed after that.
@@ -34,13 +36,8 @@ const MAX_FACTS: usize = 1024;
 /// The longest time for one drain.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// The bytes that a look at running images may take.
-const MEMORY_OF_IMAGES: usize = 16 * 1024 * 1024;
-
 /// What this replica remembers until the history has it.
 pub struct Recorder {
-    client: Client,
-    memory: ReadMemory,
     ledgers: Arc<LedgerStore>,
     policies: Arc<PolicyStore>,
     metrics: Arc<Metrics>,
@@ -54,15 +51,12 @@ pub(super) struct Told {
     facts: Facts,
     /// The workloads of the new colour, with their templates.
     templates: Vec<(String, Arc<Template>)>,
-    /// The selector of the Pods whose images are looked at; empty for none.
-    behind: Selector,
 }
 
 impl Told {
     pub(super) fn of(change: &Change, verdict: &Verdict) -> Self {
-        let of_moved = |Moved { templates, behind, .. }: &Moved| (templates.clone(), behind.clone());
-        let (templates, behind) = verdict.moved.as_ref().map(of_moved).unwrap_or_default();
-        Self { facts: Facts::of(change, verdict), templates, behind }
+        let templates = verdict.moved.as_ref().map(|Moved { templates, .. }| templates.clone()).unwrap_or_default();
+        Self { facts: Facts::of(change, verdict), templates }
     }
 }
 
@@ -70,6 +64,8 @@ impl Told {
 struct Open {
     /// By the ids of their intents.
     changes: BTreeMap<String, Remembered>,
+    /// The number of changes that were told since the last look, and when the first of them was.
+    waiting: Option<(usize, Instant)>,
     next: Instant,
     pause: Duration,
 }
@@ -77,8 +73,6 @@ struct Open {
 /// What is remembered of a change.
 struct Remembered {
     facts: Facts,
-    /// The selector of the Pods whose images were not looked at yet; empty for none.
-    behind: Selector,
     /// When it was told.
     told: Instant,
 }
@@ -86,26 +80,24 @@ struct Remembered {
 impl Recorder {
     /// A recorder that remembers nothing. [`run`](Self::run) has to be polled.
     #[must_use]
-    pub fn new(client: Client, ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>, metrics: Arc<Metrics>) -> Self {
-        let memory = ReadMemory::of(MEMORY_OF_IMAGES);
-        Self { client, memory, ledgers, policies, metrics, open: Mutex::default(), wake: Notify::new() }
+    pub fn new(ledgers: Arc<LedgerStore>, policies: Arc<PolicyStore>, metrics: Arc<Metrics>) -> Self {
+        Self { ledgers, policies, metrics, open: Mutex::default(), wake: Notify::new() }
     }
 
     /// Remembers an allowed change, which is about to be committed.
     pub(super) fn tell(&self, namespace: &str, intent: String, told: Told) {
-        let Told { facts, templates, behind } = told;
+        let Told { facts, templates } = told;
         let facts = facts.with_templates(&templates);
         let now = Instant::now();
         let mut open = self.open();
         let remembered: usize = open.values().map(|one| one.changes.len()).sum();
         let one = open.entry(namespace.to_owned()).or_insert_with(|| Open::at(now + FIRST_LOOK));
         if remembered < MAX_FACTS {
-            one.changes.insert(intent, Remembered { facts, behind, told: now });
+            one.changes.insert(intent, Remembered { facts, told: now });
         } else {
             tracing::warn!(namespace, "too many changes wait for the history; the facts of one are not kept");
         }
-        one.next = one.next.min(now + FIRST_LOOK);
-        one.pause = FIRST_LOOK;
+        one.told(now);
         drop(open);
         self.wake.notify_one();
     }
@@ -133,11 +125,11 @@ impl Recorder {
 
     async fn drain(&self, namespace: &str) {
         let deadline = Instant::now() + DRAIN;
-        self.look_at_images(namespace, deadline).await;
         let facts: BTreeMap<String, Facts> = {
-            let open = self.open();
-            let changes = open.get(namespace).into_iter().flat_map(|one| &one.changes);
-            changes.map(|(id, change)| (id.clone(), change.facts.clone())).collect()
+            let mut open = self.open();
+            let Some(one) = open.get_mut(namespace) else { return };
+            one.waiting = None;
+            one.changes.iter().map(|(id, change)| (id.clone(), change.facts.clone())).collect()
         };
         let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
@@ -152,45 +144,21 @@ impl Recorder {
         self.drained(namespace, began, is_open);
     }
 
-    /// Looks once which images the Pods of each new colour run. A failure leaves them out.
-    async fn look_at_images(&self, namespace: &str, deadline: Instant) {
-        let wanted: BTreeSet<Selector> = {
-            let open = self.open();
-            let changes = open.get(namespace).into_iter().flat_map(|one| one.changes.values());
-            changes.filter(|change| !change.behind.is_empty()).map(|change| change.behind.clone()).collect()
-        };
-        for behind in wanted {
-            let Some(allowance) = self.memory.reserve(0, deadline).await else { return };
-            let (client, user, allowance) = (&self.client, &User::default(), &allowance);
-            let reader = Reader { client, namespace, user, allowance, deadline };
-            let request = ReadRequest { images: Some(behind.clone()), ..ReadRequest::default() };
-            // A change that is told while the list is read has the next one.
-            let began = Instant::now();
-            let view = Box::pin(reader.read(request)).await;
-            for failure in &view.failures {
-                tracing::debug!(namespace, what = failure.what, why = failure.why, "images are not in the history");
-            }
-            let mut open = self.open();
-            let changes = open.get_mut(namespace).into_iter().flat_map(|one| one.changes.values_mut());
-            for change in changes.filter(|change| change.behind == behind && change.told <= began) {
-                change.facts = std::mem::take(&mut change.facts).with_images(&view.images);
-                change.behind = Selector::nothing();
-            }
-        }
-    }
-
     /// Forgets what is done or too old, and plans the next look.
     fn drained(&self, namespace: &str, began: Instant, is_open: bool) {
         let mut open = self.open();
         let Some(one) = open.get_mut(namespace) else { return };
         // What was told while the drain ran is looked at again.
         one.changes.retain(|_, change| change.told >= began || (is_open && change.told.elapsed() < MEMORY));
-        let is_new = one.changes.values().any(|change| change.told >= began);
+        // A change that was told meanwhile has planned the next look.
+        if one.waiting.is_some() {
+            return;
+        }
         if one.changes.is_empty() && (!is_open || one.pause >= MAX_PAUSE) {
             open.remove(namespace);
             return;
         }
-        one.pause = if is_new { FIRST_LOOK } else { (one.pause * 2).min(MAX_PAUSE) };
+        one.pause = (one.pause * 2).min(MAX_PAUSE);
         one.next = Instant::now() + one.pause;
     }
 
@@ -201,6 +169,15 @@ impl Recorder {
 
 impl Open {
     fn at(next: Instant) -> Self {
-        Self { changes: BTreeMap::new(), next, pause: FIRST_LOOK }
+        Self { changes: BTreeMap::new(), waiting: None, next, pause: FIRST_LOOK }
+    }
+
+    /// Plans the look at a change that was just told.
+    fn told(&mut self, now: Instant) {
+        let (count, first) = self.waiting.map_or((1, now), |(count, first)| (count + 1, first));
+        self.waiting = Some((count, first));
+        let latest = if count < MOST_WAITING { first + BURST } else { now };
+        self.next = (now + FIRST_LOOK).min(latest);
+        self.pause = FIRST_LOOK;
     }
 }

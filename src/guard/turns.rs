@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::course::Course;
 use crate::cluster::allowance::{Allowance, ReadMemory};
+use crate::cluster::replica_sets::LargeNamespaces;
 use crate::model::{Kind, ReadFailure};
 
 /// The changes that are judged at the same time: of all namespaces, and of one.
@@ -26,6 +27,7 @@ pub(super) struct Turns {
     memory: ReadMemory,
     all: Lane<{ AT_ONCE.0 }, { FOR_SERVICES.0 }>,
     namespaces: Mutex<HashMap<String, Namespace>>,
+    large: LargeNamespaces,
 }
 
 type NamespaceLane = Lane<{ AT_ONCE.1 }, { FOR_SERVICES.1 }>;
@@ -71,6 +73,13 @@ pub(super) struct Turn {
     /// The namespace is remembered as long as this is held.
     _lane: Arc<NamespaceLane>,
     _slots: [[Option<OwnedSemaphorePermit>; 2]; 2],
+}
+
+impl Turn {
+    /// The namespaces with many ReplicaSets.
+    pub(super) fn large(&self) -> &LargeNamespaces {
+        &self.turns.large
+    }
 }
 
 impl Drop for Turn {

@@ -1,13 +1,12 @@
 //! One entry of the history.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Head;
 use crate::ledger::{Settled, SettledAct};
-use crate::model::{Change, PodImages, Selector, Template, Timestamp};
+use crate::model::{Change, Selector, Template, Timestamp};
 use crate::rules::gates::template_hash;
 use crate::rules::{Effect, Moved, Verdict};
 
@@ -102,7 +101,7 @@ pub struct Facts {
     /// The workloads of the new colour, each with the SHA-256 of its Pod template, as gates compute it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<String>,
-    /// The image IDs that the Pods of the new colour ran a moment later, in order; at most 8.
+    /// The image IDs that the Pods of the new colour ran, in order; at most 8.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
     /// The groups of the user that say who it is: `system:masters`, `system:serviceaccounts`.
@@ -166,18 +165,10 @@ impl Facts {
         Self { templates: templates.iter().map(hashed).collect(), ..self }
     }
 
-    /// The same with the images that Pods run.
-    #[must_use]
-    pub fn with_images(self, pods: &[PodImages]) -> Self {
-        let all: BTreeSet<&String> = pods.iter().flat_map(|pod| &pod.ids).collect();
-        let short = |id: &String| id.chars().take(MAX_TEXT).collect();
-        Self { images: all.into_iter().take(MOST_IMAGES).map(short).collect(), ..self }
-    }
-
     /// The facts about an allowed change.
     #[must_use]
     pub fn of(change: &Change, verdict: &Verdict) -> Self {
-        let Moved { from, to, from_image, to_image, ready, .. } = verdict.moved.clone().unwrap_or_default();
+        let Moved { from, to, from_image, to_image, ready, image_ids, .. } = verdict.moved.clone().unwrap_or_default();
         let short = |text: &str| text.chars().take(MAX_TEXT).collect::<String>();
         let warns = |effect: &Effect| *effect != Effect::Logs;
         let warnings = verdict.findings.iter().filter(|(_, effect)| warns(effect));
@@ -191,7 +182,7 @@ impl Facts {
             to_image: short(&to_image),
             ready,
             templates: Vec::new(),
-            images: Vec::new(),
+            images: image_ids.iter().take(MOST_IMAGES).map(|id| short(id)).collect(),
             groups: groups.cloned().collect(),
             tool: verdict.tool.map_or("", crate::model::Tool::name).to_owned(),
             policies: verdict.policies.clone(),

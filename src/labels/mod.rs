@@ -98,7 +98,7 @@ pub fn label(change: &Change, view: &ClusterView, policy: &Policy) -> (Verdict, 
 #[must_use]
 pub fn needs(change: &Change, view: &ClusterView, policy: &Policy) -> Option<ReadRequest> {
     let reads = match &change.write {
-        Write::JobCreate { new } => tested::needs(new, view, policy),
+        Write::JobCreate { new } => tested::needs(new, policy),
         _ => of_deployment(change, policy)?,
     };
     Some(reads.without(&view.done)).filter(|reads| view.failures.is_empty() && !reads.is_empty())

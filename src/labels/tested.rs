@@ -5,9 +5,9 @@ use crate::model::{Change, ClusterView, GateJob, Policy, ReadRequest, annotation
 use crate::rules::gates;
 use crate::rules::{Finding, Verdict};
 
-/// The reads that this still needs.
-pub(super) fn needs(job: &GateJob, view: &ClusterView, policy: &Policy) -> ReadRequest {
-    gates::job_reads(job, view, policy, false)
+/// The reads that this needs.
+pub(super) fn needs(job: &GateJob, policy: &Policy) -> ReadRequest {
+    gates::job_reads(job, policy, false)
 }
 
 /// The annotation with what the Job tests. A Job that names no gate or no workload must not have it.
@@ -17,7 +17,7 @@ pub(super) fn puts(job: &GateJob, change: &Change, view: &ClusterView, policy: &
         verdict.add(finding.at_most_warn(), change, policy);
         return (verdict, Vec::new());
     }
-    let is_gate = gates::job_reads(job, view, policy, false) != ReadRequest::default();
+    let is_gate = gates::job_reads(job, policy, false) != ReadRequest::default();
     let workload = gates::target(job, view).filter(|_| is_gate);
     let tested = workload.map(|workload| gates::tested(workload, view).to_string());
     let path = |steps: &[&str]| steps.iter().map(|step| (*step).to_owned()).collect();

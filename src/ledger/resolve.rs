@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IntendedChange, Intent, Ledger, ObjectRef, ServiceAfter, Settled, SettledAct};
-use crate::model::{ClusterView, ColourScheme, Flip, Kind, Records, Selector, Timestamp, Tombstone};
+use crate::model::{ClusterView, ColourScheme, Flip, Kind, Records, Selector, Service, Timestamp, Tombstone};
 
 /// The number of earlier flips that a record keeps.
 const MAX_EARLIER: usize = 8;
@@ -30,6 +30,18 @@ pub struct Seen {
     pub selector: Selector,
     /// Whether the annotations of a Service say that it is not to be guarded as traffic.
     pub is_set_aside: bool,
+}
+
+impl From<&Service> for Seen {
+    fn from(service: &Service) -> Self {
+        Self {
+            uid: service.meta.uid.clone(),
+            version: service.meta.resource_version.clone(),
+            deleting: service.meta.deleting,
+            selector: service.routed().clone(),
+            is_set_aside: service.is_set_aside(),
+        }
+    }
 }
 
 /// The state of an intent.
@@ -111,13 +123,7 @@ pub fn settled(mut ledger: Ledger, view: &ClusterView, colours: &ColourScheme, n
     let services = ledger.intents.iter().filter(|intent| intent.object.kind == Kind::Service);
     let seen = |object: &ObjectRef| match view.services.iter().find(|service| service.meta.name == object.name) {
         None => Found::Missing,
-        Some(service) => Found::There(Seen {
-            uid: service.meta.uid.clone(),
-            version: service.meta.resource_version.clone(),
-            deleting: service.meta.deleting,
-            selector: service.routed().clone(),
-            is_set_aside: service.is_set_aside(),
-        }),
+        Some(service) => Found::There(Seen::from(service)),
     };
     let found = services.map(|intent| (intent.object.clone(), seen(&intent.object))).collect();
     resolve(&mut ledger, &found, &BTreeSet::new(), colours, now);

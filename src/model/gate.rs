@@ -202,16 +202,6 @@ impl Proofs {
     }
 }
 
-/// The images that a Pod runs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "job::PodManifest")]
-pub struct PodImages {
-    /// `metadata.uid` of the Pod.
-    pub uid: String,
-    /// `imageID` of each container that has one.
-    pub ids: Vec<String>,
-}
-
 /// A `batch/v1` Job with the label of a gate, reduced to the fields that rules read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Manifest")]
@@ -264,11 +254,11 @@ impl GateJob {
     }
 }
 
-/// The JSON of Jobs and Pods.
+/// The JSON of Jobs.
 mod job {
     use serde::Deserialize;
 
-    use super::{GateJob, JobEnd, PodImages};
+    use super::{GateJob, JobEnd};
     use crate::model::time::lenient;
     use crate::model::{Meta, Timestamp};
 
@@ -354,40 +344,6 @@ mod job {
     impl From<Manifest> for GateJob {
         fn from(manifest: Manifest) -> Self {
             Self::new(manifest.metadata, manifest.spec.unwrap_or_default(), &manifest.status.unwrap_or_default())
-        }
-    }
-
-    #[derive(Deserialize)]
-    pub(super) struct PodManifest {
-        metadata: Uid,
-        status: Option<PodStatus>,
-    }
-
-    #[derive(Deserialize)]
-    struct Uid {
-        #[serde(default)]
-        uid: String,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct PodStatus {
-        container_statuses: Option<Vec<ContainerStatus>>,
-        init_container_statuses: Option<Vec<ContainerStatus>>,
-    }
-
-    #[derive(Deserialize)]
-    struct ContainerStatus {
-        #[serde(default, rename = "imageID")]
-        image_id: String,
-    }
-
-    impl From<PodManifest> for PodImages {
-        fn from(manifest: PodManifest) -> Self {
-            let PodStatus { container_statuses, init_container_statuses } = manifest.status.unwrap_or_default();
-            let statuses = [init_container_statuses, container_statuses].into_iter().flatten().flatten();
-            let ids = statuses.map(|status| status.image_id).filter(|id| !id.is_empty());
-            Self { uid: manifest.metadata.uid, ids: ids.collect() }
         }
     }
 }

@@ -29,8 +29,7 @@ pub use change::{Change, Tool, User};
 pub use colour::{ColourScheme, Pin, PinKind};
 pub use container::{Container, ContainerPort, Containers, Protocol};
 pub use gate::{
-    GATE_LABEL, GATE_PREFIX, Gate, GateJob, GateKind, GateRight, JobEnd, JobSpec, JobStatus, PodImages, Proof, Proofs,
-    Tested,
+    GATE_LABEL, GATE_PREFIX, Gate, GateJob, GateKind, GateRight, JobEnd, JobSpec, JobStatus, Proof, Proofs, Tested,
 };
 pub use guarding::Guarding;
 pub use history::{Flip, Records, Tombstone};

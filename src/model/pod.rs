@@ -22,6 +22,8 @@ pub struct Pod {
     pub terminal: bool,
     /// The serving containers of `spec`.
     pub containers: Containers,
+    /// `imageID` of each container that has one, with those of init containers first: what it runs, by digest.
+    pub image_ids: Vec<String>,
     /// `spec.nodeName`; empty until the Pod is scheduled.
     pub node: String,
     /// The reason why the Pod is not ready, in Kubernetes' own word if possible (`ImagePullBackOff`); `None` if ready.
@@ -119,6 +121,8 @@ struct Condition {
 struct ContainerStatus {
     ready: Option<bool>,
     state: Option<State>,
+    #[serde(default, rename = "imageID")]
+    image_id: String,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +147,13 @@ struct Running {
 
 impl From<Manifest> for Pod {
     fn from(manifest: Manifest) -> Self {
-        let status = manifest.status.unwrap_or_default();
+        let mut status = manifest.status.unwrap_or_default();
         let spec = manifest.spec.unwrap_or_default();
         let ready = status.condition("Ready").is_some_and(|condition| condition.status == "True");
         Self {
             meta: manifest.metadata,
             containers: Containers::new(spec.containers.unwrap_or_default(), spec.init_containers.unwrap_or_default()),
+            image_ids: status.take_image_ids(),
             node: spec.node_name.unwrap_or_default(),
             ready,
             ready_since: if ready { status.ready_since() } else { None },
@@ -162,6 +167,12 @@ impl From<Manifest> for Pod {
 impl Status {
     fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().flatten().find(|condition| condition.kind == kind)
+    }
+
+    fn take_image_ids(&mut self) -> Vec<String> {
+        let statuses =
+            [&mut self.init_container_statuses, &mut self.container_statuses].into_iter().flatten().flatten();
+        statuses.map(|status| std::mem::take(&mut status.image_id)).filter(|id| !id.is_empty()).collect()
     }
 
     fn ready_since(&self) -> Option<Timestamp> {

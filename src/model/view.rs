@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    GateJob, GateRight, Meta, Owner, Pod, PodImages, Records, Revision, Selector, Service, Workload, WorkloadKind,
-};
+use super::{GateJob, GateRight, Meta, Owner, Pod, Records, Revision, Selector, Service, Workload, WorkloadKind};
 
 /// A namespace, read after the request arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
-    /// All workloads, including the ReplicaSets of Deployments.
+    /// All workloads, including the ReplicaSets of Deployments. In a large namespace, those of Deployments that the old and
+    /// the new selector cannot match may be left out.
     pub workloads: Vec<Workload>,
     /// The revisions of all StatefulSets and DaemonSets. They are read if such a template changes, or if a flip may be
     /// a rollback.
@@ -25,8 +24,6 @@ pub struct ClusterView {
     pub owners: BTreeMap<String, Option<bool>>,
     /// Whether the Rollout named by Argo Rollouts' annotation exists; `None` where it was not read.
     pub rollout_exists: Option<bool>,
-    /// The images that Pods run. They are read where a gate asks what was tested.
-    pub images: Vec<PodImages>,
     /// The Jobs with the label of a gate. They are read for a flip where a gate of kind Job applies.
     pub jobs: Vec<GateJob>,
     /// Whether the user has a right on a gate.
@@ -54,8 +51,6 @@ pub struct ReadRequest {
     pub owners: Vec<Owner>,
     /// The Services on which the user's verb `override` is checked; an empty name is the whole namespace.
     pub permissions: Vec<String>,
-    /// The images of the Pods with these labels.
-    pub images: Option<Selector>,
     /// The Jobs with the label of a gate.
     pub jobs: bool,
     /// The rights on gates that are checked.
@@ -73,7 +68,6 @@ impl ReadRequest {
             rollout: self.rollout.filter(|_| done.rollout.is_none()),
             owners: self.owners.into_iter().filter(|owner| !done.owners.contains(owner)).collect(),
             permissions: self.permissions.into_iter().filter(|name| !done.permissions.contains(name)).collect(),
-            images: self.images.filter(|_| done.images.is_none()),
             jobs: self.jobs && !done.jobs,
             gate_rights: self.gate_rights.into_iter().filter(|right| !done.gate_rights.contains(right)).collect(),
         }
@@ -158,7 +152,6 @@ impl ClusterView {
             may_override,
             owners,
             rollout_exists,
-            images,
             jobs,
             gate_rights,
             records: _,
@@ -172,7 +165,6 @@ impl ClusterView {
         self.may_override.extend(may_override);
         self.owners.extend(owners);
         self.rollout_exists = rollout_exists.or(self.rollout_exists);
-        self.images.extend(images);
         self.jobs.extend(jobs);
         self.gate_rights.extend(gate_rights);
         self.failures.extend(failures);
@@ -182,7 +174,6 @@ impl ClusterView {
         self.done.rollout = done.rollout.or(self.done.rollout.take());
         self.done.owners.extend(done.owners);
         self.done.permissions.extend(done.permissions);
-        self.done.images = done.images.or(self.done.images.take());
         self.done.jobs |= done.jobs;
         self.done.gate_rights.extend(done.gate_rights);
     }

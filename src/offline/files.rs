@@ -187,7 +187,6 @@ impl Manifests {
                 namespace.clone_into(&mut service.meta.namespace);
                 view.services.push(service);
             } else if object.is_a("Pod", "v1") {
-                view.images.push(object.decode()?);
                 let mut pod: Pod = object.decode()?;
                 namespace.clone_into(&mut pod.meta.namespace);
                 view.pods.push(pod);

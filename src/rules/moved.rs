@@ -1,5 +1,6 @@
 //! Facts about a change for the audit log and the history. No rule depends on them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{Change, ClusterView, ColourScheme, Selector, Template, Write};
@@ -21,8 +22,8 @@ pub struct Moved {
     pub ready: String,
     /// The workloads of the new colour with their templates: `deployment/app-green`; at most 8.
     pub templates: Vec<(String, Arc<Template>)>,
-    /// The new selector; empty for a deleted Service.
-    pub behind: Selector,
+    /// The image IDs that the Pods of the new colour run, in order.
+    pub image_ids: BTreeSet<String>,
 }
 
 /// The most workloads whose templates are kept. An app has one or two.
@@ -31,6 +32,11 @@ const MOST_TEMPLATES: usize = 8;
 fn templates(backends: &Backends<'_>) -> Vec<(String, Arc<Template>)> {
     let running = backends.workloads.iter().filter(|workload| workload.desired > 0).take(MOST_TEMPLATES);
     running.map(|workload| (object(workload), workload.template.clone())).collect()
+}
+
+fn image_ids(selector: &Selector, view: &ClusterView) -> BTreeSet<String> {
+    let behind = view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
+    behind.flat_map(|pod| &pod.image_ids).cloned().collect()
 }
 
 /// The word for a change: `flip`, `rollback`, `create`, `delete`, `scale` or `change`. `summary` has more words.
@@ -73,6 +79,6 @@ pub(super) fn moved(change: &Change, view: &ClusterView, colours: &ColourScheme)
         to_image: after.as_ref().map(image).unwrap_or_default(),
         ready: after.as_ref().map(|after| format!("{}/{}", after.ready(), wanted(after))).unwrap_or_default(),
         templates: after.as_ref().map(templates).unwrap_or_default(),
-        behind: new.map(|new| new.routed().clone()).unwrap_or_default(),
+        image_ids: new.map(|new| image_ids(new.routed(), view)).unwrap_or_default(),
     })
 }

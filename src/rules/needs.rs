@@ -39,23 +39,20 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp
             gates::permitted::statement_reads(old, new, policy)
         }
         Write::WorkloadUpdate { old, new } => {
-            let ReadRequest { images, gate_rights, .. } = gates::permitted::statement_reads(old, new, policy);
-            let all = ReadRequest { images, gate_rights, ..all };
+            let ReadRequest { gate_rights, .. } = gates::permitted::statement_reads(old, new, policy);
+            let all = ReadRequest { gate_rights, ..all };
             ReadRequest { owners: owners(&old.meta, &new.meta), revisions: may_undo(old, new), ..all }
         }
         Write::WorkloadCreate { .. } | Write::WorkloadDelete { .. } | Write::Scale { .. } => all,
-        Write::JobCreate { new } => gates::job_reads(new, view, policy, true),
+        Write::JobCreate { new } => gates::job_reads(new, policy, true),
         Write::JobUpdate { .. } | Write::JobDelete { .. } | Write::Other => ReadRequest::default(),
     }
 }
 
-/// Adds the reads of gates about a new target: the images of its Pods, and the Jobs that test it.
+/// Adds the reads of gates about a new target: the Jobs that test it.
 fn of_gates(new: &Service, policy: &Policy, reads: ReadRequest) -> ReadRequest {
-    if policy.gates.is_empty() || new.routed().is_empty() {
-        return reads;
-    }
-    let jobs = policy.gates.iter().any(|gate| gate.kind == GateKind::Job);
-    ReadRequest { images: Some(new.routed().clone()), jobs, ..reads }
+    let jobs = !new.routed().is_empty() && policy.gates.iter().any(|gate| gate.kind == GateKind::Job);
+    ReadRequest { jobs, ..reads }
 }
 
 fn of_service(old: &Service, new: &Service, view: &ClusterView, policy: &Policy) -> ReadRequest {

@@ -29,20 +29,19 @@ pub(in crate::rules) fn statement_reads(old: &Workload, new: &Workload, policy: 
     }
     // All Pods of the workload have the labels of its template.
     let pods = Some(Selector::new(new.template.labels.clone()));
-    ReadRequest { images: pods.clone(), pods, gate_rights: distinct(rights), ..ReadRequest::default() }
+    ReadRequest { pods, gate_rights: distinct(rights), ..ReadRequest::default() }
 }
 
-/// The reads that a new Job needs, in view of the completed ones: first the workload that it tests, then its images.
+/// The reads that a new Job needs.
 #[must_use]
-pub fn job_reads(job: &GateJob, view: &ClusterView, policy: &Policy, with_rights: bool) -> ReadRequest {
+pub fn job_reads(job: &GateJob, policy: &Policy, with_rights: bool) -> ReadRequest {
     let gates: Vec<&Gate> = gates_of(job, policy).collect();
     if gates.is_empty() {
         return ReadRequest::default();
     }
     let rights = if with_rights { gates.into_iter().map(Gate::right).collect() } else { Vec::new() };
-    let images = target(job, view).map(|workload| Selector::new(workload.template.labels.clone()));
     let pods = Some(Selector::nothing());
-    ReadRequest { pods, images, gate_rights: distinct(rights), ..ReadRequest::default() }
+    ReadRequest { pods, gate_rights: distinct(rights), ..ReadRequest::default() }
 }
 
 /// The workload that a Job tests, where it names one that exists.

@@ -36,8 +36,7 @@ pub(super) fn is_pinned(template: &Template) -> bool {
 fn of_images(workload: &Workload, view: &ClusterView) -> Option<String> {
     let pods = current_pods(workload, view).ok()?;
     let living = pods.into_iter().filter(|pod| !pod.terminal && !pod.meta.deleting);
-    let images = living.filter_map(|pod| view.images.iter().find(|images| images.uid == pod.meta.uid));
-    let ids: BTreeSet<&str> = images.flat_map(|images| &images.ids).map(String::as_str).collect();
+    let ids: BTreeSet<&str> = living.flat_map(|pod| &pod.image_ids).map(String::as_str).collect();
     (!ids.is_empty()).then(|| sha256(&ids.into_iter().collect::<Vec<_>>().join("\n")))
 }
 
