@@ -2,7 +2,7 @@
 //!
 //! Most of them are old revisions of the Deployments of other apps, and no rule about a Service looks at those. So where
 //! there are many, two lists take the place of one: the ReplicaSets of Deployments that have the labels of the Service's
-//! Pods, and all that belong to no Deployment. [`are_all`] says whether that was enough. If not, all are listed.
+//! Pods, and all that belong to no Deployment. `are_all` says whether that was enough. If not, all are listed.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
