@@ -5,6 +5,7 @@
 //! API server would send.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use super::drain::Drain;
@@ -172,10 +173,10 @@ pub(crate) struct Cluster {
     pub(crate) service: Option<TheService>,
     pub(crate) deployments: [Option<TheDeployment>; 2],
     pub(crate) pods: [Pods; 2],
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Rc<Ledger>,
     pub(crate) ledger_version: u8,
     /// The former ledgers that a replica may remember, with their versions; only where the search looks at that.
-    pub(crate) former: Option<Vec<(Ledger, u8)>>,
+    pub(crate) former: Option<Vec<(Rc<Ledger>, u8)>>,
     /// Whether the ledger was created.
     pub(crate) has_ledger: bool,
     /// Whether a flip of Service 0 to each colour was committed, and whether the Service was deleted.
@@ -268,7 +269,7 @@ impl Cluster {
             service: Some(TheService { uid: 0, version: 1, to: Colour::Blue, excused: false }),
             deployments: [deployment(true), deployment(green_is_ready)],
             pods: [pods(true), pods(green_is_ready)],
-            ledger: Ledger::default(),
+            ledger: Rc::default(),
             ledger_version: 0,
             former: None,
             has_ledger: true,
@@ -295,17 +296,17 @@ impl Cluster {
     }
 
     /// The same after a write of the ledger. Without a drain, nobody takes settled changes.
-    pub(crate) fn with_ledger(mut self, ledger: Ledger) -> Self {
+    pub(crate) fn with_ledger(mut self, mut ledger: Ledger) -> Self {
         if let Some(former) = &mut self.former {
             former.push((self.ledger.clone(), self.ledger_version));
             // Older ones are as wrong as these.
             former.drain(..former.len().saturating_sub(2));
         }
-        self.ledger = ledger;
-        self.ledger_version += 1;
         if self.drain.is_none() {
-            self.ledger.settled.clear();
+            ledger.settled.clear();
         }
+        self.ledger = Rc::new(ledger);
+        self.ledger_version += 1;
         self
     }
 
@@ -411,17 +412,18 @@ impl Cluster {
 
     /// An event that the ledger neither has on record nor can still resolve.
     pub(crate) fn forgotten(&self) -> Option<String> {
-        let Ledger { intents, records, .. } = &self.ledger;
+        let Ledger { intents, records, .. } = &*self.ledger;
         let Some(service) = &self.service else {
             let written = intents.iter().any(|it| matches!(it.effect, IntendedChange::Gone { selector: Some(_) }));
             let known = written || !records.tombstones.is_empty() || self.deleted_unanswered;
             return (!known).then(|| "the ledger has forgotten that the Service was deleted".to_owned());
         };
-        let (uid, to) = (format!("service-{}", service.uid), self.last_flip?);
+        let to = self.last_flip?;
+        let is_its = |uid: &str| uid.strip_prefix("service-").and_then(|uid| uid.parse().ok()) == Some(service.uid);
         let written = intents.iter().any(|it| {
-            it.uid == uid && matches!(&it.effect, IntendedChange::Service(after) if after.to == *selector(to))
+            is_its(&it.uid) && matches!(&it.effect, IntendedChange::Service(after) if after.to == *selector(to))
         });
-        let known = written || records.flips.iter().any(|it| it.uid == uid && it.to == *selector(to));
+        let known = written || records.flips.iter().any(|it| is_its(&it.uid) && it.to == *selector(to));
         (!known).then(|| format!("the ledger has forgotten the flip to {}", to.name()))
     }
 

@@ -89,7 +89,7 @@ pub(crate) fn steps(cluster: &Cluster, rules: &Rules) -> Vec<(String, Cluster)> 
             let ledger = &cluster.ledger;
             let is_open = ledger.intents.iter().any(|it| it.object.kind == Kind::Service) || !ledger.settled.is_empty();
             return if is_open {
-                vec![said("reads the ledger", to(Phase::Read(ledger.clone(), cluster.ledger_version)))]
+                vec![said("reads the ledger", to(Phase::Read((**ledger).clone(), cluster.ledger_version)))]
             } else {
                 Vec::new()
             };
@@ -105,7 +105,7 @@ pub(crate) fn steps(cluster: &Cluster, rules: &Rules) -> Vec<(String, Cluster)> 
         Phase::Resolved(ledger, version) if rules.makes(Mistake::AddsUnwritten) => {
             vec![said("takes it for settled", to(Phase::Settled(ledger.clone(), *version)))]
         }
-        Phase::Resolved(ledger, version) if *version == cluster.ledger_version && *ledger == cluster.ledger => {
+        Phase::Resolved(ledger, version) if *version == cluster.ledger_version && *ledger == *cluster.ledger => {
             vec![said("has nothing to write", to(Phase::Settled(ledger.clone(), *version)))]
         }
         Phase::Resolved(ledger, version) if *version == cluster.ledger_version => {

@@ -1,8 +1,10 @@
 //! A request of the model. flipguard's own code admits it, one read or write of the API server at a time. Then the
 //! request commits or is abandoned.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use flipguard::ledger::apply::apply;
 use flipguard::ledger::{Ask, Attempt, Found, Intent, Leftover, ObjectRef, resolve, scenarios};
@@ -158,7 +160,7 @@ pub(crate) struct Admission {
     base: Base,
     tries: u8,
     id: String,
-    attempt: Attempt,
+    attempt: Rc<Attempt>,
     ledger_version: u8,
     looked: BTreeMap<ObjectRef, Found>,
     read: Read,
@@ -174,7 +176,10 @@ pub(crate) struct Admission {
 }
 
 /// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
-pub(crate) type Steps = Vec<(String, Option<Cluster>, Stage)>;
+pub(crate) type Steps = Vec<(Text, Option<Cluster>, Stage)>;
+
+/// What a step is, in words. Most are the same each time.
+pub(crate) type Text = Cow<'static, str>;
 
 impl Request {
     /// All possible next steps of this request. `alive` are the attempts that may still commit.
@@ -200,7 +205,7 @@ impl Request {
                     base: base.clone(),
                     tries: *tries,
                     id: id.clone(),
-                    attempt: Attempt::new(intent.clone(), writes).with_looks(rules.looks),
+                    attempt: Rc::new(Attempt::new(intent.clone(), writes).with_looks(rules.looks)),
                     ledger_version: 0,
                     looked: BTreeMap::new(),
                     read: Read::default(),
@@ -228,21 +233,21 @@ impl Request {
                     }
                     (_, by) => Stage::Admission(Box::new(admit(by, writes))),
                 };
-                by.iter().map(|by| (format!("arrives, by policy {by}"), None, arrival(by))).collect()
+                by.iter().map(|by| (format!("arrives, by policy {by}").into(), None, arrival(by))).collect()
             }
             Stage::Admission(admission) => {
                 let mut steps = self.admission(admission, cluster, alive, rules);
                 steps.extend(self.unanswered(admission, cluster, alive, rules));
                 if rules.crashes {
-                    steps.push(("is lost: its replica crashes".to_owned(), None, Stage::Over));
+                    steps.push(("is lost: its replica crashes".into(), None, Stage::Over));
                 }
                 steps
             }
             Stage::Allowed { base, tries, id, judged } => {
-                let mut steps = vec![("is given up after it was allowed".to_owned(), None, Stage::Over)];
+                let mut steps = vec![("is given up after it was allowed".into(), None, Stage::Over)];
                 if rules.lost != Lost::Nothing && !self.may_pass(base, rules) {
                     let aside = self.aside(id, base, Outcome::Allowed, false, false, rules);
-                    steps.push(("is denied: its answer is lost".to_owned(), None, aside.stage()));
+                    steps.push(("is denied: its answer is lost".into(), None, aside.stage()));
                 }
                 let committed = self.commit(base, id, cluster).map(|mut next| {
                     if let (Self::Flip(to), Base::Service(was), Some(judged)) = (self, base, judged)
@@ -253,8 +258,8 @@ impl Request {
                     next
                 });
                 match committed {
-                    next @ Some(_) => steps.push(("commits".to_owned(), next, Stage::Over)),
-                    None => steps.push(("meets a conflict".to_owned(), None, Stage::again(*tries))),
+                    next @ Some(_) => steps.push(("commits".into(), next, Stage::Over)),
+                    None => steps.push(("meets a conflict".into(), None, Stage::again(*tries))),
                 }
                 steps
             }
@@ -274,13 +279,11 @@ impl Request {
         let with = |api| Stage::Admission(Box::new(Admission { api, ..now.clone() }));
         match now.api {
             Api::Waits if rules.lost != Lost::Nothing && self.may_pass(&now.base, rules) => {
-                vec![("is no longer waited for".to_owned(), None, with(Api::GoesOn))]
+                vec![("is no longer waited for".into(), None, with(Api::GoesOn))]
             }
             Api::GoesOn => {
                 let next = self.commit_unanswered(&now.base, &now.id, false, cluster, alive);
-                next.map(|next| ("commits unanswered".to_owned(), Some(next), with(Api::Committed)))
-                    .into_iter()
-                    .collect()
+                next.map(|next| ("commits unanswered".into(), Some(next), with(Api::Committed))).into_iter().collect()
             }
             Api::Waits | Api::Committed => vec![],
         }
@@ -353,11 +356,11 @@ impl Request {
             self.aside(&now.id, &now.base, Outcome::CannotJudge, now.attempt.may_be_written(), may_commit, rules);
         let is_denied = now.api == Api::Waits;
         let late = Aside { is_denied, late: Some((ledger.clone(), now.ledger_version)), ..aside.clone() };
-        let mut steps = vec![("writes its intent, which takes long".to_owned(), None, late.stage())];
+        let mut steps = vec![("writes its intent, which takes long".into(), None, late.stage())];
         if now.ledger_version == cluster.ledger_version {
             let next = cluster.clone().with_ledger(ledger.clone());
             let written = Aside { is_denied, ..aside };
-            steps.push(("writes its intent, and gets no answer".to_owned(), Some(next), written.stage()));
+            steps.push(("writes its intent, and gets no answer".into(), Some(next), written.stage()));
         }
         steps
     }
@@ -372,9 +375,9 @@ impl Request {
         if now.may_commit {
             let without = Aside { may_commit: false, ..now.clone() };
             if let Some(next) = self.commit_unanswered(&now.base, &now.id, now.is_allowed, cluster, alive) {
-                steps.push(("commits unanswered".to_owned(), Some(next), without.clone().stage()));
+                steps.push(("commits unanswered".into(), Some(next), without.clone().stage()));
             }
-            steps.push(("is given up".to_owned(), None, without.stage()));
+            steps.push(("is given up".into(), None, without.stage()));
         }
         if let Some((ledger, version)) = &now.late {
             // A withdrawal that found nothing looks again.
@@ -384,7 +387,7 @@ impl Request {
             let arrived = Aside { late: None, withdrawing, ..now.clone() }.stage();
             let next = cluster.clone().with_ledger(ledger.clone());
             let next = (*version == cluster.ledger_version).then_some(next);
-            steps.push(("writes its intent late, or not".to_owned(), next, arrived));
+            steps.push(("writes its intent late, or not".into(), next, arrived));
         }
         let Some((attempt, version)) = &now.withdrawing else { return steps };
         let with = |attempt: Option<Attempt>, version| {
@@ -393,27 +396,27 @@ impl Request {
         let mut next = attempt.clone();
         match attempt.ask() {
             Ask::ReadLedger => {
-                next.ledger(cluster.ledger.clone(), BTreeSet::new());
+                next.ledger((*cluster.ledger).clone(), BTreeSet::new());
                 let stage = with(Some(next), cluster.ledger_version);
-                steps.push(("reads the ledger again".to_owned(), None, stage));
+                steps.push(("reads the ledger again".into(), None, stage));
             }
             Ask::WriteLedger(ledger) if *version == cluster.ledger_version => {
                 let written = cluster.clone().with_ledger(ledger.clone());
                 next.written(true);
                 let found = Aside { withdrawing: None, late: None, ..now.clone() }.stage();
-                steps.push(("withdraws its intent".to_owned(), Some(written), found));
+                steps.push(("withdraws its intent".into(), Some(written), found));
             }
             Ask::WriteLedger(_) => {
                 next.written(false);
-                steps.push(("meets a conflict on the ledger".to_owned(), None, with(Some(next), 0)));
+                steps.push(("meets a conflict on the ledger".into(), None, with(Some(next), 0)));
             }
             // The ledger does not have the intent. As long as it may arrive, the ledger is read again.
             _ if now.late.is_some() => {
                 let again = Aside { withdrawing: self.withdrawing(now), ..now.clone() };
-                steps.push(("looks again".to_owned(), None, again.stage()));
-                steps.push(("gives the withdrawal up".to_owned(), None, Stage::Over));
+                steps.push(("looks again".into(), None, again.stage()));
+                steps.push(("gives the withdrawal up".into(), None, Stage::Over));
             }
-            _ => steps.push(("has nothing to withdraw".to_owned(), None, with(None, 0))),
+            _ => steps.push(("has nothing to withdraw".into(), None, with(None, 0))),
         }
         steps
     }
@@ -440,28 +443,28 @@ impl Request {
         };
         match now.attempt.ask() {
             Ask::ReadLedger if !cluster.has_ledger || (now.searched && rules.makes(Mistake::LooksOnce)) => {
-                vec![("finds no ledger".to_owned(), None, with(&|next| next.attempt.no_ledger()))]
+                vec![("finds no ledger".into(), None, with(&|next| Rc::make_mut(&mut next.attempt).no_ledger()))]
             }
             Ask::FindTraffic => {
                 let view = Read::of(cluster).view();
                 let found = with(&|next| {
                     next.searched = true;
-                    next.attempt.services(&view, &rules.policies[now.by]);
+                    Rc::make_mut(&mut next.attempt).services(&view, &rules.policies[now.by]);
                 });
-                vec![("reads the Services".to_owned(), None, found)]
+                vec![("reads the Services".into(), None, found)]
             }
             Ask::OpenLedger => {
                 let next = Cluster { has_ledger: true, ..cluster.clone() };
-                vec![("creates the ledger".to_owned(), Some(next), with(&|next| next.attempt.opened()))]
+                vec![("creates the ledger".into(), Some(next), with(&|next| Rc::make_mut(&mut next.attempt).opened()))]
             }
             Ask::ReadLedger => Self::reads_the_ledger(now, cluster, alive, rules),
             Ask::ReadObjects(objects) if rules.at_once => {
                 let looked = objects.into_iter().map(|object| (object.clone(), rules.look(cluster, &object))).collect();
                 vec![(
-                    "looks at all objects".to_owned(),
+                    "looks at all objects".into(),
                     None,
                     with(&|next| {
-                        next.attempt.objects(&looked, &rules.policies[now.by], cluster.now());
+                        Rc::make_mut(&mut next.attempt).objects(&looked, &rules.policies[now.by], cluster.now());
                         next.at = cluster.now();
                     }),
                 )]
@@ -473,9 +476,9 @@ impl Request {
                     next.looked.insert(object.clone(), rules.look(cluster, object));
                     if next.looked.len() == objects.len() {
                         let looked = std::mem::take(&mut next.looked);
-                        next.attempt.objects(&looked, &rules.policies[now.by], cluster.now());
+                        Rc::make_mut(&mut next.attempt).objects(&looked, &rules.policies[now.by], cluster.now());
                     }
-                    (format!("looks at {object}"), None, Stage::Admission(Box::new(next)))
+                    (format!("looks at {object}").into(), None, Stage::Admission(Box::new(next)))
                 })
                 .collect()
             }
@@ -487,12 +490,12 @@ impl Request {
                 }
                 if now.ledger_version != cluster.ledger_version {
                     let conflict = with(&|next| {
-                        next.attempt.written(false);
+                        Rc::make_mut(&mut next.attempt).written(false);
                         if !rules.makes(Mistake::KeepsWhatWasRead) {
                             next.read = Read::default();
                         }
                     });
-                    return vec![("meets a conflict on the ledger".to_owned(), None, conflict)];
+                    return vec![("meets a conflict on the ledger".into(), None, conflict)];
                 }
                 let mut steps = Steps::new();
                 if rules.lost != Lost::Nothing && !now.refused {
@@ -500,14 +503,14 @@ impl Request {
                 }
                 let next = cluster.clone().with_ledger(ledger);
                 let what = if now.refused { "withdraws its intent" } else { "writes its intent" };
-                steps.push((what.to_owned(), Some(next), with(&|it| it.attempt.written(true))));
+                steps.push((what.into(), Some(next), with(&|it| Rc::make_mut(&mut it.attempt).written(true))));
                 steps
             }
             Ask::ReadCluster if !now.read.is_whole() => vec![],
             Ask::ReadCluster => {
                 let mut next = now.clone();
                 let verdict = rules.judge(self, &mut next);
-                let what = format!("is judged: {}", verdict.outcome().name());
+                let what = format!("is judged: {}", verdict.outcome().name()).into();
                 next.refused = verdict.outcome() != Outcome::Allowed;
                 next.judged = self.judged(now, &verdict);
                 vec![(what, None, Stage::Admission(Box::new(next)))]
@@ -528,7 +531,7 @@ impl Request {
                         Aside { is_denied: false, ..aside }.stage()
                     }
                 };
-                vec![("is answered".to_owned(), None, stage)]
+                vec![("is answered".into(), None, stage)]
             }
         }
     }
@@ -553,25 +556,25 @@ impl Request {
             with(&|next| {
                 next.looked.clear();
                 next.ledger_version = cluster.ledger_version;
-                let mut ledger = cluster.ledger.clone();
+                let mut ledger = (*cluster.ledger).clone();
                 if rules.makes(Mistake::DropsUnseen) {
                     resolve::expire(&mut ledger, expired);
                 }
-                next.attempt.ledger(ledger, expired.clone());
+                Rc::make_mut(&mut next.attempt).ledger(ledger, expired.clone());
             })
         };
-        let mut steps = vec![("reads the ledger".to_owned(), None, read(&BTreeSet::new()))];
+        let mut steps = vec![("reads the ledger".into(), None, read(&BTreeSet::new()))];
         if rules.expiry && !expirable.is_empty() {
-            steps.push(("reads the ledger, and drops what is too old".to_owned(), None, read(&expirable)));
+            steps.push(("reads the ledger, and drops what is too old".into(), None, read(&expirable)));
         }
         for (ledger, version) in cluster.former.iter().flatten().filter(|_| now.attempt.may_remember()) {
             let remembered = with(&|next| {
                 next.looked.clear();
                 let trusts = rules.makes(Mistake::TrustsMemory);
                 next.ledger_version = if trusts { cluster.ledger_version } else { *version };
-                next.attempt.ledger(ledger.clone(), BTreeSet::new());
+                Rc::make_mut(&mut next.attempt).ledger((**ledger).clone(), BTreeSet::new());
             });
-            steps.push((format!("remembers the ledger in version {version}"), None, remembered));
+            steps.push((format!("remembers the ledger in version {version}").into(), None, remembered));
         }
         steps
     }
@@ -696,23 +699,23 @@ fn reads(now: &Admission, cluster: &Cluster, rules: &Rules) -> Steps {
     if rules.at_once {
         let mut next = now.clone();
         next.read = Read::of(cluster);
-        return vec![("reads the cluster".to_owned(), None, Stage::Admission(Box::new(next)))];
+        return vec![("reads the cluster".into(), None, Stage::Admission(Box::new(next)))];
     }
     let mut steps = Vec::new();
-    let mut read = |what: &str, is_read: bool, change: &dyn Fn(&mut Read)| {
+    let mut read = |what: &'static str, is_read: bool, change: &dyn Fn(&mut Read)| {
         if !is_read {
             let mut next = now.clone();
             change(&mut next.read);
-            steps.push((format!("reads {what}"), None, Stage::Admission(Box::new(next))));
+            steps.push((what.into(), None, Stage::Admission(Box::new(next))));
         }
     };
-    read("Services", now.read.services.is_some(), &|read| {
+    read("reads Services", now.read.services.is_some(), &|read| {
         read.services = Some(cluster.service.iter().cloned().collect());
     });
-    read("Deployments", now.read.deployments.is_some(), &|read| {
+    read("reads Deployments", now.read.deployments.is_some(), &|read| {
         read.deployments = Some(cluster.deployments.clone());
     });
-    read("Pods", now.read.pods.is_some(), &|read| read.pods = Some(cluster.pods.clone()));
+    read("reads Pods", now.read.pods.is_some(), &|read| read.pods = Some(cluster.pods.clone()));
     steps
 }
 
@@ -762,7 +765,7 @@ pub(crate) struct Rules {
     pub(crate) looks: usize,
     pub(crate) lost: Lost,
     /// The verdicts, by the hash of the question.
-    known: HashMap<u64, Verdict>,
+    known: HashMap<u64, Rc<Verdict>>,
     /// The intents, by the hash of the request.
     intents: RefCell<HashMap<u64, Intent>>,
     /// Whether the API server may admit a request without an answer.
@@ -841,11 +844,11 @@ impl Rules {
         self.known.len()
     }
 
-    fn judge(&mut self, request: Request, admission: &mut Admission) -> Verdict {
+    fn judge(&mut self, request: Request, admission: &mut Admission) -> Rc<Verdict> {
         let Some((pending, records)) = admission.attempt.pending() else { panic!("not to be judged yet") };
         let question = hash(&(request, &admission.base, &admission.read, pending, records, admission.by));
         if let Some(verdict) = self.known.get(&question) {
-            admission.attempt.judged(verdict);
+            Rc::make_mut(&mut admission.attempt).judged(verdict);
             return verdict.clone();
         }
         let policy = &self.policies[admission.by];
@@ -865,20 +868,21 @@ impl Rules {
             view.records = records.clone();
             view.records.flips.iter_mut().for_each(|flip| flip.earlier.clear());
             let verdict = scenarios::decide(&change, &mut view, pending, policy, NOW);
-            admission.attempt.judged(&verdict);
+            Rc::make_mut(&mut admission.attempt).judged(&verdict);
             verdict
         } else if self.makes(Mistake::OnlyNoneAndAll) {
             let verdict = self.none_and_all(&change, &view, pending);
-            admission.attempt.judged(&verdict);
+            Rc::make_mut(&mut admission.attempt).judged(&verdict);
             verdict
         } else if self.makes(Mistake::LeavesOneOut) {
             let fewer: Vec<&Intent> = pending.iter().skip(1).collect();
             let verdict = scenarios::decide_among(&change, &mut view, &fewer, policy, NOW);
-            admission.attempt.judged(&verdict);
+            Rc::make_mut(&mut admission.attempt).judged(&verdict);
             verdict
         } else {
-            admission.attempt.judge(&change, &mut view, policy, NOW)
+            Rc::make_mut(&mut admission.attempt).judge(&change, &mut view, policy, NOW)
         };
+        let verdict = Rc::new(verdict);
         self.known.insert(question, verdict.clone());
         verdict
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::cluster::{Cluster, PolicyPhase, Stir};
 use super::drain;
-use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage};
+use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage, Text};
 
 /// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
@@ -75,12 +75,12 @@ impl State {
 /// A step, and who makes it; the cluster makes the others.
 struct Step {
     request: Option<usize>,
-    what: String,
+    what: Text,
 }
 
 impl Step {
-    fn of_cluster(what: String) -> Self {
-        Self { request: None, what }
+    fn of_cluster(what: impl Into<Text>) -> Self {
+        Self { request: None, what: what.into() }
     }
 }
 
