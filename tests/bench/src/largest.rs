@@ -113,7 +113,8 @@ async fn fill(cluster: &Cluster) -> Result<()> {
                     object.insert("kind".to_owned(), json!("ReplicaSet"));
                     object.insert("metadata".to_owned(), json!({
                     "name": format!("{name}-{revision}"),
-                    "labels": { "app": name },
+                    // As the controller labels them.
+                    "labels": { "app": name, "pod-template-hash": revision.to_string() },
                     "annotations": { "deployment.kubernetes.io/revision": revision.to_string() },
                     "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid,
                         "controller": true }],
