@@ -10,7 +10,12 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::allowance::ReadMemory;
+use super::namespace::Reader;
+use super::replica_sets::LargeNamespaces;
+use crate::model::{ClusterView, ReadRequest, Selector, User};
 use crate::review::probe::{NONCE, warning};
 
 /// The resources that can be listed.
@@ -237,6 +242,15 @@ impl State {
             })
         })
     }
+}
+
+/// Reads the workloads of namespace `shop`, and its Pods with these labels.
+pub(super) async fn read_shop(client: &Client, large: &LargeNamespaces, labels: Selector) -> ClusterView {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let allowance = ReadMemory::of(1 << 24).reserve(0, deadline).await.unwrap();
+    let (user, allowance) = (&User::default(), &allowance);
+    let reader = Reader { client, namespace: "shop", user, allowance, large, deadline };
+    reader.read(ReadRequest { pods: Some(labels), ..ReadRequest::default() }).await
 }
 
 /// Whether an object has the labels of a selector: `app=shop`, `app` or `!app`, with commas between.

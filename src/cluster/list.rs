@@ -159,16 +159,13 @@ impl<T: DeserializeOwned> Page<'_, T> {
 mod tests {
     use std::convert::Infallible;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use http::Response;
-    use tokio::time::Instant;
 
     use super::*;
-    use crate::cluster::allowance::ReadMemory;
-    use crate::cluster::namespace::Reader;
+    use crate::cluster::fake::read_shop;
     use crate::cluster::replica_sets::LargeNamespaces;
-    use crate::model::{ReadRequest, Selector, User, WorkloadKind};
+    use crate::model::{Selector, WorkloadKind};
 
     /// A field of protobuf with some bytes.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -210,11 +207,7 @@ mod tests {
     }
 
     async fn read(client: &Client) -> crate::model::ClusterView {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let allowance = ReadMemory::of(1 << 20).reserve(0, deadline).await.unwrap();
-        let (user, allowance, large) = (&User::default(), &allowance, &LargeNamespaces::default());
-        let reader = Reader { client, namespace: "shop", user, allowance, large, deadline };
-        reader.read(ReadRequest { pods: Some(Selector::nothing()), ..ReadRequest::default() }).await
+        read_shop(client, &LargeNamespaces::default(), Selector::nothing()).await
     }
 
     #[tokio::test]

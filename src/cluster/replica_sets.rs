@@ -63,17 +63,12 @@ pub(super) fn are_all(listed: &[Workload], labels: &Selector, deployments: &[Wor
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::Method;
     use serde_json::json;
-    use tokio::time::Instant;
 
     use super::*;
-    use crate::cluster::allowance::ReadMemory;
-    use crate::cluster::fake::FakeApi;
-    use crate::cluster::namespace::Reader;
-    use crate::model::{ReadRequest, User, WorkloadManifest};
+    use crate::cluster::fake::{FakeApi, read_shop};
+    use crate::model::WorkloadManifest;
 
     fn labels() -> Selector {
         Selector::new([("app".to_owned(), "shop".to_owned())].into())
@@ -129,11 +124,7 @@ mod tests {
     async fn read(api: &FakeApi, large: &LargeNamespaces, labels: Selector) -> (Vec<String>, usize) {
         let path = format!("{APPS}/replicasets");
         let before = api.asked(&Method::GET, &path);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let allowance = ReadMemory::of(1 << 24).reserve(0, deadline).await.unwrap();
-        let (client, user, allowance) = (&api.client(), &User::default(), &allowance);
-        let reader = Reader { client, namespace: "shop", user, allowance, large, deadline };
-        let view = reader.read(ReadRequest { pods: Some(labels), ..ReadRequest::default() }).await;
+        let view = read_shop(&api.client(), large, labels).await;
         assert!(view.failures.is_empty(), "{:?}", view.failures);
         let is_replica_set = |workload: &&Workload| workload.kind == WorkloadKind::ReplicaSet;
         let names = view.workloads.iter().filter(is_replica_set).map(|one| one.meta.name.clone()).collect();

@@ -124,14 +124,15 @@ impl Recorder {
     }
 
     async fn drain(&self, namespace: &str) {
-        let deadline = Instant::now() + DRAIN;
+        // Before the changes are taken: what is told later is not taken for drained.
+        let began = Instant::now();
+        let deadline = began + DRAIN;
         let facts: BTreeMap<String, Facts> = {
             let mut open = self.open();
             let Some(one) = open.get_mut(namespace) else { return };
             one.waiting = None;
             one.changes.iter().map(|(id, change)| (id.clone(), change.facts.clone())).collect()
         };
-        let began = Instant::now();
         let settings = self.policies.settings(namespace, deadline).await;
         let drained = self.ledgers.drain(namespace, &settings.policy.colours, &facts, deadline).await;
         let Drained { is_open, added } = drained.unwrap_or_else(|failure| {

@@ -27,6 +27,7 @@ pub(super) struct Turns {
     memory: ReadMemory,
     all: Lane<{ AT_ONCE.0 }, { FOR_SERVICES.0 }>,
     namespaces: Mutex<HashMap<String, Namespace>>,
+    /// Those with many ReplicaSets.
     large: LargeNamespaces,
 }
 

@@ -17,7 +17,7 @@ pub(super) fn puts(job: &GateJob, change: &Change, view: &ClusterView, policy: &
         verdict.add(finding.at_most_warn(), change, policy);
         return (verdict, Vec::new());
     }
-    let is_gate = gates::job_reads(job, policy, false) != ReadRequest::default();
+    let is_gate = !needs(job, policy).is_empty();
     let workload = gates::target(job, view).filter(|_| is_gate);
     let tested = workload.map(|workload| gates::tested(workload, view).to_string());
     let path = |steps: &[&str]| steps.iter().map(|step| (*step).to_owned()).collect();

@@ -36,7 +36,9 @@ fn templates(backends: &Backends<'_>) -> Vec<(String, Arc<Template>)> {
 
 fn image_ids(selector: &Selector, view: &ClusterView) -> BTreeSet<String> {
     let behind = view.pods.iter().filter(|pod| selector.matches(&pod.meta.labels));
-    behind.flat_map(|pod| &pod.image_ids).cloned().collect()
+    // Most Pods of a colour run the same.
+    let distinct: BTreeSet<&String> = behind.flat_map(|pod| &pod.image_ids).collect();
+    distinct.into_iter().cloned().collect()
 }
 
 /// The word for a change: `flip`, `rollback`, `create`, `delete`, `scale` or `change`. `summary` has more words.

@@ -39,9 +39,8 @@ fn of_write(change: &Change, view: &ClusterView, policy: &Policy, now: Timestamp
             gates::permitted::statement_reads(old, new, policy)
         }
         Write::WorkloadUpdate { old, new } => {
-            let ReadRequest { gate_rights, .. } = gates::permitted::statement_reads(old, new, policy);
-            let all = ReadRequest { gate_rights, ..all };
-            ReadRequest { owners: owners(&old.meta, &new.meta), revisions: may_undo(old, new), ..all }
+            let gate_rights = gates::permitted::statement_reads(old, new, policy).gate_rights;
+            ReadRequest { gate_rights, owners: owners(&old.meta, &new.meta), revisions: may_undo(old, new), ..all }
         }
         Write::WorkloadCreate { .. } | Write::WorkloadDelete { .. } | Write::Scale { .. } => all,
         Write::JobCreate { new } => gates::job_reads(new, policy, true),

@@ -29,9 +29,9 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 const IMAGE: &str = "registry.example/smoke:1";
+const SMOKE: &str = "{name: smoke, kind: Job, images: ['registry.example/smoke:*']}";
 /// The reads of a flip without a gate, where the ledger is remembered: the Service, four kinds of workloads, Pods.
 const WITHOUT_GATE: u64 = 6;
-const SMOKE: &str = "{name: smoke, kind: Job, images: ['registry.example/smoke:*']}";
 
 /// Applies a policy with these gates. `ci` may pass smoke, `bob` may approve release, and both may edit; so may `mallory`,
 /// who is an admin of the namespace.

@@ -48,7 +48,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use controlplane::{Binaries, ControlPlane, Guard};
 use libtest_mimic::{Arguments, Trial};
 
@@ -169,6 +169,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         ("alone", &one_at_a_time, alone()),
     ];
     let half = std::env::var("E2E").unwrap_or_default();
+    let is_known = half.is_empty() || halves.iter().any(|(name, ..)| half == *name);
+    ensure!(is_known, "E2E is `{half}`; it must be `parallel`, `alone` or nothing");
     let mut has_failed = false;
     for (name, arguments, tests) in halves.iter().filter(|(name, ..)| half.is_empty() || half == *name) {
         let started = Instant::now();
