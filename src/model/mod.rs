@@ -23,6 +23,7 @@ mod text;
 mod time;
 mod view;
 mod workload;
+mod workload_manifest;
 mod write;
 
 pub use change::{Change, Tool, User};
@@ -45,8 +46,6 @@ pub use template_spec::TemplateSpec;
 pub use text::{json_with_escapes, markdown_text, printable, sha256, shortened, without_registry};
 pub use time::Timestamp;
 pub use view::{ClusterView, ReadFailure, ReadRequest};
-pub use workload::{
-    Counts, Rollout, Share, ShareManifest, Strategy, Template, Workload, WorkloadKind, WorkloadManifest, WorkloadSpec,
-    WorkloadStatus,
-};
+pub use workload::{Counts, Rollout, Share, Strategy, Template, Workload, WorkloadKind};
+pub use workload_manifest::{ShareManifest, WorkloadManifest, WorkloadSpec, WorkloadStatus};
 pub use write::{Subject, Write};
