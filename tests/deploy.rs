@@ -7,7 +7,8 @@ use std::process::Command;
 
 use flipguard::install::{GATE_WEBHOOK, LABEL_WEBHOOK, PROBE_WEBHOOK, policy};
 use flipguard::model::{ColourScheme, Enforcement};
-use flipguard::registration::webhooks::{Address, Endpoint, Webhooks, mutating, validating};
+use flipguard::registration::endpoint::{Address, Endpoint};
+use flipguard::registration::webhooks::{Webhooks, mutating, validating};
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flipguard::model::ColourScheme;
-use flipguard::rules::filter::{self, Unanswered};
+use flipguard::rules::conditions::{self, Unanswered};
 use k8s_openapi::api::apps::v1::{DaemonSetSpec, DeploymentSpec, ReplicaSetSpec, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use serde::Deserialize;
@@ -66,11 +66,11 @@ fn every_field_of_kubernetes_is_decided_on() {
 #[test]
 fn asked_fields_are_in_the_filter_and_others_have_a_reason() {
     let colours = ColourScheme::default();
-    let text = |conditions: Vec<filter::Condition>| {
+    let text = |conditions: Vec<conditions::Condition>| {
         conditions.into_iter().map(|condition| condition.expression).collect::<Vec<_>>().join(" ")
     };
-    let of_services = text(filter::service_update_conditions(&colours));
-    let of_workloads = text(filter::workload_conditions(&colours, &[], Unanswered::Denied));
+    let of_services = text(conditions::service_update_conditions(&colours));
+    let of_workloads = text(conditions::workload_conditions(&colours, &[], Unanswered::Denied));
     let inventory: Inventory = serde_saphyr::from_str(include_str!("fields.yaml")).unwrap();
     for (kind, fields) in inventory {
         let conditions = if kind == "Service" { &of_services } else { &of_workloads };

@@ -25,8 +25,8 @@ use crate::guard::{Guard, Recorder};
 use crate::install::workload::{REVIEW_PORT, STATUS_PORT};
 use crate::install::{NAME, namespaces};
 use crate::model::{Labelling, Policy};
+use crate::registration::endpoint::Address;
 use crate::registration::reconciler::{Config, TAKEOVER, WebhookReconciler};
-use crate::registration::webhooks::Address;
 use crate::server::{Credentials, Listeners, Readiness, listen};
 use crate::telemetry::Metrics;
 

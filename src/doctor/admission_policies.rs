@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Check, Health};
 use crate::install::{self, policy};
-use crate::registration::webhooks::Address;
+use crate::registration::endpoint::Address;
 
 const CHECK: &str = "own-writes";
 

@@ -15,11 +15,12 @@ use crate::install::{NAME, manifests_command};
 use crate::model::{ColourScheme, Enforcement};
 use crate::registration::compare::differences;
 use crate::registration::configuration::Configuration;
+use crate::registration::endpoint::{Address, Endpoint};
 use crate::registration::probe::WEBHOOK;
 use crate::registration::selector::{additions, limits, with_additions};
 use crate::registration::self_check::call;
 use crate::registration::stored::{Ownership, SUSPEND, Webhook, address_of, hand_over, ownership, token_of};
-use crate::registration::webhooks::{Address, Endpoint, Webhooks};
+use crate::registration::webhooks::Webhooks;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod configuration;
+pub mod endpoint;
 pub mod guarding;
 pub mod lease;
 pub mod plan;

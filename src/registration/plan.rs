@@ -1,8 +1,8 @@
 //! How far a registration may go: until the API server was seen to reach flipguard, nothing may depend on it. Pure.
 
+use super::endpoint::Endpoint;
 use super::probe::WEBHOOK;
 use super::stored::Webhook;
-use super::webhooks::Endpoint;
 
 /// The webhooks of one configuration, as this flipguard renders them.
 #[derive(Debug, Clone)]
@@ -58,7 +58,8 @@ mod tests {
 
     use super::*;
     use crate::model::{ColourScheme, Enforcement};
-    use crate::registration::webhooks::{Address, Webhooks, probe, validating};
+    use crate::registration::endpoint::Address;
+    use crate::registration::webhooks::{Webhooks, probe, validating};
 
     fn endpoint(url: &str, token: &str) -> Endpoint {
         Endpoint { address: Address::Url(url.to_owned()), authority: String::new(), token: token.to_owned() }

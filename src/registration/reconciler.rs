@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::compare::differences;
 use super::configuration::Configuration;
+use super::endpoint::{Address, Endpoint};
 use super::lease::{Holder, LEASE, LeaseCandidate, Vacancy};
 use super::plan::Rendering;
 use super::policies::PolicyKeeper;
@@ -29,7 +30,7 @@ use super::repairs::Memory;
 use super::selector::{additions, with_additions};
 use super::state::State;
 use super::stored::{self, OWNER, Ownership, RENDERED_BY};
-use super::webhooks::{Address, Endpoint, Webhooks};
+use super::webhooks::Webhooks;
 use crate::certs::TrustBundle;
 use crate::certs::rotator::{Registered, RegisteredEndpoints};
 use crate::cluster::connect::one_line;

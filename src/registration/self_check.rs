@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use super::webhooks::Endpoint;
+use super::endpoint::Endpoint;
 use crate::certs::CertificateError;
 use crate::certs::pem::certificates;
 use crate::cluster::connect::one_line;

@@ -1,18 +1,16 @@
 //! Renders the webhooks.
 
-use std::fmt;
-
-use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, MutatingWebhook, RuleWithOperations, ServiceReference, ValidatingWebhook, WebhookClientConfig,
+    MatchCondition, MutatingWebhook, RuleWithOperations, ValidatingWebhook,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::endpoint::Endpoint;
 use super::probe::WEBHOOK;
-use crate::install::{GATE_WEBHOOK, LABEL_WEBHOOK, NAME, SERVICE_PORT};
+use crate::install::{GATE_WEBHOOK, LABEL_WEBHOOK};
 use crate::model::{ColourScheme, Enforcement, GATE_LABEL};
 use crate::review::probe::LEASE;
-use crate::rules::filter::{self, Condition, Unanswered};
+use crate::rules::conditions::{self, Condition, Unanswered};
 
 /// `timeoutSeconds` of the webhooks that can deny.
 const GUARD_TIMEOUT: i32 = 5;
@@ -23,92 +21,6 @@ const ADVICE_TIMEOUT: i32 = 2;
 const LABEL_TIMEOUT: i32 = 2;
 /// `timeoutSeconds` of the webhook that receives the probe.
 const PROBE_TIMEOUT: i32 = 2;
-
-/// The address that the API server calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A URL without a path: `https://127.0.0.1:10250`.
-    Url(String),
-    /// flipguard's own Service.
-    Service {
-        /// flipguard's own namespace.
-        namespace: String,
-    },
-}
-
-impl Address {
-    /// The URL of a flipguard outside the cluster.
-    #[must_use]
-    pub fn url(&self) -> Option<&str> {
-        match self {
-            Self::Url(url) => Some(url),
-            Self::Service { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => f.write_str(url),
-            Self::Service { namespace } => write!(f, "https://{NAME}.{namespace}.svc:{SERVICE_PORT}"),
-        }
-    }
-}
-
-/// The address that the API server calls, and the means to recognise flipguard there.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// The address.
-    pub address: Address,
-    /// `caBundle`: the authorities to trust, in PEM.
-    pub authority: String,
-    /// The last segment of the paths.
-    pub token: String,
-}
-
-impl Endpoint {
-    /// The path of the validating endpoint.
-    #[must_use]
-    pub fn validate_path(&self) -> String {
-        format!("/validate/{}", self.token)
-    }
-
-    /// Whether a registered webhook is called at this address, whatever its path and CA bundle.
-    #[must_use]
-    pub fn is_called_by(&self, config: &WebhookClientConfig) -> bool {
-        match (&self.address, &config.url, &config.service) {
-            (Address::Url(own), Some(url), None) => url.strip_prefix(own.as_str()).is_some_and(|p| p.starts_with('/')),
-            (Address::Service { namespace }, None, Some(service)) => {
-                service.namespace == *namespace && service.name == NAME
-            }
-            _ => false,
-        }
-    }
-
-    /// `clientConfig` of the webhook that receives the probe.
-    #[must_use]
-    pub fn probe_config(&self) -> WebhookClientConfig {
-        self.client_config(&format!("/probe/{}", self.token))
-    }
-
-    fn client_config(&self, path: &str) -> WebhookClientConfig {
-        let ca_bundle = Some(ByteString(self.authority.clone().into_bytes()));
-        match &self.address {
-            Address::Url(url) => WebhookClientConfig { url: Some(format!("{url}{path}")), ca_bundle, service: None },
-            Address::Service { namespace } => WebhookClientConfig {
-                url: None,
-                ca_bundle,
-                service: Some(ServiceReference {
-                    namespace: namespace.clone(),
-                    name: NAME.to_owned(),
-                    path: Some(path.to_owned()),
-                    port: Some(i32::from(SERVICE_PORT)),
-                }),
-            },
-        }
-    }
-}
 
 /// The controllers of Kubernetes whose writes are never judged: they only carry out changes that were judged before
 /// (Kubernetes, `cmd/kube-controller-manager/app`, with service account credentials).
@@ -205,7 +117,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             // A write of the status can change annotations, too.
             resources: &["services", "services/status"],
             operations: &["UPDATE"],
-            conditions: filter::service_update_conditions(colours),
+            conditions: conditions::service_update_conditions(colours),
             care: Care::Closed,
         },
         WebhookSpec {
@@ -213,7 +125,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "",
             resources: &["services"],
             operations: &["CREATE"],
-            conditions: filter::service_create_conditions(colours, Unanswered::Denied),
+            conditions: conditions::service_create_conditions(colours, Unanswered::Denied),
             care: Care::Closed,
         },
         WebhookSpec {
@@ -221,7 +133,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &WORKLOADS,
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Denied),
+            conditions: conditions::workload_conditions(colours, &exempt, Unanswered::Denied),
             care: Care::Closed,
         },
         WebhookSpec {
@@ -229,7 +141,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &WORKLOADS,
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &exempt, Unanswered::Admitted),
+            conditions: conditions::workload_conditions(colours, &exempt, Unanswered::Admitted),
             care: Care::Open,
         },
         WebhookSpec {
@@ -237,7 +149,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Denied),
+            conditions: conditions::workload_conditions(colours, &with_collector, Unanswered::Denied),
             care: Care::Closed,
         },
         WebhookSpec {
@@ -245,7 +157,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &["replicasets", "replicasets/status"],
             operations: &["UPDATE", "DELETE"],
-            conditions: filter::workload_conditions(colours, &with_collector, Unanswered::Admitted),
+            conditions: conditions::workload_conditions(colours, &with_collector, Unanswered::Admitted),
             care: Care::Open,
         },
         WebhookSpec {
@@ -253,7 +165,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Denied),
+            conditions: conditions::scale_to_zero_conditions(colours, &exempt, Unanswered::Denied),
             care: Care::Closed,
         },
         WebhookSpec {
@@ -261,7 +173,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_to_zero_conditions(colours, &exempt, Unanswered::Admitted),
+            conditions: conditions::scale_to_zero_conditions(colours, &exempt, Unanswered::Admitted),
             care: Care::Open,
         },
         WebhookSpec {
@@ -269,7 +181,7 @@ fn guards(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
-            conditions: filter::workload_create_conditions(colours, &exempt, true),
+            conditions: conditions::workload_create_conditions(colours, &exempt, true),
             care: Care::Closed,
         },
     ]
@@ -284,7 +196,7 @@ fn of_gates(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &WORKLOADS_AND_PARTS,
             operations: &["UPDATE"],
-            conditions: filter::gate_conditions(&exempt),
+            conditions: conditions::gate_conditions(&exempt),
             care: Care::Closed,
         },
         // No controller is exempt from these two: that of CronJobs creates Jobs, and that of ended Jobs deletes them.
@@ -293,7 +205,7 @@ fn of_gates(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "batch",
             resources: &["jobs", "jobs/status"],
             operations: &["CREATE", "UPDATE"],
-            conditions: filter::gate_job_conditions(),
+            conditions: conditions::gate_job_conditions(),
             care: Care::Closed,
         },
         // Without an answer, the Job is deleted, and its proof is lost.
@@ -302,7 +214,7 @@ fn of_gates(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "batch",
             resources: &["jobs"],
             operations: &["DELETE", "UPDATE"],
-            conditions: filter::gate_job_delete_conditions(),
+            conditions: conditions::gate_job_delete_conditions(),
             care: Care::Open,
         },
     ]
@@ -317,7 +229,7 @@ fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "",
             resources: &["services"],
             operations: &["DELETE"],
-            conditions: filter::service_delete_conditions(colours, &exempt),
+            conditions: conditions::service_delete_conditions(colours, &exempt),
             care: Care::Advice,
         },
         WebhookSpec {
@@ -325,7 +237,7 @@ fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "",
             resources: &["services"],
             operations: &["CREATE"],
-            conditions: filter::service_create_conditions(colours, Unanswered::Admitted),
+            conditions: conditions::service_create_conditions(colours, Unanswered::Admitted),
             care: Care::Advice,
         },
         WebhookSpec {
@@ -333,7 +245,7 @@ fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "",
             resources: &["services"],
             operations: &["UPDATE"],
-            conditions: filter::plain_service_conditions(colours),
+            conditions: conditions::plain_service_conditions(colours),
             care: Care::Advice,
         },
         WebhookSpec {
@@ -341,7 +253,7 @@ fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &["deployments", "statefulsets", "daemonsets", "replicasets"],
             operations: &["CREATE"],
-            conditions: filter::workload_create_conditions(colours, &exempt, false),
+            conditions: conditions::workload_create_conditions(colours, &exempt, false),
             care: Care::Advice,
         },
         WebhookSpec {
@@ -349,7 +261,7 @@ fn advice(webhooks: &Webhooks<'_>) -> Vec<WebhookSpec> {
             group: "apps",
             resources: &SCALABLE,
             operations: &["UPDATE"],
-            conditions: filter::scale_down_conditions(&exempt),
+            conditions: conditions::scale_down_conditions(&exempt),
             care: Care::Advice,
         },
     ]
@@ -409,7 +321,7 @@ pub fn mutating(webhooks: &Webhooks<'_>) -> Vec<MutatingWebhook> {
         name: LABEL_WEBHOOK.to_owned(),
         client_config: endpoint.client_config(&format!("/mutate/{}", endpoint.token)),
         rules: Some(vec![rule("apps", &["deployments"], &["CREATE", "UPDATE"])]),
-        match_conditions: Some(match_conditions(filter::label_conditions(colours))),
+        match_conditions: Some(match_conditions(conditions::label_conditions(colours))),
         namespace_selector: Some(guarded_namespaces(webhooks)),
         object_selector: Some(LabelSelector::default()),
         failure_policy: Some("Ignore".to_owned()),
@@ -478,6 +390,7 @@ fn by_name(operator: &str, names: Vec<String>) -> LabelSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::endpoint::Address;
 
     const POLICIES: [Enforcement; 2] = [Enforcement::Deny, Enforcement::Warn];
 

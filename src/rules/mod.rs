@@ -2,7 +2,8 @@
 //!
 //! [`decide`] is total and pure: no I/O, no clock, no log, no panic. Failed reads arrive in the view as data.
 //!
-//! - [`needs`](mod@needs): the reads that a change still needs; [`filter`]: the writes that a rule can apply to
+//! - [`needs`](mod@needs): the reads that a change still needs; [`filter`]: the writes that a rule can apply to;
+//!   [`conditions`]: the same for the API server
 //! - [`state`]: facts about a namespace, independent of any change
 //! - `flips`: changes of a Service; `live`: changes of a workload, and deletions of a Service
 //! - [`gates`]: what has to be proved before a flip, and who may prove it
@@ -10,6 +11,7 @@
 //! - `moved`: facts for the audit log and the history
 //! - [`reason`]: the table of rules; [`verdict`]: findings and their effects; `wording`: words that several rules share
 
+pub mod conditions;
 pub mod filter;
 #[cfg(test)]
 mod filter_properties;
