@@ -19,6 +19,9 @@ mod ledger_index;
 mod ledger_memory;
 mod ledger_objects;
 pub mod ledger_store;
+mod ledger_sweep;
+#[cfg(test)]
+mod ledger_tests;
 pub mod list;
 pub mod meter;
 pub mod namespace;
