@@ -809,14 +809,21 @@ impl Rules {
         self.mistake == Some(mistake)
     }
 
-    /// A violated invariant. Lost records count only without a mistake, or with `DropsUnseen`; for any other mistake,
-    /// the search looks for worse.
-    pub(crate) fn broken<'a>(&self, cluster: &Cluster, mut stages: impl Iterator<Item = &'a Stage>) -> Option<String> {
+    /// Whether the ledger has the intent of a denied change, in words.
+    pub(crate) fn keeps_a_denied_one<'a>(
+        &self,
+        cluster: &Cluster,
+        mut stages: impl Iterator<Item = &'a Stage>,
+    ) -> Option<String> {
         let has = |id: &String| cluster.ledger.intents.iter().any(|intent| intent.ids.contains(id));
         let is_strict = matches!(self.mistake, None | Some(Mistake::LeavesStray));
-        if is_strict && stages.any(|stage| matches!(stage, Stage::Denied { id } if has(id))) {
-            return Some("the ledger still has the intent of a denied change".to_owned());
-        }
+        let is_kept = is_strict && stages.any(|stage| matches!(stage, Stage::Denied { id } if has(id)));
+        is_kept.then(|| "the ledger still has the intent of a denied change".to_owned())
+    }
+
+    /// An invariant that a cluster violates. Lost records count only without a mistake, or with `DropsUnseen`; for any
+    /// other mistake, the search looks for worse.
+    pub(crate) fn broken(&self, cluster: &Cluster) -> Option<String> {
         let forgets = matches!(self.mistake, None | Some(Mistake::DropsUnseen));
         let misjudges = matches!(self.mistake, None | Some(Mistake::ForgetsEarlierFlips | Mistake::TakesAgeForService));
         if let Some(wrong) = cluster.misjudged().filter(|_| misjudges) {

@@ -1,12 +1,12 @@
 //! A breadth-first search over all possible steps. So the first error found has the shortest history.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use super::cluster::{Cluster, PolicyPhase, Stir};
 use super::drain;
-use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage, Text};
+use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage};
 
 /// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
@@ -70,17 +70,77 @@ impl State {
         let stages: Vec<u64> = self.stages.iter().map(|stage| stage.hash).collect();
         hash(&(self.cluster.hash, stages))
     }
+
+    /// The attempts that may still commit.
+    fn alive(&self) -> impl Iterator<Item = &String> {
+        self.stages.iter().filter_map(|stage| stage.part.alive())
+    }
+
+    /// The state after a step of a request.
+    fn after(&self, index: usize, next: &Next) -> Self {
+        let mut stages = self.stages.clone();
+        stages[index] = next.stage.clone();
+        Self { cluster: next.cluster.as_ref().unwrap_or(&self.cluster).clone(), stages }
+    }
 }
 
 /// A step, and who makes it; the cluster makes the others.
 struct Step {
     request: Option<usize>,
-    what: Text,
+    what: Rc<str>,
 }
 
-impl Step {
-    fn of_cluster(what: impl Into<Text>) -> Self {
-        Self { request: None, what: what.into() }
+/// A step of a request: a description, the changed cluster if there is one, and the new stage.
+struct Next {
+    what: Rc<str>,
+    cluster: Option<Rc<Hashed<Cluster>>>,
+    stage: Rc<Hashed<Stage>>,
+}
+
+/// A cluster: an invariant that it violates, and its own steps.
+struct Around {
+    broken: Option<String>,
+    steps: Vec<(Rc<str>, Rc<Hashed<Cluster>>)>,
+}
+
+/// All steps found so far. Most states have parts that others have too, and so the same steps.
+#[derive(Default)]
+struct Known {
+    /// By request, and by the hashes of its stage, of the cluster, and of the attempts that may still commit.
+    steps: HashMap<(usize, u64, u64, u64), Rc<[Next]>>,
+    /// By the hash of the cluster.
+    around: HashMap<u64, Rc<Around>>,
+}
+
+impl Known {
+    fn steps(&mut self, scenario: &Scenario, index: usize, state: &State, alive: u64, rules: &mut Rules) -> Rc<[Next]> {
+        let (now, cluster) = (&state.stages[index], &state.cluster);
+        let key = (index, now.hash, cluster.hash, alive);
+        if let Some(steps) = self.steps.get(&key) {
+            return steps.clone();
+        }
+        let alive: BTreeSet<String> = state.alive().cloned().collect();
+        let request = scenario.requests[index];
+        let steps = request.steps(NAMES[index], &now.part, &cluster.part, &alive, rules);
+        let all = steps.into_iter().map(|(what, cluster, stage)| Next {
+            what: what.into(),
+            cluster: cluster.map(Hashed::new),
+            stage: Hashed::new(stage),
+        });
+        let all: Rc<[Next]> = all.collect();
+        self.steps.insert(key, all.clone());
+        all
+    }
+
+    fn around(&mut self, cluster: &Hashed<Cluster>, rules: &Rules) -> Rc<Around> {
+        let find = || {
+            let drained = drain::steps(&cluster.part, rules);
+            let stirred =
+                Stir::all().into_iter().filter_map(|stir| Some((format!("{stir:?}"), stir.of(&cluster.part)?)));
+            let steps = drained.into_iter().chain(stirred).map(|(what, next)| (what.into(), Hashed::new(next)));
+            Rc::new(Around { broken: rules.broken(&cluster.part), steps: steps.collect() })
+        };
+        self.around.entry(cluster.hash).or_insert_with(find).clone()
     }
 }
 
@@ -105,54 +165,39 @@ pub(crate) fn search(scenario: &Scenario, mistake: Option<Mistake>) -> Searched 
     let start = State { cluster: Hashed::new(start), stages };
     // For each visited state, its hash; for its history, the previous state and the step.
     let mut met: HashSet<u64> = HashSet::from([start.fingerprint()]);
-    let mut reached: Vec<(usize, Step)> = vec![(0, Step::of_cluster(String::new()))];
+    let mut reached: Vec<(usize, Step)> = vec![(0, Step { request: None, what: "".into() })];
     let mut queue = VecDeque::from([(0, start)]);
+    let mut known = Known::default();
     while let Some((number, state)) = queue.pop_front() {
-        if let Some(what) = rules.broken(&state.cluster.part, state.stages.iter().map(|stage| &stage.part)) {
+        let around = known.around(&state.cluster, &rules);
+        let is_kept = || rules.keeps_a_denied_one(&state.cluster.part, state.stages.iter().map(|stage| &stage.part));
+        if let Some(what) = is_kept().or_else(|| around.broken.clone()) {
             let story = story(scenario, &reached, number);
             let broken = Some(format!("{}\n  => {what}", story.join("\n")));
             return Searched { states: reached.len(), verdicts: rules.judged(), broken };
         }
-        for (step, next) in successors(scenario, &state, &mut rules) {
+        let mut reach = |step: Step, next: State| {
             if met.insert(next.fingerprint()) {
                 reached.push((number, step));
                 queue.push_back((reached.len() - 1, next));
             }
+        };
+        let alive = hash(&state.alive().collect::<Vec<_>>());
+        let locked = rules.makes(Mistake::Mutex) && state.stages.iter().any(|stage| stage.part.is_in_admission());
+        for (index, stage) in state.stages.iter().enumerate() {
+            if locked && matches!(stage.part, Stage::Waiting { .. }) {
+                continue;
+            }
+            for next in &*known.steps(scenario, index, &state, alive, &mut rules) {
+                reach(Step { request: Some(index), what: next.what.clone() }, state.after(index, next));
+            }
+        }
+        for (what, next) in &around.steps {
+            let next = State { cluster: next.clone(), stages: state.stages.clone() };
+            reach(Step { request: None, what: what.clone() }, next);
         }
     }
     Searched { states: reached.len(), verdicts: rules.judged(), broken: None }
-}
-
-fn successors(scenario: &Scenario, state: &State, rules: &mut Rules) -> Vec<(Step, State)> {
-    let mut all = Vec::new();
-    let alive: BTreeSet<String> = state.stages.iter().filter_map(|stage| stage.part.alive().cloned()).collect();
-    for (index, request) in scenario.requests.iter().enumerate() {
-        let now = &state.stages[index].part;
-        let locked = || state.stages.iter().any(|other| other.part.is_in_admission());
-        if rules.makes(Mistake::Mutex) && !now.is_in_admission() && matches!(now, Stage::Waiting { .. }) && locked() {
-            continue;
-        }
-        for (what, cluster, stage) in request.steps(NAMES[index], now, &state.cluster.part, &alive, rules) {
-            let mut next = state.clone();
-            if let Some(cluster) = cluster {
-                next.cluster = Hashed::new(cluster);
-            }
-            next.stages[index] = Hashed::new(stage);
-            all.push((Step { request: Some(index), what }, next));
-        }
-    }
-    for (step, cluster) in drain::steps(&state.cluster.part, rules) {
-        all.push((Step::of_cluster(step), State { cluster: Hashed::new(cluster), stages: state.stages.clone() }));
-    }
-    for stir in Stir::all() {
-        if let Some(cluster) = stir.of(&state.cluster.part) {
-            all.push((
-                Step::of_cluster(format!("{stir:?}")),
-                State { cluster: Hashed::new(cluster), stages: state.stages.clone() },
-            ));
-        }
-    }
-    all
 }
 
 fn story(scenario: &Scenario, reached: &[(usize, Step)], mut number: usize) -> Vec<String> {
