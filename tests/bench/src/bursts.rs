@@ -39,14 +39,58 @@ pub struct Burst {
     pub p50: f64,
     /// The time that 99 of 100 allowed flips did not exceed, in milliseconds.
     pub p99: f64,
-    /// The share of flips that were answered by HTTP 429.
+    /// The share of flips that were answered by HTTP 429 or 409.
     pub again: f64,
+    /// The share of flips that the API server denied because flipguard's answer took longer than its timeout.
+    pub unanswered: f64,
+}
+
+/// How a request ended.
+enum End {
+    Allowed,
+    /// HTTP 429 or 409: the request has to be sent again.
+    Again,
+    /// The API server did not wait any longer for flipguard.
+    Unanswered,
+}
+
+/// How many requests ended in each way, and the times of the allowed ones in milliseconds.
+#[derive(Debug, Default)]
+struct Ends {
+    took: Vec<f64>,
+    again: u32,
+    unanswered: u32,
+}
+
+impl Ends {
+    fn add(&mut self, end: &End, took: Duration) {
+        match end {
+            End::Allowed => self.took.push(took.as_secs_f64() * 1e3),
+            End::Again => self.again += 1,
+            End::Unanswered => self.unanswered += 1,
+        }
+    }
+
+    fn append(&mut self, mut others: Self) {
+        self.took.append(&mut others.took);
+        self.again += others.again;
+        self.unanswered += others.unanswered;
+    }
+
+    fn burst(mut self) -> Burst {
+        self.took.sort_by(f64::total_cmp);
+        #[expect(clippy::cast_precision_loss, reason = "some thousand")]
+        let all = self.took.len() as f64 + f64::from(self.again) + f64::from(self.unanswered);
+        let share = |count: u32| f64::from(count) / all.max(1.0);
+        let (again, unanswered) = (share(self.again), share(self.unanswered));
+        Burst { p50: quantile(&self.took, 0.5), p99: quantile(&self.took, 0.99), again, unanswered }
+    }
 }
 
 /// Measures flips at each rate.
 ///
 /// # Errors
-/// When a flip is denied for another reason than that it has to be sent again.
+/// When a flip is denied by flipguard for another reason than that it has to be sent again.
 pub async fn measure(control_plane: &ControlPlane, cluster: &Cluster, flipguard: &Path) -> Result<()> {
     let most = NAMESPACES.into_iter().max().unwrap_or_default();
     let all: Vec<String> = (0..most).map(namespace).collect();
@@ -76,9 +120,10 @@ pub async fn measure(control_plane: &ControlPlane, cluster: &Cluster, flipguard:
         writer.abort();
         print(&format!("5 a second, {BACKGROUND} other writes a second"), &busy?);
         for count in WRITERS {
-            let (a_second, again, flips) = flood(cluster, namespace(0), count).await?;
-            print(&format!("a flip beside {count} writers"), &flips);
-            println!("    the writers: {a_second:.0} changes a second, {:.1} % to be sent again", again * 100.0);
+            let (flips, changes) = flood(cluster, namespace(0), count).await?;
+            let a_second = changes.took.len() / usize::try_from(TIME.as_secs())?;
+            print(&format!("a flip beside {count} writers"), &flips.burst());
+            print(&format!("  their changes, {a_second} a second"), &changes.burst());
         }
         if let Some(guard) = &one {
             end(guard)?;
@@ -92,8 +137,11 @@ pub async fn measure(control_plane: &ControlPlane, cluster: &Cluster, flipguard:
     Ok(())
 }
 
-fn print(what: &str, Burst { p50, p99, again }: &Burst) {
-    println!("  {what:<40} p50 {p50:>6.0} ms, p99 {p99:>6.0} ms, {:>4.1} % to be sent again", again * 100.0);
+fn print(what: &str, Burst { p50, p99, again, unanswered }: &Burst) {
+    let (again, unanswered) = (again * 100.0, unanswered * 100.0);
+    println!(
+        "  {what:<40} p50 {p50:>6.0} ms, p99 {p99:>6.0} ms, {again:>4.1} % to be sent again, {unanswered:>4.1} % unanswered"
+    );
 }
 
 /// The namespace of this number.
@@ -143,7 +191,7 @@ async fn flip(client: &Client, namespace: &str, app: usize, colour: &str) -> Res
 /// Sends flips at a steady rate, each to the next app of the next namespace, there and back.
 ///
 /// # Errors
-/// When a flip is denied for another reason than that it has to be sent again.
+/// When a flip is denied by flipguard for another reason than that it has to be sent again.
 pub async fn flips(cluster: &Cluster, namespaces: &[String], rate: u32, time: Duration) -> Result<Burst> {
     all_blue(cluster, namespaces).await?;
     let mut ticks = interval(Duration::from_secs(1) / rate);
@@ -161,78 +209,65 @@ pub async fn flips(cluster: &Cluster, namespaces: &[String], rate: u32, time: Du
             (began.elapsed(), answer)
         }));
     }
-    let (mut took, mut again) = (Vec::new(), 0.0);
+    let mut ends = Ends::default();
     for flip in sent {
-        let (time, answer) = flip.await?;
-        if is_again(answer).context("a flip failed")? {
-            again += 1.0;
-        } else {
-            took.push(time.as_secs_f64() * 1e3);
-        }
+        let (took, answer) = flip.await?;
+        ends.add(&end_of(answer).context("a flip failed")?, took);
     }
-    took.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_precision_loss, reason = "some hundred")]
-    let again = again / count as f64;
-    Ok(Burst { p50: quantile(&took, 0.5), p99: quantile(&took, 0.99), again })
+    Ok(ends.burst())
 }
 
-/// Scales idle colours by several writers at once, and flips another app there and back meanwhile. Returns the scalings in
-/// a second, the share of them that was answered by HTTP 429, and what became of the flips.
-async fn flood(cluster: &Cluster, namespace: String, count: usize) -> Result<(f64, f64, Burst)> {
+/// Scales idle colours by several writers at once, and flips another app there and back meanwhile. Returns how the flips
+/// ended, and how the scalings did.
+async fn flood(cluster: &Cluster, namespace: String, count: usize) -> Result<(Ends, Ends)> {
     all_blue(cluster, slice::from_ref(&namespace)).await?;
     let client = &cluster.guarded;
     let until = Instant::now() + TIME;
     let writers: Vec<_> =
         (0..count).map(|number| tokio::spawn(scale(client.clone(), namespace.clone(), number, until))).collect();
-    let (mut took, mut refused, mut flips) = (Vec::new(), 0.0, 0.0);
+    let mut flips = Ends::default();
     while Instant::now() < until {
         sleep(BETWEEN).await;
-        let colour = if took.len() % 2 == 0 { "green" } else { "blue" };
+        let colour = if flips.took.len() % 2 == 0 { "green" } else { "blue" };
         let began = Instant::now();
-        flips += 1.0;
-        if is_again(flip(client, &namespace, 0, colour).await)? {
-            refused += 1.0;
-        } else {
-            took.push(began.elapsed().as_secs_f64() * 1e3);
-        }
+        let end = end_of(flip(client, &namespace, 0, colour).await)?;
+        flips.add(&end, began.elapsed());
     }
-    let (mut passed, mut again) = (0.0, 0.0);
+    let mut changes = Ends::default();
     for writer in writers {
-        let (one, other) = writer.await??;
-        passed += one;
-        again += other;
+        changes.append(writer.await??);
     }
-    took.sort_by(f64::total_cmp);
-    let burst = Burst { p50: quantile(&took, 0.5), p99: quantile(&took, 0.99), again: refused / flips };
-    Ok((passed / TIME.as_secs_f64(), again / f64::max(passed + again, 1.0), burst))
+    Ok((flips, changes))
 }
 
-/// One writer: scales the idle colour of an app up and down. Returns how many scalings passed, and how many are to be sent
-/// again.
-async fn scale(client: Client, namespace: String, number: usize, until: Instant) -> Result<(f64, f64)> {
+/// One writer: scales the idle colour of an app up and down. Returns how the scalings ended.
+async fn scale(client: Client, namespace: String, number: usize, until: Instant) -> Result<Ends> {
     let app = 1 + number % (APPS - 1);
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/app-{app}-green");
-    let (mut passed, mut again) = (0.0, 0.0);
+    let mut ends = Ends::default();
     for turn in 0_u32.. {
         if Instant::now() >= until {
             break;
         }
         let change = json!({ "spec": { "replicas": 1 + turn % 2 } });
-        if is_again(send(&client, Method::PATCH, &path, Some(&change)).await)? {
-            again += 1.0;
-        } else {
-            passed += 1.0;
-        }
+        let began = Instant::now();
+        let end = end_of(send(&client, Method::PATCH, &path, Some(&change)).await)?;
+        ends.add(&end, began.elapsed());
     }
-    Ok((passed, again))
+    Ok(ends)
 }
 
-/// Whether an answer says that the request has to be sent again.
-fn is_again(answer: Result<String>) -> Result<bool> {
+/// How a request ended, by its answer.
+///
+/// # Errors
+/// When it was denied for any other reason.
+fn end_of(answer: Result<String>) -> Result<End> {
     match answer {
-        Ok(_) => Ok(false),
+        Ok(_) => Ok(End::Allowed),
         Err(error) => match error.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(status)) if matches!(status.code, 409 | 429) => Ok(true),
+            Some(kube::Error::Api(status)) if matches!(status.code, 409 | 429) => Ok(End::Again),
+            // "failed calling webhook ...: context deadline exceeded" (apiserver/pkg/admission/plugin/webhook).
+            Some(kube::Error::Api(status)) if status.message.contains("failed calling webhook") => Ok(End::Unanswered),
             _ => Err(error),
         },
     }

@@ -11,7 +11,9 @@ use crate::cluster::Cluster;
 use crate::figures::{Spread, order, ratios};
 use crate::flips::{Doing, flip, idle, slice, spent};
 use crate::report::{Report, heading};
+use crate::servers::Handler;
 use crate::webhook::end;
+use crate::without_flipguard::{kubeconfig, register, remove};
 
 /// The phases of each build.
 const PHASES: usize = 3;
@@ -51,6 +53,8 @@ pub async fn measure(
     apps(cluster, namespace).await?;
     let builds = [earlier, flipguard];
     let mut phases = [Vec::new(), Vec::new()];
+    let mut floors = Vec::new();
+    let kubeconfig = kubeconfig(control_plane)?;
     for round in 0..PHASES {
         for index in order(round, builds.len()) {
             if let (Some(build), Some(phases)) = (builds.get(index), phases.get_mut(index)) {
@@ -61,6 +65,7 @@ pub async fn measure(
                 phases.push(phase);
             }
         }
+        floors.push(floor(control_plane, cluster, &kubeconfig).await?);
     }
     let [before, now] = phases;
     let each = |of: &dyn Fn(&Phase) -> f64| -> (Vec<f64>, Vec<f64>) {
@@ -79,6 +84,9 @@ pub async fn measure(
         by_size.push(compare(&format!("p50 at {size} Deployments"), &at).0);
     }
     let (api_server, _) = compare("processor time of the API server for a flip", &|phase| phase.processor[0]);
+    let judges_nothing = ratios(&floors, &each(&|phase| phase.processor[0]).0);
+    let floor = Spread::of(floors).median;
+    println!("    {floor:.1} ms through a webhook that makes the same requests and judges nothing ({judges_nothing})");
     compare("processor time of flipguard for a flip", &|phase| phase.processor[1]);
     let words = format!("{} flips a second over {} apps of one namespace", BURST.0, bursts::APPS);
     let (_, p50) = compare(&format!("p50 of {words}"), &|phase| phase.burst[0]);
@@ -106,7 +114,17 @@ async fn phase(control_plane: &ControlPlane, cluster: &Cluster, build: &Path, na
         }
         p50.push(Spread::of(slices).median);
     }
-    let servers = [cluster.guarded_process, guard.process().id()];
+    let processor = processor(cluster, guard.process().id()).await?;
+    let namespaces = [namespace.to_owned()];
+    bursts::flips(cluster, &namespaces, 4, Duration::from_secs(4)).await?;
+    let burst = bursts::flips(cluster, &namespaces, BURST.0, BURST.1).await?;
+    end(&guard)?;
+    Ok(Phase { p50, processor, burst: [burst.p50, burst.p99] })
+}
+
+/// The processor time of a flip in immediate succession, of the API server and of the webhook, in milliseconds.
+async fn processor(cluster: &Cluster, webhook: u32) -> Result<[f64; 2]> {
+    let servers = [cluster.guarded_process, webhook];
     let idle = idle(&servers).await?;
     let flips = async {
         for number in 0..COUNTED {
@@ -116,11 +134,15 @@ async fn phase(control_plane: &ControlPlane, cluster: &Cluster, build: &Path, na
     };
     let (taken, took) = spent(&servers, flips).await?;
     let each = |time: Duration, idle: f64| (time.as_secs_f64() - took.as_secs_f64() * idle) * 1e3 / f64::from(COUNTED);
-    let ([api_server, flipguard], [of_api_server, of_flipguard]) = (taken, idle);
-    let processor = [each(api_server, of_api_server), each(flipguard, of_flipguard)];
-    let namespaces = [namespace.to_owned()];
-    bursts::flips(cluster, &namespaces, 4, Duration::from_secs(4)).await?;
-    let burst = bursts::flips(cluster, &namespaces, BURST.0, BURST.1).await?;
-    end(&guard)?;
-    Ok(Phase { p50, processor, burst: [burst.p50, burst.p99] })
+    let ([api_server, webhook], [of_api_server, of_webhook]) = (taken, idle);
+    Ok([each(api_server, of_api_server), each(webhook, of_webhook)])
+}
+
+/// The processor time of the API server for a flip through a webhook that makes the requests of flipguard and judges
+/// nothing.
+async fn floor(control_plane: &ControlPlane, cluster: &Cluster, kubeconfig: &Path) -> Result<f64> {
+    let webhook = register(control_plane, cluster, Handler::WithLedger, kubeconfig).await?;
+    let [api_server, _] = processor(cluster, webhook.process).await?;
+    remove(cluster, &webhook).await?;
+    Ok(api_server)
 }

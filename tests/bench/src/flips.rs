@@ -52,6 +52,7 @@ pub(crate) enum Doing {
 /// # Errors
 /// When an object is rejected.
 pub async fn prepare(cluster: &Cluster) -> Result<()> {
+    without_flipguard::create_account(cluster).await?;
     for size in SIZES {
         eprintln!("bench: {size} Deployments are made ready ...");
         cluster.shop(&namespace(size), size).await?;

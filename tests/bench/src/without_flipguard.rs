@@ -1,7 +1,7 @@
 //! The cost of any webhook, and of one that reads before it answers. No webhook that judges flips by fresh reads can be
 //! faster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -35,17 +35,7 @@ const WEBHOOKS: [(Handler, &str); 4] = [
 /// # Errors
 /// When a webhook is not called, or cannot read.
 pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Vec<(Handler, Spread)>> {
-    // The clients use a ServiceAccount, as flipguard does. The API server takes longer to check a client certificate
-    // than a token.
-    let account = json!({ "metadata": { "name": NAME } });
-    cluster.create("/api/v1/namespaces/default/serviceaccounts", [account]).await?;
-    let rights = json!({
-        "metadata": { "name": NAME },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-        "subjects": [{ "kind": "ServiceAccount", "namespace": "default", "name": NAME }],
-    });
-    cluster.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", [rights]).await?;
-    let kubeconfig = control_plane.service_account_kubeconfig("default", NAME)?;
+    let kubeconfig = kubeconfig(control_plane)?;
     let mut all = Vec::new();
     for (handler, what) in WEBHOOKS {
         let ratio = through(control_plane, cluster, handler, &kubeconfig).await?;
@@ -55,13 +45,44 @@ pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> 
     Ok(all)
 }
 
-/// Registers a webhook for changes of Services, and measures flips through it.
+/// Creates the ServiceAccount of the webhooks. flipguard has one too: the API server takes longer to check a client
+/// certificate than a token.
+pub(crate) async fn create_account(cluster: &Cluster) -> Result<()> {
+    let account = json!({ "metadata": { "name": NAME } });
+    cluster.create("/api/v1/namespaces/default/serviceaccounts", [account]).await?;
+    let rights = json!({
+        "metadata": { "name": NAME },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "ServiceAccount", "namespace": "default", "name": NAME }],
+    });
+    cluster.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", [rights]).await
+}
+
+/// The kubeconfig of that ServiceAccount.
+pub(crate) fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
+    control_plane.service_account_kubeconfig("default", NAME)
+}
+
+/// Measures flips through a webhook.
 async fn through(
     control_plane: &ControlPlane,
     cluster: &Cluster,
     handler: Handler,
     kubeconfig: &Path,
 ) -> Result<Spread> {
+    let webhook = register(control_plane, cluster, handler, kubeconfig).await?;
+    let (ratio, _) = slices(cluster, 10, &[Doing::Bare, Doing::Asked]).await?;
+    remove(cluster, &webhook).await?;
+    Ok(ratio)
+}
+
+/// Registers a webhook for changes of Services, and waits until it is called.
+pub(crate) async fn register(
+    control_plane: &ControlPlane,
+    cluster: &Cluster,
+    handler: Handler,
+    kubeconfig: &Path,
+) -> Result<Webhook> {
     let webhook = Webhook::reading(control_plane, handler, kubeconfig)?;
     let at = &webhook.registered;
     let configuration = json!({
@@ -76,10 +97,13 @@ async fn through(
     });
     cluster.create(CONFIGURATIONS, [configuration]).await?;
     until(cluster, &webhook, true).await?;
-    let (ratio, _) = slices(cluster, 10, &[Doing::Bare, Doing::Asked]).await?;
+    Ok(webhook)
+}
+
+/// Removes a registration, and waits until the webhook is no longer called.
+pub(crate) async fn remove(cluster: &Cluster, webhook: &Webhook) -> Result<()> {
     send(&cluster.bare, Method::DELETE, &format!("{CONFIGURATIONS}/{NAME}"), None).await?;
-    until(cluster, &webhook, false).await?;
-    Ok(ratio)
+    until(cluster, webhook, false).await
 }
 
 /// Waits until flips go through the webhook, or no longer do. The webhook gets no other requests.
