@@ -45,15 +45,6 @@ pub struct Burst {
     pub unanswered: f64,
 }
 
-/// How a request ended.
-enum End {
-    Allowed,
-    /// HTTP 429 or 409: the request has to be sent again.
-    Again,
-    /// The API server did not wait any longer for flipguard.
-    Unanswered,
-}
-
 /// How many requests ended in each way, and the times of the allowed ones in milliseconds.
 #[derive(Debug, Default)]
 struct Ends {
@@ -63,12 +54,27 @@ struct Ends {
 }
 
 impl Ends {
-    fn add(&mut self, end: &End, took: Duration) {
-        match end {
-            End::Allowed => self.took.push(took.as_secs_f64() * 1e3),
-            End::Again => self.again += 1,
-            End::Unanswered => self.unanswered += 1,
+    /// Counts an answer.
+    ///
+    /// # Errors
+    /// When the request was denied for any other reason.
+    fn add(&mut self, answer: Result<String>, took: Duration) -> Result<()> {
+        let Err(error) = answer else {
+            self.took.push(took.as_secs_f64() * 1e3);
+            return Ok(());
+        };
+        match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if matches!(status.code, 409 | 429) => self.again += 1,
+            // "failed calling webhook ...: context deadline exceeded" (apiserver/pkg/admission/plugin/webhook).
+            Some(kube::Error::Api(status))
+                if status.message.contains("failed calling webhook")
+                    && status.message.contains("deadline exceeded") =>
+            {
+                self.unanswered += 1;
+            }
+            _ => return Err(error),
         }
+        Ok(())
     }
 
     fn append(&mut self, mut others: Self) {
@@ -212,7 +218,7 @@ pub async fn flips(cluster: &Cluster, namespaces: &[String], rate: u32, time: Du
     let mut ends = Ends::default();
     for flip in sent {
         let (took, answer) = flip.await?;
-        ends.add(&end_of(answer).context("a flip failed")?, took);
+        ends.add(answer, took).context("a flip failed")?;
     }
     Ok(ends.burst())
 }
@@ -230,8 +236,8 @@ async fn flood(cluster: &Cluster, namespace: String, count: usize) -> Result<(En
         sleep(BETWEEN).await;
         let colour = if flips.took.len() % 2 == 0 { "green" } else { "blue" };
         let began = Instant::now();
-        let end = end_of(flip(client, &namespace, 0, colour).await)?;
-        flips.add(&end, began.elapsed());
+        let answer = flip(client, &namespace, 0, colour).await;
+        flips.add(answer, began.elapsed())?;
     }
     let mut changes = Ends::default();
     for writer in writers {
@@ -251,26 +257,10 @@ async fn scale(client: Client, namespace: String, number: usize, until: Instant)
         }
         let change = json!({ "spec": { "replicas": 1 + turn % 2 } });
         let began = Instant::now();
-        let end = end_of(send(&client, Method::PATCH, &path, Some(&change)).await)?;
-        ends.add(&end, began.elapsed());
+        let answer = send(&client, Method::PATCH, &path, Some(&change)).await;
+        ends.add(answer, began.elapsed())?;
     }
     Ok(ends)
-}
-
-/// How a request ended, by its answer.
-///
-/// # Errors
-/// When it was denied for any other reason.
-fn end_of(answer: Result<String>) -> Result<End> {
-    match answer {
-        Ok(_) => Ok(End::Allowed),
-        Err(error) => match error.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(status)) if matches!(status.code, 409 | 429) => Ok(End::Again),
-            // "failed calling webhook ...: context deadline exceeded" (apiserver/pkg/admission/plugin/webhook).
-            Some(kube::Error::Api(status)) if status.message.contains("failed calling webhook") => Ok(End::Unanswered),
-            _ => Err(error),
-        },
-    }
 }
 
 /// Writes ConfigMaps of other namespaces, until it is aborted.
