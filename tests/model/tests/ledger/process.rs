@@ -1,7 +1,6 @@
 //! A request of the model. flipguard's own code admits it, one read or write of the API server at a time. Then the
 //! request commits or is abandoned.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -178,8 +177,8 @@ pub(crate) struct Admission {
 /// The possible steps of a request: a description, the changed cluster if there is one, and the new stage.
 pub(crate) type Steps = Vec<(Text, Option<Cluster>, Stage)>;
 
-/// What a step is, in words. Most are the same each time.
-pub(crate) type Text = Cow<'static, str>;
+/// A step in words.
+pub(crate) type Text = Rc<str>;
 
 impl Request {
     /// All possible next steps of this request. `alive` are the attempts that may still commit.

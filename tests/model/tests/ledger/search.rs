@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::cluster::{Cluster, PolicyPhase, Stir};
 use super::drain;
-use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage};
+use super::process::{Lost, Mistake, PolicyChange, Request, Rules, Stage, Text};
 
 /// The requests and circumstances of a search.
 #[derive(Debug, Clone)]
@@ -87,12 +87,12 @@ impl State {
 /// A step, and who makes it; the cluster makes the others.
 struct Step {
     request: Option<usize>,
-    what: Rc<str>,
+    what: Text,
 }
 
 /// A step of a request: a description, the changed cluster if there is one, and the new stage.
 struct Next {
-    what: Rc<str>,
+    what: Text,
     cluster: Option<Rc<Hashed<Cluster>>>,
     stage: Rc<Hashed<Stage>>,
 }
@@ -100,7 +100,7 @@ struct Next {
 /// A cluster: an invariant that it violates, and its own steps.
 struct Around {
     broken: Option<String>,
-    steps: Vec<(Rc<str>, Rc<Hashed<Cluster>>)>,
+    steps: Vec<(Text, Rc<Hashed<Cluster>>)>,
 }
 
 /// All steps found so far. Most states have parts that others have too, and so the same steps.
@@ -123,7 +123,7 @@ impl Known {
         let request = scenario.requests[index];
         let steps = request.steps(NAMES[index], &now.part, &cluster.part, &alive, rules);
         let all = steps.into_iter().map(|(what, cluster, stage)| Next {
-            what: what.into(),
+            what,
             cluster: cluster.map(Hashed::new),
             stage: Hashed::new(stage),
         });
