@@ -301,7 +301,7 @@ fn all_or_none(shop: &Shop) -> Result<()> {
     // A denial that only the real flip meets: a policy of the API server that dry runs pass.
     let name = bars(shop, "two", "request.dryRun || object.spec.selector.color == oldObject.spec.selector.color")?;
     let back = all(&["-o", "json"])?;
-    shop.plain_kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &name])?.succeeds()?;
+    bars_no_more(shop, "two", &name)?;
     ends(&back, 1)?;
     back.says("two is barred")?;
     back.says("one: blue: it was flipped to green, and has gone back")?;
@@ -334,9 +334,20 @@ fn bars(shop: &Shop, service: &str, expression: &str) -> Result<String> {
         shop.namespace
     ))?
     .succeeds()?;
-    let probe = ["label", "service", service, "--overwrite", "--dry-run=server", "probe=y"];
-    shop.until("the policy counts", || Ok(shop.kubectl(&probe)?.err.contains("it counts")))?;
+    shop.until("the policy counts", || is_barred(shop, service))?;
     Ok(name)
+}
+
+/// Deletes such a policy. It no longer counts when this returns.
+fn bars_no_more(shop: &Shop, service: &str, policy: &str) -> Result<()> {
+    let kinds = "validatingadmissionpolicybinding,validatingadmissionpolicy";
+    shop.plain_kubectl(&["delete", kinds, policy])?.succeeds()?;
+    shop.until("the policy counts no more", || Ok(!is_barred(shop, service)?))
+}
+
+fn is_barred(shop: &Shop, service: &str) -> Result<bool> {
+    let probe = ["label", "service", service, "--overwrite", "--dry-run=server", "probe=y"];
+    Ok(shop.kubectl(&probe)?.err.contains("it counts"))
 }
 
 /// The second Service is denied, and the first one cannot go back. It says so, and how everything is.
@@ -346,10 +357,8 @@ fn a_way_back_that_is_barred(shop: &Shop) -> Result<()> {
     let two = bars(shop, "two", "request.dryRun || object.spec.selector.color == oldObject.spec.selector.color")?;
     let one = bars(shop, "one", "object.spec.selector.color == 'green'")?;
     let stuck = here(shop, &["flip", "--all", "-l", "release=eight", "--to", "green"])?;
-    for name in [one, two] {
-        shop.plain_kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &name])?
-            .succeeds()?;
-    }
+    bars_no_more(shop, "two", &two)?;
+    bars_no_more(shop, "one", &one)?;
     ends(&stuck, 1)?;
     stuck.says("one: green: it was flipped to green, and could not go back: ")?;
     stuck.says("one is barred")?;

@@ -16,6 +16,10 @@ use time::format_description::well_known::Rfc3339;
 /// The time limit for a condition; a loaded machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The pause between two looks at a condition, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The two colours of the shop.
 pub(crate) const BLUE: &[(&str, &str)] = &[("app", "shop"), ("color", "blue")];
 pub(crate) const GREEN: &[(&str, &str)] = &[("app", "shop"), ("color", "green")];
@@ -173,14 +177,18 @@ impl Shop {
         })
     }
 
+    /// Waits until a condition holds. Each look usually runs kubectl, which takes a tenth of a second of a processor, so
+    /// longer waits look less often.
     pub(crate) fn until(&self, what: &str, holds: impl Fn() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
         while !holds()? {
             if Instant::now() > deadline {
                 let all = self.kubectl(&["get", "svc,deploy,sts,ds,rs,pods", "-o", "wide"])?;
                 bail!("timed out waiting until {what}:\n{}", all.out);
             }
-            sleep(Duration::from_millis(100));
+            sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
         Ok(())
     }

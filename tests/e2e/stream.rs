@@ -20,6 +20,9 @@ use super::tls;
 /// The number of parallel writers. Each has a Service of its own.
 const WRITERS: usize = 3;
 
+/// The pause of a writer after each flip. Without it, the stream would take both processors from other tests.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A running stream.
 pub(crate) struct Stream {
     ended: Arc<AtomicBool>,
@@ -59,6 +62,7 @@ impl Stream {
                         for colour in ["green", "red", "blue", "red"] {
                             let answer = flip(&client, &path, &service, colour).await;
                             note(&counts, colour, answer);
+                            tokio::time::sleep(PAUSE).await;
                         }
                     }
                     Ok(())
