@@ -1,8 +1,9 @@
 //! End-to-end tests: real kubectl against a real API server with flipguard registered.
 //!
 //! One control plane serves the whole run. Each test has a namespace of its own, and the tests run in parallel. Tests
-//! that disturb others run one at a time afterwards. `E2E=parallel` and `E2E=alone` run one half of them: `make test` runs
-//! both at the same time, each on a control plane of its own.
+//! that disturb others run one at a time afterwards, and those that start a guard of their own come last. `E2E=parallel`,
+//! `E2E=alone` and `E2E=own-guard` run one part, and `E2E=none` runs nothing: `make test` runs all three parts at the same
+//! time, each on a control plane of its own.
 
 mod admission;
 mod alone;
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no control plane, only the names.
-        let all = [tests(), after_all(), alone()].concat();
+        let all = [tests(), after_all(), alone(), own_guard()].concat();
         let trials = all.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
@@ -128,16 +129,33 @@ fn after_all() -> Vec<Test> {
     if is_gitops() { Vec::new() } else { lists::AFTER_ALL.to_vec() }
 }
 
-/// The order matters: the last tests end the shared guard and start their own.
 fn alone() -> Vec<Test> {
     if is_gitops() {
         return Vec::new();
     }
-    [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS, alone::WITHOUT_THE_GUARD]
-        .concat()
+    [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS].concat()
+}
+
+/// These end the shared guard and start their own, so nothing may follow them.
+fn own_guard() -> Vec<Test> {
+    if is_gitops() { Vec::new() } else { alone::WITHOUT_THE_GUARD.to_vec() }
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let parts = [
+        ("parallel", arguments, tests()),
+        ("parallel", &one_at_a_time, after_all()),
+        ("alone", &one_at_a_time, alone()),
+        ("own-guard", &one_at_a_time, own_guard()),
+    ];
+    let part = std::env::var("E2E").unwrap_or_default();
+    let is_known = ["", "none"].contains(&part.as_str()) || parts.iter().any(|(name, ..)| part == *name);
+    ensure!(is_known, "E2E is `{part}`; it must be `parallel`, `alone`, `own-guard`, `none` or nothing");
+    if part == "none" {
+        eprintln!("E2E=none: no end-to-end test runs here");
+        return Ok(ExitCode::SUCCESS);
+    }
     rustls::crypto::ring::default_provider().install_default().ok().context("a TLS provider is installed already")?;
     let binaries = Binaries::ensure()?.with_helm()?;
     let binaries = if is_gitops() { binaries.with_gitops()? } else { binaries };
@@ -162,17 +180,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         tests.iter().map(trial).collect()
     };
-    let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let halves = [
-        ("parallel", arguments, tests()),
-        ("parallel", &one_at_a_time, after_all()),
-        ("alone", &one_at_a_time, alone()),
-    ];
-    let half = std::env::var("E2E").unwrap_or_default();
-    let is_known = half.is_empty() || halves.iter().any(|(name, ..)| half == *name);
-    ensure!(is_known, "E2E is `{half}`; it must be `parallel`, `alone` or nothing");
     let mut has_failed = false;
-    for (name, arguments, tests) in halves.iter().filter(|(name, ..)| half.is_empty() || half == *name) {
+    for (name, arguments, tests) in parts.iter().filter(|(name, ..)| part.is_empty() || part == *name) {
         let started = Instant::now();
         has_failed |= libtest_mimic::run(arguments, trials(tests)).has_failed();
         eprintln!("{name}: {:.1} s", started.elapsed().as_secs_f64());

@@ -25,6 +25,9 @@ const CANARY: &str = "flipguard-canary";
 /// The time limit for flipguard to guard. It usually takes less than two seconds; a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The time that flipguard has to end. It then gives its lease back, for which the next one would wait for 15 s.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Where an installation of flipguard runs, and at which URL the API server calls it.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
@@ -165,7 +168,7 @@ impl Guard {
         if !flags.contains(&"--drain") {
             serve.args(["--drain", "0s"]);
         }
-        let process = control_plane.spawn(&format!("flipguard-{}", listen.port()), serve)?;
+        let process = control_plane.spawn(&format!("flipguard-{}", listen.port()), serve)?.asked_to_end_first(GRACE);
         Ok(Self { process, listen, status, kubeconfig: kubeconfig.to_owned() })
     }
 

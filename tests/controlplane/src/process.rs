@@ -17,7 +17,8 @@ use anyhow::{Context, Result, ensure};
 use crate::watchdog::Watchdog;
 
 /// A supervised process. It leads its own process group, so Ctrl-C does not reach it, and it writes to a log file. It
-/// ends with this process at the latest. Dropping it kills and reaps the process.
+/// ends with this process at the latest. Dropping it kills and reaps the process, unless it is [asked to end
+/// first](Self::asked_to_end_first).
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -33,6 +34,8 @@ struct State {
     /// Set once the process is reaped. From then on, the id may belong to another process, so no signal is sent.
     ended: Option<ExitStatus>,
     released: bool,
+    /// The time that a drop leaves the process to end by itself, after SIGTERM.
+    grace: Duration,
 }
 
 impl Process {
@@ -53,11 +56,18 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name} ({program})"))?;
         let id = child.id();
-        let state = Mutex::new(State { child, ended: None, released: false });
+        let state = Mutex::new(State { child, ended: None, released: false, grace: Duration::ZERO });
         // Created before the watchdog is told. If telling it fails, the drop kills the process.
         let process = Self { name: name.to_owned(), id, log, state, watchdog: Arc::clone(watchdog) };
         watchdog.started(id)?;
         Ok(process)
+    }
+
+    /// The same process, which a drop asks to end, and kills only after `grace`.
+    #[must_use]
+    pub(crate) fn asked_to_end_first(self, grace: Duration) -> Self {
+        self.lock().grace = grace;
+        self
     }
 
     /// The name under which the process was started.
@@ -220,8 +230,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.lock().released {
+        let State { released, grace, .. } = *self.lock();
+        if !released {
             // A drop cannot report errors. The watchdog ends processes that survive it.
+            if !grace.is_zero() {
+                drop(self.terminate());
+                let _ = self.wait(grace);
+            }
             drop(self.kill());
             let _ = self.wait(Duration::from_secs(10));
         }
