@@ -16,7 +16,7 @@ use crate::webhook::end;
 use crate::without_flipguard::{kubeconfig, register, remove};
 
 /// The phases of each build. Many short ones tell more than a few long ones: the machine changes from minute to minute.
-const PHASES: usize = 8;
+const PHASES: usize = 6;
 /// The slices of a phase.
 const SLICES: usize = 1;
 /// The flips of a phase whose processor time is counted.

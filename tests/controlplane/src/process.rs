@@ -17,8 +17,7 @@ use anyhow::{Context, Result, ensure};
 use crate::watchdog::Watchdog;
 
 /// A supervised process. It leads its own process group, so Ctrl-C does not reach it, and it writes to a log file. It
-/// ends with this process at the latest. Dropping it kills and reaps the process. flipguard is asked to
-/// end first.
+/// ends with this process at the latest. Dropping it kills and reaps the process; flipguard is asked to end first.
 #[derive(Debug)]
 pub struct Process {
     name: String,
