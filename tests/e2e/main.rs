@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     if arguments.list {
         // Listing needs no control plane, only the names.
-        let all = [tests(), after_all(), alone(), own_guard()].concat();
-        let trials = all.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
+        let all = parts().into_iter().flat_map(|part| part.tests);
+        let trials = all.map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     arguments.test_threads.get_or_insert(PARALLEL);
@@ -89,9 +89,6 @@ fn is_gitops() -> bool {
 }
 
 fn tests() -> Vec<Test> {
-    if is_gitops() {
-        return controllers::tests();
-    }
     [
         flips::TESTS,
         filter::TESTS,
@@ -124,33 +121,34 @@ fn tests() -> Vec<Test> {
     .concat()
 }
 
-/// These look at what all the others have left.
-fn after_all() -> Vec<Test> {
-    if is_gitops() { Vec::new() } else { lists::AFTER_ALL.to_vec() }
+/// A part of the tests. Several parts may have one name.
+struct Part {
+    name: &'static str,
+    in_parallel: bool,
+    tests: Vec<Test>,
 }
 
-fn alone() -> Vec<Test> {
+/// All tests, in the order in which they run.
+fn parts() -> Vec<Part> {
     if is_gitops() {
-        return Vec::new();
+        return vec![Part { name: "parallel", in_parallel: true, tests: controllers::tests() }];
     }
-    [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS].concat()
-}
-
-/// These end the shared guard and start their own, so nothing may follow them.
-fn own_guard() -> Vec<Test> {
-    if is_gitops() { Vec::new() } else { alone::WITHOUT_THE_GUARD.to_vec() }
+    let disturbing = [gates::ALONE, alone::TESTS, doctor::TESTS, registration::TESTS, certificates::TESTS];
+    vec![
+        Part { name: "parallel", in_parallel: true, tests: tests() },
+        // These look at what all the others have left.
+        Part { name: "parallel", in_parallel: false, tests: lists::AFTER_ALL.to_vec() },
+        Part { name: "alone", in_parallel: false, tests: disturbing.concat() },
+        // These end the shared guard and start their own, so nothing may follow them.
+        Part { name: "own-guard", in_parallel: false, tests: alone::WITHOUT_THE_GUARD.to_vec() },
+    ]
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let parts = [
-        ("parallel", arguments, tests()),
-        ("parallel", &one_at_a_time, after_all()),
-        ("alone", &one_at_a_time, alone()),
-        ("own-guard", &one_at_a_time, own_guard()),
-    ];
+    let parts = parts();
     let part = std::env::var("E2E").unwrap_or_default();
-    let is_known = ["", "none"].contains(&part.as_str()) || parts.iter().any(|(name, ..)| part == *name);
+    let is_known = ["", "none"].contains(&part.as_str()) || parts.iter().any(|one| part == one.name);
     ensure!(is_known, "E2E is `{part}`; it must be `parallel`, `alone`, `own-guard`, `none` or nothing");
     if part == "none" {
         eprintln!("E2E=none: no end-to-end test runs here");
@@ -181,8 +179,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         tests.iter().map(trial).collect()
     };
     let mut has_failed = false;
-    for (name, arguments, tests) in parts.iter().filter(|(name, ..)| part.is_empty() || part == *name) {
+    for Part { name, in_parallel, tests } in parts.iter().filter(|one| part.is_empty() || part == one.name) {
         let started = Instant::now();
+        let arguments = if *in_parallel { arguments } else { &one_at_a_time };
         has_failed |= libtest_mimic::run(arguments, trials(tests)).has_failed();
         eprintln!("{name}: {:.1} s", started.elapsed().as_secs_f64());
     }

@@ -230,14 +230,14 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let State { released, grace, .. } = *self.lock();
-        if !released {
-            // A drop cannot report errors. The watchdog ends processes that survive it.
-            if !grace.is_zero() {
-                drop(self.terminate());
-                let _ = self.wait(grace);
+        // A drop cannot report errors. The watchdog ends processes that survive it.
+        match (released, grace) {
+            (true, _) => {}
+            (false, Duration::ZERO) => {
+                drop(self.kill());
+                let _ = self.wait(Duration::from_secs(10));
             }
-            drop(self.kill());
-            let _ = self.wait(Duration::from_secs(10));
+            (false, grace) => drop(self.stop(grace)),
         }
     }
 }
