@@ -323,6 +323,12 @@ fn trusting_a_remembered_ledger_breaks() {
     is_found_from(start, "trusts memory", Mistake::TrustsMemory, &[Flip(Green), ScaleToZero(Green)]);
 }
 
+#[test]
+fn trusting_the_version_in_the_review_breaks() {
+    let start = Cluster::new(true, 1).with_a_drain();
+    is_found_from(start, "trusts the review", Mistake::TrustsTheReview, &[Flip(Green), Flip(Green)]);
+}
+
 /// Asserts that a mistake is found, and prints the history of the error.
 fn is_found(what: &str, mistake: Mistake, requests: &[Request]) {
     // This mistake is possible only where there is no ledger yet.

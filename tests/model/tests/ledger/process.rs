@@ -63,6 +63,8 @@ pub(crate) enum Mistake {
     MovedIsCommitted,
     /// A ledger that a replica remembers is written over whatever is stored.
     TrustsMemory,
+    /// The own object is not read where the ledger has no intent on it.
+    TrustsTheReview,
     /// Where no Service carries traffic, the ledger is not read a second time, so one created meanwhile is missed.
     LooksOnce,
     /// Pods of a workload in the middle of a rollout count as if it were over.
@@ -457,7 +459,10 @@ impl Request {
                 vec![("creates the ledger".into(), Some(next), with(&|next| Rc::make_mut(&mut next.attempt).opened()))]
             }
             Ask::ReadLedger => Self::reads_the_ledger(now, cluster, alive, rules),
-            Ask::ReadObjects(objects) if rules.at_once => {
+            Ask::ReadObjects(mut objects) if rules.at_once => {
+                if rules.makes(Mistake::TrustsTheReview) {
+                    objects.retain(|object| cluster.ledger.intents.iter().any(|intent| intent.object == *object));
+                }
                 let looked = objects.into_iter().map(|object| (object.clone(), rules.look(cluster, &object))).collect();
                 vec![(
                     "looks at all objects".into(),
