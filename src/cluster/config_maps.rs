@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Error};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::request::{RequestError, is_not_found, within};
+use crate::install::MANAGED_BY;
 use crate::model::ReadFailure;
-
-/// The label of flipguard's own ConfigMaps.
-pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
 
 /// The ConfigMaps in flipguard's own namespace. Each request is made for the ledger of a namespace, which a failure
 /// names.
@@ -85,6 +84,26 @@ impl ConfigMaps {
         }
     }
 
+    /// Changes the data of a ConfigMap as it was read; `false` where it was changed or deleted since then. Only the entries
+    /// that differ are sent, and none is sent back: the API server takes half as long for that as for a replacement.
+    pub(super) async fn change(
+        &self,
+        namespace: &str,
+        map: &ConfigMap,
+        data: &BTreeMap<String, String>,
+        deadline: Instant,
+    ) -> Result<bool, ReadFailure> {
+        let name = map.metadata.name.as_deref().unwrap_or_default();
+        let version = map.metadata.resource_version.as_deref().unwrap_or_default();
+        let patch = json!({ "metadata": { "resourceVersion": version }, "data": differences(map, data) });
+        let params = PatchParams::default();
+        match within(deadline, self.api.patch_metadata(name, &params, &Patch::Strategic(patch))).await {
+            Ok(_) => Ok(true),
+            Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(false),
+            Err(error) => Err(failed(namespace, &error)),
+        }
+    }
+
     /// Deletes a ConfigMap as it was read; `false` where it was changed since then.
     pub(super) async fn delete(&self, namespace: &str, map: ConfigMap, deadline: Instant) -> Result<bool, ReadFailure> {
         let ObjectMeta { name, uid, resource_version, .. } = map.metadata;
@@ -96,6 +115,16 @@ impl ConfigMaps {
             Err(error) => Err(failed(namespace, &error)),
         }
     }
+}
+
+/// The entries of the new data that differ from the old ones, and null for each that is gone (Kubernetes, "Update API
+/// Objects in Place Using kubectl patch").
+fn differences(map: &ConfigMap, new: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let nothing = BTreeMap::new();
+    let old = map.data.as_ref().unwrap_or(&nothing);
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+    let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+    gone.chain(changed.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
 }
 
 /// Whether a ConfigMap is flipguard's.
@@ -111,4 +140,21 @@ pub(super) fn unread(namespace: &str, why: String) -> ReadFailure {
 
 pub(super) fn failed(namespace: &str, error: &RequestError) -> ReadFailure {
     unread(namespace, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_sent() {
+        let data = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let old = data(&[("gone", "1"), ("head", "1"), ("same", "1")]);
+        let map = ConfigMap { data: Some(old), ..ConfigMap::default() };
+        let sent = differences(&map, &data(&[("head", "2"), ("new", "1"), ("same", "1")]));
+        let wanted = json!({ "gone": null, "head": "2", "new": "1" });
+        assert_eq!(serde_json::to_value(sent).unwrap(), wanted);
+    }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clock;
-use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
+use super::config_maps::{ConfigMaps, is_managed, unread};
 use super::ledger_store::{LedgerStore, StoredLedger};
 use crate::history::{Act, Facts, Head, History};
-use crate::install::HISTORY_PREFIX;
+use crate::install::{HISTORY_PREFIX, MANAGED_BY};
 use crate::ledger::resolve::resolve;
 use crate::ledger::{ObjectRef, Settled};
 use crate::model::{ColourScheme, Kind, ReadFailure, Timestamp};
@@ -128,16 +128,15 @@ impl LedgerStore {
             let head = if known.n > history.head().n { known } else { history.head() };
             return Ok(Some((head, added)));
         }
-        let mut new = self.maps.new_map(&name, history.render());
         let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };
-        let written = if let Some(map) = map {
-            new.metadata.uid = map.metadata.uid;
-            new.metadata.resource_version = map.metadata.resource_version;
-            self.maps.replace(namespace, &new, deadline).await
-        } else {
-            self.maps.create(namespace, &new, deadline).await
+        let is_written = match map {
+            Some(map) => self.maps.change(namespace, &map, &history.render(), deadline).await,
+            None => {
+                let new = self.maps.new_map(&name, history.render());
+                self.maps.create(namespace, &new, deadline).await.map(|created| created.is_some())
+            }
         };
-        Ok(written.map_err(of_history)?.map(|_| (history.head(), added)))
+        Ok(is_written.map_err(of_history)?.then(|| (history.head(), added)))
     }
 
     /// Reads a namespace's history; `None` where there is none.

@@ -15,9 +15,10 @@ use kube::Client;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::config_maps::{ConfigMaps, MANAGED_BY, is_managed, unread};
+use super::config_maps::{ConfigMaps, is_managed, unread};
 use super::ledger_index::{LedgerIndex, lost};
 use super::ledger_memory::LedgerMemory;
+use crate::install::MANAGED_BY;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::ReadFailure;
 

@@ -10,17 +10,14 @@ use crate::registration::endpoint::Address;
 
 const CHECK: &str = "own-writes";
 
-/// Compares both policies and their bindings with those that this version renders. `address` is the registered one;
+/// Compares the policies and their bindings with those that this version renders. `address` is the registered one;
 /// without it, the policy of the registration only has to exist.
 pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Address>) -> Check {
     let url = address.and_then(Address::url);
-    let registration = address.map(|_| policy::registration(namespace, url));
     let mut wrong = Vec::new();
-    let both = [
-        (policy::registration_name(namespace), registration),
-        (policy::own_namespace_name(namespace), Some(policy::own_namespace(namespace))),
-    ];
-    for (name, rendered) in both {
+    for (name, spec) in policy::all(namespace, url) {
+        let is_known = address.is_some() || name != policy::registration_name(namespace);
+        let rendered = is_known.then_some(spec);
         match one(client, &name, rendered.as_ref()).await {
             Ok(found) => wrong.extend(found),
             Err(error) => return Check::unknown(CHECK, &format!("get the policy {name}"), &error),

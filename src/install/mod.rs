@@ -33,6 +33,8 @@ pub const GATE_WEBHOOK: &str = "mark-gate-jobs.flipguard.dev";
 /// The name of the webhook that shows whether the API server reaches flipguard. It matches only in flipguard's own
 /// namespace.
 pub const PROBE_WEBHOOK: &str = "probe.flipguard.dev";
+/// The label of flipguard's own ConfigMaps.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "flipguard");
 /// The first letters of the names of ledgers. The rest is the name of a namespace.
 pub const LEDGER_PREFIX: &str = "ledger-";
 /// The first letters of the names of histories. The rest is the name of a namespace.

@@ -132,7 +132,7 @@ pub const NEEDED: [Permission; 22] = [
     own(
         "",
         "configmaps",
-        &["get", "create", "update", "delete"],
+        &["get", "create", "update", "patch", "delete"],
         None,
         "the ledgers and the histories",
         "forges ledgers: changes are denied, and holds are forgotten",

@@ -7,7 +7,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    GATE_WEBHOOK, HISTORY_PREFIX, LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, NAME, PROBE_WEBHOOK, SERVICE_PORT,
+    GATE_WEBHOOK, HISTORY_PREFIX, LABEL_WEBHOOK, LEASE_PREFIX, LEDGER_PREFIX, MANAGED_BY, NAME, PROBE_WEBHOOK,
+    SERVICE_PORT,
 };
 use crate::model::GATE_LABEL;
 
@@ -22,6 +23,12 @@ pub fn registration_name(namespace: &str) -> String {
 #[must_use]
 pub fn own_namespace_name(namespace: &str) -> String {
     format!("{NAME}-namespace.{namespace}")
+}
+
+/// The name of the policy for changes of ConfigMaps in flipguard's own namespace, and of its binding.
+#[must_use]
+pub fn config_maps_name(namespace: &str) -> String {
+    format!("{NAME}-config-maps.{namespace}")
 }
 
 /// The resources that the webhooks may match, in the groups "", `apps` and `batch`.
@@ -43,14 +50,19 @@ pub const GUARDED: [&str; 15] = [
     "jobs/status",
 ];
 
-/// Both policies with their bindings. `url` is the address outside the cluster; without it, flipguard's own Service.
-pub(super) fn objects(namespace: &str, url: Option<&str>, labels: &Value) -> Vec<Value> {
+/// The policies, each with its name. `url` is the address outside the cluster; without it, flipguard's own Service.
+#[must_use]
+pub fn all(namespace: &str, url: Option<&str>) -> [(String, Value); 3] {
     [
         (registration_name(namespace), registration(namespace, url)),
         (own_namespace_name(namespace), own_namespace(namespace)),
+        (config_maps_name(namespace), config_maps(namespace)),
     ]
-    .into_iter()
-    .flat_map(|(name, spec)| {
+}
+
+/// The policies with their bindings, as manifests.
+pub(super) fn objects(namespace: &str, url: Option<&str>, labels: &Value) -> Vec<Value> {
+    let manifests = all(namespace, url).into_iter().flat_map(|(name, spec)| {
         let metadata = json!({ "name": name, "labels": labels });
         let api = "admissionregistration.k8s.io/v1";
         [
@@ -67,8 +79,8 @@ pub(super) fn objects(namespace: &str, url: Option<&str>, labels: &Value) -> Vec
                 "spec": binding(&name),
             }),
         ]
-    })
-    .collect()
+    });
+    manifests.collect()
 }
 
 /// The binding of a policy. A denied write is also marked in the audit log.
@@ -153,7 +165,8 @@ pub fn registration(namespace: &str, url: Option<&str>) -> Value {
     })
 }
 
-/// The names in flipguard's own namespace: RBAC cannot limit `create` to a name.
+/// The names in flipguard's own namespace: RBAC cannot limit `create` to a name. [`config_maps`] limits the changes of
+/// ConfigMaps.
 #[must_use]
 pub fn own_namespace(namespace: &str) -> Value {
     let writes = ["CREATE", "UPDATE", "DELETE"];
@@ -165,7 +178,8 @@ pub fn own_namespace(namespace: &str) -> Value {
             "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
             "objectSelector": {},
             "resourceRules": [
-                rule("", &["secrets", "configmaps"], &writes),
+                rule("", &["secrets"], &writes),
+                rule("", &["configmaps"], &["CREATE"]),
                 rule("coordination.k8s.io", &["leases"], &writes),
             ],
         },
@@ -185,7 +199,7 @@ pub fn own_namespace(namespace: &str) -> Value {
                 ),
             ),
             validation(
-                "flipguard writes only ConfigMaps of its own",
+                "flipguard creates only ConfigMaps of its own",
                 about(
                     "configmaps",
                     &format!(
@@ -198,6 +212,29 @@ pub fn own_namespace(namespace: &str) -> Value {
                 "flipguard writes only Leases of its own",
                 about("leases", &format!("variables.name.startsWith('{LEASE_PREFIX}')")),
             ),
+        ],
+    })
+}
+
+/// Changes of ConfigMaps in flipguard's own namespace. The selector leaves out those with flipguard's label. The API server
+/// compares labels at once, but it converts the old and the new object for each expression, and a ledger is written for
+/// each flip.
+#[must_use]
+pub fn config_maps(namespace: &str) -> Value {
+    let (label, own) = MANAGED_BY;
+    json!({
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+            // It matches if the new or the old object does (API reference, `MatchResources.objectSelector`). So a write
+            // that adds the label is denied too.
+            "objectSelector": { "matchExpressions": [{ "key": label, "operator": "NotIn", "values": [own] }] },
+            "resourceRules": [rule("", &["configmaps"], &["UPDATE", "DELETE"])],
+        },
+        "matchConditions": [by_flipguard(namespace)],
+        "validations": [
+            validation(format!("flipguard changes only ConfigMaps with the label {label}={own}"), "false"),
         ],
     })
 }
@@ -244,6 +281,6 @@ fn variable(name: &str, expression: impl Into<String>) -> Value {
     json!({ "name": name, "expression": expression.into() })
 }
 
-fn validation(message: &str, expression: impl Into<String>) -> Value {
-    json!({ "message": message, "expression": expression.into(), "reason": "Forbidden" })
+fn validation(message: impl Into<String>, expression: impl Into<String>) -> Value {
+    json!({ "message": message.into(), "expression": expression.into(), "reason": "Forbidden" })
 }

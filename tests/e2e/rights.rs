@@ -152,12 +152,22 @@ fn a_stolen_token_creates_no_other_names(shop: &Shop) -> Result<()> {
     is_forbidden(&creates("Secret", "v1", "more", "")?, "flipguard-namespace.flipguard-system", secret)?;
     let token = ", annotations: {kubernetes.io/service-account.name: flipguard}";
     is_forbidden(&creates("Secret", "v1", "flipguard", token)?, "flipguard-namespace.flipguard-system", secret)?;
-    let maps = "flipguard writes only ConfigMaps of its own";
+    let maps = "flipguard creates only ConfigMaps of its own";
     is_forbidden(&creates("ConfigMap", "v1", "more", "")?, "flipguard-namespace.flipguard-system", maps)?;
     let lease = creates("Lease", "coordination.k8s.io/v1", "more", "")?;
     is_forbidden(&lease, "flipguard-namespace.flipguard-system", "flipguard writes only Leases of its own")?;
-    let delete = ["-n", OWN, "delete", "--dry-run=server", "configmap", "kube-root-ca.crt"];
-    is_forbidden(&with_its_token(shop, &delete, None)?, "flipguard-namespace.flipguard-system", maps)?;
+    let others = "flipguard changes only ConfigMaps with the label app.kubernetes.io/managed-by=flipguard";
+    let change = |what: &[&str], input: Option<&str>| -> Result<()> {
+        let done = with_its_token(shop, &[&["-n", OWN, "--dry-run=server"], what].concat(), input)?;
+        is_forbidden(&done, "flipguard-config-maps.flipguard-system", others)
+    };
+    change(&["delete", "configmap", "kube-root-ca.crt"], None)?;
+    // The label is no way around it: the old object has none.
+    let labelled = format!(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: kube-root-ca.crt, namespace: {OWN}, \
+         labels: {{app.kubernetes.io/managed-by: flipguard}}}}}}"
+    );
+    change(&["replace", "-f", "-"], Some(&as_yaml(&labelled)))?;
     creates("ConfigMap", "v1", "ledger-of-a-namespace", "")?.succeeds()?;
     // It exists, and admission comes first.
     creates("Secret", "v1", "flipguard", "")?.says("already exists")
@@ -233,7 +243,8 @@ fn a_token_file_is_read_again(shop: &Shop) -> Result<()> {
 
 /// The API server compares each expression of a policy with the fields of the objects.
 fn the_policies_name_fields_that_exist(shop: &Shop) -> Result<()> {
-    for policy in ["flipguard.flipguard-system", "flipguard-namespace.flipguard-system"] {
+    for policy in ["flipguard", "flipguard-namespace", "flipguard-config-maps"] {
+        let policy = &format!("{policy}.{OWN}");
         let read = |path: &str| {
             let path = format!("-o=jsonpath={path}");
             Ok::<_, anyhow::Error>(shop.plain_kubectl(&["get", "validatingadmissionpolicy", policy, &path])?.out)
