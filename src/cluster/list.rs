@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
 use super::connect::causes;
+use crate::model::Selector;
 
 /// The form of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +129,17 @@ impl Answered {
     }
 }
 
-impl<T: DeserializeOwned> Page<'_, T> {
+impl<'a, T: DeserializeOwned> Page<'a, T> {
+    /// The same page. Of protobuf, the `spec` of each Pod template without these labels is left out.
+    #[must_use]
+    pub fn with_templates_of(self, labels: &'a Selector) -> Self {
+        let items = match self.items {
+            Items::Protobuf(list) => Items::Protobuf(list.with_templates_of(labels.pairs().collect())),
+            Items::Json(items) => Items::Json(items),
+        };
+        Self { items, ..self }
+    }
+
     /// The number of items, together with those of the pages after this one.
     #[must_use]
     pub fn left(&self) -> usize {
@@ -176,9 +187,10 @@ mod tests {
         [b"k8s\0".to_vec(), field(1, &field(2, kind.as_bytes())), field(2, message)].concat()
     }
 
-    /// A list with a Deployment `app`, whose template has this `spec`.
+    /// A list with a Deployment `app`, whose template has the label `app=shop` and this `spec`.
     fn deployments(spec: &[u8]) -> Vec<u8> {
-        let template = field(3, &field(2, spec));
+        let label = [field(1, b"app"), field(2, b"shop")].concat();
+        let template = field(3, &[field(1, &field(11, &label)), field(2, spec)].concat());
         let deployment = [field(1, &field(1, b"app")), field(2, &template)].concat();
         envelope("DeploymentList", &field(2, &deployment))
     }
@@ -221,6 +233,21 @@ mod tests {
         let view = read(&client).await;
         assert!(view.workloads.is_empty() && view.failures.is_empty(), "{:?}", view.failures);
         assert_eq!(asked.lock().unwrap().get(1).map(String::as_str), Some("application/json"));
+    }
+
+    #[tokio::test]
+    async fn in_a_large_namespace_templates_of_other_apps_are_read_without_their_spec() {
+        let large = LargeNamespaces::default();
+        large.saw("shop", 1000);
+        let template = async |app: &str| {
+            let (client, _) = api(200, deployments(&field(3, b"Always")));
+            let labels = Selector::new([("app".to_owned(), app.to_owned())].into());
+            let view = read_shop(&client, &large, labels).await;
+            view.workload(WorkloadKind::Deployment, "app").unwrap().template.clone()
+        };
+        let (own, other) = (template("shop").await, template("cart").await);
+        assert_eq!(&*own.spec, r#"{"containers":null,"restartPolicy":"Always"}"#);
+        assert_eq!((&*other.spec, &other.labels), ("", &own.labels));
     }
 
     #[tokio::test]

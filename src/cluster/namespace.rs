@@ -124,17 +124,22 @@ impl Reader<'_> {
     async fn of_gates(&self, request: &ReadRequest) -> OfGates {
         let rights = request.gate_rights.iter().map(async |right| (right.clone(), self.has_right(right).await));
         tokio::join!(
-            maybe(request.jobs.then(|| self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, |job| job))),
+            maybe(request.jobs.then(|| {
+                let templates = Selector::nothing();
+                async move { self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, &templates, |job| job).await }
+            })),
             join_all(rights),
         )
     }
 
     async fn backends(&self, labels: &Selector) -> ([Read<Vec<Workload>>; 4], Read<Vec<Pod>>) {
         let are_many = !labels.is_empty() && self.large.contains(self.namespace);
+        let nothing = Selector::nothing();
+        let templates = if are_many { labels } else { &nothing };
         let (deployments, stateful_sets, daemon_sets, replica_sets, pods) = tokio::join!(
-            self.workloads(WorkloadKind::Deployment, ""),
-            self.workloads(WorkloadKind::StatefulSet, ""),
-            self.workloads(WorkloadKind::DaemonSet, ""),
+            self.workloads(WorkloadKind::Deployment, "", templates),
+            self.workloads(WorkloadKind::StatefulSet, "", templates),
+            self.workloads(WorkloadKind::DaemonSet, "", templates),
             async { if are_many { self.replica_sets_with(labels).await } else { self.replica_sets().await } },
             self.list("/api/v1", "pods", labels, |pod| pod),
         );
@@ -150,7 +155,7 @@ impl Reader<'_> {
     }
 
     async fn replica_sets(&self) -> Read<Vec<Workload>> {
-        let all = self.workloads(WorkloadKind::ReplicaSet, "").await?;
+        let all = self.workloads(WorkloadKind::ReplicaSet, "", &Selector::nothing()).await?;
         self.large.saw(self.namespace, all.len());
         Ok(all)
     }
@@ -158,9 +163,10 @@ impl Reader<'_> {
     /// The ReplicaSets of Deployments that have these labels, and all that belong to no Deployment.
     async fn replica_sets_with(&self, labels: &Selector) -> Read<Vec<Workload>> {
         let [of_deployments, others] = replica_sets::selectors(labels);
+        let all = &Selector::nothing();
         let (of_deployments, others) = tokio::join!(
-            self.workloads(WorkloadKind::ReplicaSet, &of_deployments),
-            self.workloads(WorkloadKind::ReplicaSet, &others),
+            self.workloads(WorkloadKind::ReplicaSet, &of_deployments, all),
+            self.workloads(WorkloadKind::ReplicaSet, &others, all),
         );
         let (mut listed, others) = (of_deployments?, others?);
         // One that was relabelled between the two lists is in both.
@@ -169,9 +175,11 @@ impl Reader<'_> {
         Ok(listed)
     }
 
-    async fn workloads(&self, kind: WorkloadKind, selector: &str) -> Read<Vec<Workload>> {
+    /// Lists the workloads of a kind. Of protobuf, the `spec` of a Pod template is read where it has the labels of
+    /// `templates`.
+    async fn workloads(&self, kind: WorkloadKind, selector: &str, templates: &Selector) -> Read<Vec<Workload>> {
         let keep = |manifest: WorkloadManifest| manifest.into_workload(kind).as_listed();
-        self.list_by("/apis/apps/v1", kind.resource(), selector, keep).await
+        self.list_by("/apis/apps/v1", kind.resource(), selector, templates, keep).await
     }
 
     /// Whether the user has the verb `override` for each of these Services.
@@ -244,16 +252,17 @@ impl Reader<'_> {
         kept: impl Fn(T) -> K,
     ) -> Read<Vec<K>> {
         let selector = if labels.is_empty() { String::new() } else { labels.to_string() };
-        self.list_by(api, resource, &selector, kept).await
+        self.list_by(api, resource, &selector, &Selector::nothing(), kept).await
     }
 
     /// Lists the objects of a resource by a label selector, page by page. Of each page, only what is kept of its objects
-    /// stays.
+    /// stays. Of protobuf, the `spec` of a Pod template is read where it has the labels of `templates`.
     async fn list_by<T: DeserializeOwned, K: Weight>(
         &self,
         api: &str,
         resource: &str,
         selector: &str,
+        templates: &Selector,
         kept: impl Fn(T) -> K,
     ) -> Read<Vec<K>> {
         let Self { client, namespace, allowance, deadline, .. } = *self;
@@ -275,7 +284,7 @@ impl Reader<'_> {
                 if before == 0 {
                     items.reserve_exact(page.left().min(MOST));
                 }
-                page.each(|item| items.push(kept(item)))
+                page.with_templates_of(templates).each(|item| items.push(kept(item)))
             });
             drop(answered);
             allowance.give_back(bytes);

@@ -54,6 +54,8 @@ pub struct List<'a> {
     message: &'static Message,
     metadata: &'a [u8],
     items: Vec<&'a [u8]>,
+    /// The labels of the Pod templates whose `spec` is written.
+    labels: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> List<'a> {
@@ -74,7 +76,7 @@ impl<'a> List<'a> {
             "PodList" => &tables::POD,
             _ => return Err(Error::UnknownKind(kind.to_owned())),
         };
-        let mut list = Self { message, metadata: &[], items: Vec::new() };
+        let mut list = Self { message, metadata: &[], items: Vec::new(), labels: Vec::new() };
         for field in Fields::of(raw) {
             match field? {
                 (1, value) => list.metadata = value.bytes()?,
@@ -83,6 +85,13 @@ impl<'a> List<'a> {
             }
         }
         Ok(list)
+    }
+
+    /// The same list, without the `spec` of each Pod template that lacks one of these labels. Most of a workload is its
+    /// template's `spec`.
+    #[must_use]
+    pub fn with_templates_of(self, labels: Vec<(&'a str, &'a str)>) -> Self {
+        Self { labels, ..self }
     }
 
     /// The number of items.
@@ -113,7 +122,7 @@ impl<'a> List<'a> {
         let mut text = Vec::new();
         for item in &self.items {
             text.clear();
-            Writer::new(&mut text).object(self.message, item)?;
+            Writer::new(&mut text, &self.labels).object(self.message, item)?;
             take(str::from_utf8(&text).map_err(|_| NOT_UTF_8)?)?;
         }
         Ok(())
@@ -135,7 +144,7 @@ pub fn status(body: &[u8]) -> Result<String, Error> {
 /// A message as JSON.
 fn written(message: &Message, bytes: &[u8]) -> Result<String, Error> {
     let mut text = Vec::new();
-    Writer::new(&mut text).object(message, bytes)?;
+    Writer::new(&mut text, &[]).object(message, bytes)?;
     String::from_utf8(text).map_err(|_| NOT_UTF_8)
 }
 

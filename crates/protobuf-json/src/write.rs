@@ -8,16 +8,34 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Error;
 use crate::table::{Field, Kind, Message, Presence, Rest, Times};
+use crate::tables::{POD_TEMPLATE_SPEC, POD_TEMPLATE_SPEC_OBJECT_META};
 use crate::wire::{Fields, Value, varint};
 
 /// The annotation in which kubectl keeps a whole manifest. Nobody reads it.
 const MANIFEST: &[u8] = b"kubectl.kubernetes.io/last-applied-configuration";
+
+/// A Pod template without its `spec`.
+static TEMPLATE_WITHOUT_SPEC: Message = Message {
+    rest: Rest::IsSkipped,
+    fields: &[Field::new(
+        METADATA,
+        "metadata",
+        Kind::Object(&POD_TEMPLATE_SPEC_OBJECT_META),
+        Times::One,
+        Presence::Always,
+    )],
+};
+/// The numbers of fields: the metadata of a Pod template, and the labels in it.
+const METADATA: u32 = 1;
+const LABELS: u32 = 11;
 
 /// Writes messages into a text. Whether it is UTF-8 is for the caller to see, once for the whole text.
 pub(crate) struct Writer<'a, 't> {
     text: &'t mut Vec<u8>,
     /// The fields of the messages that are being written, the innermost last.
     found: Vec<Found<'a>>,
+    /// The labels of the Pod templates whose `spec` is written.
+    labels: &'t [(&'a str, &'a str)],
 }
 
 #[derive(Clone, Copy)]
@@ -28,8 +46,8 @@ struct Found<'a> {
 }
 
 impl<'a, 't> Writer<'a, 't> {
-    pub(crate) fn new(text: &'t mut Vec<u8>) -> Self {
-        Self { text, found: Vec::with_capacity(64) }
+    pub(crate) fn new(text: &'t mut Vec<u8>, labels: &'t [(&'a str, &'a str)]) -> Self {
+        Self { text, found: Vec::with_capacity(64), labels }
     }
 
     pub(crate) fn object(&mut self, message: &Message, bytes: &'a [u8]) -> Result<(), Error> {
@@ -138,14 +156,7 @@ impl<'a, 't> Writer<'a, 't> {
     fn map(&mut self, kind: Kind, at: Range<usize>) -> Result<(), Error> {
         let mut pairs = Vec::with_capacity(at.len());
         for entry in at.filter_map(|at| self.value(at)) {
-            let (mut key, mut value) = (&[][..], Value::Bytes(&[]));
-            for field in Fields::of(entry.bytes()?) {
-                match field? {
-                    (1, text) => key = text.bytes()?,
-                    (2, other) => value = other,
-                    _ => {}
-                }
-            }
+            let (key, value) = pair(entry.bytes()?)?;
             if !matches!(kind, Kind::Annotations) || key != MANIFEST {
                 pairs.push((key, value));
             }
@@ -184,7 +195,12 @@ impl<'a, 't> Writer<'a, 't> {
             Kind::Text => self.string(value.bytes()?),
             Kind::Bool => self.text.extend_from_slice(if value.number()? == 0 { &b"false"[..] } else { b"true" }),
             Kind::Number => self.number(value.number()?),
-            Kind::Object(message) => self.object(message, value.bytes()?)?,
+            Kind::Object(message) => {
+                let bytes = value.bytes()?;
+                let is_template = std::ptr::eq(message, &raw const POD_TEMPLATE_SPEC);
+                let is_whole = !is_template || self.has_labels(bytes)?;
+                self.object(if is_whole { message } else { &TEMPLATE_WITHOUT_SPEC }, bytes)?;
+            }
             Kind::Quantity => {
                 let quantity = Fields::last(value.bytes()?, 1)?.map_or(Ok(&b"0"[..]), Value::bytes)?;
                 self.string(quantity);
@@ -198,6 +214,23 @@ impl<'a, 't> Writer<'a, 't> {
             Kind::Map | Kind::Annotations | Kind::Quantities => return Err(Error::Malformed("a map stands in a list")),
         }
         Ok(())
+    }
+
+    /// Whether a Pod template has all labels.
+    fn has_labels(&self, template: &'a [u8]) -> Result<bool, Error> {
+        if self.labels.is_empty() {
+            return Ok(true);
+        }
+        let metadata = Fields::last(template, METADATA)?.map_or(Ok(&[][..]), Value::bytes)?;
+        let mut missing = self.labels.to_vec();
+        for field in Fields::of(metadata) {
+            if let (LABELS, entry) = field? {
+                let (key, value) = pair(entry.bytes()?)?;
+                let value = value.bytes()?;
+                missing.retain(|(wanted, of)| wanted.as_bytes() != key || of.as_bytes() != value);
+            }
+        }
+        Ok(missing.is_empty())
     }
 
     /// A negative `int32` has ten bytes as well, so both widths are read as 64 bits.
@@ -279,6 +312,19 @@ impl<'a, 't> Writer<'a, 't> {
         self.text.extend_from_slice(&[b'\\', letter]);
         after
     }
+}
+
+/// The key and the value of an entry of a map.
+fn pair(entry: &[u8]) -> Result<(&[u8], Value<'_>), Error> {
+    let (mut key, mut value) = (&[][..], Value::Bytes(&[]));
+    for field in Fields::of(entry) {
+        match field? {
+            (1, text) => key = text.bytes()?,
+            (2, other) => value = other,
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 /// The number of bytes up to the first letter that may have an escape.
