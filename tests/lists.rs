@@ -13,7 +13,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flipguard::cluster::list::{Answered, DecodeError, Form};
-use flipguard::model::{GateJob, Pod, Revision, Service, WorkloadKind, WorkloadManifest};
+use flipguard::model::{GateJob, Pod, Revision, Selector, Service, Template, Workload, WorkloadKind, WorkloadManifest};
 use serde::de::DeserializeOwned;
 
 /// Objects of each kind.
@@ -101,6 +101,45 @@ fn protobuf_and_json_give_the_same_objects() {
     assert!(of_each.len() == 8 && of_each.values().all(|count| count.to_string() == EACH), "{of_each:?}");
 }
 
+/// A list that is asked for the templates of some labels lacks the `spec` of the others, and nothing else.
+#[test]
+fn only_the_spec_of_other_templates_is_left_out() {
+    let seed = fastrand::u64(0..1 << 40);
+    eprintln!("the seed is {seed}");
+    let (mut kept, mut left_out) = (0, 0);
+    for (kind, protobuf, _) in pairs(seed) {
+        let kind = match kind.as_str() {
+            "DeploymentList" => WorkloadKind::Deployment,
+            "StatefulSetList" => WorkloadKind::StatefulSet,
+            "DaemonSetList" => WorkloadKind::DaemonSet,
+            "ReplicaSetList" => WorkloadKind::ReplicaSet,
+            _ => continue,
+        };
+        let workload = |manifest: WorkloadManifest| manifest.into_workload(kind);
+        let whole: Vec<Workload> = objects(&protobuf, workload).unwrap();
+        let own = whole[0].template.labels.clone();
+        for labels in [own, [("app".to_owned(), "nobody's".to_owned())].into()] {
+            let labels = Selector::new(labels);
+            let mut part = Vec::new();
+            let page = protobuf.page().unwrap().with_templates_of(&labels);
+            page.each(|manifest| part.push(workload(manifest))).unwrap();
+            let wanted = whole.iter().cloned().map(|mut one| {
+                if labels.pairs().any(|(key, value)| one.template.labels.get(key).is_none_or(|own| own != value)) {
+                    let template = one.template.as_ref().clone();
+                    let Template { labels, annotations, default_container, .. } = template;
+                    one.template = Template { labels, annotations, default_container, ..Template::default() }.into();
+                    left_out += 1;
+                } else {
+                    kept += 1;
+                }
+                one
+            });
+            assert_eq!(part, wanted.collect::<Vec<_>>());
+        }
+    }
+    assert!(kept > 100 && left_out > 100, "{kept} are kept, and {left_out} are left out");
+}
+
 /// Damaged bodies: nothing panics, and what is understood is JSON.
 #[test]
 fn a_damaged_body_is_an_error_or_json() {
@@ -120,12 +159,12 @@ fn a_damaged_body_is_an_error_or_json() {
             drop(objects(&answered, |manifest: WorkloadManifest| manifest.into_workload(WorkloadKind::Deployment)));
             drop(objects(&answered, |pod: Pod| pod));
             let Ok(list) = protobuf_json::List::read(&answered.body) else { continue };
-            let written = list.each(|item| {
-                let is_json = serde_json::from_str::<serde_json::Value>(item).is_ok();
-                assert!(is_json, "{kind}: {item}");
+            let is_json = |item: &str| {
+                assert!(serde_json::from_str::<serde_json::Value>(item).is_ok(), "{kind}: {item}");
                 Ok::<_, protobuf_json::Error>(())
-            });
-            drop(written);
+            };
+            drop(list.each(is_json));
+            drop(list.with_templates_of(vec![("app", "shop")]).each(is_json));
         }
     }
 }

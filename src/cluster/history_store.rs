@@ -129,12 +129,11 @@ impl LedgerStore {
             return Ok(Some((head, added)));
         }
         let of_history = |failure: ReadFailure| ReadFailure { what: what(namespace), ..failure };
-        let is_written = match map {
-            Some(map) => self.maps.change(namespace, &map, &history.render(), deadline).await,
-            None => {
-                let new = self.maps.new_map(&name, history.render());
-                self.maps.create(namespace, &new, deadline).await.map(|created| created.is_some())
-            }
+        let is_written = if let Some(map) = map {
+            self.maps.change(namespace, &map, &history.render(), deadline).await
+        } else {
+            let new = self.maps.new_map(&name, history.render());
+            self.maps.create(namespace, &new, deadline).await.map(|created| created.is_some())
         };
         Ok(is_written.map_err(of_history)?.then(|| (history.head(), added)))
     }

@@ -10,10 +10,14 @@ fuzz_target!(|body: &[u8]| {
         serde_json::from_str::<serde_json::Value>(&list.metadata().unwrap_or_else(|_| "{}".to_owned())).unwrap();
         // The data of a revision are JSON that the API server has checked, and are taken over as they are.
         let is_checked = !body.windows(22).any(|part| part == b"ControllerRevisionList");
-        let _ = list.each(|item| {
-            assert!(!is_checked || serde_json::from_str::<serde_json::Value>(item).is_ok(), "{item}");
-            Ok::<_, protobuf_json::Error>(())
-        });
+        let each = |list: &protobuf_json::List<'_>| {
+            let _ = list.each(|item| {
+                assert!(!is_checked || serde_json::from_str::<serde_json::Value>(item).is_ok(), "{item}");
+                Ok::<_, protobuf_json::Error>(())
+            });
+        };
+        each(&list);
+        each(&list.with_templates_of(vec![("app", "shop")]));
     }
     let _ = protobuf_json::status(body);
     let answered = Answered { form: Form::Protobuf, body: body.to_vec() };
