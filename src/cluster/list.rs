@@ -237,9 +237,9 @@ mod tests {
 
     #[tokio::test]
     async fn in_a_large_namespace_templates_of_other_apps_are_read_without_their_spec() {
-        let large = LargeNamespaces::default();
-        large.saw("shop", 1000);
         let template = async |app: &str| {
+            let large = LargeNamespaces::default();
+            large.saw("shop", 1000);
             let (client, _) = api(200, deployments(&field(3, b"Always")));
             let labels = Selector::new([("app".to_owned(), app.to_owned())].into());
             let view = read_shop(&client, &large, labels).await;
