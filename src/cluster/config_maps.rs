@@ -76,12 +76,7 @@ impl ConfigMaps {
         deadline: Instant,
     ) -> Result<Option<ConfigMap>, ReadFailure> {
         let name = map.metadata.name.as_deref().unwrap_or_default();
-        match within(deadline, self.api.replace(name, &PostParams::default(), map)).await {
-            Ok(written) => Ok(Some(written)),
-            // The next read tells a deletion from a change.
-            Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(None),
-            Err(error) => Err(failed(namespace, &error)),
-        }
+        unless_moved(namespace, within(deadline, self.api.replace(name, &PostParams::default(), map)).await)
     }
 
     /// Changes the data of a ConfigMap as it was read; `false` where it was changed or deleted since then. Only the entries
@@ -96,12 +91,9 @@ impl ConfigMaps {
         let name = map.metadata.name.as_deref().unwrap_or_default();
         let version = map.metadata.resource_version.as_deref().unwrap_or_default();
         let patch = json!({ "metadata": { "resourceVersion": version }, "data": differences(map, data) });
-        let params = PatchParams::default();
-        match within(deadline, self.api.patch_metadata(name, &params, &Patch::Strategic(patch))).await {
-            Ok(_) => Ok(true),
-            Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(false),
-            Err(error) => Err(failed(namespace, &error)),
-        }
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+        let written = within(deadline, self.api.patch_metadata(name, &params, &patch)).await;
+        Ok(unless_moved(namespace, written)?.is_some())
     }
 
     /// Deletes a ConfigMap as it was read; `false` where it was changed since then.
@@ -114,6 +106,16 @@ impl ConfigMaps {
             Err(RequestError::Api(Error::Api(status))) if status.code == 409 => Ok(false),
             Err(error) => Err(failed(namespace, &error)),
         }
+    }
+}
+
+/// The result of a write over a ConfigMap as it was read; `None` where it was changed or deleted since then. The next read
+/// tells a deletion from a change.
+fn unless_moved<T>(namespace: &str, written: Result<T, RequestError>) -> Result<Option<T>, ReadFailure> {
+    match written {
+        Ok(written) => Ok(Some(written)),
+        Err(RequestError::Api(Error::Api(status))) if status.code == 409 || is_not_found(&status) => Ok(None),
+        Err(error) => Err(failed(namespace, &error)),
     }
 }
 

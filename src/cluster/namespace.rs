@@ -48,6 +48,9 @@ pub struct Reader<'a> {
     pub deadline: Instant,
 }
 
+/// No limit to some labels.
+static ANY: Selector = Selector::nothing();
+
 type Read<T> = Result<T, ReadFailure>;
 
 type Lists = (
@@ -107,14 +110,13 @@ impl Reader<'_> {
     }
 
     async fn lists(&self, request: &ReadRequest) -> Lists {
-        let any = &Selector::nothing();
         tokio::join!(
             maybe(request.pods.as_ref().map(|labels| self.backends(labels))),
-            maybe(request.services.then(|| self.list("/api/v1", "services", any, |service| service))),
+            maybe(request.services.then(|| self.list("/api/v1", "services", &ANY, |service| service))),
             maybe(
                 request
                     .revisions
-                    .then(|| { self.list("/apis/apps/v1", "controllerrevisions", any, |revision| revision) })
+                    .then(|| { self.list("/apis/apps/v1", "controllerrevisions", &ANY, |revision| revision) })
             ),
             maybe(request.rollout.as_ref().map(|name| self.rollout_exists(name))),
         )
@@ -124,18 +126,14 @@ impl Reader<'_> {
     async fn of_gates(&self, request: &ReadRequest) -> OfGates {
         let rights = request.gate_rights.iter().map(async |right| (right.clone(), self.has_right(right).await));
         tokio::join!(
-            maybe(request.jobs.then(|| {
-                let templates = Selector::nothing();
-                async move { self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, &templates, |job| job).await }
-            })),
+            maybe(request.jobs.then(|| self.list_by("/apis/batch/v1", "jobs", GATE_LABEL, &ANY, |job| job))),
             join_all(rights),
         )
     }
 
     async fn backends(&self, labels: &Selector) -> ([Read<Vec<Workload>>; 4], Read<Vec<Pod>>) {
         let are_many = !labels.is_empty() && self.large.contains(self.namespace);
-        let nothing = Selector::nothing();
-        let templates = if are_many { labels } else { &nothing };
+        let templates = if are_many { labels } else { &ANY };
         let (deployments, stateful_sets, daemon_sets, replica_sets, pods) = tokio::join!(
             self.workloads(WorkloadKind::Deployment, "", templates),
             self.workloads(WorkloadKind::StatefulSet, "", templates),
@@ -155,7 +153,7 @@ impl Reader<'_> {
     }
 
     async fn replica_sets(&self) -> Read<Vec<Workload>> {
-        let all = self.workloads(WorkloadKind::ReplicaSet, "", &Selector::nothing()).await?;
+        let all = self.workloads(WorkloadKind::ReplicaSet, "", &ANY).await?;
         self.large.saw(self.namespace, all.len());
         Ok(all)
     }
@@ -163,10 +161,9 @@ impl Reader<'_> {
     /// The ReplicaSets of Deployments that have these labels, and all that belong to no Deployment.
     async fn replica_sets_with(&self, labels: &Selector) -> Read<Vec<Workload>> {
         let [of_deployments, others] = replica_sets::selectors(labels);
-        let all = &Selector::nothing();
         let (of_deployments, others) = tokio::join!(
-            self.workloads(WorkloadKind::ReplicaSet, &of_deployments, all),
-            self.workloads(WorkloadKind::ReplicaSet, &others, all),
+            self.workloads(WorkloadKind::ReplicaSet, &of_deployments, &ANY),
+            self.workloads(WorkloadKind::ReplicaSet, &others, &ANY),
         );
         let (mut listed, others) = (of_deployments?, others?);
         // One that was relabelled between the two lists is in both.
@@ -252,7 +249,7 @@ impl Reader<'_> {
         kept: impl Fn(T) -> K,
     ) -> Read<Vec<K>> {
         let selector = if labels.is_empty() { String::new() } else { labels.to_string() };
-        self.list_by(api, resource, &selector, &Selector::nothing(), kept).await
+        self.list_by(api, resource, &selector, &ANY, kept).await
     }
 
     /// Lists the objects of a resource by a label selector, page by page. Of each page, only what is kept of its objects

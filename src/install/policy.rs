@@ -20,14 +20,12 @@ pub fn registration_name(namespace: &str) -> String {
 }
 
 /// The name of the policy for flipguard's own namespace, and of its binding.
-#[must_use]
-pub fn own_namespace_name(namespace: &str) -> String {
+fn own_namespace_name(namespace: &str) -> String {
     format!("{NAME}-namespace.{namespace}")
 }
 
 /// The name of the policy for changes of ConfigMaps in flipguard's own namespace, and of its binding.
-#[must_use]
-pub fn config_maps_name(namespace: &str) -> String {
+fn config_maps_name(namespace: &str) -> String {
     format!("{NAME}-config-maps.{namespace}")
 }
 
@@ -165,8 +163,8 @@ pub fn registration(namespace: &str, url: Option<&str>) -> Value {
     })
 }
 
-/// The names in flipguard's own namespace: RBAC cannot limit `create` to a name. [`config_maps`] limits the changes of
-/// ConfigMaps.
+/// The names in flipguard's own namespace: RBAC cannot limit `create` to a name. A policy of its own limits the changes
+/// of ConfigMaps.
 #[must_use]
 pub fn own_namespace(namespace: &str) -> Value {
     let writes = ["CREATE", "UPDATE", "DELETE"];
@@ -219,8 +217,7 @@ pub fn own_namespace(namespace: &str) -> Value {
 /// Changes of ConfigMaps in flipguard's own namespace. The selector leaves out those with flipguard's label. The API server
 /// compares labels at once, but it converts the old and the new object for each expression, and a ledger is written for
 /// each flip.
-#[must_use]
-pub fn config_maps(namespace: &str) -> Value {
+fn config_maps(namespace: &str) -> Value {
     let (label, own) = MANAGED_BY;
     json!({
         "failurePolicy": "Fail",
