@@ -45,6 +45,7 @@ fn the_previous_colour_is_held(shop: &Shop) -> Result<()> {
     let scaled = shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0", "--dry-run=server"])?;
     scaled.passes_with_warning(&["held-scaled-down: Service app switched away from this Deployment"])?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=0"])?.passes_with_warning(&["held-scaled-down: "])?;
+    shop.is_at_zero("app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=1"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.kubectl(&["delete", "deployment", "app-blue"])?.passes_with_warning(&["held-deleted: "])

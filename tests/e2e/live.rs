@@ -278,10 +278,12 @@ fn authorised_users_may_override(shop: &Shop) -> Result<()> {
         event.contains("against live-scaled-down: Service app gets traffic from here and would keep 0 of 3"),
         "{event}"
     );
+    shop.is_at_zero("app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     // A repeated change causes no second Event.
     shop.kubectl(to_zero)?.succeeds()?;
+    shop.is_at_zero("app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
     shop.route("app", &[("app", "shop"), ("color", "red")])?.passes_with_warning(&["target-missing: ", by])?;
@@ -303,6 +305,7 @@ fn exempt_users_are_not_asked_about(shop: &Shop) -> Result<()> {
     scale("system:serviceaccount:controllers:deployments", "--replicas=1")?.passes_silently()?;
     scale("the-controllers", "--replicas=0")?.passes_silently()?;
     ensure!(shop.decisions()?.len() == asked, "flipguard was asked: {:?}", shop.decisions()?.get(asked..));
+    shop.is_at_zero("app-blue")?;
     shop.kubectl(&["scale", "deployment/app-blue", "--replicas=3"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
     scale("another", "--replicas=0")?.is_refused("live-scaled-down", &[])

@@ -111,7 +111,7 @@ fn sleeping_needs_the_verb(shop: &Shop) -> Result<()> {
     shop.kubectl(asleep)?.passes_silently()?;
     bob(shop, &["delete", "deployment", "app-blue"])?.is_refused("live-deleted", &[])?;
     bob(shop, to_zero)?.passes_silently()?;
-    shop.wait_for("deployment/app-blue", "{.status.readyReplicas}", "")?;
+    shop.is_at_zero("app-blue")?;
     bob(shop, &["scale", "deployment/app-blue", "--replicas=1"])?.passes_silently()?;
     shop.rolled_out("deployment/app-blue")?;
     ensure!(bob(shop, to_zero)?.ok, "it may sleep again");

@@ -40,6 +40,7 @@ fn production_and_stage_are_swapped(shop: &Shop) -> Result<()> {
     shop.kubectl(&["set", "image", "deployment/pantry-green", "web=web:2"])?.passes_silently()?;
     shop.rolled_out("deployment/pantry-green")?;
     shop.kubectl(&["scale", "deployment/pantry-green", "--replicas=0"])?.passes_silently()?;
+    shop.is_at_zero("pantry-green")?;
     shop.kubectl(&["scale", "deployment/pantry-green", "--replicas=2"])?.passes_silently()?;
     shop.rolled_out("deployment/pantry-green")?;
     set(shop, "pantry-prod", "slot=green")?.passes_silently()?;

@@ -152,6 +152,12 @@ impl Shop {
         self.kubectl(&["rollout", "status", object, "--timeout=60s"])?.succeeds()
     }
 
+    /// Waits until no Pod of a Deployment is left after a scale to zero. A Deployment that is scaled up again before that
+    /// still reports the old Pods, and `kubectl rollout status` believes it.
+    pub(crate) fn is_at_zero(&self, deployment: &str) -> Result<()> {
+        self.wait_for(&format!("deployment/{deployment}"), "{.status.replicas}", "")
+    }
+
     /// Changes the behaviour of the Pods with a label.
     pub(crate) fn pods_become(&self, selector: &str, pods: Pods) -> Result<()> {
         let annotations: Vec<String> =
