@@ -144,6 +144,7 @@ fn workload(kind: WorkloadKind, meta: Meta, template: Arc<Template>) -> Workload
         partition: 0,
         first_ordinal: 0,
         selector_keys: Vec::new(),
+        selects_by_expressions: false,
         observed_generation: 2,
         counts: Counts::default(),
         deadline_exceeded: false,

@@ -49,11 +49,12 @@ pub(super) fn selectors(labels: &Selector) -> [String; 2] {
 /// Whether the listed ReplicaSets are all that belong to Deployments with these labels, and all that own these Pods.
 ///
 /// A Deployment releases each ReplicaSet that its own selector does not match (Kubernetes, `controller_ref_manager.go`). So
-/// where that selector has all the labels, its ReplicaSets have them too, whatever their templates were.
+/// where that selector has all the labels, its ReplicaSets have them too, whatever their templates were. An expression may
+/// match several values of a label.
 pub(super) fn are_all(listed: &[Workload], labels: &Selector, deployments: &[Workload], pods: &[Pod]) -> bool {
     let selects_by_all = |deployment: &Workload| {
         let mut keys = labels.pairs().map(|(key, _)| key);
-        keys.all(|key| deployment.selector_keys.iter().any(|own| own == key))
+        !deployment.selects_by_expressions && keys.all(|key| deployment.selector_keys.iter().any(|own| own == key))
     };
     let mut with_labels = deployments.iter().filter(|deployment| labels.matches(&deployment.template.labels));
     let owners = pods.iter().filter_map(|pod| pod.meta.controller.as_ref());
@@ -80,7 +81,7 @@ mod tests {
 
     fn deployment(selector: &str, app: &str) -> Workload {
         let json = format!(
-            r#"{{"metadata":{{"name":"a","uid":"d"}},"spec":{{"selector":{{"matchLabels":{selector}}},
+            r#"{{"metadata":{{"name":"a","uid":"d"}},"spec":{{"selector":{selector},
                 "template":{{"metadata":{{"labels":{{"app":"{app}","name":"a"}}}}}}}}}}"#
         );
         workload(WorkloadKind::Deployment, &json)
@@ -97,9 +98,13 @@ mod tests {
     #[test]
     fn a_deployment_that_selects_by_other_labels_may_have_others() {
         let is_enough = |deployment: Workload| are_all(&[], &labels(), &[deployment], &[]);
-        assert!(is_enough(deployment(r#"{"app":"shop","name":"a"}"#, "shop")));
-        assert!(!is_enough(deployment(r#"{"name":"a"}"#, "shop")), "its old templates may have had another app");
-        assert!(is_enough(deployment(r#"{"name":"a"}"#, "other")), "no rule looks at it");
+        let by_name = r#"{"matchLabels":{"name":"a"}}"#;
+        let by_one_of_two = r#"{"matchLabels":{"name":"a"},
+            "matchExpressions":[{"key":"app","operator":"In","values":["shop","store"]}]}"#;
+        assert!(is_enough(deployment(r#"{"matchLabels":{"app":"shop","name":"a"}}"#, "shop")));
+        assert!(!is_enough(deployment(by_name, "shop")), "its old templates may have had another app");
+        assert!(!is_enough(deployment(by_one_of_two, "shop")), "its old templates may have been of the store");
+        assert!(is_enough(deployment(by_name, "other")), "no rule looks at it");
     }
 
     #[test]

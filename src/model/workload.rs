@@ -29,6 +29,8 @@ pub struct Workload {
     pub first_ordinal: u32,
     /// The label keys in `spec.selector`.
     pub selector_keys: Vec<String>,
+    /// Whether `spec.selector` has `matchExpressions`, which may match several values of a label.
+    pub selects_by_expressions: bool,
     /// `status.observedGeneration`: the latest generation that the controller has processed.
     pub observed_generation: i64,
     /// The Pod counters of `status`.

@@ -43,6 +43,10 @@ struct Requirement {
 }
 
 impl LabelSelector {
+    fn has_expressions(&self) -> bool {
+        self.match_expressions.as_ref().is_some_and(|requirements| !requirements.is_empty())
+    }
+
     fn keys(self) -> Vec<String> {
         let labels = self.match_labels.into_iter().flatten().map(|(key, _)| key);
         labels.chain(self.match_expressions.into_iter().flatten().map(|requirement| requirement.key)).collect()
@@ -237,6 +241,7 @@ impl Workload {
             partition: spec.update_strategy.as_ref().map(StrategyManifest::partition).unwrap_or_default(),
             strategy: spec.strategy.or(spec.update_strategy).unwrap_or_default().strategy(kind),
             first_ordinal: spec.ordinals.and_then(|ordinals| ordinals.start).unwrap_or_default(),
+            selects_by_expressions: spec.selector.as_ref().is_some_and(LabelSelector::has_expressions),
             selector_keys: spec.selector.map(LabelSelector::keys).unwrap_or_default(),
             observed_generation: status.observed_generation.unwrap_or_default(),
             counts,

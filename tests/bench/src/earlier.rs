@@ -9,11 +9,11 @@ use controlplane::{ControlPlane, Guard};
 use crate::bursts::{self, apps};
 use crate::cluster::Cluster;
 use crate::figures::{Spread, order, ratios};
-use crate::flips::{Doing, flip, idle, slice, spent};
+use crate::flips::{self, Doing, flip, idle, slice, spent};
 use crate::report::{Report, heading};
 use crate::servers::Handler;
 use crate::webhook::end;
-use crate::without_flipguard::{kubeconfig, register, remove};
+use crate::without_flipguard::{register, remove};
 
 /// The phases of each build. Many short ones tell more than a few long ones: the machine changes from minute to minute.
 const PHASES: usize = 6;
@@ -127,7 +127,7 @@ async fn processor(cluster: &Cluster, webhook: u32) -> Result<[f64; 2]> {
     let idle = idle(&servers).await?;
     let flips = async {
         for number in 0..COUNTED {
-            flip(&cluster.guarded, 10, usize::try_from(number)?).await?;
+            flip(&cluster.guarded, &flips::namespace(10), usize::try_from(number)?).await?;
         }
         Ok(())
     };
@@ -140,12 +140,13 @@ async fn processor(cluster: &Cluster, webhook: u32) -> Result<[f64; 2]> {
 /// The processor time of the API server for a flip through a webhook that makes the requests of flipguard and judges
 /// nothing. It is measured before flipguard is registered, once for each phase.
 async fn floors(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Vec<f64>> {
-    let webhook = register(control_plane, cluster, Handler::WithLedger, &kubeconfig(control_plane)?).await?;
+    let namespace = flips::namespace(10);
+    let webhook = register(control_plane, cluster, Handler::WithLedger, &namespace).await?;
     let mut floors = Vec::new();
     for _ in 0..PHASES {
         let [api_server, _] = processor(cluster, webhook.process).await?;
         floors.push(api_server);
     }
-    remove(cluster, &webhook).await?;
+    remove(cluster, &webhook, &namespace).await?;
     Ok(floors)
 }

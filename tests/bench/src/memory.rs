@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, deployment, send};
-use crate::flips::flip;
+use crate::flips::{flip, namespace};
 use crate::process::resident;
 use crate::recorded;
 use crate::report::{Report, heading};
@@ -66,7 +66,7 @@ pub async fn measure(
             eprintln!("bench: {made} Deployments ...");
         }
         for number in 0..20 {
-            flip(&cluster.guarded, 10, number).await?;
+            flip(&cluster.guarded, &namespace(10), number).await?;
         }
         let size = resident(process)?;
         println!("  {deployments} Deployments in the cluster, after 20 flips: {size:.1}");
@@ -114,7 +114,7 @@ async fn with_policies(cluster: &Cluster, process: u32) -> Result<f64> {
         });
     cluster.create(PATH, policies).await?;
     for number in 0..20 {
-        flip(&cluster.guarded, 10, number).await?;
+        flip(&cluster.guarded, &namespace(10), number).await?;
         // Some flips list the policies anew, others do not.
         tokio::time::sleep(Duration::from_millis(300)).await;
     }

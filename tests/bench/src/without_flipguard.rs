@@ -1,7 +1,6 @@
 //! The cost of any webhook, and of one that reads before it answers. No webhook that judges flips by fresh reads can be
 //! faster.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, send};
 use crate::figures::Spread;
-use crate::flips::{Doing, flip, slices};
+use crate::flips::{Doing, flip, namespace, slices};
 use crate::process::cpu;
 use crate::servers::Handler;
 use crate::webhook::Webhook;
@@ -34,15 +33,12 @@ const WEBHOOKS: [(Handler, &str); 4] = [
 ///
 /// # Errors
 /// When a webhook is not called, or cannot read.
-pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<Vec<(Handler, Spread)>> {
-    let kubeconfig = kubeconfig(control_plane)?;
-    let mut all = Vec::new();
+pub(crate) async fn measure(control_plane: &ControlPlane, cluster: &Cluster) -> Result<()> {
     for (handler, what) in WEBHOOKS {
-        let ratio = through(control_plane, cluster, handler, &kubeconfig).await?;
+        let ratio = through(control_plane, cluster, handler).await?;
         println!("  {what:<54} {ratio}");
-        all.push((handler, ratio));
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Creates the ServiceAccount of the webhooks. flipguard has one too: the API server takes longer to check a client
@@ -58,60 +54,53 @@ pub(crate) async fn create_account(cluster: &Cluster) -> Result<()> {
     cluster.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", [rights]).await
 }
 
-/// The kubeconfig of that ServiceAccount.
-pub(crate) fn kubeconfig(control_plane: &ControlPlane) -> Result<PathBuf> {
-    control_plane.service_account_kubeconfig("default", NAME)
-}
-
 /// Measures flips through a webhook.
-async fn through(
-    control_plane: &ControlPlane,
-    cluster: &Cluster,
-    handler: Handler,
-    kubeconfig: &Path,
-) -> Result<Spread> {
-    let webhook = register(control_plane, cluster, handler, kubeconfig).await?;
+async fn through(control_plane: &ControlPlane, cluster: &Cluster, handler: Handler) -> Result<Spread> {
+    let namespace = namespace(10);
+    let webhook = register(control_plane, cluster, handler, &namespace).await?;
     let (ratio, _) = slices(cluster, 10, &[Doing::Bare, Doing::Asked]).await?;
-    remove(cluster, &webhook).await?;
+    remove(cluster, &webhook, &namespace).await?;
     Ok(ratio)
 }
 
-/// Registers a webhook for changes of Services, and waits until it is called.
+/// Registers a webhook for changes of the Services of a namespace, and waits until it is called.
 pub(crate) async fn register(
     control_plane: &ControlPlane,
     cluster: &Cluster,
     handler: Handler,
-    kubeconfig: &Path,
+    namespace: &str,
 ) -> Result<Webhook> {
-    let webhook = Webhook::reading(control_plane, handler, kubeconfig)?;
+    let kubeconfig = control_plane.service_account_kubeconfig("default", NAME)?;
+    let webhook = Webhook::reading(control_plane, handler, &kubeconfig)?;
     let at = &webhook.registered;
     let configuration = json!({
         "metadata": { "name": NAME },
         "webhooks": [{
             "name": "without.flipguard.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None",
             "timeoutSeconds": 5,
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
             "clientConfig": { "url": format!("{}/validate/{}", at.url, at.token),
                 "caBundle": ByteString(at.authority.clone().into_bytes()) },
             "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["services"] }],
         }],
     });
     cluster.create(CONFIGURATIONS, [configuration]).await?;
-    until(cluster, &webhook, true).await?;
+    until(cluster, &webhook, namespace, true).await?;
     Ok(webhook)
 }
 
 /// Removes a registration, and waits until the webhook is no longer called.
-pub(crate) async fn remove(cluster: &Cluster, webhook: &Webhook) -> Result<()> {
+pub(crate) async fn remove(cluster: &Cluster, webhook: &Webhook, namespace: &str) -> Result<()> {
     send(&cluster.bare, Method::DELETE, &format!("{CONFIGURATIONS}/{NAME}"), None).await?;
-    until(cluster, webhook, false).await
+    until(cluster, webhook, namespace, false).await
 }
 
-/// Waits until flips go through the webhook, or no longer do. The webhook gets no other requests.
-async fn until(cluster: &Cluster, webhook: &Webhook, called: bool) -> Result<()> {
+/// Waits until flips in a namespace go through the webhook, or no longer do. The webhook gets no other requests.
+async fn until(cluster: &Cluster, webhook: &Webhook, namespace: &str, called: bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for number in 0.. {
         let before = cpu(webhook.process)?;
-        flip(&cluster.guarded, 10, number).await?;
+        flip(&cluster.guarded, namespace, number).await?;
         if (cpu(webhook.process)? > before) == called && number % 2 == 1 {
             break;
         }
