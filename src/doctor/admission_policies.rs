@@ -27,8 +27,11 @@ pub(super) async fn stored(client: &Client, namespace: &str, address: Option<&Ad
         return Check::ok(CHECK, "the API server limits what flipguard's ServiceAccount may write");
     }
     let message = format!("a stolen token of flipguard could do more than it has to: {}", wrong.join("; "));
-    let again =
-        format!("apply the output of `{}` again, or run `helm upgrade`", install::manifests_command(namespace, url));
+    // `kubectl apply` leaves fields that somebody added.
+    let again = format!(
+        "apply the output of `{}` again, or run `helm upgrade`; if that changes nothing, delete the policy first",
+        install::manifests_command(namespace, url)
+    );
     Check::of(CHECK, Health::Warning, message, again)
 }
 

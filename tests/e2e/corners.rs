@@ -1,11 +1,11 @@
 //! Corners: sequences of ordinary writes, each of them judged, that must not end with a Service without Pods.
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Test;
 use super::ledger::{blocker, half_of};
-use super::shop::{BLUE, GREEN, Pods, Shop, service, workload};
+use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, service, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("corners::pending_changes_of_other_apps_delay_no_flip", pending_changes_of_other_apps_delay_no_flip),
@@ -18,7 +18,42 @@ pub(crate) const TESTS: &[Test] = &[
     ("corners::a_held_colour_keeps_its_version", a_held_colour_keeps_its_version),
     ("corners::what_never_was_ready_is_no_rollback", what_never_was_ready_is_no_rollback),
     ("corners::a_rollback_stays_one_after_a_scale", a_rollback_stays_one_after_a_scale),
+    ("corners::pods_that_are_about_to_leave_are_no_target", pods_that_are_about_to_leave_are_no_target),
+    ("corners::a_restart_after_a_rollback_changes_nothing", a_restart_after_a_rollback_changes_nothing),
 ];
+
+/// The ready Pods of green still match, and a rollout that waits for its first Pod replaces them by Pods of another app.
+fn pods_that_are_about_to_leave_are_no_target(shop: &Shop) -> Result<()> {
+    shop.blue_serves()?;
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    let other = json!({ "spec": { "template": { "metadata": {
+        "labels": { "app": "other" }, "annotations": { "kwok.flipguard.dev/pod": "starting" } } } } });
+    shop.kubectl(&["patch", "deployment/app-green", "-p", &other.to_string()])?.passes_silently()?;
+    shop.wait_for_pods("name=app-green", 2, "Running")?;
+    let words = ["is about to replace 1 ready pod of the target by pods without app=shop"];
+    shop.route("app", GREEN)?.is_refused("target-not-ready", &words)
+}
+
+/// Neither a quarantine nor the end of a hold depends on what happens to the live colour later.
+fn a_restart_after_a_rollback_changes_nothing(shop: &Shop) -> Result<()> {
+    shop.deploy_ready("app-green", GREEN, 1)?;
+    shop.blue_serves()?;
+    shop.has_an_age("app-blue")?;
+    shop.kubectl(&["annotate", "service", "app", "flipguard.dev/quarantine=1h", "flipguard.dev/hold=1h"])?
+        .succeeds()?;
+    set_colour(shop, "green")?.passes_silently()?;
+    set_colour(shop, "blue")?.passes_silently()?;
+    set_colour(shop, "green")?.is_refused("returns-to-abandoned", &[])?;
+    shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.succeeds()?;
+    shop.rolled_out("deployment/app-blue")?;
+    set_colour(shop, "green")?.is_refused("returns-to-abandoned", &[])?;
+    shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
+}
+
+fn set_colour(shop: &Shop, colour: &str) -> Result<Attempt> {
+    let patch = json!({ "spec": { "selector": { "color": colour } } });
+    shop.kubectl(&["patch", "service", "app", "-p", &patch.to_string()])
+}
 
 /// Another webhook denies changes of nine other Deployments. Their intents stay.
 fn pending_changes_of_other_apps_delay_no_flip(shop: &Shop) -> Result<()> {

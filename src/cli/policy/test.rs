@@ -146,7 +146,8 @@ impl Report {
         };
         let _ = match (self.differences.len(), denied) {
             (0, _) => writeln!(text, "nothing changes in {namespaces}"),
-            (all, denied) => writeln!(text, "{all} changes in {namespaces}; {denied} denied that passes today"),
+            (all, 1) => writeln!(text, "{all} changes in {namespaces}; 1 denied that passes today"),
+            (all, denied) => writeln!(text, "{all} changes in {namespaces}; {denied} denied that pass today"),
         };
         text
     }

@@ -3,7 +3,8 @@
 use super::update::Update;
 use crate::model::{Pod, Service, Workload};
 use crate::rules::state::readiness::{Shortfall, counters, shortfall};
-use crate::rules::wording::Remedy;
+use crate::rules::state::remaining::leaving;
+use crate::rules::wording::{Remedy, object, pods};
 use crate::rules::{Finding, Reason};
 
 /// Whether a change is a flip: it drops a serving Pod, or, if no Pod serves, it changes the pinned value. A key added
@@ -53,6 +54,9 @@ pub(super) fn findings(update: &Update<'_>) -> Vec<Finding> {
     let is_helper = |pod: &Pod| !target.workloads.is_empty() && pod.is_of_a_job();
     let failing = target.unowned.iter().copied().filter(|pod| !pod.serves() && !is_helper(pod));
     findings.extend(of_unowned_pods(failing, target.unowned.len()));
+    if target.wanted().next().is_none() {
+        findings.extend(of_leaving_pods(update));
+    }
     if findings.is_empty() && target.ready_with_owner() == 0 {
         findings.push(nothing_serves(update));
     }
@@ -111,6 +115,24 @@ fn nothing_serves(update: &Update<'_>) -> Finding {
     let message = format!("no pod with the labels {} is ready", new.routed());
     let look = Remedy::kubectl("Find out why", namespace, &format!("get pods -l {} -o wide", new.routed()));
     Finding::new(Reason::TargetNotReady, message, look)
+}
+
+/// One finding for each workload that has the Pods of the target now, and is about to replace them by others.
+fn of_leaving_pods(update: &Update<'_>) -> Vec<Finding> {
+    let Update { new, view, .. } = update;
+    let finding = |(workload, leaving): (&Workload, usize)| {
+        let missing = new
+            .routed()
+            .pairs()
+            .filter(|(key, value)| workload.template.labels.get(*key).map(String::as_str) != Some(*value));
+        let missing: Vec<String> = missing.map(|(key, value)| format!("{key}={value}")).collect();
+        let gone = format!("is about to replace {} of the target by pods without", pods(leaving, "ready"));
+        let message = format!("{workload} {gone} {}", missing.join(","));
+        let object = object(workload);
+        let remedy = Remedy::kubectl("Wait, then retry", update.namespace(), &format!("rollout status {object}"));
+        Finding::new(Reason::TargetNotReady, message, remedy)
+    };
+    leaving(new.routed(), view).map(finding).collect()
 }
 
 /// One finding for all unowned Pods that do not serve.

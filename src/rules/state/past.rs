@@ -1,7 +1,7 @@
 //! What the records tell, together with the age of the templates that run now.
 
 use super::backends::Backends;
-use crate::model::{ClusterView, Flip, Rollout, Selector, Timestamp, Workload, WorkloadKind};
+use crate::model::{ClusterView, Flip, Revision, Rollout, Selector, Timestamp, Workload, WorkloadKind};
 
 /// Whether all workloads behind a selector run a template that is older than a moment.
 pub(crate) fn run_since(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
@@ -29,8 +29,23 @@ fn was_restarted(workload: &Workload, at: Timestamp, view: &ClusterView) -> bool
 /// Whether all workloads behind a selector run a template that served before a moment, as far as that can be known. The
 /// selector was that of the Service at that moment.
 pub(crate) fn served_before(selector: &Selector, before: Timestamp, view: &ClusterView) -> bool {
-    let workloads = Backends::of(selector, view).workloads;
-    run_since(selector, before, view) && workloads.iter().all(|workload| was_rolled_out(workload, before, view))
+    all_behind(selector, view, |workload| serves_since(workload, before, view))
+}
+
+/// The same for the templates that these workloads ran at a later moment. They may have others by now.
+fn had_served_before(selector: &Selector, before: Timestamp, later: Timestamp, view: &ClusterView) -> bool {
+    all_behind(selector, view, |workload| {
+        if is_older(workload, later, view) {
+            serves_since(workload, before, view)
+        } else {
+            // The present rollout tells nothing about the one of that template.
+            newest_before(workload, later, view).is_some_and(|created| created < before)
+        }
+    })
+}
+
+fn serves_since(workload: &Workload, before: Timestamp, view: &ClusterView) -> bool {
+    runs_since(workload, before, view) && was_rolled_out(workload, before, view)
 }
 
 /// Whether the rollout of the current template was complete at a moment. A template that an undo brought back was rolled out
@@ -49,7 +64,7 @@ fn was_rolled_out(workload: &Workload, at: Timestamp, view: &ClusterView) -> boo
 
 /// Whether a flip on record was a rollback: its target had kept its template since before the flip that it took back, and
 /// that one was none itself. A new version in the previous colour makes it a flip forward, and so does a second try of a
-/// version that was rolled back.
+/// version that was rolled back. What happened to a template after the flip, such as a restart, changes nothing.
 pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
     let count = flip.earlier.len();
     let has_revisions = |workload: &Workload| {
@@ -61,32 +76,46 @@ pub(crate) fn was_rollback(flip: &Flip, view: &ClusterView) -> bool {
         return count % 2 == 1;
     }
     let mut was = false;
-    for (index, before) in flip.earlier.iter().enumerate() {
+    let times = flip.earlier.iter().zip(flip.earlier.iter().skip(1).chain([&flip.at]));
+    for (index, (before, at)) in times.enumerate() {
         let goes_to = if (count - index) % 2 == 1 { &flip.to } else { &flip.from };
-        was = !was && served_before(goes_to, *before, view);
+        was = !was && had_served_before(goes_to, *before, *at, view);
     }
     was
 }
 
 fn runs_since(workload: &Workload, before: Timestamp, view: &ClusterView) -> bool {
+    // An undo makes an old template of a Deployment current again. Another one ran in between, at the moment in question too.
+    let ran_later = || {
+        let created = view.current_replica_set(workload).and_then(|replica_set| replica_set.meta.created);
+        let mut others = view.replica_sets_of(workload).filter_map(|replica_set| replica_set.meta.created);
+        others.any(|other| created < Some(other) && other < before)
+    };
+    is_older(workload, before, view) && (workload.kind != WorkloadKind::Deployment || !ran_later())
+}
+
+/// Whether the current template of a workload is older than a moment.
+fn is_older(workload: &Workload, moment: Timestamp, view: &ClusterView) -> bool {
+    let is_older = |created: Option<Timestamp>| created.is_some_and(|created| created < moment);
     match workload.kind {
         WorkloadKind::Deployment => {
-            let created = view.current_replica_set(workload).and_then(|replica_set| replica_set.meta.created);
-            // An undo makes an old template current again. Another one ran in between, at the moment in question too.
-            let ran_later = |created: Timestamp| {
-                let mut others = view.replica_sets_of(workload).filter_map(|replica_set| replica_set.meta.created);
-                others.any(|other| created < other && other < before)
-            };
-            created.is_some_and(|created| created < before && !ran_later(created))
+            view.current_replica_set(workload).is_some_and(|replica_set| is_older(replica_set.meta.created))
         }
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => view
-            .revisions
-            .iter()
-            .filter(|revision| {
-                revision.meta.is_controlled_by(&workload.meta.uid) && revision.matches_template(workload)
-            })
-            .any(|revision| revision.meta.created.is_some_and(|created| created < before)),
+        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => revisions_of(workload, view)
+            .filter(|revision| revision.matches_template(workload))
+            .any(|revision| is_older(revision.meta.created)),
         // Nothing shows the age of its template.
         WorkloadKind::ReplicaSet => false,
     }
+}
+
+/// When the newest template from before a moment was created.
+fn newest_before(workload: &Workload, moment: Timestamp, view: &ClusterView) -> Option<Timestamp> {
+    let replica_sets = view.replica_sets_of(workload).filter_map(|replica_set| replica_set.meta.created);
+    let revisions = revisions_of(workload, view).filter_map(|revision| revision.meta.created);
+    replica_sets.chain(revisions).filter(|created| *created < moment).max()
+}
+
+fn revisions_of<'a>(workload: &'a Workload, view: &'a ClusterView) -> impl Iterator<Item = &'a Revision> {
+    view.revisions.iter().filter(|revision| revision.meta.is_controlled_by(&workload.meta.uid))
 }

@@ -147,7 +147,9 @@ fn uncounted(workload: &Workload, enough: u32, basis: ReadinessBasis, view: &Clu
     if counts.ready < enough {
         return Some(format!("has {ready} of {desired} pods ready{why}"));
     }
-    if counts.updated < *desired {
+    // Pods that do not exist are like Pods that are not ready: no old ones are in their place.
+    let due = if counts.updated == counts.replicas { enough } else { *desired };
+    if counts.updated < due {
         return Some(format!("has {} of {desired} pods updated to its current template{why}", counts.updated));
     }
     if counts.available < enough && basis == ReadinessBasis::Available {
@@ -211,7 +213,7 @@ fn unserved(workload: &Workload, enough: u32, selector: &Selector, view: &Cluste
 fn surplus(workload: &Workload) -> Option<String> {
     let Workload { desired, counts, .. } = workload;
     // A DaemonSet counts the Pods on Nodes that should run none in another field.
-    if workload.kind != WorkloadKind::DaemonSet && (counts.replicas != *desired || counts.updated != *desired) {
+    if workload.kind != WorkloadKind::DaemonSet && (counts.replicas > *desired || counts.updated != counts.replicas) {
         return Some(format!("still has {} instead of {desired}", pods(number(counts.replicas), "")));
     }
     if counts.ready > *desired || counts.available > *desired {

@@ -73,6 +73,23 @@ pub(crate) fn ready_after(
     workloads + drifting + unowned
 }
 
+/// The workloads that are about to take serving Pods away from a selector, each with their number. The Pods still have the
+/// labels, but a rollout replaces them by others that do not.
+pub(crate) fn leaving<'a>(
+    selector: &'a Selector,
+    view: &'a ClusterView,
+) -> impl Iterator<Item = (&'a Workload, usize)> {
+    // A ReplicaSet replaces no Pod because of its template.
+    let replaces = |workload: &&Workload| {
+        workload.kind != WorkloadKind::ReplicaSet && drifts(workload, selector) && !workload.is_rolled_out()
+    };
+    view.workloads.iter().filter(replaces).filter_map(move |workload| {
+        let ready = serving(selector, view, workload);
+        let leaving = ready.len().saturating_sub(keeping_their_labels(workload, &ready));
+        (leaving > 0).then_some((workload, leaving))
+    })
+}
+
 /// Whether a standalone ReplicaSet becomes part of this workload.
 fn adopts(workload: &Workload, changed: &Workload, after: &After<'_>) -> bool {
     let owner = match after {
