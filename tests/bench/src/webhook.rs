@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,9 @@ use crate::servers::Handler;
 
 /// The time limit for a server to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The number of servers of the bench that were started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// A server with its address and credentials.
 pub struct Webhook {
@@ -124,7 +128,9 @@ impl Webhook {
         if let Some(kubeconfig) = kubeconfig {
             bench.arg("--kubeconfig").arg(kubeconfig);
         }
-        let ends = control_plane.spawn(&name, bench)?;
+        // A log of its own: a log of the same name still has the address of the former server.
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let ends = control_plane.spawn(&format!("{name}-{number}"), bench)?;
         let deadline = Instant::now() + PATIENCE;
         let said = loop {
             let said = std::fs::read_to_string(ends.log_path()).unwrap_or_default();
