@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::Test;
 use super::ledger::{blocker, half_of};
-use super::shop::{Attempt, BLUE, GREEN, Pods, Shop, service, workload};
+use super::recognition::set;
+use super::shop::{BLUE, GREEN, Pods, Shop, service, workload};
 
 pub(crate) const TESTS: &[Test] = &[
     ("corners::pending_changes_of_other_apps_delay_no_flip", pending_changes_of_other_apps_delay_no_flip),
@@ -41,18 +42,13 @@ fn a_restart_after_a_rollback_changes_nothing(shop: &Shop) -> Result<()> {
     shop.has_an_age("app-blue")?;
     shop.kubectl(&["annotate", "service", "app", "flipguard.dev/quarantine=1h", "flipguard.dev/hold=1h"])?
         .succeeds()?;
-    set_colour(shop, "green")?.passes_silently()?;
-    set_colour(shop, "blue")?.passes_silently()?;
-    set_colour(shop, "green")?.is_refused("returns-to-abandoned", &[])?;
+    set(shop, "app", "color=green")?.passes_silently()?;
+    set(shop, "app", "color=blue")?.passes_silently()?;
+    set(shop, "app", "color=green")?.is_refused("returns-to-abandoned", &[])?;
     shop.kubectl(&["rollout", "restart", "deployment/app-blue"])?.succeeds()?;
     shop.rolled_out("deployment/app-blue")?;
-    set_colour(shop, "green")?.is_refused("returns-to-abandoned", &[])?;
+    set(shop, "app", "color=green")?.is_refused("returns-to-abandoned", &[])?;
     shop.kubectl(&["scale", "deployment/app-green", "--replicas=0"])?.passes_silently()
-}
-
-fn set_colour(shop: &Shop, colour: &str) -> Result<Attempt> {
-    let patch = json!({ "spec": { "selector": { "color": colour } } });
-    shop.kubectl(&["patch", "service", "app", "-p", &patch.to_string()])
 }
 
 /// Another webhook denies changes of nine other Deployments. Their intents stay.

@@ -24,7 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("recognition::a_key_that_is_not_known", a_key_that_is_not_known),
 ];
 
-fn set(shop: &Shop, service: &str, pair: &str) -> Result<super::shop::Attempt> {
+pub(crate) fn set(shop: &Shop, service: &str, pair: &str) -> Result<super::shop::Attempt> {
     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
     let patch = format!(r#"{{"spec":{{"selector":{{"{key}":"{value}"}}}}}}"#);
     shop.kubectl(&["patch", "service", service, "-p", &patch])

@@ -1,7 +1,7 @@
 //! The target of a flip: is the new colour ready?
 
 use super::update::Update;
-use crate::model::{Pod, Service, Workload};
+use crate::model::{Pod, Selector, Service, Workload};
 use crate::rules::state::readiness::{Shortfall, counters, shortfall};
 use crate::rules::state::remaining::leaving;
 use crate::rules::wording::{Remedy, object, pods};
@@ -121,13 +121,9 @@ fn nothing_serves(update: &Update<'_>) -> Finding {
 fn of_leaving_pods(update: &Update<'_>) -> Vec<Finding> {
     let Update { new, view, .. } = update;
     let finding = |(workload, leaving): (&Workload, usize)| {
-        let missing = new
-            .routed()
-            .pairs()
-            .filter(|(key, value)| workload.template.labels.get(*key).map(String::as_str) != Some(*value));
-        let missing: Vec<String> = missing.map(|(key, value)| format!("{key}={value}")).collect();
+        let missing = new.routed().without(&Selector::new(workload.template.labels.clone()));
         let gone = format!("is about to replace {} of the target by pods without", pods(leaving, "ready"));
-        let message = format!("{workload} {gone} {}", missing.join(","));
+        let message = format!("{workload} {gone} {missing}");
         let object = object(workload);
         let remedy = Remedy::kubectl("Wait, then retry", update.namespace(), &format!("rollout status {object}"));
         Finding::new(Reason::TargetNotReady, message, remedy)
